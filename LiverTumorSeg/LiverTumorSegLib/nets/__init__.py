@@ -1,0 +1,9 @@
+"""The networks by the names that model files use."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .hybrid2d import Hybrid2d
+
+NETS: dict[str, type[nn.Module]] = {"hybrid2d": Hybrid2d}

@@ -1,0 +1,207 @@
+"""From CT slices to what the network sees, and its answer back to the slice's own pixels.
+
+In the paper's order (hybrid2d, II.B and III.B): scale to 8 bits, CLAHE, gamma, resize to 256. What
+the paper leaves open is fixed here once: rounding to nearest, OpenCV's meaning of the clip limit,
+and a square 512 grid of square pixels before CLAHE, because CLAHE's tiles depend on the pixel grid
+(a 128-pixel slice would come out 45 gray levels brighter in the liver than the same slice at 512).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Gray = NDArray[np.uint8]
+PRESETS = ("window", "paper")
+
+
+@dataclass(frozen=True)
+class SliceGeometry:
+    """Where a slice lies on the square grid: pixels of the grid that it fills.
+
+    shape_ji: the slice's own size. content_ji: its size on the grid. offset_ji: its first pixel.
+    """
+
+    shape_ji: tuple[int, int]
+    content_ji: tuple[int, int]
+    offset_ji: tuple[int, int]
+    grid_px: int
+
+    @property
+    def is_whole_grid(self) -> bool:
+        return self.shape_ji == self.content_ji == (self.grid_px, self.grid_px)
+
+    def place(self, image: Gray, interpolation: int, fill: int = 0) -> Gray:
+        """Resize a slice to its content size and pad it to the square."""
+        if self.is_whole_grid:
+            return image
+        height, width = self.content_ji
+        if image.shape != self.content_ji:
+            image = cv2.resize(image, (width, height), interpolation=interpolation)
+        square = np.full((self.grid_px, self.grid_px), fill, image.dtype)
+        top, left = self.offset_ji
+        square[top : top + height, left : left + width] = image
+        return square
+
+    def take(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The inverse of :meth:`place` for a (grid, grid[, classes]) image, linear."""
+        top, left = self.offset_ji
+        height, width = self.content_ji
+        content = square[top : top + height, left : left + width]
+        if content.shape[:2] == self.shape_ji:
+            return content
+        rows, columns = self.shape_ji
+        resized: NDArray[np.float32] = cv2.resize(
+            np.ascontiguousarray(content), (columns, rows), interpolation=cv2.INTER_LINEAR
+        )
+        return resized
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicePreprocessing:
+    """One axial slice in LPS order (rows toward posterior) to ``size_px`` x ``size_px`` grays.
+
+    preset "window": HU clipped to ``window_hu``; one HU is the same gray step in every slice.
+    preset "paper": per-slice minimum and maximum of the raw HU (II.B; the paper names no window).
+    """
+
+    preset: str = "window"
+    window_hu: tuple[int, int] = (-40, 160)  # the widest window all training sources carry
+    clahe_clip: float = 2.0  # II.B, OpenCV's meaning: relative to the mean bin height
+    clahe_tiles: int = 8  # II.B, 8 x 8 tiles
+    gamma: float = 1.2  # II.B, after CLAHE
+    grid_px: int = 512  # the CT matrix the paper's slices have
+    size_px: int = 256  # III.B
+    use_clahe: bool = True  # Table 4 leaves it out
+    use_gamma: bool = True  # Table 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window_hu", tuple(int(v) for v in self.window_hu))
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset is {self.preset!r}; use one of {', '.join(PRESETS)}.")
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError(f"window_hu {self.window_hu} is empty; put the lower bound first.")
+        if self.grid_px % self.clahe_tiles or self.size_px % 8:
+            raise ValueError("grid_px must divide by clahe_tiles and size_px by 8.")
+
+    def __call__(self, hu: NDArray[np.int16], spacing_ji_mm: tuple[float, float]) -> Gray:
+        """A slice (j, i) of HU to grays (size_px, size_px), 0-255."""
+        return self.enhance(self.square(hu, spacing_ji_mm))
+
+    def geometry(
+        self, shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]
+    ) -> SliceGeometry:
+        """How a slice is laid on the grid: square pixels, centered, the longer side in mm filled."""
+        sides_mm = (shape_ji[0] * spacing_ji_mm[0], shape_ji[1] * spacing_ji_mm[1])
+        px_per_mm = self.grid_px / max(sides_mm)
+        rows, columns = (max(1, round(side * px_per_mm)) for side in sides_mm)
+        offset = (self.grid_px - rows) // 2, (self.grid_px - columns) // 2
+        return SliceGeometry((shape_ji[0], shape_ji[1]), (rows, columns), offset, self.grid_px)
+
+    def square(self, hu: NDArray[np.int16], spacing_ji_mm: tuple[float, float]) -> Gray:
+        """The slice scaled to 8 bits on the (grid_px, grid_px) square, padded with the floor."""
+        geometry = self.geometry((hu.shape[0], hu.shape[1]), spacing_ji_mm)
+        return geometry.place(self.to_gray(hu), cv2.INTER_LINEAR)
+
+    def to_gray(self, hu: NDArray[np.int16]) -> Gray:
+        """HU to 0-255 by an integer table; the same bytes as the rounded float formula."""
+        low, high = self.window_hu
+        if self.preset == "paper":
+            low, high = int(hu.min()), int(hu.max())
+        table = gray_table(low, high)
+        index = np.clip(hu, low, high)
+        if high - low < 256:  # the usual case: 8-bit indices take the vectorized table
+            looked_up: Gray = cv2.LUT(np.subtract(index, low, dtype=np.int16).astype(np.uint8), table)
+            return looked_up
+        return table[index.astype(np.int32) - low]
+
+    def enhance(self, square: Gray) -> Gray:
+        """CLAHE, gamma, resize: the square grid to (size_px, size_px)."""
+        if self.use_clahe:
+            square = _clahe(self.clahe_clip, self.clahe_tiles).apply(square)
+        if self.use_gamma:
+            square = cv2.LUT(square, gamma_table(self.gamma))
+        side = (self.size_px, self.size_px)
+        resized: Gray = cv2.resize(square, side, interpolation=cv2.INTER_LINEAR)
+        return resized
+
+    def place_labels(self, labels: Gray, spacing_ji_mm: tuple[float, float]) -> Gray:
+        """Labels (j, i) on the net's grid (size_px, size_px).
+
+        The paper resizes masks with the nearest pixel. Halving a grid that way samples each 2 x 2
+        block at its corner and moves every outline by half a pixel, so preset "window" takes the
+        class with most of the block, and where two are level, each on one half of a checkerboard.
+        """
+        geometry = self.geometry((labels.shape[0], labels.shape[1]), spacing_ji_mm)
+        square = geometry.place(labels, cv2.INTER_NEAREST)
+        side = (self.size_px, self.size_px)
+        if self.preset == "paper":
+            nearest: Gray = cv2.resize(square, side, interpolation=cv2.INTER_NEAREST)
+            return nearest
+        return _majority(square, side)
+
+    def undo(
+        self, probabilities: NDArray[np.float32], geometry: SliceGeometry
+    ) -> NDArray[np.float32]:
+        """Probabilities (size_px, size_px, classes) back to the slice (j, i, classes), linear."""
+        side = (self.grid_px, self.grid_px)
+        square = cv2.resize(probabilities, side, interpolation=cv2.INTER_LINEAR)
+        return geometry.take(square)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, as stored in a model file."""
+        return {"kind": "slice", **asdict(self), "window_hu": list(self.window_hu)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> SlicePreprocessing:
+        """The inverse of :meth:`to_dict`; ``ValueError`` on keys this version does not know."""
+        values = dict(stored)
+        if values.pop("kind", "slice") != "slice":
+            raise ValueError(f"Preprocessing kind {stored['kind']!r} is not for slices.")
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"Preprocessing has unknown settings: {', '.join(sorted(unknown))}.")
+        if "window_hu" in values:
+            values["window_hu"] = tuple(values["window_hu"])
+        return cls(**values)
+
+
+@lru_cache(maxsize=64)
+def gray_table(low_hu: int, high_hu: int) -> Gray:
+    """Gray 0-255 for each HU from ``low_hu`` on, rounded to nearest; at least 256 entries."""
+    hu = np.arange(max(high_hu - low_hu + 1, 256), dtype=np.float64)
+    table: Gray = np.rint(np.clip(hu / max(high_hu - low_hu, 1), 0, 1) * 255).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+@lru_cache(maxsize=8)
+def gamma_table(gamma: float) -> Gray:
+    """255 (v / 255) ** gamma for v = 0..255, rounded to nearest."""
+    table: Gray = np.rint(255.0 * (np.arange(256) / 255.0) ** gamma).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+def _clahe(clip: float, tiles: int) -> cv2.CLAHE:
+    """OpenCV's CLAHE keeps scratch memory in the object, so each thread makes its own."""
+    return cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles))
+
+
+def _majority(square: Gray, side: tuple[int, int]) -> Gray:
+    rows, columns = np.indices(side[::-1])
+    favor_high = (rows + columns) % 2 == 0
+    best = np.zeros(side[::-1], np.uint8)
+    best_share = np.full(side[::-1], -1.0, np.float32)
+    for label in range(int(square.max()) + 1):
+        member = (square == label).astype(np.float32)
+        share = cv2.resize(member, side, interpolation=cv2.INTER_AREA)
+        wins = (share > best_share) | ((share == best_share) & favor_high)
+        best[wins], best_share[wins] = label, share[wins]
+    return best

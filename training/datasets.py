@@ -1,0 +1,197 @@
+"""Prepared slices in memory, and which of them make up an epoch.
+
+Needs only numpy, OpenCV and torch, so that a training machine needs nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.preprocess import SlicePreprocessing
+from numpy.typing import NDArray
+from torch import Tensor
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceSet:
+    """All slices of one split.
+
+    images: (N, size, size) preprocessed grays. labels: the same shape, LiTS numbers.
+    windowed: (N, grid, grid) grays before CLAHE, memory-mapped by case, or None.
+    case_index: (N,) which case of ``cases`` a slice is from.
+    """
+
+    images: Bytes
+    labels: Bytes
+    windowed: tuple[Bytes, ...] | None
+    case_index: NDArray[np.int64]
+    slice_index: NDArray[np.int64]
+    cases: tuple[str, ...]
+    preprocessing: SlicePreprocessing
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def has_liver(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (self.labels >= Label.LIVER).any(axis=(1, 2))
+        return found
+
+    @property
+    def has_tumor(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (self.labels == Label.TUMOR).any(axis=(1, 2))
+        return found
+
+    def shifted(
+        self, rows: NDArray[np.int64], random: np.random.Generator, hu: float, share: float = 1.0
+    ) -> Bytes:
+        """Images of ``rows`` as if the scanner had read up to ``hu`` HU higher or lower.
+
+        An offset and a gain (scaled so that neither moves a gray by more than ``hu``) are applied
+        before CLAHE; pixels at the window's ends stay there, since what lies beyond them (air, fat,
+        bone) would not come into the window.
+        """
+        images = self.images[rows].copy()
+        if self.windowed is None or hu <= 0:
+            return images
+        for n in np.flatnonzero(random.random(len(rows)) < share):
+            row = rows[n]
+            square = self.windowed[self.case_index[row]][self.slice_index[row]]
+            images[n] = self.preprocessing.enhance(self._shift(square, random, hu))
+        return images
+
+    def _shift(self, square: Bytes, random: np.random.Generator, hu: float) -> Bytes:
+        low, high = self.preprocessing.window_hu
+        grays_per_hu = 255.0 / (high - low)
+        offset, gain = random.uniform(-hu, hu, 2) * grays_per_hu
+        grays = np.arange(256)
+        table = np.rint(grays + offset + gain * (grays - 127.5) / 127.5).clip(1, 254)
+        table[0], table[255] = 0, 255
+        shifted: Bytes = table.astype(np.uint8)[square]
+        return shifted
+
+
+def load_split(folder: Path, split: str, *, with_windowed: bool = False) -> SliceSet:
+    """The slices that ``prepare`` wrote for "train", "val" or "test"."""
+    manifest = read_manifest(folder)
+    cases = [c for c in manifest["cases"] if c["split"] == split]
+    if not cases:
+        raise ValueError(f"{folder.name} holds no case of split {split!r}; prepare data with it.")
+    if with_windowed and not manifest["windowed"]:
+        raise ValueError("These data were prepared without --windowed; HU shifts need it.")
+    images = [_array(folder, c, "images") for c in cases]
+    counts = [len(i) for i in images]
+    return SliceSet(
+        images=np.concatenate(images),
+        labels=np.concatenate([_array(folder, c, "labels") for c in cases]),
+        windowed=tuple(_array(folder, c, "windowed") for c in cases) if with_windowed else None,
+        case_index=np.repeat(np.arange(len(cases)), counts),
+        slice_index=np.concatenate([np.arange(n) for n in counts]),
+        cases=tuple(c["name"] for c in cases),
+        preprocessing=SlicePreprocessing.from_dict(manifest["preprocessing"]),
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What ``prepare`` wrote about a folder."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder.name} holds no prepared data; run python -m training.prepare first."
+        )
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest
+
+
+def _array(folder: Path, case: dict[str, Any], kind: str) -> Bytes:
+    array: Bytes = np.load(folder / case["name"] / f"{kind}.npy", mmap_mode="r")
+    return array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Which slices a batch is made of.
+
+    liver_free_share: slices without liver in a batch; the paper leaves them out (0), which makes
+        false positives above and below the liver.
+    tumor_share: slices with tumor in a batch; None draws as the data have it.
+    case_balance: 0 draws slices evenly, 1 cases evenly; a case of 240 tumor slices would
+        otherwise be a third of all that the net sees of tumors.
+    epoch_slices: slices an epoch; None is the number of slices with liver.
+    """
+
+    liver_free_share: float = 0.0
+    tumor_share: float | None = None
+    case_balance: float = 0.0
+    epoch_slices: int | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return self.tumor_share is None and self.case_balance == 0
+
+    def batches(
+        self, data: SliceSet, batch: int, random: np.random.Generator
+    ) -> Iterator[NDArray[np.int64]]:
+        """Row numbers batch by batch for one epoch; the last batch may be smaller when plain."""
+        free, liver = np.flatnonzero(~data.has_liver), np.flatnonzero(data.has_liver)
+        total = self.epoch_slices or len(liver)
+        wanted_free = round(total * self.liver_free_share / (1 - self.liver_free_share))
+        chosen_free = self._draw(data, free, wanted_free, random)
+        if self.tumor_share is None:
+            chosen = self._draw(data, liver, total, random)
+        else:
+            tumor = np.flatnonzero(data.has_tumor)
+            n_tumor = round(self.tumor_share * (total + len(chosen_free)))
+            plain = np.setdiff1d(liver, tumor)
+            chosen = np.concatenate(
+                [
+                    self._draw(data, tumor, min(n_tumor, total), random),
+                    self._draw(data, plain, max(total - n_tumor, 0), random),
+                ]
+            )
+        rows = random.permutation(np.concatenate([chosen, chosen_free]))
+        for start in range(0, len(rows), batch):
+            yield rows[start : start + batch]
+
+    def _draw(
+        self, data: SliceSet, rows: NDArray[np.int64], count: int, random: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """``count`` of ``rows``: each as often as any other, or by case_balance with replacement."""
+        if count == 0 or len(rows) == 0:
+            return rows[:0]
+        if self.case_balance == 0:
+            rounds = -(-count // len(rows))
+            return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
+        per_case = np.bincount(data.case_index[rows], minlength=len(data.cases))
+        weight = 1.0 / per_case[data.case_index[rows]] ** self.case_balance
+        return random.choice(rows, count, p=weight / weight.sum())
+
+
+def to_batch(images: Bytes, labels: Bytes, size_px: int, device: str) -> tuple[Tensor, Tensor]:
+    """Bytes to a batch: images (B, 1, size, size) float in [0, 1], labels (B, size, size) int64.
+
+    A size below the data's takes block means of the images and the nearest labels.
+    """
+    grays = torch.from_numpy(images).to(device, non_blocking=True)
+    classes = torch.from_numpy(labels).to(device, non_blocking=True)
+    return resize_batch(grays, classes, size_px)
+
+
+def resize_batch(grays: Tensor, classes: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
+    """uint8 (B, H, W) grays and labels to floats and int64 of another, dividing size."""
+    step = grays.shape[-1] // size_px
+    if step * size_px != grays.shape[-1]:
+        raise ValueError(f"Slices of {grays.shape[-1]} px cannot be shrunk evenly to {size_px}.")
+    image = grays[:, None].float() / 255
+    if step > 1:
+        image = torch.nn.functional.avg_pool2d(image, step)
+    return image, classes[:, step // 2 :: step, step // 2 :: step].long()

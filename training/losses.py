@@ -1,0 +1,53 @@
+"""The hybrid2d paper's loss: CE + Dice + 0.5 focal (section II.E, Table 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def soft_dice_loss(probabilities: Tensor, one_hot: Tensor, smoothing: float = 1e-6) -> Tensor:
+    """1 - 2|P G| / (|P| + |G|), summed over batch and pixels, mean over classes.
+
+    probabilities, one_hot: (B, classes, H, W). A class absent from both gives loss 0 for a hard
+    prediction (smoothing over smoothing) and nearly 1 for a soft one.
+    """
+    axes = (0, 2, 3)
+    shared = (probabilities * one_hot).sum(axes)
+    sizes = probabilities.sum(axes) + one_hot.sum(axes)
+    return (1 - (2 * shared + smoothing) / (sizes + smoothing)).mean()
+
+
+def focal_loss(log_p_true: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Mean of -alpha (1 - p_t)^gamma log p_t, the same alpha for every class (II.E).
+
+    log_p_true: log probability of each pixel's true class, any shape.
+    """
+    return (-alpha * (1 - log_p_true.exp()) ** gamma * log_p_true).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinedLoss:
+    """Weighted sum of cross-entropy, Dice and focal loss; the defaults are the paper's."""
+
+    cross_entropy: float = 1.0
+    dice: float = 1.0
+    focal: float = 0.5
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    smoothing: float = 1e-6
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """logits (B, classes, H, W) of any float type, labels (B, H, W) int64; a float32 scalar."""
+        log_p = functional.log_softmax(logits.float(), dim=1)
+        index = labels[:, None]
+        log_p_true = log_p.gather(1, index)
+        one_hot = torch.zeros_like(log_p).scatter_(1, index, 1.0)
+        return (
+            self.cross_entropy * -log_p_true.mean()
+            + self.dice * soft_dice_loss(log_p.exp(), one_hot, self.smoothing)
+            + self.focal * focal_loss(log_p_true, self.focal_alpha, self.focal_gamma)
+        )

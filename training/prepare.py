@@ -1,0 +1,268 @@
+"""Turn CT cases into memory-mapped slices, with the very preprocessing that inference will use.
+
+    python -m training.prepare LITS_FOLDER -o prepared
+    python -m training.prepare LITS_FOLDER -o prepared --phantoms 12 --windowed --workers 2
+
+Writes one folder a case (images.npy, labels.npy, case.json) and manifest.json last. A second call
+goes on where the first stopped: cases whose files and settings have not changed are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.preprocess import PRESETS, SlicePreprocessing
+from LiverTumorSegLib.volume import CtVolume
+from numpy.typing import NDArray
+
+from training import lits
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One case to prepare: a pair of files, or a phantom by its seed."""
+
+    name: str
+    group: str
+    split: str
+    kind: str
+    ct: str = ""
+    labels: str = ""
+    phantom_seed: int | None = None
+
+    def read(self) -> tuple[CtVolume, Bytes]:
+        """The volume and its labels on the same grid (k, j, i)."""
+        if self.phantom_seed is not None:
+            from LiverTumorSegLib.phantom import make_phantom
+
+            phantom = make_phantom(
+                seed=self.phantom_seed, shape_kji=(40, 384, 384), spacing_kji_mm=(7.0, 1.0, 1.0)
+            )
+            return phantom.ct, phantom.labels
+        from LiverTumorSegLib.nifti import read_ct, read_labels
+
+        labels, _ = read_labels(Path(self.labels))
+        return read_ct(Path(self.ct))[0], labels
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the prepared arrays depend on, besides the preprocessing."""
+        if self.phantom_seed is not None:
+            return {"phantom_seed": self.phantom_seed}
+        return {"ct_sha256": _sha256(self.ct), "labels_sha256": _sha256(self.labels)}
+
+
+@dataclass(frozen=True)
+class Job:
+    source: Source
+    folder: Path
+    preprocessing: SlicePreprocessing
+    windowed: bool
+
+    def run(self) -> dict[str, Any]:
+        """Write the case unless it is there already; its record."""
+        target = self.folder / self.source.name
+        wanted = {
+            **{k: v for k, v in asdict(self.source).items() if k not in ("ct", "labels")},
+            **self.source.fingerprint(),
+            "preprocessing": self.preprocessing.to_dict(),
+            "windowed": self.windowed,
+        }
+        done = _read_record(target / "case.json")
+        if done is not None and all(done.get(k) == v for k, v in wanted.items()):
+            return done
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "case.json").unlink(missing_ok=True)
+        record = {**wanted, **self._write_arrays(target)}
+        _write_json(target / "case.json", record)
+        return record
+
+    def _write_arrays(self, target: Path) -> dict[str, Any]:
+        ct, labels = self.source.read()
+        if labels.shape != ct.shape_kji:
+            raise ValueError(
+                f"{self.source.name}: the labels are {labels.shape}, the CT {ct.shape_kji};"
+                " give the two the same grid."
+            )
+        ct, turn = ct.to_lps()
+        labels = turn.apply(labels)
+        spacing = ct.spacing_kji_mm[1:]
+        made: dict[str, list[Bytes]] = {"images": [], "labels": []}
+        if self.windowed:
+            made["windowed"] = []
+        for hu, classes in zip(ct.hu, labels, strict=True):
+            square = self.preprocessing.square(hu, spacing)
+            made["images"].append(self.preprocessing.enhance(square))
+            made["labels"].append(self.preprocessing.place_labels(classes, spacing))
+            if self.windowed:
+                made["windowed"].append(square)
+        for kind, slices in made.items():
+            _write_array(target / f"{kind}.npy", np.stack(slices))
+        return _facts(ct, np.stack(made["labels"]))
+
+
+def prepare(
+    sources: Sequence[Source],
+    folder: Path,
+    preprocessing: SlicePreprocessing,
+    *,
+    windowed: bool = False,
+    workers: int = 1,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> dict[str, Any]:
+    """Prepare every source and write ``manifest.json``; returns the manifest.
+
+    Raises ``ValueError`` when preset "paper" is asked for windowed data: its per-slice minimum and
+    maximum would be the window's two ends in every slice, not the paper's raw range.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [Job(source, folder, preprocessing, windowed) for source in sources]
+    if workers > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            records = list(progress(pool.map(_run, jobs)))
+    else:
+        records = [job.run() for job in progress(jobs)]
+    if preprocessing.preset == "paper":
+        refuse_windowed(records)
+    manifest = {
+        "format": 1,
+        "preprocessing": preprocessing.to_dict(),
+        "windowed": windowed,
+        "hu_range": [min(r["hu_min"] for r in records), max(r["hu_max"] for r in records)],
+        "cases": records,
+    }
+    _write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def refuse_windowed(records: Sequence[dict[str, Any]]) -> None:
+    """``ValueError`` when every slice of every real case ends at the same two values."""
+    real = [r for r in records if r.get("phantom_seed") is None]
+    if real and all(r["same_ends"] for r in real) and len({(r["hu_min"], r["hu_max"]) for r in real}) == 1:
+        low, high = real[0]["hu_min"], real[0]["hu_max"]
+        raise ValueError(
+            f"Every slice of these data runs from {low} to {high} HU: they were windowed before, so"
+            " the paper's min-max of raw HU cannot be made from them; use --preset window."
+        )
+
+
+def find_sources(data: Path | None, table: Path | None, phantoms: int) -> list[Source]:
+    """Cases of a LiTS or MSD folder that belong to a split, and phantoms (seeds 1000 on, train)."""
+    sources = []
+    for case in lits.find_cases(data, table=table) if data else ():
+        if case.split is None or case.labels is None:
+            continue
+        sources.append(
+            Source(case.name, case.group, case.split, case.kind, str(case.ct), str(case.labels))
+        )
+    for seed in range(1000, 1000 + phantoms):
+        name = f"phantom-{seed}"
+        sources.append(Source(name, name, "train", "phantom", phantom_seed=seed))
+    if not sources:
+        raise ValueError(
+            "No case with labels and a split was found; give a CSV with the columns file,"
+            " patient_group and split by --table."
+        )
+    return sources
+
+
+def _facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
+    ends = [(int(s.min()), int(s.max())) for s in ct.hu]
+    return {
+        "slices": len(labels),
+        "liver_slices": int((labels >= Label.LIVER).any(axis=(1, 2)).sum()),
+        "tumor_slices": int((labels == Label.TUMOR).any(axis=(1, 2)).sum()),
+        "spacing_kji_mm": list(ct.spacing_kji_mm),
+        "hu_min": min(e[0] for e in ends),
+        "hu_max": max(e[1] for e in ends),
+        "same_ends": len(set(ends)) == 1 and len(ends) > 1,
+    }
+
+
+def _run(job: Job) -> dict[str, Any]:
+    return job.run()
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1))
+    os.replace(part, path)
+
+
+def _write_array(path: Path, array: Bytes) -> None:
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        np.save(file, array)
+    os.replace(part, path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, nargs="?", help="folder in LiTS or MSD Task03 layout")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--table", type=Path, help="CSV: file, patient_group, split")
+    parser.add_argument("--preset", choices=PRESETS, default="window")
+    parser.add_argument("--phantoms", type=int, default=0, help="synthetic training cases to add")
+    parser.add_argument(
+        "--windowed", action="store_true", help="keep slices before CLAHE too (for HU shifts)"
+    )
+    parser.add_argument("--workers", type=int, default=1)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from tqdm import tqdm
+
+    given = _parser().parse_args(arguments)
+    try:
+        sources = find_sources(given.data, given.table, given.phantoms)
+        manifest = prepare(
+            sources,
+            given.output,
+            SlicePreprocessing(preset=given.preset),
+            windowed=given.windowed,
+            workers=given.workers,
+            progress=lambda items: tqdm(items, total=len(sources), unit="case"),
+        )
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for split in ("train", "val", "test"):
+        chosen = [c for c in manifest["cases"] if c["split"] == split]
+        print(f"{split}: {len(chosen)} cases, {sum(c['slices'] for c in chosen)} slices")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
