@@ -23,9 +23,9 @@ HEADER = "file,patient_group,split"
 
 
 def some_labels() -> NDArray[np.uint8]:
-    """Liver in slices 1 to 3, 8 tumor voxels in slices 2 and 3."""
+    """Liver in slices 1 and 2, tumor (8 voxels) in 2 and 3, where nothing else is left of liver."""
     labels = np.zeros(SHAPE_IJK, dtype=np.uint8)
-    labels[:, :, 1:] = 1
+    labels[:, :, 1:3] = 1
     labels[2:4, 2:4, 2:] = 2
     return labels
 
@@ -222,7 +222,7 @@ def test_a_malformed_table_is_one_sentence(lits_folder: Path, case: str) -> None
 
 
 def test_a_table_that_is_not_there_is_one_sentence(lits_folder: Path) -> None:
-    with pytest.raises(ValueError, match="none.csv cannot be read") as error:
+    with pytest.raises(ValueError, match=r"none\.csv cannot be read") as error:
         find_cases(lits_folder, table=lits_folder / "none.csv")
     assert_one_sentence(error.value)
 
@@ -261,7 +261,12 @@ BREAK_CASE: dict[str, tuple[str, NDArray[Any], NDArray[np.float64], str]] = {
     "negative": ("segmentation-2.nii", -some_labels().astype(np.int16), AFFINE, "no labels"),
     "no liver": ("segmentation-2.nii", some_labels() * 0, AFFINE, "is empty"),
     "liver in context": ("segmentation-7-context.nii.gz", some_labels(), AFFINE, "shows liver"),
-    "label of air": ("segmentation-2.nii", np.uint8(HU < 0), AFFINE, "-1000 HU on average"),
+    "label of air": (
+        "segmentation-2.nii",
+        (HU < 0).astype(np.uint8),
+        AFFINE,
+        "-1000 HU on average",
+    ),
     "not HU": ("volume-2.nii", HU + np.int16(1024), AFFINE, "nothing below 0"),
     "a mask": ("volume-2.nii", some_labels(), AFFINE, "give the CT itself"),
     "one slice": ("volume-2.nii", HU[:, :, :1], AFFINE, "slice"),

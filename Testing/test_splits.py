@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from training import splits
-from training.lits import SET_NAMES, Case, SetName, find_cases
+from training.lits import SET_NAMES, Case, Kind, SetName, find_cases
 from training.splits import (
     Split,
     assert_disjoint,
@@ -26,7 +25,7 @@ SEEDS = range(40)
 
 
 def case(name: str, group: str, split: SetName | None = None) -> Case:
-    kind = "context" if name.endswith("-context") else "case"
+    kind: Kind = "context" if name.endswith("-context") else "case"
     return Case(name, Path(f"volume-{name}.nii"), None, group, split, kind)
 
 
@@ -127,6 +126,15 @@ def test_three_held_out_patients_come_from_three_tertiles(seed: int) -> None:
     assert {0 if n < 4 else 1 if n < 7 else 2 for n in held_out} == {0, 1, 2}
 
 
+def test_no_tertile_is_always_the_one_that_gives_the_only_validation_patient() -> None:
+    cases = patients(11)
+    tumor_ml = {c.name: float(c.number) for c in cases}
+    val = {
+        volumes_of(stratified_split(cases, tumor_ml, seed=seed), "val")[0] for seed in range(100)
+    }
+    assert len(val) == 11
+
+
 def test_the_same_seed_gives_the_same_split_in_any_order_and_seeds_differ() -> None:
     cases = patients(20)
     tumor_ml = some_ml(cases)
@@ -157,12 +165,12 @@ def test_context_follows_its_scan_and_counts_for_nothing(seed: int) -> None:
         assert {name.removesuffix("-context") for name in names} <= names
 
 
-def test_training_is_never_left_without_a_patient() -> None:
+def test_no_set_that_is_asked_for_is_left_without_a_patient() -> None:
     for count in range(3, 8):
-        split = stratified_split(
-            patients(count), some_ml(patients(count)), shares=(0.01, 0.495, 0.495)
-        )
-        assert all(groups_of(split, set_name) for set_name in SET_NAMES)
+        cases = patients(count)
+        for shares in ((0.01, 0.495, 0.495), (0.98, 0.01, 0.01)):
+            split = stratified_split(cases, some_ml(cases), shares=shares)
+            assert all(groups_of(split, set_name) for set_name in SET_NAMES)
 
 
 WRONG: dict[str, tuple[int, dict[str, Any], str]] = {
@@ -250,7 +258,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     old = split_from_column(table_cases())
     save_split(old, tmp_path / "split.json")
-    monkeypatch.setattr(splits.json, "dump", disk_full)
+    monkeypatch.setattr("os.replace", disk_full)
     with pytest.raises(OSError, match="disk full"):
         save_split(replace(old, seed=1), tmp_path / "split.json")
     assert load_split(tmp_path / "split.json") == old

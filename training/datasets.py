@@ -43,13 +43,13 @@ class SliceSet:
 
     @property
     def has_liver(self) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = (self.labels >= Label.LIVER).any(axis=(1, 2))
-        return found
+        found = (self.labels >= Label.LIVER).any(axis=(1, 2))
+        return np.asarray(found, np.bool_)
 
     @property
     def has_tumor(self) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = (self.labels == Label.TUMOR).any(axis=(1, 2))
-        return found
+        found = (self.labels == Label.TUMOR).any(axis=(1, 2))
+        return np.asarray(found, np.bool_)
 
     def shifted(
         self, rows: NDArray[np.int64], random: np.random.Generator, hu: float, share: float = 1.0
@@ -134,15 +134,16 @@ class Sampling:
     case_balance: float = 0.0
     epoch_slices: int | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        return self.tumor_share is None and self.case_balance == 0
-
     def batches(
         self, data: SliceSet, batch: int, random: np.random.Generator
     ) -> Iterator[NDArray[np.int64]]:
-        """Row numbers batch by batch for one epoch; the last batch may be smaller when plain."""
+        """Row numbers batch by batch for one epoch; the last batch may be smaller.
+
+        Raises ``ValueError`` when no slice shows liver.
+        """
         free, liver = np.flatnonzero(~data.has_liver), np.flatnonzero(data.has_liver)
+        if len(liver) == 0:
+            raise ValueError("No training slice shows liver; add labeled cases to the split train.")
         total = self.epoch_slices or len(liver)
         wanted_free = round(total * self.liver_free_share / (1 - self.liver_free_share))
         chosen_free = self._draw(data, free, wanted_free, random)
@@ -165,7 +166,7 @@ class Sampling:
     def _draw(
         self, data: SliceSet, rows: NDArray[np.int64], count: int, random: np.random.Generator
     ) -> NDArray[np.int64]:
-        """``count`` of ``rows``: each as often as any other, or by case_balance with replacement."""
+        """``count`` of ``rows``: each equally often, or by case_balance with replacement."""
         if count == 0 or len(rows) == 0:
             return rows[:0]
         if self.case_balance == 0:

@@ -326,13 +326,10 @@ def _check(case: Case) -> CaseCheck:
     except ValueError as error:
         return replace(seen, problems=(str(error),))
     tumor = labels == Label.TUMOR
-    problems = [
-        *_grid_problems(case.labels.name, ct, labels.shape, labels_to_ras),
-        *_label_problems(case, labels, ct),
-    ]
+    grid_problems = _grid_problems(case.labels.name, ct, labels.shape, labels_to_ras)
     return replace(
         seen,
-        problems=tuple(problems),
+        problems=(*grid_problems, *_label_problems(case, labels, ct)),
         liver_slices=int((labels >= Label.LIVER).any(axis=(1, 2)).sum()),
         tumor_slices=int(tumor.any(axis=(1, 2)).sum()),
         tumor_ml=int(np.count_nonzero(tumor)) * ct.voxel_ml,

@@ -128,6 +128,7 @@ def prepare(
     maximum would be the window's two ends in every slice, not the paper's raw range.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
     jobs = [Job(source, folder, preprocessing, windowed) for source in sources]
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
@@ -150,8 +151,9 @@ def prepare(
 def refuse_windowed(records: Sequence[dict[str, Any]]) -> None:
     """``ValueError`` when every slice of every real case ends at the same two values."""
     real = [r for r in records if r.get("phantom_seed") is None]
-    if real and all(r["same_ends"] for r in real) and len({(r["hu_min"], r["hu_max"]) for r in real}) == 1:
-        low, high = real[0]["hu_min"], real[0]["hu_max"]
+    ends = {(r["hu_min"], r["hu_max"]) for r in real}
+    if len(ends) == 1 and all(r["same_ends"] for r in real):
+        low, high = ends.pop()
         raise ValueError(
             f"Every slice of these data runs from {low} to {high} HU: they were windowed before, so"
             " the paper's min-max of raw HU cannot be made from them; use --preset window."

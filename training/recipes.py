@@ -1,6 +1,6 @@
 """How a network is trained: the papers' recipes and ours, as data.
 
-    python -m training.train prepared -o runs/mine --recipe paper
+python -m training.train prepared -o runs/mine --recipe paper
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -238,15 +237,12 @@ def _order(case: Case) -> tuple[int, str]:
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split as JSON; the file appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(split), file, indent=2)
-            file.write("\n")
+        temporary.write_text(json.dumps(asdict(split), indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_split(path: Path) -> Split:

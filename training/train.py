@@ -36,19 +36,19 @@ from training.recipes import RECIPES, Recipe
 
 
 def pick_device(wanted: str) -> str:
-    """"auto" is CUDA where there is a device, else the CPU."""
+    """CUDA where there is a device for "auto", else the CPU."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
 
 
 def pick_bf16(wanted: str, device: str) -> bool:
-    """bf16 on CUDA and on processors with matrix tiles for it; elsewhere it is several times slower."""
+    """bf16 on CUDA and on processors with matrix tiles for it; elsewhere it is far slower."""
     if wanted != "auto":
         return wanted == "bf16"
     if device.startswith("cuda"):
         return True
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
     return bool(capabilities.get("amx_bf16", False))
 
 
@@ -97,7 +97,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Share of the run that is over, 0 to 1: of its minutes if it has any, else of its epochs."""
+        """Share of the run that is over, 0 to 1: of its minutes if given, else of its epochs."""
         if self.minutes is not None:
             return min(1.0, self.clock.elapsed_s / (60 * self.minutes))
         return min(1.0, self.epoch / self.recipe.epochs)
@@ -191,7 +191,7 @@ class Trainer:
         }
 
     def finish_epoch(self, facts: dict[str, float]) -> bool:
-        """Step the schedule and count the epoch; whether it is the best so far at its slice size."""
+        """Step the schedule, count the epoch; whether it is the best so far at its slice size."""
         if self.recipe.schedule == "plateau":
             self.plateau.step(facts["val_loss"])
         self.epoch += 1
@@ -261,7 +261,12 @@ def train(trainer: Trainer, validation: SliceSet, folder: Path, spec: ModelSpec)
             ModelBundle(spec, dict(trainer.net.state_dict())).save(folder / "best.safetensors")
         _save_checkpoint(checkpoint, trainer.state())
         with open(folder / "history.jsonl", "a") as history:
-            history.write(json.dumps({k: round(v, 6) for k, v in facts.items()}) + "\n")
+            history.write(json.dumps({k: _six_digits(v) for k, v in facts.items()}) + "\n")
+
+
+def _six_digits(value: float) -> float:
+    """Six significant digits: a late learning rate is far below one millionth."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def new_spec(recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSet) -> ModelSpec:
@@ -304,12 +309,26 @@ def _choose_recipe(given: argparse.Namespace) -> Recipe:
         recipe = replace(recipe, seed=given.seed)
     if given.learning_rate is not None:
         recipe = replace(recipe, learning_rate=given.learning_rate)
-    net_args = dict(recipe.net_args)
-    if given.width is not None:
-        net_args["width"] = given.width
     if given.init is not None:
-        net_args = {**ModelBundle.load(given.init).spec.net_args, **net_args}
-    return replace(recipe, net_args=net_args)
+        recipe = _with_net_of(recipe, ModelBundle.load(given.init).spec)
+    if given.width is not None:
+        recipe = replace(recipe, net_args={**recipe.net_args, "width": given.width})
+    return recipe
+
+
+def _with_net_of(recipe: Recipe, spec: ModelSpec) -> Recipe:
+    """The recipe with the net that a model file was made for; how it drops out stays its own."""
+    dropout = {k: v for k, v in recipe.net_args.items() if k in ("dropout", "attention_dropout")}
+    return replace(recipe, net=spec.net, net_args={**spec.net_args, **dropout})
+
+
+def _begin_with(net: nn.Module, bundle: ModelBundle) -> None:
+    try:
+        net.load_state_dict(bundle.state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights of {bundle.spec.name} do not fit this net; leave out --width."
+        ) from error
 
 
 def _start_folder(folder: Path, recipe: Recipe) -> None:
@@ -361,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             minutes=given.minutes,
         )
         if given.init is not None:
-            trainer.net.load_state_dict(ModelBundle.load(given.init).state)
+            _begin_with(trainer.net, ModelBundle.load(given.init))
         spec = new_spec(recipe, given.prepared, validation, data)
         train(trainer, validation, given.output, spec)
     except (ValueError, OSError, BundleError) as error:

@@ -67,7 +67,8 @@ class Liver:
         return ellipsoid(warped, center + np.array([6.0, 2.0, -8.0]), (34, 15, 15), axes)
 
     def hilum(self) -> Array:
-        return self.on_visceral_surface(-14.0, self.patient.spine_y_mm - 50) + [-6, -3, 6]
+        entry = self.on_visceral_surface(-14.0, self.patient.spine_y_mm - 50)
+        return _beside(entry, -6, -3, 6)
 
     def distance(self, points: Points) -> Array:
         """Signed distance to the outline in mm (vessels inside are liver; the vena cava is not)."""
@@ -94,14 +95,15 @@ class Liver:
         """Fat around the entering portal vein and in the fissure of the round ligament."""
         hilum = self.hilum()
         end = self.on_visceral_surface(8.0, self.patient.front_y_mm + 26)
-        first = cone(points, hilum + [14, 0, -10], hilum, 12, 6)
-        return np.minimum(first, cone(points, end + [4, -14, -16], end + [0, 8, 12], 9, 3))
+        first = cone(points, _beside(hilum, 14, 0, -10), hilum, 12, 6)
+        low, high = _beside(end, 4, -14, -16), _beside(end, 0, 8, 12)
+        return np.minimum(first, cone(points, low, high, 9, 3))
 
     def vessels(self) -> list[tuple[Array, Array, float, float]]:
         """Cones of the portal tree and of the three hepatic veins."""
         rng = self.patient.rng("liver vessels")
         hilum = self.hilum()
-        cones = [(hilum + [22, 10, -22], hilum, 7.0, 7.0)]
+        cones = [(_beside(hilum, 22, 10, -22), hilum, 7.0, 7.0)]
         for toward, radius in (([-1, 0.1, 0.25], 5.6), ([0.8, -0.75, 0.35], 4.6)):
             cones += _tree(rng, hilum, np.array(toward), 30.0, radius, 5)
         (high, upper), radius = self.cava[0][:2], 5.2
@@ -109,6 +111,11 @@ class Liver:
         for toward in ([-1, -0.1, -0.35], [-0.3, -1, -0.45], [0.75, -0.85, -0.35]):
             cones += _tree(rng, joint, np.array(toward), 38.0, radius, 4)
         return cones
+
+
+def _beside(place: Array, x: float, y: float, z: float) -> Array:
+    result: Array = place + np.array([x, y, z])
+    return result
 
 
 def _pairs(tube: tuple[list[Array], list[float]]) -> tuple[list[Any], ...]:
@@ -185,7 +192,7 @@ def place_tumors(liver: Liver, n_tumors: int | None) -> list[Tumor]:
     x, y, z = (np.broadcast_to(p, region.shape)[liver.inside] for p in region.points)
     centers, room_mm = np.stack([x, y, z], 1).astype(float), depth_mm[liver.inside] - PLANNING_MM
     tumors: list[Tumor] = []
-    for radius_mm in sorted(rng.triangular(4, 8, 26, count), reverse=True):
+    for radius_mm in sorted(rng.triangular(4, 6, 25.5, count), reverse=True):
         tumor = _make_tumor(liver, rng, float(radius_mm), centers, room_mm)
         gap_mm = np.linalg.norm(centers - tumor.center_mm, axis=1) - tumor.radius_mm * 1.25
         room_mm = np.minimum(room_mm, gap_mm - 3.0)

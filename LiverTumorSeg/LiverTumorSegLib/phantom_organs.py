@@ -129,7 +129,7 @@ def paint_stomach(canvas: Canvas, patient: Patient) -> None:
 def paint_spleen(canvas: Canvas, patient: Patient) -> None:
     rng = patient.rng("spleen")
     center = (0.68 * patient.half_width_mm, 32 + rng.uniform(-6, 6), patient.dome_mm - 78)
-    radii = (30.0 * rng.uniform(0.9, 1.2), 44.0, 50.0 * rng.uniform(0.9, 1.15))
+    radii = (33.0 * rng.uniform(0.9, 1.2), 47.0, 50.0 * rng.uniform(0.9, 1.15))
     region = canvas.grid.around((center,), 75)
     points = Warp(patient.rng("spleen shape"), 4, 70)(region.points)
     shape = ellipsoid(points, center, radii, random_axes(rng, 0.3))
@@ -160,9 +160,7 @@ def paint_bowel(canvas: Canvas, patient: Patient) -> None:
     rng = patient.rng("bowel")
     front, half = patient.front_y_mm, patient.half_width_mm
     for n in range(84):  # small bowel, then fat vessels of the mesentery between
-        start = np.array(
-            [rng.uniform(-64, 88), rng.uniform(front + 20, 14), rng.uniform(-150, -24)]
-        )
+        start = rng.uniform((-64, front + 20, -150), (88, 14, -24))
         ends = [start + rng.normal(0, 20, 3) * t for t in (0, 1, 2)]
         if n % 2:
             region = canvas.grid.around(ends, 5)
@@ -170,14 +168,14 @@ def paint_bowel(canvas: Canvas, patient: Patient) -> None:
             canvas.paint(region, np.maximum(vessel, patient.cavity(region.points, 4)), 120.0)
         else:
             _paint_loop(canvas, patient, rng, ends, rng.uniform(9, 14), gas=rng.random() < 0.12)
-    colon = [
+    colon: list[list[tuple[float, float, float]]] = [
         [(0.8 * -half, 18, -70), (0.78 * -half, 14, -110), (0.78 * -half, 12, -170)],
         [(0.82 * half, 22, -28), (0.84 * half, 26, -80), (0.8 * half, 24, -170)],
         [(-66, front + 36, -92), (0, front + 28, -96), (66, front + 30, -70)],
         [(66, front + 30, -70), (0.78 * half, -6, -36), (0.82 * half, 22, -28)],
     ]
-    for ends in colon:
-        bent = [np.array(p) + rng.uniform(-5, 5, 3) for p in ends]
+    for course in colon:
+        bent = [np.array(p) + rng.uniform(-5, 5, 3) for p in course]
         _paint_loop(canvas, patient, rng, bent, rng.uniform(17, 22), gas=rng.random() < 0.7)
 
 

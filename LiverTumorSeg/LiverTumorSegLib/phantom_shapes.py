@@ -160,9 +160,9 @@ def ellipsoid(points: Points, center: Vector, radii: Vector, axes: Array | None 
     """axes: rows are the directions of the three radii; the patient's axes when not given."""
     moved = [p - np.float32(c) for p, c in zip(points, center, strict=True)]
     if axes is not None:
+        zero: Array = np.zeros((1, 1, 1), np.float32)
         moved = [
-            sum((np.float32(e) * m for e, m in zip(row, moved, strict=True)), np.float32(0))
-            for row in axes
+            sum((np.float32(e) * m for e, m in zip(row, moved, strict=True)), zero) for row in axes
         ]
     scaled = [(m / np.float32(r)) ** 2 for m, r in zip(moved, radii, strict=True)]
     steep = [s / np.float32(r) ** 2 for s, r in zip(scaled, radii, strict=True)]

@@ -27,6 +27,8 @@ from .phantom_shapes import (
 )
 
 Array = NDArray[Any]
+Triple = tuple[float, float, float]
+Oval = tuple[Triple, Triple, Array]  # center, radii, axes
 AIR_HU, LUNG_HU, FAT_HU, MUSCLE_HU = -1000.0, -850.0, -103.0, 58.0
 CAVITY_Y_MM = -10.0
 WALL_MM = 13.0  # muscles and ribs
@@ -181,9 +183,7 @@ def _paint_lungs(canvas: Canvas, patient: Patient, region: Region, cavity: Array
     _paint_heart(canvas, patient, heart)
 
 
-def _heart(
-    patient: Patient,
-) -> tuple[tuple[float, float, float], tuple[float, float, float], Array]:
+def _heart(patient: Patient) -> Oval:
     rng = patient.rng("heart")
     center = (24 + rng.uniform(-6, 6), patient.front_y_mm + 54, patient.dome_mm + 8)
     turn = np.array([[0.8, -0.55, -0.25], [0.55, 0.83, 0.0], [0.2, -0.13, 0.97]])
@@ -193,7 +193,7 @@ def _heart(
 def _paint_heart(
     canvas: Canvas,
     patient: Patient,
-    heart: tuple[tuple[float, float, float], tuple[float, float, float], Array],
+    heart: Oval,
 ) -> None:
     center, radii, axes = heart
     region = canvas.grid.around((center,), 75)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ class SliceGeometry:
             return image
         height, width = self.content_ji
         if image.shape != self.content_ji:
-            image = cv2.resize(image, (width, height), interpolation=interpolation)
+            image = _resize(image, (width, height), interpolation)
         square = np.full((self.grid_px, self.grid_px), fill, image.dtype)
         top, left = self.offset_ji
         square[top : top + height, left : left + width] = image
@@ -57,10 +57,10 @@ class SliceGeometry:
         if content.shape[:2] == self.shape_ji:
             return content
         rows, columns = self.shape_ji
-        resized: NDArray[np.float32] = cv2.resize(
+        resized = cv2.resize(
             np.ascontiguousarray(content), (columns, rows), interpolation=cv2.INTER_LINEAR
         )
-        return resized
+        return cast("NDArray[np.float32]", resized)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class SlicePreprocessing:
     def geometry(
         self, shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]
     ) -> SliceGeometry:
-        """How a slice is laid on the grid: square pixels, centered, the longer side in mm filled."""
+        """How a slice lies on the grid: square pixels, centered, the longer side in mm filled."""
         sides_mm = (shape_ji[0] * spacing_ji_mm[0], shape_ji[1] * spacing_ji_mm[1])
         px_per_mm = self.grid_px / max(sides_mm)
         rows, columns = (max(1, round(side * px_per_mm)) for side in sides_mm)
@@ -117,19 +117,16 @@ class SlicePreprocessing:
         table = gray_table(low, high)
         index = np.clip(hu, low, high)
         if high - low < 256:  # the usual case: 8-bit indices take the vectorized table
-            looked_up: Gray = cv2.LUT(np.subtract(index, low, dtype=np.int16).astype(np.uint8), table)
-            return looked_up
+            return _look_up(np.subtract(index, low, dtype=np.int16).astype(np.uint8), table)
         return table[index.astype(np.int32) - low]
 
     def enhance(self, square: Gray) -> Gray:
         """CLAHE, gamma, resize: the square grid to (size_px, size_px)."""
         if self.use_clahe:
-            square = _clahe(self.clahe_clip, self.clahe_tiles).apply(square)
+            square = cast(Gray, _clahe(self.clahe_clip, self.clahe_tiles).apply(square))
         if self.use_gamma:
-            square = cv2.LUT(square, gamma_table(self.gamma))
-        side = (self.size_px, self.size_px)
-        resized: Gray = cv2.resize(square, side, interpolation=cv2.INTER_LINEAR)
-        return resized
+            square = _look_up(square, gamma_table(self.gamma))
+        return _resize(square, (self.size_px, self.size_px), cv2.INTER_LINEAR)
 
     def place_labels(self, labels: Gray, spacing_ji_mm: tuple[float, float]) -> Gray:
         """Labels (j, i) on the net's grid (size_px, size_px).
@@ -137,13 +134,13 @@ class SlicePreprocessing:
         The paper resizes masks with the nearest pixel. Halving a grid that way samples each 2 x 2
         block at its corner and moves every outline by half a pixel, so preset "window" takes the
         class with most of the block, and where two are level, each on one half of a checkerboard.
+        For the same reason the square grid is filled by the exact nearest pixel, center to center.
         """
         geometry = self.geometry((labels.shape[0], labels.shape[1]), spacing_ji_mm)
-        square = geometry.place(labels, cv2.INTER_NEAREST)
+        square = geometry.place(labels, cv2.INTER_NEAREST_EXACT)
         side = (self.size_px, self.size_px)
         if self.preset == "paper":
-            nearest: Gray = cv2.resize(square, side, interpolation=cv2.INTER_NEAREST)
-            return nearest
+            return _resize(square, side, cv2.INTER_NEAREST)
         return _majority(square, side)
 
     def undo(
@@ -152,7 +149,7 @@ class SlicePreprocessing:
         """Probabilities (size_px, size_px, classes) back to the slice (j, i, classes), linear."""
         side = (self.grid_px, self.grid_px)
         square = cv2.resize(probabilities, side, interpolation=cv2.INTER_LINEAR)
-        return geometry.take(square)
+        return geometry.take(cast("NDArray[np.float32]", square))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, as stored in a model file."""
@@ -187,6 +184,15 @@ def gamma_table(gamma: float) -> Gray:
     table: Gray = np.rint(255.0 * (np.arange(256) / 255.0) ** gamma).astype(np.uint8)
     table.setflags(write=False)
     return table
+
+
+def _look_up(grays: Gray, table: Gray) -> Gray:
+    return cast(Gray, cv2.LUT(grays, table))
+
+
+def _resize(image: Gray, side_px: tuple[int, int], interpolation: int) -> Gray:
+    """``side_px``: width, height, OpenCV's order."""
+    return cast(Gray, cv2.resize(image, side_px, interpolation=interpolation))
 
 
 def _clahe(clip: float, tiles: int) -> cv2.CLAHE:

@@ -8,6 +8,7 @@ layers, and a decoder that mirrors the encoder. The shapes in the comments are t
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,10 +79,11 @@ class EncoderLayer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         if self.pre:
             tokens = tokens + self.drop(self.attention(self.norm1(tokens)))
-            return tokens + self.drop(self.feed_forward(self.norm2(tokens)))
+            tokens = tokens + self.drop(self.feed_forward(self.norm2(tokens)))
+            return tokens
         tokens = self.norm1(tokens + self.drop(self.attention(tokens)))
-        result: Tensor = self.norm2(tokens + self.drop(self.feed_forward(tokens)))
-        return result
+        tokens = self.norm2(tokens + self.drop(self.feed_forward(tokens)))
+        return tokens
 
 
 class PositionEmbedding(nn.Module):
@@ -90,6 +92,8 @@ class PositionEmbedding(nn.Module):
     The embedding belongs to a ``grid x grid`` map and is interpolated for maps of other sizes, so
     that a net can be trained on small slices first.
     """
+
+    table: Tensor | None
 
     def __init__(self, kind: str, dim: int, grid: int) -> None:
         super().__init__()
@@ -109,7 +113,7 @@ class PositionEmbedding(nn.Module):
 
     def at(self, height: int, width: int) -> Tensor:
         """The embedding of a height x width map: (1, height * width, dim)."""
-        table: Tensor = self.table
+        table = cast(Tensor, self.table)
         if (height, width) == (self.grid, self.grid):
             return table
         square = table.transpose(1, 2).reshape(1, -1, self.grid, self.grid)
@@ -120,7 +124,7 @@ class PositionEmbedding(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Transposed conv 2x2 stride 2, then [encoder, upsampled] joined, then a double conv (Eq. 9)."""
+    """Transposed conv 2x2 stride 2, [encoder, upsampled] joined, a double conv (Eq. 9)."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -179,7 +183,7 @@ class Hybrid2d(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, slices: Tensor) -> Tensor:
-        """slices: (B, channels, H, W) in [0, 1], H and W multiples of 8. Logits (B, classes, H, W)."""
+        """Slices (B, channels, H, W) in [0, 1] to logits (B, classes, H, W); sides a multiple of 8."""
         _check_input(slices, self.channels)
         skip1 = self.encoder1(slices)  # (B, 64, 256, 256)
         skip2 = self.encoder2(self.pool(skip1))  # (B, 128, 128, 128)
@@ -194,7 +198,7 @@ class Hybrid2d(nn.Module):
     def bottleneck(self, features: Tensor) -> Tensor:
         """Read the map as tokens, let all tokens see each other, and fold it back."""
         batch, dim, height, width = features.shape
-        tokens = features.flatten(2).transpose(1, 2)  # (B, 1024, 512)
+        tokens: Tensor = features.flatten(2).transpose(1, 2)  # (B, 1024, 512)
         tokens = self.position(tokens, height, width)
         for layer in self.transformer:
             tokens = layer(tokens)
@@ -230,8 +234,8 @@ def _check_input(slices: Tensor, channels: int) -> None:
     height, width = slices.shape[2:]
     if height % 8 or width % 8 or min(height, width) < 16:
         raise ValueError(
-            f"Three poolings need sides that are multiples of 8, at least 16; got {height} x {width},"
-            f" use {_nearest_size(height)} x {_nearest_size(width)}."
+            "Three poolings need sides that are multiples of 8, at least 16; got"
+            f" {height} x {width}, use {_nearest_size(height)} x {_nearest_size(width)}."
         )
 
 

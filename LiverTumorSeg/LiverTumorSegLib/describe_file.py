@@ -1,0 +1,53 @@
+"""``livertumorseg info``: what a CT or a model file holds, in a few lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .nifti import read_ct
+from .spec import read_spec
+from .volume import CtVolume
+
+
+def describe_file(path: Path) -> str:
+    """Text about a NIfTI CT or a ``.safetensors`` model; errors as those two readers raise them."""
+    if path.suffix == ".safetensors":
+        return _describe_model(path)
+    ct, warnings = read_ct(path)
+    return "\n".join([_describe_ct(ct), *(f"Warning: {text}" for text in warnings)])
+
+
+def _describe_ct(ct: CtVolume) -> str:
+    k, j, i = ct.shape_kji
+    sk, sj, si = ct.spacing_kji_mm
+    lps, turn = ct.to_lps()
+    axial = "ijk"[2 - turn.order_kji[0]]
+    return "\n".join(
+        [
+            f"CT of {i} x {j} x {k} voxels (i, j, k), {si:.3f} x {sj:.3f} x {sk:.3f} mm",
+            f"{lps.shape_kji[0]} axial slices along {axial}",
+            f"{int(ct.hu.min())} to {int(ct.hu.max())} HU",
+        ]
+    )
+
+
+def _describe_model(path: Path) -> str:
+    spec = read_spec(path)
+    rows: list[tuple[str, Any]] = [
+        ("model", f"{spec.name} {spec.version}"),
+        ("network", f"{spec.net} {json.dumps(spec.net_args)}"),
+        ("preprocessing", json.dumps(spec.preprocessing)),
+        ("postprocessing", json.dumps(spec.postprocessing)),
+        ("labels", json.dumps(spec.labels)),
+        ("trained on HU", spec.training_hu_range),
+        ("storage", spec.storage),
+        *((key, _short(value)) for key, value in spec.provenance.items()),
+    ]
+    return "\n".join(f"{name:<16} {value}" for name, value in rows)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,109 @@
+"""What a run says while it works: a line for people, or JSON lines for a program (``--events``)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, Protocol
+
+BAR_WIDTH = 28
+
+
+class Reporter(Protocol):
+    """Receives what happens in a run, in order."""
+
+    def started(self) -> None: ...
+    def progress(self, fraction: float, phrase: str) -> None: ...
+    def warning(self, text: str) -> None: ...
+    def finished(self, summary: str, record: dict[str, Any]) -> None: ...
+    def failed(self, kind: str, text: str) -> None: ...
+
+
+class TimeLeft:
+    """Seconds left, from the share that is done since the first report."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, fraction: float) -> float | None:
+        elapsed = time.monotonic() - self._start
+        if fraction < 0.02 or elapsed < 1.0:
+            return None
+        return elapsed * (1 - fraction) / fraction
+
+
+class Console:
+    """A progress bar on standard error, results on standard output."""
+
+    def __init__(self) -> None:
+        self._left = TimeLeft()
+        self._live = sys.stderr.isatty()
+        self._shown = 0
+
+    def started(self) -> None:
+        self._left = TimeLeft()
+
+    def progress(self, fraction: float, phrase: str) -> None:
+        filled = round(BAR_WIDTH * fraction)
+        left = self._left(fraction)
+        text = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {100 * fraction:3.0f} %  {phrase}"
+        if left is not None and fraction < 1:
+            text += f", {_duration(left)} left"
+        if self._live:
+            print(f"\r{text:<{self._shown}}", end="", file=sys.stderr, flush=True)
+            self._shown = len(text)
+        elif fraction in (0.0, 1.0):  # a log file wants two lines, not two hundred
+            print(text, file=sys.stderr, flush=True)
+
+    def warning(self, text: str) -> None:
+        self._end_line()
+        print(f"Warning: {text}", file=sys.stderr)
+
+    def finished(self, summary: str, record: dict[str, Any]) -> None:
+        self._end_line()
+        print(summary)
+
+    def failed(self, kind: str, text: str) -> None:
+        self._end_line()
+        print(text, file=sys.stderr)
+
+    def _end_line(self) -> None:
+        if self._shown:
+            print(file=sys.stderr)
+            self._shown = 0
+
+
+class JsonLines:
+    """One JSON object a line on standard output."""
+
+    def __init__(self) -> None:
+        self._left = TimeLeft()
+
+    def started(self) -> None:
+        self._left = TimeLeft()
+        self._say("started", pid=os.getpid())
+
+    def progress(self, fraction: float, phrase: str) -> None:
+        left = self._left(fraction)
+        seconds = None if left is None else round(left, 1)
+        self._say("progress", fraction=round(fraction, 4), phrase=phrase, seconds_left=seconds)
+
+    def warning(self, text: str) -> None:
+        self._say("warning", text=text)
+
+    def finished(self, summary: str, record: dict[str, Any]) -> None:
+        self._say("finished", summary=summary, **record)
+
+    def failed(self, kind: str, text: str) -> None:
+        self._say("failed", kind=kind, text=text)
+
+    def _say(self, event: str, **values: Any) -> None:
+        print(json.dumps({"event": event, **values}), flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min"
