@@ -26,7 +26,7 @@ from LiverTumorSegLib.preprocess import PRESETS, SlicePreprocessing
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
-from training import lits
+from training import lits, splits
 
 Bytes = NDArray[np.uint8]
 
@@ -162,8 +162,10 @@ def refuse_windowed(records: Sequence[dict[str, Any]]) -> None:
 
 def find_sources(data: Path | None, table: Path | None, phantoms: int) -> list[Source]:
     """Cases of a LiTS or MSD folder that belong to a split, and phantoms (seeds 1000 on, train)."""
+    cases = lits.find_cases(data, table=table) if data else []
+    splits.assert_disjoint(cases)
     sources = []
-    for case in lits.find_cases(data, table=table) if data else ():
+    for case in cases:
         if case.split is None or case.labels is None:
             continue
         sources.append(

@@ -272,6 +272,7 @@ def _six_digits(value: float) -> float:
 def new_spec(recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSet) -> ModelSpec:
     """The description of what this run will give; scores are added by ``training.export``."""
     manifest = read_manifest(prepared)
+    groups = {c["group"] for c in manifest["cases"] if c["split"] == "train"}
     return ModelSpec(
         name=recipe.net,
         version="0",
@@ -283,6 +284,7 @@ def new_spec(recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSe
         postprocessing=Postprocessing().to_dict(),
         provenance={
             "train": list(data.cases),
+            "train_groups": sorted(groups),
             "val": list(validation.cases),
             "recipe": _as_dict(recipe),
         },
@@ -370,7 +372,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = _choose_recipe(given)
         data = load_split(given.prepared, "train", with_windowed=recipe.hu_shift > 0)
         validation = load_split(given.prepared, "val")
-        _start_folder(given.output, recipe)
         device = pick_device(given.device)
         trainer = Trainer(
             recipe,
@@ -382,6 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.init is not None:
             _begin_with(trainer.net, ModelBundle.load(given.init))
         spec = new_spec(recipe, given.prepared, validation, data)
+        _start_folder(given.output, recipe)
         train(trainer, validation, given.output, spec)
     except (ValueError, OSError, BundleError) as error:
         print(error, file=sys.stderr)

@@ -49,6 +49,8 @@ def refuse_colors(name: str, dtype: np.dtype[Any]) -> None:
 def check_ct_values(name: str, low: float, high: float) -> tuple[str, ...]:
     """Warnings, one sentence each, about a scan whose least and greatest values are low and high.
 
+    Warnings go into results and leave ``name`` out, which may tell who the patient is.
+
     Raises ``ValueError`` with what is wrong and what to do when these cannot be Hounsfield units.
     """
     if low == high:
@@ -70,22 +72,22 @@ def check_ct_values(name: str, low: float, high: float) -> tuple[str, ...]:
             f"{name} has nothing below 0, so it is a picture, an MR or a CT without its offset; "
             "give a CT in Hounsfield units (air is -1000)."
         )
-    return (*_window_warning(name, low), *_clip_warning(name, low, high))
+    return (*_window_warning(low), *_clip_warning(low, high))
 
 
-def _window_warning(name: str, low: float) -> tuple[str, ...]:
+def _window_warning(low: float) -> tuple[str, ...]:
     if low < AIR_AT_MOST_HU:
         return ()
     return (
-        f"{name} has nothing below {low:.0f} HU, as if it had been cut to a display window; "
+        f"This CT has nothing below {low:.0f} HU, as if it had been cut to a display window; "
         "use the original scan if there is one.",
     )
 
 
-def _clip_warning(name: str, low: float, high: float) -> tuple[str, ...]:
+def _clip_warning(low: float, high: float) -> tuple[str, ...]:
     if low >= INT16_RANGE[0] and high <= INT16_RANGE[1]:
         return ()
     return (
-        f"{name} holds values outside {INT16_RANGE[0]} to {INT16_RANGE[1]} HU, "
+        f"This CT holds values outside {INT16_RANGE[0]} to {INT16_RANGE[1]} HU, "
         "which were clipped to that range; check that the scan is in Hounsfield units.",
     )

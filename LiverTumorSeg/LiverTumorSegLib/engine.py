@@ -1,4 +1,4 @@
-"""A network on a device: grays in, probabilities out, smaller and then on the CPU if memory is short.
+"""A network on a device: grays in, probabilities out; smaller, then on the CPU, if memory is short.
 
 torch is imported at file scope here; import this file only where a network is about to run.
 """
@@ -61,11 +61,11 @@ class SliceEngine:
             raise MemoryError("The memory does not hold one slice; close other programs.")
         if self.batch > 1:
             self.batch //= 2
-            self.notes.append(f"GPU memory ran short: continued with {self.batch} slices at a time.")
+            self.notes.append(f"GPU memory ran short: went on with {self.batch} slices at a time.")
         else:
             self.device, self.batch = "cpu", CPU_BATCH
             self._place()
-            self.notes.append("GPU memory ran out: continued on the CPU, which is slower.")
+            self.notes.append("GPU memory ran out: the run went on on the CPU, which is slower.")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

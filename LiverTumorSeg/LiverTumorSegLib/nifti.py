@@ -258,7 +258,7 @@ def _read_affine(name: str, header: Nifti1Header) -> tuple[Affine, tuple[str, ..
     _refuse_bad_affine(name, affine)
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         return affine, (
-            f"{name} does not say how the patient lies; "
+            "This CT does not say how the patient lies; "
             "check left and right, or export the scan with its orientation.",
         )
     return affine, ()

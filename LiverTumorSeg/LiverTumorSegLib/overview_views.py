@@ -135,18 +135,32 @@ def choose_slices(
     for k in lesion_slices:
         if len(chosen) < count and all(abs(k - other) >= gap for other in chosen):
             chosen.append(k)
-    room = np.arange(min(first, *chosen, end), max(end, *chosen, first) + 1)
-    while len(chosen) < min(count, len(room)):
-        chosen.append(_farthest(room, chosen))
+    first, end = min(first, *chosen, end), max(end, *chosen, first)
+    chosen += [k for k in _between(chosen, first, end, count - len(chosen)) if k not in chosen]
+    spare = (k for k in range(first, end + 1) if k not in chosen)
+    chosen += [k for k, _ in zip(spare, range(count - len(chosen)), strict=False)]
     return sorted(chosen, reverse=True)
 
 
-def _farthest(room: Array, chosen: Sequence[int]) -> int:
-    """The slice farthest from the chosen; the ends count half, so that they are not shown first."""
-    distance = 2.0 * np.minimum(room - room[0] + 1, room[-1] - room + 1)
-    for k in chosen:
-        distance = np.minimum(distance, np.abs(room - k))
-    return int(room[np.argmax(distance)])
+def _between(chosen: Sequence[int], first: int, end: int, count: int) -> list[int]:
+    """``count`` more slices, each put where the gap is widest; even within a gap.
+
+    At the ends of the liver nothing is shown: a gap there counts double.
+    """
+    stops = [first - 0.5, *sorted(chosen), end + 0.5]
+    lengths = np.diff(stops)
+    points = np.zeros(len(lengths), np.int64)
+    fixed = np.ones(len(lengths))  # what a gap is divided by, beyond its points
+    fixed[0] -= 0.5
+    fixed[-1] -= 0.5
+    for _ in range(count):
+        points[np.argmax(lengths / np.maximum(points + fixed, 1e-9))] += 1
+    found: list[int] = []
+    for n, (start, length) in enumerate(zip(stops, lengths, strict=False)):
+        step = length / max(points[n] + fixed[n], 1e-9)
+        offset = 0.5 if n == 0 else 1.0
+        found += [int(np.clip(round(start + (p + offset) * step), first, end)) for p in range(points[n])]
+    return found
 
 
 def body_extent(planes: Sequence[Plane]) -> Extent:

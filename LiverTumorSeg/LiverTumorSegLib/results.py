@@ -61,6 +61,7 @@ class CaseResult:
             "run": {
                 "device": done.device,
                 "seconds": round(done.seconds, 2),
+                "slices": done.slices,
                 "slices_run": done.slices_run,
             },
             "warnings": list(self.warnings),

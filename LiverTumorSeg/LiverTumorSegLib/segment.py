@@ -1,4 +1,4 @@
-"""A CT in, labels on the CT's own grid out: the one inference path of Slicer, command line and tests.
+"""A CT in, labels on the CT's own grid out: the one path of Slicer, command line and evaluation.
 
     segmenter = load_segmenter("hybrid2d-w32", device="auto")
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
@@ -52,12 +52,13 @@ class Segmentation:
     """Labels and how they came about.
 
     labels_kji: uint8 on the CT's grid. probabilities: float16 (classes, k, j, i), or None.
-    slices_run: slices that the network saw. device: where it ended.
+    slices, slices_run: axial slices there are, and those that the network saw. device: where it ended.
     """
 
     labels_kji: NDArray[np.uint8]
     probabilities: NDArray[np.float16] | None
     device: str
+    slices: int
     slices_run: int
     seconds: float
     warnings: tuple[str, ...]
@@ -105,6 +106,7 @@ class SliceSegmenter:
             labels_kji=turn.undo(labels),
             probabilities=None if run.probabilities is None else turn.undo(run.probabilities),
             device=self.engine.device,
+            slices=lps.shape_kji[0],
             slices_run=run.done,
             seconds=time.monotonic() - started,
             warnings=tuple(warnings),
@@ -118,9 +120,9 @@ class SliceSegmenter:
         trained_windowed = self.spec.training_hu_range[0] > WINDOWED_HU
         if trained_windowed != (int(ct.hu.min()) > WINDOWED_HU):
             raise ValueError(
-                "This model scales each slice by its own least and greatest value and was trained on"
-                f" {'windowed' if trained_windowed else 'raw'} CT numbers, which this scan does not"
-                " have; use a model with the window preset."
+                "This model scales each slice by its own least and greatest value and was trained"
+                f" on {'windowed' if trained_windowed else 'raw'} CT numbers, which this scan does"
+                " not have; use a model with the window preset."
             )
 
     def _saturation_warning(self, lps: CtVolume, labels: NDArray[np.uint8]) -> list[str]:
@@ -195,7 +197,7 @@ class _Run:
             self.labels[k] = _argmax(native)
             if self.probabilities is not None:
                 self.probabilities[:, k] = np.moveaxis(native, 2, 0)
-        self.plan.tell(k, hit=likely_mm2 >= HIT_AREA_MM2, empty=not self.labels[k].any())
+        self.plan.tell(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not self.labels[k].any())
         self.done += 1
         self.fraction = max(self.fraction, 0.97 * min(1.0, self.done / self.plan.expected))
         self.tell(self.fraction, f"Slice {self.done} of about {self.plan.expected}")

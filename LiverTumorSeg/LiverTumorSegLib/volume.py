@@ -42,7 +42,7 @@ class CtVolume:
 
     @property
     def spacing_kji_mm(self) -> tuple[float, float, float]:
-        """Distance between voxel centers along k, j, i in mm (also for oblique and sheared grids)."""
+        """Distance between voxel centers along k, j, i in mm, on any grid."""
         i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
         return float(k), float(j), float(i)
 
@@ -76,7 +76,7 @@ class Reorientation:
     def to_lps(
         cls, ijk_to_ras: NDArray[np.float64], shape_kji: tuple[int, int, int]
     ) -> Reorientation:
-        """The turn that brings a grid nearest to LPS; pairs axes for the largest total agreement."""
+        """The turn that brings a grid nearest to LPS: the pairing of axes that agrees best."""
         from itertools import permutations
 
         directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
@@ -116,9 +116,8 @@ class Reorientation:
         return result
 
     def _flip(self, array_kji: Array) -> Array:
-        steps = [slice(None, None, -1 if flipped else 1) for flipped in self.flipped_kji]
-        result: Array = array_kji[(Ellipsis, *steps)]
-        return result
+        axes = tuple(axis - 3 for axis, flipped in enumerate(self.flipped_kji) if flipped)
+        return np.flip(array_kji, axes)
 
 
 def _checked_affine(ijk_to_ras: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -183,7 +183,7 @@ class Hybrid2d(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Slices (B, channels, H, W) in [0, 1] to logits (B, classes, H, W); sides a multiple of 8."""
+        """Slices (B, channels, H, W) in [0, 1], sides multiples of 8; logits (B, classes, H, W)."""
         _check_input(slices, self.channels)
         skip1 = self.encoder1(slices)  # (B, 64, 256, 256)
         skip2 = self.encoder2(self.pool(skip1))  # (B, 128, 128, 128)
@@ -222,8 +222,12 @@ def _check_arguments(width: int, position: str, norm: str, heads: int, size_px: 
         raise ValueError(f"position is {position!r}; use one of {', '.join(POSITIONS)}.")
     if norm not in NORMS:
         raise ValueError(f"norm is {norm!r}; use one of {', '.join(NORMS)}.")
-    if width < 1 or (8 * width) % (4 * heads):
-        raise ValueError(f"8 * width must be a multiple of 4 * heads ({4 * heads}); got {width}.")
+    step = (
+        4 * heads // math.gcd(8, 4 * heads)
+    )  # tokens of 8 * width split evenly by heads and waves
+    if width < 1 or width % step:
+        near = max(step, round(width / step) * step)
+        raise ValueError(f"width is {width}; {heads} heads need a multiple of {step}, use {near}.")
     if size_px < 16 or size_px % 8:
         raise ValueError(f"size_px is {size_px}; use {_nearest_size(size_px)}.")
 

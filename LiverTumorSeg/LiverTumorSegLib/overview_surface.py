@@ -1,0 +1,98 @@
+"""The liver seen from the front, drawn from the labels alone: shaded, see-through, tumors inside.
+
+A depth map is enough: for each ray from anterior to posterior, where it first meets the liver and
+how much of it is tumor. The slope of that depth gives the shade.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .drawing import FINE, Color, Image
+from .labels import Label
+from .overview_views import Frame, padded
+
+Array = NDArray[Any]
+
+SMOOTH_MM = 2.5  # takes the steps between slices out of the surface
+LIGHT = np.array([-0.35, -0.55, 0.76])  # right to left, head to feet, toward the viewer
+AMBIENT = 0.22
+SEE_THROUGH = 0.62  # how strongly a tumor shows through the liver in front of it
+ROOM_MM = 14.0
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Shades 0 to 1 and how much of each fine pixel is covered, ``(rows, columns)``."""
+
+    frame: Frame
+    liver_shade: Array
+    liver_cover: Array
+    tumor_shade: Array
+    tumor_cover: Array
+
+    def paint(self, fine: Image, liver: Color, tumor: Color) -> None:
+        """Lay it over what is there."""
+        picture = fine.astype(np.float32)
+        layers = (
+            (liver, self.liver_shade, self.liver_cover),
+            (tumor, self.tumor_shade, self.tumor_cover * SEE_THROUGH),
+        )
+        for color, shade, cover in layers:
+            lit = _lit(color, shade)
+            picture += (lit - picture) * cover[..., None]
+        fine[:] = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def front_view(
+    labels: NDArray[np.uint8], spacing_kji_mm: tuple[float, float, float], size: tuple[float, float]
+) -> Surface | None:
+    """The view of LPS labels ``(k, j, i)`` in a cell of ``size`` page pixels; None when empty."""
+    from scipy import ndimage
+
+    box = next(iter(ndimage.find_objects((labels > 0).view(np.uint8))), None)
+    if box is None:
+        return None
+    k_mm, j_mm, i_mm = (round(v, 6) for v in spacing_kji_mm)
+    cropped = labels[box][::-1]  # rows run down from the head
+    left, top = box[2].start * i_mm, (len(labels) - box[0].stop) * k_mm
+    right, bottom = box[2].stop * i_mm, (len(labels) - box[0].start) * k_mm
+    frame = Frame.around(padded((left, top, right, bottom), ROOM_MM), *size)
+    local = Frame(frame.left_mm - left, frame.top_mm - top, frame.scale, *size)
+    liver = _shaded(cropped >= Label.LIVER, (k_mm, j_mm, i_mm), local)
+    tumor = _shaded(cropped == Label.TUMOR, (k_mm, j_mm, i_mm), local)
+    return Surface(frame, *liver, *tumor)
+
+
+def _shaded(mask: Array, spacing_kji_mm: tuple[float, float, float], frame: Frame) -> tuple[Array, Array]:
+    """(shade, cover) of a mask on the frame's fine pixels."""
+    k_mm, j_mm, i_mm = spacing_kji_mm
+    hit = mask.any(axis=1)
+    depth_mm = mask.argmax(axis=1) * j_mm
+    blur = SMOOTH_MM * frame.scale * FINE
+    weight = _blurred(frame.resample(hit, (k_mm, i_mm), floor=0.0), blur)
+    depth = _blurred(frame.resample(depth_mm * hit, (k_mm, i_mm), floor=0.0), blur)
+    depth = depth / np.maximum(weight, 1e-3)
+    down, right = np.gradient(depth, 1.0 / (frame.scale * FINE))
+    # the surface rises toward the viewer where the depth falls
+    steep = np.sqrt(1 + down**2 + right**2)
+    shade = np.clip((-right * -LIGHT[0] - down * -LIGHT[1] + LIGHT[2]) / steep, 0, 1)
+    cover = np.clip((weight - 0.5) * blur * 1.2 + 0.5, 0, 1)
+    return shade, cover
+
+
+def _blurred(image: Array, sigma: float) -> Array:
+    result: Array = cv2.GaussianBlur(image, (0, 0), max(sigma, 0.01))
+    return result
+
+
+def _lit(color: Color, shade: Array) -> Array:
+    """The color from its shadow to its highlight, float32 ``(rows, columns, 3)``."""
+    bright = (AMBIENT + (1 - AMBIENT) * shade)[..., None] * np.array(color, np.float32)
+    gloss = (shade**24)[..., None] * np.float32(40.0)
+    return np.asarray(bright + gloss, dtype=np.float32)
