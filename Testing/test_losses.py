@@ -122,7 +122,7 @@ def test_focal_weighs_every_class_alike() -> None:
 def test_dice_is_summed_over_the_batch() -> None:
     """So a slice without tumor costs nothing beside one with it."""
     logits, labels = random_case(batch=4)
-    joined = logits.movedim(0, 2).reshape(1, 3, -1, 12), labels.reshape(1, -1, 12)
+    joined = logits.movedim(0, 1).reshape(1, 3, -1, 12), labels.reshape(1, -1, 12)
     assert torch.allclose(only(dice=1.0)(logits, labels), only(dice=1.0)(*joined), atol=1e-6)
 
 

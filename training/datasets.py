@@ -150,18 +150,30 @@ class Sampling:
         if self.tumor_share is None:
             chosen = self._draw(data, liver, total, random)
         else:
-            tumor = np.flatnonzero(data.has_tumor)
-            n_tumor = round(self.tumor_share * (total + len(chosen_free)))
-            plain = np.setdiff1d(liver, tumor)
-            chosen = np.concatenate(
-                [
-                    self._draw(data, tumor, min(n_tumor, total), random),
-                    self._draw(data, plain, max(total - n_tumor, 0), random),
-                ]
-            )
+            wanted_tumor = round(self.tumor_share * (total + len(chosen_free)))
+            chosen = self._draw_by_kind(data, liver, total, wanted_tumor, random)
         rows = random.permutation(np.concatenate([chosen, chosen_free]))
         for start in range(0, len(rows), batch):
             yield rows[start : start + batch]
+
+    def _draw_by_kind(
+        self,
+        data: SliceSet,
+        liver: NDArray[np.int64],
+        count: int,
+        wanted_tumor: int,
+        random: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """``count`` slices with liver, ``wanted_tumor`` of them with tumor where there are both."""
+        tumor = np.flatnonzero(data.has_tumor)
+        plain = np.setdiff1d(liver, tumor)
+        if len(tumor) == 0:
+            wanted_tumor = 0
+        elif len(plain) == 0:
+            wanted_tumor = count
+        n_tumor = min(wanted_tumor, count)
+        drawn = self._draw(data, tumor, n_tumor, random)
+        return np.concatenate([drawn, self._draw(data, plain, count - n_tumor, random)])
 
     def _draw(
         self, data: SliceSet, rows: NDArray[np.int64], count: int, random: np.random.Generator

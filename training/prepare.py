@@ -71,6 +71,10 @@ class Job:
     preprocessing: SlicePreprocessing
     windowed: bool
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ("images", "labels", "windowed") if self.windowed else ("images", "labels")
+
     def run(self) -> dict[str, Any]:
         """Write the case unless it is there already; its record."""
         target = self.folder / self.source.name
@@ -81,7 +85,8 @@ class Job:
             "windowed": self.windowed,
         }
         done = _read_record(target / "case.json")
-        if done is not None and all(done.get(k) == v for k, v in wanted.items()):
+        whole = all((target / f"{kind}.npy").is_file() for kind in self.kinds)
+        if done is not None and whole and all(done.get(k) == v for k, v in wanted.items()):
             return done
         target.mkdir(parents=True, exist_ok=True)
         (target / "case.json").unlink(missing_ok=True)
@@ -96,12 +101,15 @@ class Job:
                 f"{self.source.name}: the labels are {labels.shape}, the CT {ct.shape_kji};"
                 " give the two the same grid."
             )
+        if labels.max() > max(Label):
+            raise ValueError(
+                f"{self.source.name}: the labels hold the label {labels.max()}; use only"
+                " 0, 1 liver and 2 tumor."
+            )
         ct, turn = ct.to_lps()
         labels = turn.apply(labels)
         spacing = ct.spacing_kji_mm[1:]
-        made: dict[str, list[Bytes]] = {"images": [], "labels": []}
-        if self.windowed:
-            made["windowed"] = []
+        made: dict[str, list[Bytes]] = {kind: [] for kind in self.kinds}
         for hu, classes in zip(ct.hu, labels, strict=True):
             square = self.preprocessing.square(hu, spacing)
             made["images"].append(self.preprocessing.enhance(square))

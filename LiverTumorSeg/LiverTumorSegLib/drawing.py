@@ -119,7 +119,9 @@ class Page:
         top, bottom = (int(np.clip(round(y * FINE), 0, height)) for y in (box[1], box[3]))
         return self.fine[top:bottom, left:right]
 
-    def line(self, a: tuple[float, float], b: tuple[float, float], color: Color, width: float) -> None:
+    def line(
+        self, a: tuple[float, float], b: tuple[float, float], color: Color, width: float
+    ) -> None:
         """A straight anti-aliased line; width in page pixels."""
         ends = [(round(x * FINE * 2**SHIFT), round(y * FINE * 2**SHIFT)) for x, y in (a, b)]
         thickness = max(1, round(width * FINE))
@@ -239,7 +241,9 @@ class Tags:
         )
         return inside and not any(_overlap(box, other) for other in self._taken)
 
-    def _draw(self, text: str, box: Box, leader_to: tuple[float, float] | None, color: Color) -> None:
+    def _draw(
+        self, text: str, box: Box, leader_to: tuple[float, float] | None, color: Color
+    ) -> None:
         page, middle = self._page, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         if leader_to is not None:
             page.line(middle, leader_to, color, 1.0)

@@ -17,6 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CUDA_BATCH = 16
 CPU_BATCH = 1  # larger batches are slower there and take more memory
+BF16_CAPABILITY = (8, 0)  # the first cards with bf16 units; PyTorch emulates it on older ones
+# PyTorch has a type of its own for one of the ways in which memory runs out, not for the others
+SHORT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 
 class SliceEngine:
@@ -25,7 +28,7 @@ class SliceEngine:
     device: "auto" (CUDA where there is a device), "cpu", "cuda" or "cuda:N". ``ValueError`` when it
         is not there.
     batch: slices at a time; halves when CUDA memory runs out, and at last the CPU takes over.
-    notes: sentences about what had to be changed on the way.
+    notes: sentences about what had to be changed on the way; whoever has told them clears them.
     """
 
     def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
@@ -33,7 +36,12 @@ class SliceEngine:
         self.batch = batch or (CPU_BATCH if self.device == "cpu" else CUDA_BATCH)
         self.notes: list[str] = []
         self._net = fold_batch_norm(net)
-        self._place()
+        try:
+            self._place()
+        except RuntimeError as error:
+            if self.device == "cpu" or not _is_short_of_memory(error):
+                raise
+            self._move_to_cpu()
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
         """grays (B, H, W) 0-255 to class probabilities (B, H, W, classes)."""
@@ -44,8 +52,10 @@ class SliceEngine:
                     for start in range(0, len(grays), self.batch)
                 ]
                 return np.concatenate(parts)
-            except torch.cuda.OutOfMemoryError:
-                self._step_down()
+            except RuntimeError as error:
+                if not _is_short_of_memory(error):
+                    raise
+            self._step_down()  # out here, where the error no longer holds the tensors that filled it
 
     def _run(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
@@ -63,11 +73,14 @@ class SliceEngine:
             self.batch //= 2
             self.notes.append(f"GPU memory ran short: went on with {self.batch} slices at a time.")
         else:
-            self.device, self.batch = "cpu", CPU_BATCH
-            self._place()
-            self.notes.append("GPU memory ran out: the run went on on the CPU, which is slower.")
+            self._move_to_cpu()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _move_to_cpu(self) -> None:
+        self.device, self.batch = "cpu", CPU_BATCH
+        self._place()
+        self.notes.append("GPU memory ran out: the run went on on the CPU, which is slower.")
 
     def _place(self) -> None:
         self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,7 +89,8 @@ class SliceEngine:
         if not self.device.startswith("cuda"):
             return nullcontext()
         # older cards have no bf16 units; fp16 carries this net's range as well
-        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        has_bf16 = torch.cuda.get_device_capability(self.device) >= BF16_CAPABILITY
+        half = torch.bfloat16 if has_bf16 else torch.float16
         return torch.autocast("cuda", half)
 
 
@@ -90,12 +104,17 @@ def choose_device(wanted: str) -> str:
     if wanted == "cuda" or wanted.startswith("cuda:"):
         if not has_cuda:
             raise ValueError("This computer has no CUDA device that PyTorch can use; use cpu.")
-        number = wanted.partition(":")[2] or "0"
-        if not number.isdigit() or int(number) >= torch.cuda.device_count():
-            last = torch.cuda.device_count() - 1
-            raise ValueError(f"There is no device {wanted!r}; use cuda:0 to cuda:{last}, or cpu.")
+        there = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+        if wanted not in there:
+            raise ValueError(f"There is no device {wanted!r}; use {', '.join(there)} or cpu.")
         return wanted
     raise ValueError(f"Device {wanted!r} is unknown; use auto, cpu, cuda or cuda:0.")
+
+
+def _is_short_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        words in str(error) for words in SHORT_OF_MEMORY
+    )
 
 
 def fold_batch_norm(net: nn.Module) -> nn.Module:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from .drawing import Color, Page
 from .labels import Label
 from .lesions import Lesion, LiverMeasures
-from .overview_views import WINDOW_HU
 from .volume import CtVolume
 
 WIDTH, HEIGHT = 1600, 1000  # page pixels
@@ -29,6 +28,7 @@ TAG: Color = (40, 40, 175)
 
 LEFT, RIGHT = 1168.0, 1576.0
 TOP = 66.0
+CLOSE_UPS_END = 858.0  # the legend begins below
 ROWS = 10
 ROW_HEIGHT = 27.0
 COLUMNS = (  # heading, right edge
@@ -58,19 +58,19 @@ def draw_footer(page: Page, footer: str) -> None:
 
 def draw_panel(
     page: Page, measures: LiverMeasures, dice: tuple[float | None, float | None] | None
-) -> None:
-    """Volumes, comparison, lesion list, legend."""
+) -> float:
+    """Volumes, comparison, lesion list; returns where the next part may begin."""
     if measures.liver_volume_ml <= 0:
         page.text("No liver found", (LEFT, TOP + 34), 30, INK, bold=True)
-        page.text("No voxel of this scan was marked as liver or tumor.", (LEFT, TOP + 64), 15, MUTED)
+        page.text(
+            "No voxel of this scan was marked as liver or tumor.", (LEFT, TOP + 64), 15, MUTED
+        )
         y = TOP + 84
     else:
         y = _draw_volumes(page, measures, TOP)
     if dice is not None:
         y = _draw_dice(page, dice, y)
-    if measures.liver_volume_ml > 0:
-        _draw_lesions(page, measures, y + 8)
-    _draw_legend(page, with_truth=dice is not None)
+    return _draw_lesions(page, measures, y + 8) if measures.liver_volume_ml > 0 else y
 
 
 def _draw_volumes(page: Page, measures: LiverMeasures, y: float) -> float:
@@ -97,7 +97,7 @@ def _draw_volumes(page: Page, measures: LiverMeasures, y: float) -> float:
 
 def _draw_dice(page: Page, dice: tuple[float | None, float | None], y: float) -> float:
     page.fill((LEFT, y, RIGHT, y + 44), CARD)
-    page.text("Dice with the reference", (LEFT + 18, y + 28), 14.5, MUTED)
+    page.text("Dice with reference", (LEFT + 18, y + 28), 14.5, MUTED)
     liver, tumor = ("-" if value is None else f"{value:.3f}" for value in dice)
     x = RIGHT - 14
     for name, value, color in (("tumor", tumor, TUMOR), ("liver", liver, LIVER)):
@@ -108,11 +108,11 @@ def _draw_dice(page: Page, dice: tuple[float | None, float | None], y: float) ->
     return y + 52
 
 
-def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> None:
-    """The largest lesions, then how many more there are."""
+def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> float:
+    """The largest lesions, then how many more there are; returns where it ends."""
     if not measures.lesions:
         page.text("No tumor found", (LEFT, y + 22), 18, INK, bold=True)
-        return
+        return y + 30
     page.text("Lesions, largest first", (LEFT, y + 20), 17, INK, bold=True)
     y += 34
     for heading, right in COLUMNS:
@@ -127,7 +127,9 @@ def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> None:
         y += ROW_HEIGHT
     if len(measures.lesions) > ROWS:
         more = len(measures.lesions) - ROWS
-        page.text(f"and {more} more in the lesion table", (LEFT, y + 22), 14.5, MUTED)
+        page.text(f"and {more} more in the lesion table", (LEFT, y + 20), 14.5, MUTED)
+        y += 26
+    return y
 
 
 def _values(lesion: Lesion) -> tuple[str, str, str, str, str]:
@@ -142,25 +144,27 @@ def milliliters(volume_ml: float) -> str:
     shown = round(volume_ml, 6)
     if shown >= 99.95:
         return f"{shown:.0f}"
-    return f"{shown:.1f}" if shown >= 9.995 or shown == 0 else f"{shown:.2f}"
+    if shown == 0:
+        return "0"
+    return f"{shown:.1f}" if shown >= 9.995 else f"{shown:.2f}"
 
 
 def _percent(value: float) -> str:
     shown = round(value, 6)
-    return f"{shown:.0f}" if shown >= 9.95 else f"{shown:.1f}"
+    return f"{shown:.0f}" if shown >= 9.95 or shown == 0 else f"{shown:.1f}"
 
 
-def _draw_legend(page: Page, *, with_truth: bool) -> None:
-    """Upward from the end of the grid of pictures."""
+def draw_legend(page: Page, window_hu: tuple[int, int], *, with_truth: bool) -> None:
+    """What the lines mean, down to the end of the grid of pictures."""
     entries = [("Liver", LIVER, 0.0), ("Tumor, numbered as listed", TUMOR, 0.0)]
     if with_truth:
         entries.append(("Reference", TRUTH, 6.0))
     entries.append(("Axial slices shown", PLAN, 4.0))
     y = 952.0 - 8
-    low, high = WINDOW_HU
-    window = f"CT window {low:.0f} to {high:.0f} HU. R, L: the patient's right and left."
+    low, high = window_hu
+    window = f"CT window {low} to {high} HU. R and L are the patient's right and left."
     page.text(window, (LEFT, y), 13, MUTED)
-    y -= 20 + 22 * ((len(entries) + 1) // 2 - 1) + 6
+    y -= 48
     for n, (name, color, dash) in enumerate(entries):
         x, line_y = LEFT + (n % 2) * 130.0, y + 22 * (n // 2)
         _draw_sample(page, x, line_y - 5, color, dash)

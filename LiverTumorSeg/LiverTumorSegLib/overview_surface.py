@@ -19,32 +19,43 @@ from .overview_views import Frame, padded
 
 Array = NDArray[Any]
 
-SMOOTH_MM = 2.5  # takes the steps between slices out of the surface
+SMOOTH_MM = 2.5  # takes the steps between voxels out of the surface, as does
+SMOOTH_VOXELS = 0.9  # of the longest voxel edge
 LIGHT = np.array([-0.35, -0.55, 0.76])  # right to left, head to feet, toward the viewer
 AMBIENT = 0.22
-SEE_THROUGH = 0.62  # how strongly a tumor shows through the liver in front of it
+BACK = 0.42  # brightness of the liver's far side
+GLASS, RIM = 0.12, 0.75  # how much the near side covers: looked at squarely, and at a slant
 ROOM_MM = 14.0
 
 
 @dataclass(frozen=True, eq=False)
+class Shading:
+    """shade: light on it. facing: 1 square to the viewer, 0 edge-on. cover: of each fine pixel."""
+
+    shade: Array
+    facing: Array
+    cover: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Surface:
-    """Shades 0 to 1 and how much of each fine pixel is covered, ``(rows, columns)``."""
+    """Liver and tumor from one side, arrays ``(rows, columns)`` of fine pixels."""
 
     frame: Frame
-    liver_shade: Array
-    liver_cover: Array
-    tumor_shade: Array
-    tumor_cover: Array
+    liver: Shading
+    tumor: Shading
 
     def paint(self, fine: Image, liver: Color, tumor: Color) -> None:
         """Lay it over what is there."""
         picture = fine.astype(np.float32)
+        glass = GLASS + RIM * (1 - self.liver.facing) ** 1.3
+        near = _lit(liver, self.liver.shade)
         layers = (
-            (liver, self.liver_shade, self.liver_cover),
-            (tumor, self.tumor_shade, self.tumor_cover * SEE_THROUGH),
+            (near * np.float32(BACK), self.liver.cover),
+            (_lit(tumor, self.tumor.shade), self.tumor.cover),
+            (near, self.liver.cover * glass),
         )
-        for color, shade, cover in layers:
-            lit = _lit(color, shade)
+        for lit, cover in layers:
             picture += (lit - picture) * cover[..., None]
         fine[:] = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
@@ -66,24 +77,24 @@ def front_view(
     local = Frame(frame.left_mm - left, frame.top_mm - top, frame.scale, *size)
     liver = _shaded(cropped >= Label.LIVER, (k_mm, j_mm, i_mm), local)
     tumor = _shaded(cropped == Label.TUMOR, (k_mm, j_mm, i_mm), local)
-    return Surface(frame, *liver, *tumor)
+    return Surface(frame, liver, tumor)
 
 
-def _shaded(mask: Array, spacing_kji_mm: tuple[float, float, float], frame: Frame) -> tuple[Array, Array]:
-    """(shade, cover) of a mask on the frame's fine pixels."""
+def _shaded(mask: Array, spacing_kji_mm: tuple[float, float, float], frame: Frame) -> Shading:
+    """A mask ``(rows, j, i)`` seen along j, on the frame's fine pixels."""
     k_mm, j_mm, i_mm = spacing_kji_mm
     hit = mask.any(axis=1)
     depth_mm = mask.argmax(axis=1) * j_mm
-    blur = SMOOTH_MM * frame.scale * FINE
+    blur = max(SMOOTH_MM, SMOOTH_VOXELS * max(spacing_kji_mm)) * frame.scale * FINE
     weight = _blurred(frame.resample(hit, (k_mm, i_mm), floor=0.0), blur)
     depth = _blurred(frame.resample(depth_mm * hit, (k_mm, i_mm), floor=0.0), blur)
     depth = depth / np.maximum(weight, 1e-3)
     down, right = np.gradient(depth, 1.0 / (frame.scale * FINE))
     # the surface rises toward the viewer where the depth falls
     steep = np.sqrt(1 + down**2 + right**2)
-    shade = np.clip((-right * -LIGHT[0] - down * -LIGHT[1] + LIGHT[2]) / steep, 0, 1)
+    shade = np.clip((right * LIGHT[0] + down * LIGHT[1] + LIGHT[2]) / steep, 0, 1)
     cover = np.clip((weight - 0.5) * blur * 1.2 + 0.5, 0, 1)
-    return shade, cover
+    return Shading(shade, 1 / steep, cover)
 
 
 def _blurred(image: Array, sigma: float) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -15,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .drawing import FINE, Image
-from .labels import Label
 
 Array = NDArray[Any]
 Extent = tuple[float, float, float, float]  # left, top, right, bottom of a plane in mm
 
-WINDOW_HU = (-50.0, 170.0)  # portal-venous liver; leaves data clipped to [-40, 160] their contrast
+WINDOW_HU = (-110, 200)  # fat a dark gray, and still contrast within the liver
 AIR_HU = -200  # below: outside the body
 CLIPPED_HU = -150  # a scan that holds nothing below this has lost its air
 MARGIN_MM = 12.0
-OUTLINE_BLUR = 0.35  # voxels; rounds the corners of the voxels, moves the outline no further
+OUTLINE_BLUR = 0.5  # voxels; rounds the corners of the voxels, moves the outline no further
 SMALL = 0.85  # level of the unblurred mask that always counts: one voxel keeps its outline
 
 
@@ -90,9 +90,9 @@ class Frame:
         )
         return result
 
-    def gray(self, plane: Plane) -> Image:
+    def gray(self, plane: Plane, window_hu: tuple[int, int]) -> Image:
         """The windowed CT, uint8 ``(rows, columns)`` of fine pixels."""
-        low, high = WINDOW_HU
+        low, high = window_hu
         shown = self.resample(np.clip(plane.hu, low, high), plane.spacing_mm, floor=low)
         return np.rint((shown - low) * (255.0 / (high - low))).astype(np.uint8)
 
@@ -102,6 +102,20 @@ class Frame:
         rows, columns = (max(OUTLINE_BLUR * mm * self.scale * FINE, 0.01) for mm in spacing_mm)
         blurred = cv2.GaussianBlur(level, (0, 0), sigmaX=columns, sigmaY=rows)
         return np.asarray((blurred >= 0.5) | (level >= SMALL))
+
+
+def choose_window(planes: Sequence[Plane]) -> tuple[int, int]:
+    """Lower and upper HU to show: narrower where the scan itself was clipped.
+
+    Otherwise the air of a scan clipped to [-40, 160] would be gray.
+    """
+    low, high = WINDOW_HU
+    least = min(int(plane.hu.min()) for plane in planes)
+    most = max(int(plane.hu.max()) for plane in planes)
+    if least <= CLIPPED_HU:
+        return low, high
+    low = max(low, least)
+    return low, max(min(high, most), low + 1)
 
 
 def liver_profile(labels: NDArray[np.uint8]) -> tuple[Array, Array, Array]:
@@ -130,15 +144,17 @@ def choose_slices(
     last = len(liver_voxels) - 1
     full = np.flatnonzero(liver_voxels > 0.08 * liver_voxels.max())
     first, end = (int(full[0]), int(full[-1])) if len(full) else (last // 12, last - last // 12)
+    missing = max(0, count - (end - first + 1))
+    first, end = max(0, first - (missing + 1) // 2), min(last, end + (missing + 1) // 2)
     gap = max(1.0, (end - first) / (2.0 * count), 3.0 / slice_mm)
     chosen: list[int] = []
     for k in lesion_slices:
         if len(chosen) < count and all(abs(k - other) >= gap for other in chosen):
             chosen.append(k)
     first, end = min(first, *chosen, end), max(end, *chosen, first)
-    chosen += [k for k in _between(chosen, first, end, count - len(chosen)) if k not in chosen]
+    chosen = list({*chosen, *_between(chosen, first, end, count - len(chosen))})
     spare = (k for k in range(first, end + 1) if k not in chosen)
-    chosen += [k for k, _ in zip(spare, range(count - len(chosen)), strict=False)]
+    chosen += list(islice(spare, count - len(chosen)))
     return sorted(chosen, reverse=True)
 
 
@@ -159,7 +175,9 @@ def _between(chosen: Sequence[int], first: int, end: int, count: int) -> list[in
     for n, (start, length) in enumerate(zip(stops, lengths, strict=False)):
         step = length / max(points[n] + fixed[n], 1e-9)
         offset = 0.5 if n == 0 else 1.0
-        found += [int(np.clip(round(start + (p + offset) * step), first, end)) for p in range(points[n])]
+        found += [
+            int(np.clip(round(start + (p + offset) * step), first, end)) for p in range(points[n])
+        ]
     return found
 
 

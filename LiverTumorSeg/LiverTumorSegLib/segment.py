@@ -26,7 +26,7 @@ from .volume import CtVolume
 
 HIT_PROBABILITY = 0.3  # of liver or tumor
 HIT_AREA_MM2 = 100.0
-WINDOWED_HU = -400  # a CT whose least value is above this was cut to a window
+WINDOWED_HU = -400  # a CT whose least value is not below this was cut to a window
 SATURATED_SHARE = 0.10
 
 Progress = Callable[[float, str], None]
@@ -38,7 +38,10 @@ class Cancelled(Exception):
 
 
 class Engine(Protocol):
-    """What a segmenter needs of a network: see :class:`engine.SliceEngine`."""
+    """What a segmenter needs of a network: see :class:`engine.SliceEngine`.
+
+    notes: what a run had to change, for its warnings; the segmenter clears it after every run.
+    """
 
     device: str
     batch: int
@@ -96,11 +99,15 @@ class SliceSegmenter:
         self._refuse_unlike_training(ct)
         lps, turn = ct.to_lps()
         run = _Run(self, lps, tell, probabilities)
-        run.all_slices()
+        try:
+            run.all_slices()
+            notes = tuple(self.engine.notes)
+        finally:  # cancelled or not, what happened in this run is no news in the next
+            self.engine.notes.clear()
         tell(0.97, "Cleaning up")
         raw = run.labels
         labels = self.postprocessing(raw, lps.spacing_kji_mm)
-        warnings = [*self.engine.notes, *self._saturation_warning(lps, labels)]
+        warnings = (*notes, *self._saturation_warning(lps, labels))
         tell(1.0, "Done")
         return Segmentation(
             labels_kji=turn.undo(labels),
@@ -109,7 +116,7 @@ class SliceSegmenter:
             slices=lps.shape_kji[0],
             slices_run=run.done,
             seconds=time.monotonic() - started,
-            warnings=tuple(warnings),
+            warnings=warnings,
             postprocessing=self.postprocessing,
         )
 
@@ -117,8 +124,8 @@ class SliceSegmenter:
         """Per-slice min-max means one thing on raw CT numbers and another on windowed ones."""
         if self.preprocessing.preset != "paper" or self.spec.training_hu_range is None:
             return
-        trained_windowed = self.spec.training_hu_range[0] > WINDOWED_HU
-        if trained_windowed != (int(ct.hu.min()) > WINDOWED_HU):
+        trained_windowed = self.spec.training_hu_range[0] >= WINDOWED_HU
+        if trained_windowed != (int(ct.hu.min()) >= WINDOWED_HU):
             raise ValueError(
                 "This model scales each slice by its own least and greatest value and was trained"
                 f" on {'windowed' if trained_windowed else 'raw'} CT numbers, which this scan does"
@@ -253,6 +260,9 @@ def _load_slices(
 
 def _read_steps(spec: ModelSpec) -> tuple[SlicePreprocessing, Postprocessing]:
     """What a model file says is done before and after its network."""
+    known = {label.name.lower(): int(label) for label in Label}
+    if spec.labels != known:
+        raise BundleError(f"The model's classes are {spec.labels}, not {known}; use another model.")
     try:
         return (
             SlicePreprocessing.from_dict(spec.preprocessing),
