@@ -51,6 +51,7 @@ def prepared(tmp_path: Path) -> Path:
     manifest = {
         "preprocessing": PREPROCESSING.to_dict(),
         "windowed": False,
+        "hu_range": [-40, 160],
         "cases": [{"name": "3", "split": "val"}],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

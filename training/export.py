@@ -22,7 +22,7 @@ from typing import Any
 from LiverTumorSegLib.bundle import ModelBundle
 from LiverTumorSegLib.spec import STORAGES, BundleError
 
-from training.datasets import load_split
+from training.datasets import load_split, read_manifest
 from training.recipes import Recipe
 from training.train import Trainer, pick_device
 
@@ -60,6 +60,8 @@ def export(given: argparse.Namespace) -> dict[str, Any]:
     )
     bundle = ModelBundle(spec, best.state)
     if given.prepared is not None:
+        low, high = read_manifest(given.prepared)["hu_range"]
+        spec = replace(spec, training_hu_range=(low, high))
         device = pick_device(given.device)
         provenance["validation_slices_dice"] = {
             "fp32": validation_dice(bundle, given.prepared, device),

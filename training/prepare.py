@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.preprocess import PRESETS, SlicePreprocessing
-from LiverTumorSegLib.volume import CtVolume
+from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
 from training import lits, splits
@@ -54,8 +54,15 @@ class Source:
             return phantom.ct, phantom.labels
         from LiverTumorSegLib.nifti import read_ct, read_labels
 
-        labels, _ = read_labels(Path(self.labels))
-        return read_ct(Path(self.ct))[0], labels
+        ct, (labels, labels_affine) = read_ct(Path(self.ct))[0], read_labels(Path(self.labels))
+        # some public label files carry a slightly other origin; another direction is an error
+        turns = [Reorientation.to_lps(a, ct.shape_kji) for a in (ct.ijk_to_ras, labels_affine)]
+        if turns[0] != turns[1]:
+            raise ValueError(
+                f"{self.name}: CT and labels lie in different directions by their headers; export"
+                " the labels on the CT's grid."
+            )
+        return ct, labels
 
     def fingerprint(self) -> dict[str, Any]:
         """What the prepared arrays depend on, besides the preprocessing."""
@@ -149,11 +156,17 @@ def prepare(
         "format": 1,
         "preprocessing": preprocessing.to_dict(),
         "windowed": windowed,
-        "hu_range": [min(r["hu_min"] for r in records), max(r["hu_max"] for r in records)],
+        "hu_range": hu_range(records),
         "cases": records,
     }
     _write_json(folder / "manifest.json", manifest)
     return manifest
+
+
+def hu_range(records: Sequence[dict[str, Any]]) -> list[int]:
+    """Least and greatest HU of the patients; of the phantoms only where there is nothing else."""
+    used = [r for r in records if r.get("phantom_seed") is None] or records
+    return [min(r["hu_min"] for r in used), max(r["hu_max"] for r in used)]
 
 
 def refuse_windowed(records: Sequence[dict[str, Any]]) -> None:

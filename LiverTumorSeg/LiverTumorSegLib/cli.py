@@ -11,12 +11,18 @@ For research only, not for diagnosis.
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import __version__
 from .events import Console, JsonLines, Reporter
 from .spec import BundleError
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
 DEMO_SEED = 7
+SEGMENTED = 0.94  # of the progress bar; the rest is measuring, drawing and writing
 SEGMENT_HELP = """Find the liver and its tumors in a CT.
 
 The CT is a NIfTI file in Hounsfield units, of any orientation and spacing; portal-venous contrast
@@ -36,26 +43,76 @@ is what the model knows best. The folder receives
   lesions.json    the same with liver volume, tumor burden, model, settings and warnings
   overview.png    slices with outlines, and the lesion list
 
-Nothing that exists is replaced without --overwrite. For research only, not for diagnosis."""
+Nothing that exists is replaced without --overwrite, and a run that fails or is stopped (Ctrl-C)
+leaves nothing. Exit code: 0 done, 2 refused (one sentence says why), 130 stopped.
+
+For research only, not for diagnosis."""
+DEMO_HELP = """Make a synthetic CT whose truth is known, segment it, and compare.
+
+A quick check that everything works, without any CT of your own. The folder receives what
+`segment` writes, and
+
+  phantom_ct.nii.gz      the synthetic CT
+  phantom_truth.nii.gz   its true labels: 1 liver, 2 tumor
+
+How well a model does on it proves nothing about patients. For research only, not for diagnosis."""
+MODELS_HELP = """List, check, import and remove models.
+
+  livertumorseg models list                      what --model can name
+  livertumorseg models import mine.safetensors   copy a model file into your model folder
+  livertumorseg models verify                    is every file as it was?
+  livertumorseg models remove mine               delete an imported model
+  livertumorseg models where                     print your model folder
+
+Nothing is ever fetched from a network."""
+INFO_HELP = """What a CT or a model file holds: the grid and CT numbers of a NIfTI file, or the
+network, settings, training data and scores of a .safetensors file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 bad input (one sentence says what), 130 cancelled."""
     given = build_parser().parse_args(arguments)
     reporter: Reporter = JsonLines() if getattr(given, "events", False) else Console()
-    command: Callable[[argparse.Namespace, Reporter], int] = given.command
     try:
-        return command(given, reporter)
+        with _prepared_process():
+            code: int = given.command(given, reporter)
+            sys.stdout.flush()  # here, where a reader that has gone is noticed
+            return code
     except ValueError as error:
         reporter.failed("input", str(error))
     except BundleError as error:
         reporter.failed("model", str(error))
-    except MemoryError as error:
-        reporter.failed("memory", str(error) or "The memory does not suffice for this CT.")
+    except MemoryError:
+        reporter.failed("memory", "The memory does not hold this CT; close other programs.")
     except KeyboardInterrupt:
         reporter.failed("cancelled", "Cancelled; nothing was written.")
         return EXIT_CANCELLED
+    except BrokenPipeError:  # nobody reads on (`| head`), so there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CANCELLED
+    except Exception as error:
+        reporter.failed("fault", f"LiverTumorSeg failed ({error!r}); please report it.")
+        raise
     return EXIT_BAD_INPUT
+
+
+@contextmanager
+def _prepared_process() -> Iterator[None]:
+    """A request to end cleans up as Ctrl-C does; letters that a terminal lacks stop nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where signals cannot be handled
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def segment(given: argparse.Namespace, reporter: Reporter) -> int:
@@ -63,14 +120,14 @@ def segment(given: argparse.Namespace, reporter: Reporter) -> int:
     from .nifti import read_ct
     from .results import result_folder
 
-    with result_folder(given.output, overwrite=given.overwrite) as part:
-        reporter.started()
+    reporter.started()
+    with result_folder(given.output, overwrite=given.overwrite, source=given.ct) as part:
         reporter.progress(0.0, "Reading the CT")
         ct, notes = read_ct(given.ct)
         for note in notes:
             reporter.warning(note)
         result = _run(given, reporter, ct, notes)
-        result.write(part)
+        _write(result, part, reporter)
     reporter.finished(_summary(result, given.output), result.to_dict())
     return 0
 
@@ -81,8 +138,8 @@ def demo(given: argparse.Namespace, reporter: Reporter) -> int:
     from .phantom import make_phantom
     from .results import result_folder
 
+    reporter.started()
     with result_folder(given.output, overwrite=given.overwrite) as part:
-        reporter.started()
         reporter.progress(0.0, "Making a synthetic abdomen")
         phantom = make_phantom(
             seed=given.seed, shape_kji=(72, 320, 320), spacing_kji_mm=(4.0, 1.2, 1.2)
@@ -93,7 +150,7 @@ def demo(given: argparse.Namespace, reporter: Reporter) -> int:
             truth_kji=phantom.labels,
             agreement=compare(result.segmentation.labels_kji, phantom.labels),
         )
-        result.write(part)
+        _write(result, part, reporter)
     reporter.finished(_summary(result, given.output), result.to_dict())
     return 0
 
@@ -104,13 +161,21 @@ def _run(
     """Segment and measure; warnings of the run are reported as they are known."""
     from .lesions import measure
     from .results import CaseResult
-    from .segment import describe, load_segmenter
+    from .segment import Cancelled, describe, load_segmenter
 
     reporter.progress(0.0, "Loading the model")
     segmenter = load_segmenter(
         given.model, given.device, folder=given.model_folder, scan=not given.no_scan
     )
-    done = segmenter.segment(ct, reporter.progress, probabilities=given.probabilities)
+    try:
+        done = segmenter.segment(
+            ct,
+            lambda fraction, phrase: reporter.progress(SEGMENTED * fraction, phrase),
+            probabilities=given.probabilities,
+        )
+    except Cancelled:
+        raise KeyboardInterrupt from None
+    reporter.progress(SEGMENTED, "Measuring the tumors")
     for warning in done.warnings:
         reporter.warning(warning)
     return CaseResult(
@@ -120,6 +185,12 @@ def _run(
         model=describe(segmenter),
         warnings=(*notes, *done.warnings),
     )
+
+
+def _write(result: CaseResult, part: Path, reporter: Reporter) -> None:
+    reporter.progress((SEGMENTED + 1) / 2, "Drawing and writing")
+    result.write(part)
+    reporter.progress(1.0, "Done")
 
 
 def _summary(result: CaseResult, folder: Path) -> str:
@@ -133,7 +204,7 @@ def _summary(result: CaseResult, folder: Path) -> str:
     else:
         burden = measures.burden_percent or 0.0
         lines.append(
-            f"Liver {measures.liver_volume_ml:.0f} mL, {len(measures.lesions)} tumors with"
+            f"Liver {measures.liver_volume_ml:.0f} mL, {_tumors(len(measures.lesions))} with"
             f" {measures.tumor_volume_ml:.1f} mL, burden {burden:.1f} %"
         )
         for lesion in measures.lesions[:10]:
@@ -148,12 +219,16 @@ def _summary(result: CaseResult, folder: Path) -> str:
         a = result.agreement
         lines.append(
             f"Against the known truth: liver Dice {a.liver_dice:.3f}, tumor Dice"
-            f" {a.tumor_dice:.3f}, {a.lesions_found} of {a.lesions_true} tumors found,"
+            f" {a.tumor_dice:.3f}, {a.lesions_found} of {_tumors(a.lesions_true)} found,"
             f" {a.false_lesions} false"
         )
     run = result.segmentation
     lines.append(f"{run.seconds:.0f} s on {run.device}; results in {folder}")
     return "\n".join([*lines, NOTICE])
+
+
+def _tumors(count: int) -> str:
+    return "1 tumor" if count == 1 else f"{count} tumors"
 
 
 def info(given: argparse.Namespace, reporter: Reporter) -> int:
@@ -168,13 +243,16 @@ def models_list(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg models list``"""
     from .catalog import installed_models
 
-    for entry in installed_models(given.model_folder):
+    entries = installed_models(given.model_folder)
+    for entry in entries:
         mark = "*" if entry.default else " "
         size = f"{entry.size_bytes / 1e6:.1f} MB"
         print(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}  {entry.licence}")
         print(f"    {entry.title}. {entry.summary}")
         for name, value in entry.scores.items():
             print(f"    {name}: {value}")
+    if not entries:
+        print("There are no models; add one with `livertumorseg models import FILE`.")
     print("* is used where no model is named. For research only, not for diagnosis.")
     return 0
 
@@ -194,9 +272,7 @@ def models_import(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg models import``"""
     from .catalog import import_model
 
-    entry = import_model(
-        given.file, given.model_folder, name=given.name, overwrite=given.overwrite
-    )
+    entry = import_model(given.file, given.model_folder, name=given.name, overwrite=given.overwrite)
     print(f"Imported as {entry.name}; use it with --model {entry.name}.")
     return 0
 
@@ -225,16 +301,21 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"livertumorseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _add(commands, "segment", segment, "find liver and tumors in a CT", SEGMENT_HELP)
     run.add_argument("ct", type=Path, metavar="CT", help="NIfTI file (.nii, .nii.gz)")
     _add_run_options(run)
-    show = _add(commands, "demo", demo, "make a synthetic CT, segment it, compare with its truth")
-    show.add_argument("--seed", type=int, default=DEMO_SEED, help="which abdomen (default 7)")
+    show = _add(
+        commands, "demo", demo, "make a synthetic CT, segment it, compare with its truth", DEMO_HELP
+    )
+    show.add_argument(
+        "--seed", type=int, default=DEMO_SEED, help=f"which abdomen (default {DEMO_SEED})"
+    )
     _add_run_options(show)
     _add_models(commands)
-    tell = _add(commands, "info", info, "what a CT or a model file holds")
-    tell.add_argument("file", type=Path, metavar="FILE")
+    tell = _add(commands, "info", info, "what a CT or a model file holds", INFO_HELP)
+    tell.add_argument("file", type=Path, metavar="FILE", help=".nii, .nii.gz or .safetensors")
     return parser
 
 
@@ -260,17 +341,24 @@ def _add_folder_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_models(commands: Any) -> None:
-    parser = commands.add_parser("models", help="list, check, import and remove models")
+    parser = commands.add_parser(
+        "models",
+        help="list, check, import and remove models",
+        description=MODELS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     _add_folder_option(_add(actions, "list", models_list, "models that can be named"))
     check = _add(actions, "verify", models_verify, "compare files with their recorded SHA-256")
-    check.add_argument("name", nargs="?", help="one model (default: all)")
+    check.add_argument("name", nargs="?", metavar="NAME", help="one model (default: all)")
     bring = _add(actions, "import", models_import, "copy a model file into the model folder")
-    bring.add_argument("file", type=Path)
+    bring.add_argument("file", type=Path, metavar="FILE", help="a .safetensors model file")
     bring.add_argument("--name", help="what to call it (default: as the file says)")
-    bring.add_argument("--overwrite", action="store_true")
+    bring.add_argument(
+        "--overwrite", action="store_true", help="replace an imported model of that name"
+    )
     drop = _add(actions, "remove", models_remove, "delete an imported model")
-    drop.add_argument("name")
+    drop.add_argument("name", metavar="NAME", help="as `models list` shows it")
     where = _add(actions, "where", models_where, "print the model folder")
     for action in (check, bring, drop, where):
         _add_folder_option(action)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .nifti import read_ct
-from .spec import read_spec
+from .spec import ModelSpec, file_sha256, read_spec
 from .volume import CtVolume
 
 
@@ -37,15 +37,22 @@ def _describe_model(path: Path) -> str:
     spec = read_spec(path)
     rows: list[tuple[str, Any]] = [
         ("model", f"{spec.name} {spec.version}"),
+        ("SHA-256", file_sha256(path)),
         ("network", f"{spec.net} {json.dumps(spec.net_args)}"),
         ("preprocessing", json.dumps(spec.preprocessing)),
         ("postprocessing", json.dumps(spec.postprocessing)),
         ("labels", json.dumps(spec.labels)),
-        ("trained on HU", spec.training_hu_range),
+        ("trained on HU", _range(spec)),
         ("storage", spec.storage),
         *((key, _short(value)) for key, value in spec.provenance.items()),
     ]
     return "\n".join(f"{name:<16} {value}" for name, value in rows)
+
+
+def _range(spec: ModelSpec) -> str:
+    if spec.training_hu_range is None:
+        return "not stated"
+    return "{:.0f} to {:.0f}".format(*spec.training_hu_range)
 
 
 def _short(value: object) -> str:

@@ -23,6 +23,7 @@ Image = NDArray[np.uint8]
 FINE = 2  # drawn pixels for one page pixel, along each axis
 SHIFT = 4  # fractional bits that OpenCV's line drawing takes
 DASH_ON, DASH_OFF = 11, 9  # fine pixels of a dashed contour
+BEYOND = 8  # fine pixels
 HALO: Color = (0, 0, 0)
 SHORTENED = "..."
 
@@ -100,8 +101,7 @@ class Page:
         """The picture: uint8 BGR ``(height, width, 3)``."""
         height, width = self.fine.shape[:2]
         size = (width // FINE, height // FINE)
-        result: Image = cv2.resize(self.fine, size, interpolation=cv2.INTER_AREA)
-        return result
+        return np.asarray(cv2.resize(self.fine, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def fill(self, box: Box, color: Color, alpha: float = 1.0) -> None:
         """A rectangle of one color laid over what is there."""
@@ -180,9 +180,13 @@ def _one_line(text: str) -> str:
 
 
 def smooth_contours(inside: NDArray[Any]) -> list[NDArray[np.float64]]:
-    """Closed contours of a fine mask: arrays ``(N, 2)`` of x, y in fine pixels, about one apart."""
-    found = cv2.findContours(inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
-    return [_smoothed(contour.reshape(-1, 2).astype(np.float64)) for contour in found]
+    """Closed contours of a fine mask: arrays ``(N, 2)`` of x, y in fine pixels, about one apart.
+
+    Where the mask leaves the picture its contour runs outside, or it would frame the picture.
+    """
+    wide = np.pad(inside.astype(np.uint8), BEYOND, mode="edge")
+    found = cv2.findContours(wide, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+    return [_smoothed(contour.reshape(-1, 2).astype(np.float64) - BEYOND) for contour in found]
 
 
 def _smoothed(points: NDArray[np.float64], reach: int = 3) -> NDArray[np.float64]:
@@ -217,8 +221,8 @@ class Tags:
     def __init__(self, page: Page, cell: Box, taken: list[Box]) -> None:
         self._page, self._cell, self._taken = page, cell, list(taken)
 
-    def add(self, text: str, around: Box, color: Color) -> bool:
-        """A tag beside a box; False when there is no room."""
+    def add(self, text: str, around: Box, color: Color, avoid: list[Box]) -> bool:
+        """A tag beside a box, off what is to ``avoid``; False when there is no room."""
         width = max(self._page.text_width(text, self.size, bold=True) + 8, self.height)
         x, y = (around[0] + around[2]) / 2, (around[1] + around[3]) / 2
         for gap in (3.0, 12.0, 24.0, 40.0):
@@ -226,12 +230,12 @@ class Tags:
             half_h = (around[3] - around[1]) / 2 * 0.8 + gap + self.height / 2
             for dx, dy in self.corners:
                 box = _centered(x + dx * half_w, y + dy * half_h, width, self.height)
-                if self._free(box):
+                if self._free(box, avoid):
                     self._draw(text, box, (x, y) if gap > 10 else None, color)
                     return True
         return False
 
-    def _free(self, box: Box) -> bool:
+    def _free(self, box: Box, avoid: list[Box]) -> bool:
         cell = self._cell
         inside = (
             box[0] >= cell[0] + 2
@@ -239,7 +243,7 @@ class Tags:
             and box[2] <= cell[2] - 2
             and box[3] <= cell[3] - 2
         )
-        return inside and not any(_overlap(box, other) for other in self._taken)
+        return inside and not any(_overlap(box, other) for other in (*self._taken, *avoid))
 
     def _draw(
         self, text: str, box: Box, leader_to: tuple[float, float] | None, color: Color

@@ -55,7 +55,7 @@ class SliceEngine:
             except RuntimeError as error:
                 if not _is_short_of_memory(error):
                     raise
-            self._step_down()  # out here, where the error no longer holds the tensors that filled it
+            self._step_down()  # out here, where the error no longer holds what filled the memory
 
     def _run(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from typing import Any, Protocol
 
 BAR_WIDTH = 28
+LOG_STEPS = 4  # a log file wants a few lines, not two hundred
 
 
 class Reporter(Protocol):
@@ -22,12 +24,14 @@ class Reporter(Protocol):
 
 
 class TimeLeft:
-    """Seconds left, from the share that is done since the first report."""
+    """Seconds left, from the share that is done since the last report of nothing done."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
 
     def __call__(self, fraction: float) -> float | None:
+        if fraction == 0:  # still loading: how long that takes says nothing of the rest
+            self._start = time.monotonic()
         elapsed = time.monotonic() - self._start
         if fraction < 0.02 or elapsed < 1.0:
             return None
@@ -35,15 +39,20 @@ class TimeLeft:
 
 
 class Console:
-    """A progress bar on standard error, results on standard output."""
+    """A progress bar on standard error, results on standard output.
+
+    The bar is wiped before anything else is said. A log file gets a line a quarter of the way.
+    """
 
     def __init__(self) -> None:
         self._left = TimeLeft()
         self._live = sys.stderr.isatty()
         self._shown = 0
+        self._logged = 0
 
     def started(self) -> None:
         self._left = TimeLeft()
+        self._logged = 0
 
     def progress(self, fraction: float, phrase: str) -> None:
         filled = round(BAR_WIDTH * fraction)
@@ -52,26 +61,28 @@ class Console:
         if left is not None and fraction < 1:
             text += f", {_duration(left)} left"
         if self._live:
+            text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line cannot be wiped
             print(f"\r{text:<{self._shown}}", end="", file=sys.stderr, flush=True)
             self._shown = len(text)
-        elif fraction in (0.0, 1.0):  # a log file wants two lines, not two hundred
+        elif int(LOG_STEPS * fraction) > self._logged:
+            self._logged = int(LOG_STEPS * fraction)
             print(text, file=sys.stderr, flush=True)
 
     def warning(self, text: str) -> None:
-        self._end_line()
+        self._wipe()
         print(f"Warning: {text}", file=sys.stderr)
 
     def finished(self, summary: str, record: dict[str, Any]) -> None:
-        self._end_line()
+        self._wipe()
         print(summary)
 
     def failed(self, kind: str, text: str) -> None:
-        self._end_line()
-        print(text, file=sys.stderr)
+        self._wipe()
+        print(*text.splitlines(), file=sys.stderr)  # one line, also where a library wrote more
 
-    def _end_line(self) -> None:
+    def _wipe(self) -> None:
         if self._shown:
-            print(file=sys.stderr)
+            print(f"\r{'':<{self._shown}}\r", end="", file=sys.stderr, flush=True)
             self._shown = 0
 
 

@@ -40,7 +40,6 @@ TAGS_PER_CELL = 12
 CLOSE_UP_HEIGHT = 250.0
 CLOSE_UP_MM = 50.0  # across a close-up at least
 CLOSE_UP_ROOM = 0.3  # around the lesion, of its size
-NO_LIVER = "No liver found"
 
 
 def draw_overview(
@@ -219,16 +218,26 @@ def _draw_bar(page: Page, cell: Box, frame: Frame, length_mm: int = BAR_MM) -> B
 
 
 def _draw_tags(page: Page, cell: Box, frame: Frame, plane: Plane, taken: list[Box]) -> None:
+    """The numbers of the lesions on a plane, beside them."""
     if plane.lesions is None:
         return
     row_mm, column_mm = plane.spacing_mm
+    boxes: dict[int, Box] = {}
+    for number in np.unique(plane.lesions[plane.lesions > 0])[:TAGS_PER_CELL]:
+        if (found := mask_box(plane.lesions == number)) is not None:
+            left, right = found[0] * column_mm, found[2] * column_mm
+            extent = (left, found[1] * row_mm, right, found[3] * row_mm)
+            boxes[int(number)] = _in_page(cell, frame, extent)
+    _place_tags(page, cell, boxes, taken)
+
+
+def _place_tags(page: Page, cell: Box, boxes: dict[int, Box], taken: list[Box]) -> None:
+    """A tag beside each lesion and off the others; the largest lesion has the first choice."""
     tags = Tags(page, cell, taken)
-    present = [int(n) for n in np.unique(plane.lesions) if n]
-    for number in present[:TAGS_PER_CELL]:
-        box = mask_box(plane.lesions == number)
-        if box is not None:
-            mm = (box[0] * column_mm, box[1] * row_mm, box[2] * column_mm, box[3] * row_mm)
-            tags.add(str(number), _in_page(cell, frame, mm), panel.TAG)
+    for number, box in boxes.items():
+        others = [other for n, other in boxes.items() if n != number]
+        if not tags.add(str(number), box, panel.TAG, others):
+            tags.add(str(number), box, panel.TAG, [])
 
 
 def _in_page(cell: Box, frame: Frame, mm: Box) -> Box:
@@ -265,7 +274,7 @@ def _draw_front(page: Page, case: Case) -> None:
     surface = front_view(case.labels, case.ct.spacing_kji_mm, CELL)
     middle = ((cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)
     if surface is None:
-        page.text(NO_LIVER, (middle[0], middle[1] + 6), 22, INK, bold=True, align="middle")
+        page.text(panel.NO_LIVER, (middle[0], middle[1] + 6), 22, INK, bold=True, align="middle")
         return
     surface.paint(page.cell(cell), LIVER, TUMOR)
     taken = _draw_captions(page, cell, ["Liver from the front"])
@@ -279,18 +288,16 @@ def _tag_surface(page: Page, case: Case, cell: Box, surface: Surface, taken: lis
     from scipy import ndimage
 
     k_mm, _, i_mm = case.ct.spacing_kji_mm
-    tags = Tags(page, cell, taken)
-    for number, found in enumerate(ndimage.find_objects(case.lesions), start=1):
-        if found is None or number > TAGS_PER_CELL:
-            continue
-        k0, i0 = case.box[0].start, case.box[2].start
-        mm = (
-            (found[2].start + i0) * i_mm,
-            (len(case.labels) - found[0].stop - k0) * k_mm,
-            (found[2].stop + i0) * i_mm,
-            (len(case.labels) - found[0].start - k0) * k_mm,
-        )
-        tags.add(str(number), _in_page(cell, surface.frame, mm), panel.TAG)
+    boxes: dict[int, Box] = {}
+    found = ndimage.find_objects(case.lesions, max_label=TAGS_PER_CELL)
+    for number, part in enumerate(found, start=1):
+        if part is not None:
+            below_k = len(case.labels) - case.box[0].start
+            left, right = (n + case.box[2].start for n in (part[2].start, part[2].stop))
+            top, bottom = below_k - part[0].stop, below_k - part[0].start
+            extent = (left * i_mm, top * k_mm, right * i_mm, bottom * k_mm)
+            boxes[number] = _in_page(cell, surface.frame, extent)
+    _place_tags(page, cell, boxes, taken)
 
 
 def _draw_close_ups(page: Page, case: Case, top: float) -> None:
@@ -320,5 +327,4 @@ def _draw_close_up(page: Page, case: Case, cell: Box, plane: Plane, number: int)
     _draw_plane(page, cell, frame, plane, case.window_hu)
     bar_mm = max((mm for mm in (10, 20, BAR_MM) if mm * frame.scale < 80), default=10)
     taken = [(cell[0], cell[1], cell[0] + 90, cell[1] + 26), _draw_bar(page, cell, frame, bar_mm)]
-    tags = Tags(page, cell, taken)
-    tags.add(str(number), _in_page(cell, frame, extent), panel.TAG)
+    _place_tags(page, cell, {number: _in_page(cell, frame, extent)}, taken)

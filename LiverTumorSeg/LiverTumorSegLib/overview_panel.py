@@ -38,6 +38,7 @@ COLUMNS = (  # heading, right edge
     ("slice", LEFT + 298),
     ("mean HU", RIGHT - 2),
 )
+NO_LIVER = "No liver found"
 PURPOSE = "For research only, not for diagnosis"
 
 
@@ -61,7 +62,7 @@ def draw_panel(
 ) -> float:
     """Volumes, comparison, lesion list; returns where the next part may begin."""
     if measures.liver_volume_ml <= 0:
-        page.text("No liver found", (LEFT, TOP + 34), 30, INK, bold=True)
+        page.text(NO_LIVER, (LEFT, TOP + 34), 30, INK, bold=True)
         page.text(
             "No voxel of this scan was marked as liver or tumor.", (LEFT, TOP + 64), 15, MUTED
         )
@@ -146,6 +147,8 @@ def milliliters(volume_ml: float) -> str:
         return f"{shown:.0f}"
     if shown == 0:
         return "0"
+    if shown < 0.01:
+        return "<0.01"
     return f"{shown:.1f}" if shown >= 9.995 else f"{shown:.2f}"
 
 
@@ -162,7 +165,7 @@ def draw_legend(page: Page, window_hu: tuple[int, int], *, with_truth: bool) -> 
     entries.append(("Axial slices shown", PLAN, 4.0))
     y = 952.0 - 8
     low, high = window_hu
-    window = f"CT window {low} to {high} HU. R and L are the patient's right and left."
+    window = f"CT window {low} to {high} HU. R, L: the patient's right, left."
     page.text(window, (LEFT, y), 13, MUTED)
     y -= 48
     for n, (name, color, dash) in enumerate(entries):

@@ -23,8 +23,8 @@ SMOOTH_MM = 2.5  # takes the steps between voxels out of the surface, as does
 SMOOTH_VOXELS = 0.9  # of the longest voxel edge
 LIGHT = np.array([-0.35, -0.55, 0.76])  # right to left, head to feet, toward the viewer
 AMBIENT = 0.22
-BACK = 0.42  # brightness of the liver's far side
-GLASS, RIM = 0.12, 0.75  # how much the near side covers: looked at squarely, and at a slant
+BACK = 0.5  # brightness of the liver's far side
+GLASS, RIM = 0.26, 0.65  # how much the near side covers: looked at squarely, and at a slant
 ROOM_MM = 14.0
 
 
@@ -83,7 +83,7 @@ def front_view(
 def _shaded(mask: Array, spacing_kji_mm: tuple[float, float, float], frame: Frame) -> Shading:
     """A mask ``(rows, j, i)`` seen along j, on the frame's fine pixels."""
     k_mm, j_mm, i_mm = spacing_kji_mm
-    hit = mask.any(axis=1)
+    hit = np.asarray(mask.any(axis=1))
     depth_mm = mask.argmax(axis=1) * j_mm
     blur = max(SMOOTH_MM, SMOOTH_VOXELS * max(spacing_kji_mm)) * frame.scale * FINE
     weight = _blurred(frame.resample(hit, (k_mm, i_mm), floor=0.0), blur)

@@ -16,6 +16,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from . import __version__
 from .agreement import Agreement
 from .lesions import LESION_COLUMNS, LiverMeasures, lesion_rows, measures_to_dict
 from .nifti import write_ct, write_labels, write_probabilities
@@ -51,6 +52,7 @@ class CaseResult:
         done = self.segmentation
         record: dict[str, Any] = {
             "notice": NOTICE,
+            "made_with": f"LiverTumorSeg {__version__}",
             "found_liver": done.found_liver,
             **measures_to_dict(self.measures),
             "model": self.model,
@@ -71,10 +73,12 @@ class CaseResult:
         return record
 
     def write(self, folder: Path) -> None:
-        """Write every file into an existing folder."""
+        """Write every file into an existing folder; ``ValueError`` when the disk refuses one."""
         write_labels(folder / LABELS, self.segmentation.labels_kji, self.ct)
-        _write_table(folder / TABLE, self.measures)
-        (folder / RECORD).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        with _explained(folder):
+            _write_table(folder / TABLE, self.measures)
+            record = json.dumps(self.to_dict(), indent=1)
+            (folder / RECORD).write_text(record + "\n", encoding="utf-8")
         picture = draw_overview(
             self.ct,
             self.segmentation.labels_kji,
@@ -95,48 +99,103 @@ class CaseResult:
 
 
 def _write_table(path: Path, measures: LiverMeasures) -> None:
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, [*LESION_COLUMNS, "notice"])
         table.writeheader()
         table.writerows({**row, "notice": NOTICE} for row in lesion_rows(measures))
 
 
 @contextmanager
-def result_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder that becomes ``target`` when the block ends well, and vanishes otherwise.
+def result_folder(target: Path, *, overwrite: bool, source: Path | None = None) -> Iterator[Path]:
+    """An empty folder whose files become ``target``'s when the block ends well, and else vanish.
 
-    An existing folder keeps its other files. Raises ``ValueError`` with one sentence when results
-    are there already and may not be overwritten, or the folder cannot be written.
+    Missing parents come into being with the results, in one rename, so a failure leaves none. An
+    existing folder keeps its other files; an earlier run's are replaced all together or not at all.
+    source: the CT that is read, which must not be among the files to be replaced.
+    Raises ``ValueError`` with one sentence when results are there already and may not be
+    overwritten, or the folder cannot be written. Errors of the block itself pass unchanged.
     """
-    existing = [name for name in ALL_FILES if (target / name).exists()]
-    if target.exists() and not target.is_dir():
-        raise ValueError(f"{target.name} is a file; name a folder for the results.")
-    if existing and not overwrite:
-        raise ValueError(
-            f"{target.name} holds {existing[0]} already; name another folder or add --overwrite."
-        )
-    home = next(parent for parent in target.absolute().parents if parent.exists())
-    part = home / f".{target.name}.{uuid4().hex[:8]}.part"
+    place = Path(os.path.realpath(target))  # "." and ".." get a name
+    with _explained(place):
+        _refuse_taken(place, overwrite)
+        _refuse_own_source(place, source)
+        home = _nearest_folder(place)
+    # A folder that exists may be a file system of its own: only inside it is a rename certain.
+    part = home / f".{uuid4().hex[:8]}.part"
+    new = part / "new"
+    fresh = new / (place.name if place == home else place.relative_to(home))
     try:
-        part.mkdir()
-        yield part
-        _move(part, target)
-    except OSError as error:
-        raise ValueError(
-            f"The results cannot be written to {target.name}: {error.strerror or error}. Free some"
-            " space or choose a folder that you may write to."
-        ) from error
+        with _explained(place):
+            fresh.mkdir(parents=True)
+        yield fresh
+        with _explained(place):
+            _refuse_taken(place, overwrite)  # again: another run may have ended meanwhile
+            _publish(fresh, place, new, home)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _move(part: Path, target: Path) -> None:
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, target)
+def _refuse_taken(place: Path, overwrite: bool) -> None:
+    if os.path.lexists(place) and not place.is_dir():
+        raise ValueError(f"{place.name} is a file; name a folder for the results.")
+    for name in ALL_FILES:
+        if (place / name).is_dir():
+            raise ValueError(f"{place.name} holds a folder {name}; name another folder.")
+        if os.path.lexists(place / name) and not overwrite:
+            raise ValueError(
+                f"{place.name} holds {name} already; name another folder or add --overwrite."
+            )
+
+
+def _refuse_own_source(place: Path, source: Path | None) -> None:
+    """Replacing results must not delete what they are made from (a demo's CT, say)."""
+    if source is None or source.name not in ALL_FILES:
         return
-    made = {path.name for path in part.iterdir()}
-    for name in made:
-        os.replace(part / name, target / name)
-    for name in set(ALL_FILES) - made:  # of an earlier run: they would not belong to these labels
-        (target / name).unlink(missing_ok=True)
+    if Path(os.path.realpath(source.parent)) == place:
+        raise ValueError(
+            f"{source.name} lies in {place.name} itself, where results have that name; name"
+            " another folder."
+        )
+
+
+def _nearest_folder(place: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in (place, *place.parents) if path.exists())
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """What the disk refuses becomes one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"The results cannot be written to {place.name}: {error.strerror or error}; free some"
+            " space or choose a folder that you may write to."
+        ) from error
+
+
+def _publish(fresh: Path, place: Path, new: Path, home: Path) -> None:
+    """Give the results their names; ``new`` holds what will lie in ``home``."""
+    above = _nearest_folder(place)  # anew: another run may have made some of the parents
+    if above == place:
+        _exchange(fresh, place, new.with_name("old"))
+    else:
+        first = above / place.relative_to(above).parts[0]
+        os.replace(new / first.relative_to(home), first)
+
+
+def _exchange(fresh: Path, place: Path, old: Path) -> None:
+    """Move earlier results of any kind away and the new ones in, or leave all as it was."""
+    old.mkdir()
+    earlier = [place / name for name in ALL_FILES if os.path.lexists(place / name)]
+    moves = [(path, old / path.name) for path in earlier]
+    moves += [(path, place / path.name) for path in fresh.iterdir()]
+    try:
+        for source, target in moves:
+            os.replace(source, target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if not os.path.lexists(source):
+                os.replace(target, source)
+        raise

@@ -2,6 +2,8 @@
 
     segmenter = load_segmenter("hybrid2d-w32", device="auto")
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
+
+The segmenter knows volumes, its engine knows slices; only a real engine imports torch.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Segmentation:
     """Labels and how they came about.
 
     labels_kji: uint8 on the CT's grid. probabilities: float16 (classes, k, j, i), or None.
-    slices, slices_run: axial slices there are, and those that the network saw. device: where it ended.
+    slices, slices_run: axial slices there are, and those that the network saw.
+    device: where it ended.
     """
 
     labels_kji: NDArray[np.uint8]

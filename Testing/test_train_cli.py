@@ -1,0 +1,217 @@
+"""``python -m training.train`` as it is called, and the recipes it offers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.nets import NETS
+from toy_slices import write_toy
+
+from training.recipes import RECIPES, Recipe, Stage
+from training.train import main
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"), windowed=False)
+
+
+def call(prepared: Path, folder: Path, *options: Any) -> int:
+    fixed = ["--recipe", "tour", "--device", "cpu", "--precision", "fp32"]
+    return main([str(prepared), "-o", str(folder), *fixed, *map(str, options)])
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def stored_recipe(folder: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+    return stored
+
+
+def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    assert call(prepared, folder) == 0
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"recipe.json", "history.jsonl", "last.pt", "best.safetensors"}
+    assert len(history(folder)) == RECIPES["tour"].epochs
+    recipe = json.loads(json.dumps(asdict(RECIPES["tour"])))
+    assert stored_recipe(folder) == recipe
+    bundle = ModelBundle.load(folder / "best.safetensors")
+    assert bundle.spec.provenance["recipe"] == recipe
+    logits = bundle.build_net()(torch.rand(1, 1, 64, 64))
+    assert logits.shape == (1, 3, 64, 64)
+
+
+def test_options_change_the_recipe(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ("--epochs", 1, "--seed", 7, "--learning-rate", 1e-5, "--width", 4)
+    assert call(prepared, folder, *options) == 0
+    recipe = stored_recipe(folder)
+    assert (recipe["epochs"], recipe["seed"], recipe["learning_rate"]) == (1, 7, 1e-5)
+    assert recipe["net_args"] == {"width": 4, "attention_dropout": 0.0}
+    assert len(history(folder)) == 1
+
+
+def test_a_folder_with_another_recipe_is_refused(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 1) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    assert call(prepared, folder, "--epochs", 2) == 2
+    said = capsys.readouterr().err
+    assert "another recipe" in said
+    assert "name a new folder" in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert call(prepared, folder, "--epochs", 1) == 0
+
+
+def test_minutes_stop_a_run(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 1, "--minutes", 0.02) == 0
+    lines = history(folder)
+    assert len(lines) > 1  # minutes count in place of epochs
+    assert sum(line["seconds"] for line in lines) < 6
+    assert lines[-1]["learning_rate"] < 0.5 * max(line["learning_rate"] for line in lines)
+    assert call(prepared, folder, "--epochs", 1, "--minutes", 0.02) == 0
+    assert len(history(folder)) <= len(lines) + 1  # at most a last moment was left
+
+
+def parameters(bundle: ModelBundle) -> dict[str, torch.Tensor]:
+    return dict(bundle.build_net().named_parameters())
+
+
+@pytest.fixture(scope="module")
+def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model twice as wide as the recipe's own."""
+    folder = tmp_path_factory.mktemp("model")
+    assert call(prepared, folder, "--epochs", 1, "--width", 16) == 0
+    return folder / "best.safetensors"
+
+
+def test_init_goes_on_from_a_models_weights(prepared: Path, tmp_path: Path, model: Path) -> None:
+    options = ("--epochs", 1, "--learning-rate", 1e-12, "--seed", 5)
+    assert call(prepared, tmp_path / "run", "--init", model, *options) == 0
+    begun = parameters(ModelBundle.load(model))
+    ended = parameters(ModelBundle.load(tmp_path / "run" / "best.safetensors"))
+    assert begun.keys() == ended.keys()
+    for name, parameter in begun.items():
+        assert torch.allclose(parameter, ended[name], atol=1e-7, rtol=0), name
+
+
+def test_init_takes_the_net_from_the_model_not_from_the_recipe(
+    prepared: Path, tmp_path: Path, model: Path
+) -> None:
+    assert RECIPES["tour"].net_args["width"] == 8
+    assert call(prepared, tmp_path / "run", "--init", model, "--epochs", 1) == 0
+    assert stored_recipe(tmp_path / "run")["net_args"]["width"] == 16
+
+
+def test_init_with_another_width_is_refused(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(prepared, tmp_path / "run", "--init", model, "--width", 8) == 2
+    assert "leave out --width" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("fault", ["no model", "no data", "no windowed", "width"])
+def test_what_cannot_work_ends_with_2_and_a_sentence(
+    fault: str, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    if fault == "no model":
+        code = call(prepared, run, "--init", tmp_path / "none.safetensors")
+    elif fault == "no data":
+        code = call(tmp_path, run)
+    elif fault == "width":
+        code = call(prepared, run, "--width", 7)
+    else:  # the recipe shifts HU, which needs the slices before CLAHE
+        code = main([str(prepared), "-o", str(run), "--recipe", "cpu", "--device", "cpu"])
+    said = {
+        "no model": "no such model file",
+        "no data": "training.prepare first",
+        "no windowed": "--windowed",
+        "width": "use 8",
+    }
+    assert code == 2
+    assert said[fault] in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_the_papers_recipe_has_the_papers_numbers() -> None:
+    """II.C to III.C and Tables 1 to 3 of Bader & Jarjees."""
+    paper = RECIPES["paper"]
+    assert paper == Recipe()
+    assert (paper.learning_rate, paper.weight_decay) == (1e-4, 1e-5)
+    assert (paper.batch, paper.epochs, paper.clip_norm) == (8, 100, 1.0)
+    assert (paper.schedule, paper.plateau_factor, paper.plateau_patience) == ("plateau", 0.5, 5)
+    assert (paper.select, paper.seed) == ("loss", 42)
+    assert paper.stages == (Stage(size_px=256, share=1.0),)
+    loss = paper.loss
+    assert (loss.cross_entropy, loss.dice, loss.focal) == (1.0, 1.0, 0.5)
+    assert (loss.focal_alpha, loss.focal_gamma, loss.smoothing) == (0.25, 2.0, 1e-6)
+    assert paper.sampling.liver_free_share == 0  # it leaves those slices out
+    assert paper.sampling.tumor_share is None
+    assert paper.hu_shift == 0
+    augment = paper.augmentation
+    chances = (augment.horizontal_flip_p, augment.vertical_flip_p, augment.rotation_p)
+    assert chances == (0.5, 0.3, 0.5)
+    assert (augment.rotation_deg, augment.brightness_limit, augment.contrast_limit) == (
+        25,
+        0.2,
+        0.2,
+    )
+    with torch.device("meta"):
+        net = NETS[paper.net](**paper.net_args)
+    assert sum(p.numel() for p in net.parameters()) == 20_835_779
+
+
+def test_the_whole_scan_recipe_adds_only_the_slices_without_liver() -> None:
+    paper, whole = asdict(RECIPES["paper"]), asdict(RECIPES["whole-scan"])
+    assert 0.2 <= whole["sampling"].pop("liver_free_share") <= 0.3
+    paper["sampling"].pop("liver_free_share")
+    assert whole == paper
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_built_and_stored(name: str) -> None:
+    recipe = RECIPES[name]
+    assert sum(stage.share for stage in recipe.stages) == pytest.approx(1)
+    assert recipe.schedule in ("plateau", "cosine")
+    assert recipe.select in ("loss", "dice")
+    with torch.device("meta"):
+        NETS[recipe.net](**recipe.net_args)
+    json.dumps(asdict(recipe))
+
+
+def test_the_cpu_recipe_goes_from_128_to_256_pixels() -> None:
+    recipe = RECIPES["cpu"]
+    sizes = [recipe.size_at(n / 1000) for n in range(1001)]
+    assert set(sizes) == {128, 256}
+    assert sizes == sorted(sizes)
+    assert sizes.index(256) == pytest.approx(1000 * recipe.stages[0].share, abs=1)
+    assert 0.2 <= recipe.sampling.liver_free_share <= 0.3
+
+
+def test_stages_that_add_up_by_rounding_still_end_with_the_last() -> None:
+    recipe = Recipe(stages=tuple(Stage(size_px=64 * n, share=0.1) for n in range(1, 11)))
+    assert [recipe.size_at(n / 10) for n in range(11)] == [*(64 * n for n in range(1, 11)), 640]
