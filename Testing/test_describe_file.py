@@ -57,7 +57,7 @@ def test_a_model_without_torch(tmp_path: Path) -> None:
     assert json.loads(lines["preprocessing"]) == MODEL_SPEC.preprocessing
     assert json.loads(lines["postprocessing"]) == MODEL_SPEC.postprocessing
     assert json.loads(lines["labels"]) == MODEL_SPEC.labels
-    assert lines["trained"].split(maxsplit=1)[1] == "-1024 to 3071"
+    assert "trained on HU    -1024 to 3071\n" in describe_file(path)
     assert lines["licence"] == "CC0"
 
 

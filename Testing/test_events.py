@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from LiverTumorSegLib import events
@@ -51,7 +52,8 @@ class Screen(io.StringIO):
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     screen = Screen()
-    monkeypatch.setattr("sys.stderr", screen)
+    # pytest changes sys.stderr itself between here and the test
+    monkeypatch.setattr(events, "sys", SimpleNamespace(stderr=screen))
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
     return screen
 

@@ -61,12 +61,14 @@ def test_a_failing_block_leaves_all_as_it_was(
     """Its error passes unchanged: an OSError of the block may have nothing to do with writing."""
     before = tree(tmp_path)
     raised = error("as it was")
-    with (
-        pytest.raises(error) as caught,
-        result_folder(tmp_path / target, overwrite=True) as part,
-    ):
-        fill(part)
-        raise raised
+
+    def fail() -> None:
+        with result_folder(tmp_path / target, overwrite=True) as part:
+            fill(part)
+            raise raised
+
+    with pytest.raises(error) as caught:
+        fail()
     assert caught.value is raised
     assert tree(tmp_path) == before
 
@@ -202,7 +204,8 @@ def case(monkeypatch: pytest.MonkeyPatch) -> CaseResult:
         labels_kji=labels,
         probabilities=None,
         device="cpu",
-        slices_run=10,
+        slices=10,
+        slices_run=9,
         seconds=1.2345,
         warnings=("Look twice.",),
         postprocessing=Postprocessing(),
@@ -261,7 +264,7 @@ def test_the_record_is_strict_json(case: CaseResult) -> None:
     record = json.loads(text)
     assert record["notice"] == NOTICE
     assert record["warnings"] == ["Look twice."]
-    assert record["run"] == {"device": "cpu", "seconds": 1.23, "slices_run": 10}
+    assert record["run"] == {"device": "cpu", "seconds": 1.23, "slices": 10, "slices_run": 9}
     assert "agreement_with_truth" not in record
 
 

@@ -196,6 +196,14 @@ def test_the_scan_changes_nothing_but_the_work(batch: int) -> None:
     assert max(engine.calls) <= batch
 
 
+def test_a_tip_too_small_for_a_hit_is_labeled_all_the_same() -> None:
+    hu = np.full((9, 40, 52), AIR_HU)
+    hu[4, 20:22, 30:32] = LIVER_HU  # 42 of the 100 square millimeters of a hit
+    worker = segmenter(postprocessing=AS_IT_IS)
+    labels = worker.segment(volume(hu, (6.0, 3.5, 3.0))).labels_kji
+    np.testing.assert_array_equal(labels, (hu == LIVER_HU).astype(np.uint8))
+
+
 def test_progress_rises_to_one_with_every_slice() -> None:
     told: list[tuple[float, str]] = []
     done_by_then: list[int] = []

@@ -159,7 +159,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     except OSError as error:
         raise ValueError(
-            f"Cannot write {path}: {error.strerror or error}. Free some space or choose a folder "
+            f"Cannot write {path.name}: {error.strerror or error}. Free some space or choose a folder "
             "that you may write to."
         ) from error
     finally:

@@ -1,0 +1,135 @@
+"""Runs that end early, by a person, a program or a fault: nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import (
+    PATIENT,
+    disks,
+    run,
+    save_ct,
+    save_model,
+    some_hu,
+    start,
+    tree,
+)
+from LiverTumorSegLib.segment import Cancelled
+
+ENGINE = "LiverTumorSegLib.engine.SliceEngine.__call__"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture
+def ct(tmp_path: Path) -> Path:
+    return save_ct(tmp_path / f"{PATIENT}.nii.gz")
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of other files: a dot is drawn faster."""
+    dot = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr("LiverTumorSegLib.results.draw_overview", lambda *a, **o: dot)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "end"])
+@pytest.mark.parametrize("events", [[], ["--events"]], ids=["console", "events"])
+def test_a_run_that_is_stopped_leaves_nothing(
+    tmp_path: Path,
+    ct: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    events: list[str],
+) -> None:
+    calls = iter(range(100))
+
+    def stop(engine: Any, grays: Any) -> Any:
+        if next(calls) < 3:
+            return disks(engine, grays)
+        if how == "end":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        raise KeyboardInterrupt if how == "Ctrl-C" else Cancelled
+
+    monkeypatch.setattr(ENGINE, stop)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "seg.nii.gz").write_text("old")
+    before, handler = tree(tmp_path), signal.getsignal(signal.SIGTERM)
+    for target in ("new/result", "old"):
+        calls = iter(range(100))
+        command = ("segment", ct, "-o", tmp_path / target, "--model", model, "--overwrite")
+        outcome = run(capsys, *command, *events)
+        assert outcome.code == 130
+        assert tree(tmp_path) == before
+        if events:
+            last = json.loads(outcome.out.splitlines()[-1])
+            assert (last["event"], last["kind"]) == ("failed", "cancelled")
+        else:
+            assert outcome.out == ""
+            assert outcome.err.splitlines()[-1] == "Cancelled; nothing was written."
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_ctrl_c_on_a_real_process(tmp_path: Path, model: Path) -> None:
+    ct = save_ct(tmp_path / "ct.nii.gz", some_hu((32, 32, 500)))
+    before = tree(tmp_path)
+    options = ("--model", model, "--no-scan", "--device", "cpu", "--events")
+    with start("segment", ct, "-o", tmp_path / "a" / "result", *options) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line).get("fraction", 0) > 0:
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == ""
+    assert json.loads(rest.splitlines()[-1])["kind"] == "cancelled"
+    assert tree(tmp_path) == before
+
+
+def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path, model: Path) -> None:
+    """As when the program that reads the events has died: no result, no error, no traceback."""
+    ct = save_ct(tmp_path / "ct.nii.gz")
+    before = tree(tmp_path)
+    with start("segment", ct, "-o", tmp_path / "r", "--model", model, "--events") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (130, "")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_a_fault_of_the_program_is_said_and_shown(
+    tmp_path: Path,
+    ct: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fault(*args: object) -> None:
+        raise RuntimeError("shapes do not agree")
+
+    monkeypatch.setattr(ENGINE, fault)
+    before = tree(tmp_path)
+    with pytest.raises(RuntimeError):
+        run(capsys, "segment", ct, "-o", tmp_path / "r", "--model", model, "--events")
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["event"], last["kind"]) == ("failed", "fault")
+    assert "report" in last["text"]
+    assert tree(tmp_path) == before
