@@ -16,6 +16,7 @@ from LiverTumorSegLib.postprocess import Postprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 from LiverTumorSegLib.spec import ModelSpec
 from LiverTumorSegLib.volume import CtVolume
+
 from training.evaluate import CaseScore, main, summarize
 
 

@@ -13,6 +13,7 @@ from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.postprocess import Postprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 from LiverTumorSegLib.spec import ModelSpec
+
 from training.export import main
 
 PREPROCESSING = SlicePreprocessing(grid_px=64, size_px=64)

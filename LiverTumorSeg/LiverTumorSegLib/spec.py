@@ -159,8 +159,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     except OSError as error:
         raise ValueError(
-            f"Cannot write {path.name}: {error.strerror or error}. Free some space or choose a folder "
-            "that you may write to."
+            f"Cannot write {path.name}: {error.strerror or error}. Free some space or choose a "
+            "folder that you may write to."
         ) from error
     finally:
         with contextlib.suppress(OSError):
