@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .child import add_part_options, add_ways_in_and_out, called_by_program, segment_raw
 from .events import Console, JsonLines, Reporter
 from .spec import BundleError
 
@@ -117,6 +118,8 @@ def _interrupt(number: int, frame: object) -> None:
 
 def segment(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg segment``"""
+    if called_by_program(given):
+        return segment_raw(given, reporter, _run)
     from .nifti import read_ct
     from .results import result_folder
 
@@ -165,13 +168,18 @@ def _run(
 
     reporter.progress(0.0, "Loading the model")
     segmenter = load_segmenter(
-        given.model, given.device, folder=given.model_folder, scan=not given.no_scan
+        given.model,
+        given.device,
+        folder=given.model_folder,
+        scan=not given.no_scan,
+        smallest_lesion_mm=given.smallest_lesion_mm,
     )
     try:
         done = segmenter.segment(
             ct,
             lambda fraction, phrase: reporter.progress(SEGMENTED * fraction, phrase),
             probabilities=given.probabilities,
+            slices=given.slices,
         )
     except Cancelled:
         raise KeyboardInterrupt from None
@@ -304,7 +312,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"livertumorseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _add(commands, "segment", segment, "find liver and tumors in a CT", SEGMENT_HELP)
-    run.add_argument("ct", type=Path, metavar="CT", help="NIfTI file (.nii, .nii.gz)")
+    add_ways_in_and_out(run)
     _add_run_options(run)
     show = _add(
         commands, "demo", demo, "make a synthetic CT, segment it, compare with its truth", DEMO_HELP
@@ -312,6 +320,8 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument(
         "--seed", type=int, default=DEMO_SEED, help=f"which abdomen (default {DEMO_SEED})"
     )
+    where = "where results go"
+    show.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help=where)
     _add_run_options(show)
     _add_models(commands)
     tell = _add(commands, "info", info, "what a CT or a model file holds", INFO_HELP)
@@ -321,11 +331,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where results go")
     add("--model", metavar="NAME|FILE", help="from `models list`, or a .safetensors file")
     add("--device", default="auto", help="auto (a CUDA GPU if there is one), cpu, cuda, cuda:1")
     add("--probabilities", action="store_true", help="also write probabilities.nii.gz")
     add("--no-scan", action="store_true", help="run every slice, also far from the liver")
+    add_part_options(parser)
     add("--overwrite", action="store_true", help="replace results that are in the folder")
     add("--events", action="store_true", help="JSON lines instead of text, for programs")
     _add_folder_option(parser)

@@ -68,6 +68,8 @@ class CaseResult:
             },
             "warnings": list(self.warnings),
         }
+        if done.slice_range is not None:
+            record["run"]["slice_range"] = list(done.slice_range)
         if self.agreement is not None:
             record["agreement_with_truth"] = self.agreement.to_dict()
         return record

@@ -9,9 +9,9 @@ The segmenter knows volumes, its engine knows slices; only a real engine imports
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from .labels import Label
 from .postprocess import Postprocessing
 from .preprocess import SliceGeometry, SlicePreprocessing
 from .scan import SlicePlan
+from .slice_range import SliceRange
 from .spec import BundleError, ModelSpec
 from .volume import CtVolume
 
@@ -59,6 +60,7 @@ class Segmentation:
     labels_kji: uint8 on the CT's grid. probabilities: float16 (classes, k, j, i), or None.
     slices, slices_run: axial slices there are, and those that the network saw.
     device: where it ended.
+    slice_range: first and last axial slice that was asked for, from 0 at the feet; None for all.
     """
 
     labels_kji: NDArray[np.uint8]
@@ -69,6 +71,7 @@ class Segmentation:
     seconds: float
     warnings: tuple[str, ...]
     postprocessing: Postprocessing
+    slice_range: tuple[int, int] | None = None
 
     @property
     def found_liver(self) -> bool:
@@ -90,17 +93,29 @@ class SliceSegmenter:
     sha256: str | None = None
 
     def segment(
-        self, ct: CtVolume, progress: Progress | None = None, *, probabilities: bool = False
+        self,
+        ct: CtVolume,
+        progress: Progress | None = None,
+        *,
+        probabilities: bool = False,
+        slices: Sequence[int] | None = None,
     ) -> Segmentation:
         """Labels of ``ct`` on its own grid, in whatever orientation it has.
 
         progress(fraction 0-1, phrase) is called after every slice and may raise ``Cancelled``.
-        Raises ``ValueError`` when the model cannot be used with these CT numbers.
+        slices: first and last axial slice to look at, from 0 at the feet; the others stay
+            background. Few slices hold little liver, so the least liver volume does not apply.
+        Raises ``ValueError`` when the model cannot be used with these CT numbers, or there are no
+        such slices.
         """
         started = time.monotonic()
         tell = progress or _silent
         self._refuse_unlike_training(ct)
-        lps, turn = ct.to_lps()
+        whole, turn = ct.to_lps()
+        part = SliceRange.of(slices, whole.shape_kji[0])
+        lps, postprocessing = part.cut(whole), self.postprocessing
+        if part.note:
+            postprocessing = replace(postprocessing, smallest_liver_ml=0.0)
         run = _Run(self, lps, tell, probabilities)
         try:
             run.all_slices()
@@ -109,18 +124,21 @@ class SliceSegmenter:
             self.engine.notes.clear()
         tell(0.97, "Cleaning up")
         raw = run.labels
-        labels = self.postprocessing(raw, lps.spacing_kji_mm)
-        warnings = (*notes, *self._saturation_warning(lps, labels))
+        labels = postprocessing(raw, lps.spacing_kji_mm)
+        warnings = (*notes, *part.note, *self._saturation_warning(lps, labels))
         tell(1.0, "Done")
         return Segmentation(
-            labels_kji=turn.undo(labels),
-            probabilities=None if run.probabilities is None else turn.undo(run.probabilities),
+            labels_kji=turn.undo(part.paste(labels)),
+            probabilities=None
+            if run.probabilities is None
+            else turn.undo(part.paste_probabilities(run.probabilities)),
             device=self.engine.device,
-            slices=lps.shape_kji[0],
+            slices=part.count,
             slices_run=run.done,
             seconds=time.monotonic() - started,
             warnings=warnings,
-            postprocessing=self.postprocessing,
+            postprocessing=postprocessing,
+            slice_range=(part.first, part.last) if part.note else None,
         )
 
     def _refuse_unlike_training(self, ct: CtVolume) -> None:
@@ -232,15 +250,23 @@ def load_segmenter(
     folder: Path | None = None,
     scan: bool = True,
     postprocessing: Postprocessing | None = None,
+    smallest_lesion_mm: float | None = None,
 ) -> SliceSegmenter:
     """The segmenter of a catalog name, a model file, or (None) the shipped default.
 
+    smallest_lesion_mm: in place of the postprocessing's own.
     Raises ``ValueError`` for an unknown name or device and ``BundleError`` for a broken file.
     """
     entry = find_model(None if model is None else str(model), folder)
     if len(entry.files) != 1:
         raise BundleError(f"{entry.name} has {len(entry.files)} files; this version runs one.")
-    return _load_slices(entry.files[0].path, entry.files[0].sha256, device, scan, postprocessing)
+    file = entry.files[0]
+    segmenter = _load_slices(file.path, file.sha256, device, scan, postprocessing)
+    if smallest_lesion_mm is not None:
+        segmenter.postprocessing = replace(
+            segmenter.postprocessing, smallest_lesion_mm=smallest_lesion_mm
+        )
+    return segmenter
 
 
 def _load_slices(
