@@ -1,0 +1,1 @@
+# Slicer sets up CPack here; installing is all that the stand-in needs.

@@ -1,0 +1,208 @@
+"""Makes PySide6 look like PythonQt, the Qt binding inside 3D Slicer.
+
+PythonQt differs from PySide6 in ways that matter for a scripted module:
+
+* a Qt property is an attribute, never a getter: ``button.text``, ``spin.value = 3``;
+* ``obj.connect("clicked(bool)", f)``, and f gets only as many arguments as it takes;
+* an unknown attribute cannot be set on a C++ object (PySide6 would silently make a Python
+  attribute, so that a typo such as ``button.enabld = False`` passes);
+* ``objectName`` is also called ``name``; a named child is an attribute of its parent.
+
+``install()`` patches the attribute access of QObject for the whole process, so that objects made
+by C++ (``menu.addAction()``, header views, ...) behave the same way.
+"""
+
+import math
+import sys
+import types
+
+import shiboken6
+from PySide6 import QtCore, QtGui, QtNetwork, QtTest, QtUiTools, QtWidgets, QtXml
+
+QObject = QtCore.QObject
+
+callback_errors = []  # exceptions that escaped from slots and from VTK observers
+qt_warnings = []  # e.g. a <connection> of a .ui file that names no such slot
+ui_loading = types.SimpleNamespace(now=False)  # whether a .ui file is being read (uiloader.py)
+
+_own_getters = {}  # class -> the attribute lookup PySide6 gave it (special for QFile.exists, ...)
+_object_getter = QObject.__getattribute__
+_object_setter = QObject.__mro__[1].__setattr__  # QObject's own slot is refused once patched
+read_property, write_dynamic = QObject.property, QObject.setProperty
+meta_object = QObject.metaObject
+# Readers of these properties are virtual in C++: Shiboken looks the override up by attribute, so
+# answering with a value here would recurse for ever.
+_VIRTUAL_READERS = {"sizeHint", "minimumSizeHint"}
+_meta_properties = {}  # class -> {name: QMetaProperty}
+
+
+def native(obj, name):
+    """PySide6's own attribute access: ``native(button, "text")()`` calls the getter."""
+    for cls in type(obj).__mro__:
+        if cls in _own_getters:
+            return _own_getters[cls](obj, name)
+    return _object_getter(obj, name)
+
+
+def _meta_property(obj, name):
+    """The QMetaProperty of that name, or None; cached per Python class."""
+    if name.startswith("_") or name in _VIRTUAL_READERS:
+        return None
+    table = _meta_properties.get(type(obj))
+    if table is None:
+        table = _meta_properties[type(obj)] = _all_properties(obj)
+    return table.get("objectName" if name == "name" else name)
+
+
+def _all_properties(obj):
+    meta = meta_object(obj)
+    table = {p.name(): p for p in map(meta.property, range(meta.propertyCount()))}
+    if isinstance(obj, QtWidgets.QProgressBar):
+        del table["text"]  # a virtual reader too
+    return table
+
+
+def _is_cpp_object(obj):
+    """True for plain PySide6 instances and for the stand-ins of C++ widgets."""
+    cls = type(obj)
+    return cls.__module__.startswith("PySide6") or cls.__dict__.get("_cpp_standin", False)
+
+
+def _getattribute(self, name):
+    if name in ("connect", "disconnect"):
+        from . import signals
+
+        return types.MethodType(getattr(signals, name), self)
+    if name == "exec_":
+        name = "exec"
+    prop = _meta_property(self, name)
+    if prop is not None:
+        value = read_property(self, prop.name())
+        return tuple(value) if isinstance(value, list) else value  # PythonQt gives tuples
+    try:
+        return native(self, name)
+    except AttributeError:
+        if name.startswith("_"):
+            raise
+        found, value = _pythonqt_extra(self, name)
+        if found:
+            return value
+        raise
+
+
+def _pythonqt_extra(obj, name):
+    """What PythonQt offers beyond Qt's own members: (found, value)."""
+    if name == "className":
+        return True, lambda: meta_object(obj).className()
+    if name == "delete":
+        return True, lambda: shiboken6.delete(obj)
+    value = read_property(obj, name)  # a dynamic property
+    if value is not None:
+        return True, value
+    for child in native(obj, "children")():
+        if native(child, "objectName")() == name:
+            return True, child
+    return False, None
+
+
+def _converted(prop, value):
+    """PythonQt's lenient conversions: truth for bool, str() for QString, floor for int."""
+    kind = prop.typeName()
+    if kind == "bool":
+        return bool(value)
+    if kind == "QString" and value is not None:
+        return str(value)
+    if kind in ("int", "uint") and isinstance(value, float):
+        return math.floor(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _setattr(self, name, value):
+    prop = _meta_property(self, name)
+    if prop is not None:
+        _write_property(self, prop, name, value)
+    elif ui_loading.now and not name.startswith("_"):
+        pass  # PySide6's loader hangs the children on the root; PythonQt finds them by name
+    elif _is_refused(self, name, value):
+        if name.encode() not in [bytes(n) for n in self.dynamicPropertyNames()]:
+            raise AttributeError(
+                f"'{name}' does not exist on {type(self).__name__} "
+                "and creating new attributes on C++ objects is not allowed"
+            )
+        write_dynamic(self, name, value)
+    else:
+        _object_setter(self, name, value)
+
+
+def _is_refused(obj, name, value):
+    private = name.startswith("_") or isinstance(value, QtCore.SignalInstance)
+    return not private and _is_cpp_object(obj)
+
+
+def _write_property(obj, prop, name, value):
+    if not prop.isWritable():
+        raise AttributeError(f"Property '{name}' of {type(obj).__name__} object is not writable")
+    if not prop.write(obj, _converted(prop, value)):
+        raise AttributeError(
+            f"Property '{name}' of type '{prop.typeName()}' does not accept "
+            f"an object of type {type(value).__name__} ({value!r})"
+        )
+
+
+def _record_qt_message(kind, context, message):
+    if kind != QtCore.QtMsgType.QtDebugMsg and "propagateSizeHints" not in message:
+        qt_warnings.append(message)
+        print("Qt:", message, file=sys.stderr)
+
+
+def _record_errors():
+    """Qt and VTK print what a callback raises and go on; keep it, so that a test can fail."""
+    print_error = sys.excepthook
+
+    def hook(kind, error, traceback):
+        callback_errors.append(error)
+        print_error(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
+def make_qt_module():
+    """The module ``qt``: PySide6's classes, looked up when asked for (PySide6 makes them late)."""
+    from .uiloader import UiLoader
+
+    qt = types.ModuleType("qt", "PySide6 under the name and habits of Slicer's qt module")
+
+    def find(name):
+        for lib in (QtCore, QtGui, QtWidgets, QtNetwork, QtXml):
+            if not name.startswith("__") and hasattr(lib, name):
+                return getattr(lib, name)
+        raise AttributeError(f"module 'qt' has no attribute '{name}'")
+
+    qt.__getattr__ = find
+    qt.QUiLoader = UiLoader
+    qt.QTest = QtTest.QTest
+    return qt
+
+
+def install():
+    """Patches QObject and registers the module qt. Safe to call twice."""
+    if "qt" in sys.modules:
+        return sys.modules["qt"]
+    for lib in (QtCore, QtGui, QtWidgets, QtNetwork, QtTest, QtUiTools):
+        for cls in (getattr(lib, name) for name in dir(lib)):
+            if isinstance(cls, type) and issubclass(cls, QObject):
+                _patch(cls)
+    QObject.__getattribute__ = _getattribute
+    QtCore.qInstallMessageHandler(_record_qt_message)
+    _record_errors()
+    sys.modules["qt"] = make_qt_module()
+    return sys.modules["qt"]
+
+
+def _patch(cls):
+    """PySide6 gives every class its own __setattr__, and some their own __getattribute__."""
+    if "__getattribute__" in vars(cls):
+        _own_getters[cls] = cls.__getattribute__
+        cls.__getattribute__ = _getattribute
+    if "__setattr__" in vars(cls):
+        cls.__setattr__ = _setattr
