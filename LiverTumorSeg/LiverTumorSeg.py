@@ -1,0 +1,400 @@
+"""What Slicer looks for: the module, its panel, its logic and its test. From a script:
+
+    from LiverTumorSeg import LiverTumorSegLogic
+    segmentationNode = LiverTumorSegLogic().segment(slicer.util.getNode("CTLiver"))
+
+The parts of the panel are in LiverTumorSegSlicer, what computes is in LiverTumorSegLib.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import qt
+import slicer
+import vtk
+from LiverTumorSegSlicer.about import acknowledgementText, helpText
+from LiverTumorSegSlicer.choices import DeviceChoice, ModelChoice
+from LiverTumorSegSlicer.environment import Environment
+from LiverTumorSegSlicer.environment_panel import EnvironmentPanel
+from LiverTumorSegSlicer.inputs import (
+    matchingOutput,
+    settingsOf,
+    sourceVolume,
+    suggestedVolume,
+    volumeProblem,
+)
+from LiverTumorSegSlicer.job import removeLeftovers
+from LiverTumorSegSlicer.lesion_panel import LesionPanel
+from LiverTumorSegSlicer.module_tests import ModuleTests
+from LiverTumorSegSlicer.process import ProcessRunner, Runner
+from LiverTumorSegSlicer.questions import Questions, Replace
+from LiverTumorSegSlicer.result_actions import ResultActions
+from LiverTumorSegSlicer.run_panel import RunPanel
+from LiverTumorSegSlicer.samples import registerSamples
+from LiverTumorSegSlicer.scene import hasEditedSegments
+from LiverTumorSegSlicer.segmentation_run import (
+    Outcome,
+    ProgressCallback,
+    RunEnd,
+    RunSettings,
+    SegmentationRun,
+)
+from LiverTumorSegSlicer.slice_range_panel import SliceRangePanel
+from LiverTumorSegSlicer.waiting import segmentAndWait
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+OUR_PACKAGES = ("LiverTumorSegLib", "LiverTumorSegSlicer")
+PARAMETER_PROPERTY = "SlicerParameterName"  # in the .ui file: which parameter a widget shows
+
+
+class LiverTumorSeg(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Liver Tumor Segmentation")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations", "SegmentEditor"]
+        parent.contributors = ["LiverTumorSeg maintainers"]
+        parent.helpText = helpText()
+        parent.acknowledgementText = acknowledgementText()
+        slicer.app.connect("startupCompleted()", registerSamples)
+
+
+@parameterNodeWrapper
+class LiverTumorSegParameterNode:
+    """What the panel shows, kept in the scene.
+
+    model: a name of the catalog; empty for the default one. device: "auto", "cuda" or "cpu".
+    firstSlice, lastSlice: axial slices in the volume's own order; they count if limitSlices.
+    smallestLesionMm: 0 leaves it to the model.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputSegmentation: vtkMRMLSegmentationNode
+    model: str = ""
+    device: str = "auto"
+    scan: bool = True
+    limitSlices: bool = False
+    firstSlice: Annotated[int, WithinRange(0, 99999)] = 0
+    lastSlice: Annotated[int, WithinRange(0, 99999)] = 0
+    sliceRoi: vtkMRMLMarkupsROINode
+    smallestLesionMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    onePerLesion: bool = False
+    keepProbabilities: bool = False
+
+
+class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. Tests hand in the environment, the answers to questions, and what runs."""
+
+    def __init__(
+        self,
+        parent=None,
+        *,
+        environment: Environment | None = None,
+        questions: Questions | None = None,
+        makeRunner: Callable[[], Runner] = ProcessRunner,
+    ):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: Any = LiverTumorSegLogic(makeRunner)
+        self._environment = environment or Environment()
+        self._questions = questions or Questions()
+        self._parameterNode: Any = None
+        self._guiTag: Any = None
+        self._isFollowing = False
+        self._shown: tuple[Any, Any] = (None, None)
+
+    def setup(self):
+        """Slicer shows the panel for the first time, or again after a reload."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LiverTumorSeg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self._makeParts()
+        self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
+        self.addObserver(scene, events.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, events.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, events.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, events.NodeAddedEvent, self.onNodeAdded)
+        self.initializeParameterNode()
+
+    def _makeParts(self):
+        ui, questions = self.ui, self._questions
+        self.runPanel = RunPanel(ui)
+        self.models = ModelChoice(ui.modelComboBox, self._environment, self._onModelChosen)
+        self.devices = DeviceChoice(ui.deviceComboBox, self._onDeviceChosen)
+        self.environmentPanel = EnvironmentPanel(
+            ui, self._environment, self.models, questions, self._updateButton
+        )
+        self.slicePanel = SliceRangePanel(ui, self.runPanel.say)
+        self.lesionPanel = LesionPanel(ui, questions)
+        self.resultActions = ResultActions(ui, questions, self.lesionPanel, self._onResultRemoved)
+
+    def cleanup(self):
+        """The panel goes: Slicer quits, or the module is reloaded. A run ends with it."""
+        self.logic.cleanUp()
+        self.setParameterNode(None)
+        self.removeObservers()
+        self.environmentPanel.cleanUp()
+
+    def enter(self):
+        """The module is selected."""
+        self.initializeParameterNode()
+        self.resultActions.returned()
+        self.environmentPanel.look()
+
+    def exit(self):
+        """Another module is selected: a run goes on, and nothing is measured meanwhile."""
+        self._showResult(None, None)
+
+    def onReload(self):
+        """Also our other files are read anew."""
+        for name in [n for n in sys.modules if n.partition(".")[0] in OUR_PACKAGES]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    # --- the scene -------------------------------------------------------------------------------
+
+    def onSceneStartClose(self, caller, event):
+        self.setParameterNode(None)
+        self.runPanel.say("")
+
+    def onSceneChanged(self, caller, event):
+        """After closing or loading."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """The selector does not take up a volume that is loaded while it is empty."""
+        if self.parent.isEntered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+            qt.QTimer.singleShot(0, self._fillInput)
+
+    def initializeParameterNode(self):
+        """Show the scene's own parameters; the CT on the screen if none was chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        self._fillInput()
+
+    def setParameterNode(self, parameterNode):
+        """Link the widgets with this node, and with no other. None: with none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._follow)
+        self._parameterNode, self._inputBefore = parameterNode, None
+        if parameterNode is not None:
+            widgets = (w for w in vars(self.ui).values() if w.property(PARAMETER_PROPERTY))
+            names = {widget.property(PARAMETER_PROPERTY): widget for widget in widgets}
+            self._guiTag = parameterNode.connectParametersToGui(names)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._follow)
+            self._inputBefore = parameterNode.inputVolume
+        self._follow()
+
+    def _fillInput(self):
+        parameters = self._parameterNode
+        if parameters is not None and parameters.inputVolume is None:
+            parameters.inputVolume = suggestedVolume()
+
+    def _follow(self, caller=None, event=None):
+        """Bring everything in line with the parameter node."""
+        parameters = self._parameterNode
+        if self._isFollowing or slicer.mrmlScene.IsImporting():
+            return
+        self._isFollowing = True  # what is set below tells of itself
+        try:
+            if parameters is not None and parameters.inputVolume is not self._inputBefore:
+                self._inputBefore = parameters.inputVolume
+                parameters.outputSegmentation = matchingOutput(
+                    parameters.inputVolume, parameters.outputSegmentation
+                )
+            self.slicePanel.follow(parameters)
+            if parameters is not None:
+                self.models.select(parameters.model)
+                self.devices.select(parameters.device)
+                self.environmentPanel.updateModel()
+        finally:
+            self._isFollowing = False
+        segmentationNode = parameters.outputSegmentation if parameters is not None else None
+        if not self.parent.isEntered:
+            segmentationNode = None
+        self._showResult(segmentationNode, sourceVolume(segmentationNode))
+        self._updateButton()
+
+    # --- the panel -------------------------------------------------------------------------------
+
+    def _onModelChosen(self, name):
+        if self._parameterNode is not None:
+            self._parameterNode.model = name
+
+    def _onDeviceChosen(self, device):
+        if self._parameterNode is not None:
+            self._parameterNode.device = device
+
+    def _onResultRemoved(self, segmentationNode):
+        self._shown = (None, None)
+        self._parameterNode.outputSegmentation = segmentationNode
+        self._follow()
+        self.runPanel.say(_("The result was removed."))
+
+    def _showResult(self, segmentationNode, volumeNode, *, isNew=False):
+        if (segmentationNode, volumeNode) != self._shown or isNew:
+            self._shown = (segmentationNode, volumeNode)
+            self.lesionPanel.show(segmentationNode, volumeNode)
+            self.resultActions.show(segmentationNode, volumeNode)
+
+    def _obstacles(self):
+        """Why no run can start now, one sentence each."""
+        parameters = self._parameterNode
+        problems = [
+            volumeProblem(parameters.inputVolume if parameters is not None else None),
+            *self.environmentPanel.obstacles,
+            self.devices.problem(self.environmentPanel.report),
+        ]
+        return [problem for problem in problems if problem]
+
+    def _updateButton(self):
+        if not self.logic.isRunning:
+            self.runPanel.showIdle(self._obstacles())
+
+    def onSegmentButton(self):
+        """Segment, or Cancel while a run goes on."""
+        if self.logic.isRunning:
+            self.logic.cancel()
+            return
+        output = self._parameterNode.outputSegmentation
+        edited = hasEditedSegments(output)
+        choice = self._questions.replaceEdited(edited) if edited else None
+        if choice is Replace.CANCEL:
+            return
+        if choice is Replace.KEEP:
+            output = None
+        self._start(output, discardEdits=choice is Replace.REPLACE)
+
+    def _start(self, output, *, discardEdits):
+        parameters, model = self._parameterNode, self.models.entry.name
+        settings = settingsOf(parameters, model, self.slicePanel.sliceRange(), discardEdits)
+        volumeNode = parameters.inputVolume
+        self.runPanel.showRunning()
+        try:
+            self.logic.start(
+                volumeNode,
+                output,
+                settings,
+                onProgress=self.runPanel.showProgress,
+                onEnd=lambda end: self._onEnd(end, volumeNode),
+            )
+        except ValueError as error:
+            self._refuse(str(error))
+        except MemoryError:
+            self._refuse(_("The memory does not hold a copy of this CT; close other programs."))
+
+    def _refuse(self, sentence):
+        self._updateButton()
+        self.runPanel.say(sentence)
+        self._questions.tellFailure(sentence)
+
+    def _onEnd(self, end: RunEnd, volumeNode):
+        self._updateButton()
+        self.runPanel.showEnd(end)
+        if end.outcome is Outcome.DONE:
+            parameters = self.logic.getParameterNode()
+            if parameters.inputVolume is volumeNode:
+                parameters.outputSegmentation = end.segmentationNode
+            if self.parent.isEntered and self._shown[0] is end.segmentationNode:
+                self._showResult(*self._shown, isNew=True)
+            slicer.util.showStatusMessage(self.ui.statusLabel.text, 5000)
+        elif end.outcome is Outcome.FAILED and end.failure is not None:
+            self._questions.tellFailure(end.failure.sentence, end.log)
+
+
+class LiverTumorSegLogic(ScriptedLoadableModuleLogic):
+    """Segmentation without a window, one at a time. ``makeRunner``: what runs; for tests."""
+
+    def __init__(self, makeRunner: Callable[[], Runner] = ProcessRunner):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._makeRunner = makeRunner
+        self._run: SegmentationRun | None = None
+
+    def getParameterNode(self):
+        return LiverTumorSegParameterNode(super().getParameterNode())
+
+    @property
+    def isRunning(self) -> bool:
+        return self._run is not None and self._run.isRunning
+
+    def start(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        settings: RunSettings,
+        *,
+        onProgress: ProgressCallback,
+        onEnd: Callable[[RunEnd], None],
+    ) -> None:
+        """Begin; returns at once. ``ValueError`` for a volume that is no CT."""
+        if self.isRunning:
+            raise RuntimeError(_("A segmentation is running; wait for it, or cancel it."))
+        removeLeftovers()
+        self._run = SegmentationRun(
+            volumeNode,
+            segmentationNode,
+            settings,
+            self._makeRunner(),
+            onProgress=onProgress,
+            onEnd=onEnd,
+        )
+        self._run.start()
+
+    def cancel(self) -> None:
+        """End a run; the scene stays as it is."""
+        if self._run is not None:
+            self._run.cancel()
+
+    def cleanUp(self) -> None:
+        """End a run, and tell nobody."""
+        if self._run is not None:
+            self._run.cleanUp()
+
+    def segment(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any = None,
+        model: str | None = None,
+        device: str = "auto",
+        progress: Callable[[float, str], None] | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Segment a CT, and return the segmentation node when it is done; Slicer stays alive.
+
+        segmentationNode: whose liver and tumors are replaced; a new one by default.
+        model: a name, or a file; the default model when None. device: "auto", "cpu" or "cuda".
+        progress(fraction, phrase): called now and then; what it raises ends the run.
+        settings: the others of RunSettings.
+        Raises ``ValueError`` for a volume that is no CT or segments that were edited (unless
+        discardEdits=True), and ``RuntimeError`` with one sentence when the run fails.
+        """
+        chosen = RunSettings(model=model, device=device, **settings)
+        return segmentAndWait(self, volumeNode, segmentationNode, chosen, progress)
+
+
+class LiverTumorSegTest(ModuleTests, ScriptedLoadableModuleTest):
+    """Runs in Slicer without network and torch; where all is installed, also the real thing."""
+
+    def makeLogic(self, makeRunner=None):
+        return LiverTumorSegLogic(makeRunner or ProcessRunner)
+
+    def runTest(self):
+        self.runAll()

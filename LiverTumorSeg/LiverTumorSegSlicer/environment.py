@@ -1,0 +1,341 @@
+"""What a run needs and whether it is there: Python packages, a model, a GPU.
+
+    environment = Environment()
+    report = environment.check()               # at once; nothing is imported
+    environment.prove(lambda report: ...)      # in a child, some seconds: do they work?
+    environment.installMissing(ask)            # where report.canInstall
+
+Looking never installs, and never touches the network.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from LiverTumorSegLib import catalog
+from LiverTumorSegLib.spec import BundleError
+from slicer.i18n import tr as _
+
+from .diagnostics import asText, modelRows, packageRows, systemRows
+from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
+from .privacy import withoutPersonalPaths
+from .prober import PACKAGES, Found, Prober, Proof, SlicerProber
+
+TORCH_REQUIREMENT = ">=2.2"
+TORCH_KINDS = {"torch", "torch-old", "torch-broken"}
+REQUIREMENTS_FILE = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+SIZES = {"torch": _("0.2 to 3 GB"), "packages": _("about 100 MB")}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that stands in the way of a run.
+
+    kind: "python", "torch", "torch-old", "torch-broken", "extension", "packages",
+        "packages-broken" or "model". sentence: what is wrong and what to do.
+    canInstall: whether ``installMissing`` can mend it.
+    """
+
+    kind: str
+    sentence: str
+    canInstall: bool
+
+
+@dataclass(frozen=True)
+class EnvironmentReport:
+    """torch: its version, None when there is none that can work. cv2 and so on: whether usable.
+
+    cuda: the GPU's name; None when there is none, or nobody has looked yet (isProven False).
+    cudaProblem: why a GPU that is there cannot be used.
+    """
+
+    torch: str | None
+    cv2: bool
+    nibabel: bool
+    safetensors: bool
+    scipy: bool
+    cuda: str | None
+    cudaProblem: str | None
+    model: bool
+    problems: tuple[Problem, ...]
+    isProven: bool
+
+    @property
+    def isReady(self) -> bool:
+        """Whether nothing that is known stands in the way of a run."""
+        return not self.problems
+
+    @property
+    def canInstall(self) -> bool:
+        """Whether something is missing that can be installed from here."""
+        return any(problem.canInstall for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class InstallOutcome:
+    """kind: "done", "nothing", "declined", or as in ``InstallFailed``. sentence: for the user."""
+
+    kind: str
+    sentence: str
+    log: str = ""
+
+
+class Environment:
+    """Looks, proves and mends.
+
+    prober: looks for packages, and proves them; installer: installs; modelFolder: of imported
+    models. Each is the real one unless given.
+    """
+
+    def __init__(
+        self,
+        prober: Prober | None = None,
+        installer: Installer | None = None,
+        modelFolder: Path | None = None,
+    ) -> None:
+        self._prober = prober or SlicerProber()
+        self._installer = installer or SlicerInstaller()
+        self._modelFolder = modelFolder
+        self._proof: Proof | None = None
+
+    # --- look ------------------------------------------------------------------------------------
+
+    def check(self) -> EnvironmentReport:
+        """What is there, by its files; what ``prove`` has found counts more."""
+        found, proof = self._prober.find(), self._proof
+        problems = (
+            *self._pythonProblems(),
+            *self._torchProblems(found),
+            *self._packageProblems(found),
+        )
+        modelProblem = self._modelProblem()
+        usable = {name: p for name, p in found.items() if p and p.isWhole and not self._why(name)}
+        return EnvironmentReport(
+            torch=usable["torch"].version if "torch" in usable else None,
+            cv2="cv2" in usable,
+            nibabel="nibabel" in usable,
+            safetensors="safetensors" in usable,
+            scipy="scipy" in usable,
+            cuda=proof.cuda if proof else None,
+            cudaProblem=proof.cudaProblem if proof else None,
+            model=modelProblem is None,
+            problems=(*problems, *([modelProblem] if modelProblem else [])),
+            isProven=proof is not None,
+        )
+
+    def prove(self, onReport: Callable[[EnvironmentReport], None]) -> None:
+        """Try everything in a child process; onReport is called on the main thread."""
+
+        def take(proof: Proof) -> None:
+            self._proof = proof
+            onReport(self.check())
+
+        self._prober.prove(take)
+
+    def _pythonProblems(self) -> list[Problem]:
+        if self._prober.hasPython:
+            return []
+        sentence = _("Slicer's own Python (PythonSlicer) was not found; install Slicer again.")
+        return [Problem("python", sentence, False)]
+
+    def _torchProblems(self, found: dict[str, Found | None]) -> list[Problem]:
+        fault = self._torchFault(found.get("torch"))
+        if fault is None:
+            return []
+        if not self._installer.canInstallTorch:
+            return [Problem("extension", extensionSentence(), False)]
+        kind, sentence = fault
+        return [Problem(kind, sentence.format(size=SIZES["torch"]), True)]
+
+    def _torchFault(self, torch: Found | None) -> tuple[str, str] | None:
+        """Kind and sentence, without the size of the download."""
+        if torch is None:
+            return "torch", _("PyTorch is not installed yet; click Install ({size}).")
+        if why := self._why("torch") or not torch.isWhole:
+            told = why if isinstance(why, str) else ""
+            sentence = _("PyTorch is installed in part or does not fit this Slicer")
+            remedy = _("; restart Slicer and click Install to put it in anew ({size}).")
+            return "torch-broken", _braced(sentence + told) + remedy
+        if not isAtLeast(torch.version, TORCH_REQUIREMENT):
+            sentence = _("PyTorch {version} is too old; click Install for a newer one ({size}).")
+            return "torch-old", sentence.replace("{version}", torch.version)
+        return None
+
+    def _packageProblems(self, found: dict[str, Found | None]) -> list[Problem]:
+        problems = []
+        if missing := self._missingPackages(found):
+            sentence = _(
+                "These Python packages are missing or too old: {names}; click Install ({size})."
+            )
+            names = ", ".join(PACKAGES[name] for name in missing)
+            text = sentence.format(names=names, size=SIZES["packages"])
+            problems.append(Problem("packages", text, True))
+        if broken := self._brokenPackages(found):
+            sentence = _(
+                "These Python packages are installed in part: {names}; restart Slicer and click"
+                " Install to put them in anew ({size})."
+            )
+            names = ", ".join(PACKAGES[name] + self._why(name) for name in broken)
+            text = sentence.format(names=names, size=SIZES["packages"])
+            problems.append(Problem("packages-broken", text, True))
+        return problems
+
+    def _missingPackages(self, found: dict[str, Found | None]) -> list[str]:
+        """Not there, or too old. Of cv2 any version and variant will do: all own one folder."""
+        wanted = requirements()
+        return [
+            name
+            for name in PACKAGES
+            if (package := found.get(name)) is None
+            or (name != "cv2" and not isAtLeast(package.version, wanted.get(PACKAGES[name], "")))
+        ]
+
+    def _brokenPackages(self, found: dict[str, Found | None]) -> list[str]:
+        missing = self._missingPackages(found)
+        return [
+            name
+            for name in PACKAGES
+            if name not in missing
+            and (package := found.get(name))
+            and (not package.isWhole or self._why(name))
+        ]
+
+    def _why(self, name: str) -> str:
+        """What the child said of it, in brackets; empty when it works or nobody tried."""
+        error = self._proof.errors.get(name) if self._proof else None
+        return f" ({error})" if error else ""
+
+    def _modelProblem(self) -> Problem | None:
+        """Of the default model. Its hash is compared when all is tried, its size at once."""
+        try:
+            entry = catalog.find_model(None, self._modelFolder)
+        except (ValueError, BundleError) as error:
+            return Problem("model", str(error), False)
+        fault = self._proof.errors.get("model") if self._proof else None
+        for file in entry.files:
+            if not file.path.is_file() or file.path.stat().st_size != file.size_bytes:
+                fault = _("The model's file is missing or cut off.")
+        if fault is None:
+            return None
+        again = _("{fault} Install LiverTumorSeg again.").format(fault=fault)
+        return Problem("model", again, False)
+
+    # --- mend ------------------------------------------------------------------------------------
+
+    def installMissing(self, ask: Callable[[str], bool] | None = None) -> InstallOutcome:
+        """Install what is missing, after a question. Blocks with Slicer's own progress windows.
+
+        ask(question) -> whether to go on; without it the installers ask, each for itself.
+        """
+        report = self.check()
+        todo = [problem for problem in report.problems if problem.canInstall]
+        if not todo:
+            rest = report.problems[0].sentence if report.problems else _("Everything is there.")
+            return InstallOutcome("nothing", rest)
+        kinds = {problem.kind for problem in todo}
+        if ask is not None and not ask(self._question(kinds)):
+            return InstallOutcome("declined", _("Nothing was installed."))
+        try:
+            self._install(kinds, isAsked=ask is not None)
+        except Declined:
+            return InstallOutcome("declined", _("Nothing was installed."))
+        except InstallFailed as failure:
+            return InstallOutcome(failure.kind, failure.sentence, withoutPersonalPaths(failure.log))
+        finally:
+            self._proof = None
+            importlib.invalidate_caches()
+        return self._outcome()
+
+    def _question(self, kinds: set[str]) -> str:
+        found = self._prober.find()
+        names = [PACKAGES[n] for n in (*self._missingPackages(found), *self._brokenPackages(found))]
+        rows = [f"- {', '.join(names)} ({SIZES['packages']})"] if names else []
+        if kinds & TORCH_KINDS:
+            rows.append(f"- PyTorch ({SIZES['torch']})")
+        question = _(
+            "This is downloaded and put into Slicer's Python:\n\n{what}\n\nInstall it now?"
+        )
+        return question.format(what="\n".join(rows))
+
+    def _install(self, kinds: set[str], *, isAsked: bool) -> None:
+        found = self._prober.find()
+        wanted = requirements()
+        for kind, names, isRepair in (
+            ("packages", self._missingPackages(found), False),
+            ("packages-broken", self._brokenPackages(found), True),
+        ):
+            if kind in kinds:
+                lines = [wanted.get(PACKAGES[name], PACKAGES[name]) for name in names]
+                self._installer.installPackages(lines, isRepair=isRepair, isAsked=isAsked)
+        if kinds & TORCH_KINDS:
+            isRepair = "torch-broken" in kinds
+            self._installer.installTorch(TORCH_REQUIREMENT, isRepair=isRepair, isAsked=isAsked)
+
+    def _outcome(self) -> InstallOutcome:
+        """pip said that all went well: did it?"""
+        left = [problem for problem in self.check().problems if problem.canInstall]
+        if left:
+            sentence = _("The packages are not in place yet; restart Slicer and look again.")
+            return InstallOutcome("restart", sentence)
+        return InstallOutcome("done", _("Everything is installed."))
+
+    # --- models ----------------------------------------------------------------------------------
+
+    def modelFolder(self) -> Path:
+        """Where imported models lie; it need not exist yet."""
+        return catalog.default_model_folder(self._modelFolder)
+
+    def models(self) -> tuple[catalog.ModelEntry, ...]:
+        """Shipped models, then imported ones. ``BundleError`` when a list is damaged."""
+        return catalog.installed_models(self._modelFolder)
+
+    def importModel(self, file: str | Path, name: str | None = None) -> catalog.ModelEntry:
+        """Copy a model file into the folder. ``ValueError`` or ``BundleError`` with a sentence."""
+        return catalog.import_model(file, self._modelFolder, name=name)
+
+    def removeModel(self, name: str) -> None:
+        """Delete an imported model. ``ValueError`` for another."""
+        catalog.remove_model(name, self._modelFolder)
+
+    # --- tell ------------------------------------------------------------------------------------
+
+    def diagnostics(self) -> str:
+        """What a developer asks first, to be copied; no name of a person or patient is in it."""
+        report = self.check()
+        unknown = _("none") if report.isProven else _("not looked for yet")
+        rows = [*systemRows(), *packageRows(self._prober.find())]
+        rows.append(("GPU", report.cuda or report.cudaProblem or unknown))
+        rows.append((_("Tried in a child process"), _("yes") if report.isProven else _("no")))
+        try:
+            rows += modelRows(self.modelFolder(), self.models())
+        except BundleError as error:
+            rows.append((_("Models"), str(error)))
+        rows += [(_("Problem"), problem.sentence) for problem in report.problems]
+        return asText(rows)
+
+
+def _braced(text: str) -> str:
+    """Safe to be formatted: an error message may hold braces."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def requirements() -> dict[str, str]:
+    """Name of a package -> its line in Resources/requirements.txt."""
+    text = REQUIREMENTS_FILE.read_text(encoding="utf-8")
+    lines = (line.split("#")[0].strip() for line in text.splitlines())
+    return {line.split(">=")[0].strip(): line for line in lines if line}
+
+
+def isAtLeast(version: str, requirement: str) -> bool:
+    """requirement: as "scipy>=1.11", or without a bound. What is no number counts as new enough."""
+    least = requirement.partition(">=")[2].strip()
+    if not least:
+        return True
+    wanted, given = least.split("."), version.split("+")[0].split(".")
+    try:
+        return [int(n) for n in given[: len(wanted)]] >= [int(n) for n in wanted]
+    except ValueError:
+        return True

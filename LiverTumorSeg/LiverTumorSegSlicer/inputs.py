@@ -1,0 +1,78 @@
+"""What a run is given: a CT that can be segmented, where its result goes, and the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .placement import isInScene
+from .probability_volumes import isProbabilityVolume
+from .scene import hasResult
+from .segmentation_run import RunSettings
+
+
+def volumeProblem(volumeNode: Any) -> str:
+    """Why a volume cannot be segmented, as far as is seen at once; empty when nothing is."""
+    if volumeNode is None:
+        return _("Choose a CT volume.")
+    image = volumeNode.GetImageData()
+    if image is None or not image.GetNumberOfPoints():
+        return _("This volume holds no image; load the CT again.")
+    if image.GetNumberOfScalarComponents() != 1:
+        return _("This volume has several values in each voxel; choose a CT.")
+    return ""
+
+
+def suggestedVolume() -> Any:
+    """The volume that the slice views show, else the first one; None without any."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes = [node for node in nodes if _maybeCt(node)]
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shownIds = {view.GetBackgroundVolumeID() for view in views}
+    shown = [node for node in volumes if node.GetID() in shownIds]
+    return next(iter(shown + volumes), None)
+
+
+def sourceVolume(segmentationNode: Any) -> Any:
+    """The CT that a segmentation was made from; None when it is not in the scene."""
+    if not isInScene(segmentationNode):
+        return None
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return segmentationNode.GetNodeReference(role)
+
+
+def matchingOutput(volumeNode: Any, segmentationNode: Any) -> Any:
+    """The output for a CT that was chosen just now: never another CT's segmentation.
+
+    The present one if it goes with the CT (or with none), else the last result made of the CT,
+    else None: a new one.
+    """
+    if isInScene(segmentationNode) and sourceVolume(segmentationNode) in (None, volumeNode):
+        return segmentationNode
+    every = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    results = [n for n in every if hasResult(n) and not n.GetHideFromEditors()]
+    return next((n for n in reversed(results) if sourceVolume(n) is volumeNode), None)
+
+
+def settingsOf(
+    parameters: Any, model: str, sliceRange: tuple[int, int] | None, discardEdits: bool
+) -> RunSettings:
+    """What the panel's parameter node says about a run."""
+    return RunSettings(
+        model=model,
+        device=parameters.device,
+        scan=parameters.scan,
+        sliceRange=sliceRange,
+        smallestLesionMm=parameters.smallestLesionMm or None,
+        onePerLesion=parameters.onePerLesion,
+        keepProbabilities=parameters.keepProbabilities,
+        discardEdits=discardEdits,
+    )
+
+
+def _maybeCt(node: Any) -> bool:
+    """No label map, vector or hidden volume, and none of our own making."""
+    isScalar = node.GetClassName() == "vtkMRMLScalarVolumeNode"
+    return isScalar and not node.GetHideFromEditors() and not isProbabilityVolume(node)

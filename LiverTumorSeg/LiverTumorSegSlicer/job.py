@@ -1,0 +1,375 @@
+"""One segmentation in a child process, while Slicer stays free.
+
+    job = SegmentationJob(request, ProcessRunner(), onProgress=..., onFinished=...,
+                          onFailed=..., onCancelled=...)
+    job.start()       # returns at once; one of the last three callbacks ends the run
+
+The CT goes to the child, and the labels come back, as raw arrays in a private temporary folder
+(LiverTumorSegLib/exchange.py). They are written and read in threads; everything else happens in
+short steps on the main thread, where all callbacks arrive too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from LiverTumorSegLib.exchange import Answer, read_answer, write_request
+from slicer.i18n import tr as _
+
+from .job_folder import makeJobFolder, removeJobFolder, removeLeftovers
+from .job_outcome import (
+    JobFailure,
+    explainExit,
+    memorySentence,
+    notStartedSentence,
+    protocolSentence,
+)
+from .privacy import withoutPersonalPaths
+from .process import Runner
+
+__all__ = ["JobFailure", "JobRequest", "JobResult", "SegmentationJob", "removeLeftovers"]
+
+POLL_MS = 20
+KILL_AFTER_MS = 3000  # a run that was asked to end has this long to do so
+LOG_LINES = 1000  # the last ones
+SPARE_BYTES = 50_000_000  # on the disk, beyond what the arrays take
+JOIN_SECONDS = 2.0
+EVENT_START = '{"event":'  # as events.py writes it
+FOLDER_MARK = "<temporary folder>"
+
+
+@dataclass(frozen=True, eq=False)
+class JobRequest:
+    """What to segment, and how.
+
+    huKji: int16 (k, j, i), Hounsfield units; a copy that nobody changes. ijkToRas: (4, 4), mm.
+    model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1".
+    scan: whether slices clearly outside the liver are skipped.
+    smallestLesionMm: smaller tumors are dropped; None leaves it to the model.
+    sliceRangeLps: first and last axial slice, from 0 at the feet; the others stay background.
+    """
+
+    huKji: np.ndarray
+    ijkToRas: np.ndarray
+    model: str | None = None
+    device: str = "auto"
+    scan: bool = True
+    probabilities: bool = False
+    smallestLesionMm: float | None = None
+    sliceRangeLps: tuple[int, int] | None = None
+
+    @property
+    def exchangedBytes(self) -> int:
+        """What the files of the run take at most."""
+        return self.huKji.nbytes + self.huKji.size * (1 + 6 * self.probabilities)
+
+    def arguments(self, folder: Path) -> list[str]:
+        """The command line, for a Python."""
+        command = ["-m", "LiverTumorSegLib", "segment", "--raw", str(folder)]
+        command += ["--events", "--with-parent", "--device", self.device]
+        if self.model is not None:
+            command += ["--model", self.model]
+        if not self.scan:
+            command.append("--no-scan")
+        if self.probabilities:
+            command.append("--probabilities")
+        if self.smallestLesionMm is not None:
+            command += ["--smallest-lesion-mm", repr(float(self.smallestLesionMm))]
+        if self.sliceRangeLps is not None:
+            command += ["--slices", *(str(int(k)) for k in self.sliceRangeLps)]
+        return command
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i)."""
+
+    labelsKji: np.ndarray
+    record: dict[str, Any]
+    probabilities: np.ndarray | None
+    log: str
+
+
+class State(Enum):
+    """Where a job stands. WRITING, RUNNING and READING are a run; CANCELLED may still be ending."""
+
+    NEW = auto()
+    WRITING = auto()
+    RUNNING = auto()
+    READING = auto()
+    CANCELLED = auto()
+    ENDED = auto()
+
+
+class _Stopped(Exception):
+    """The CT is no longer wanted."""
+
+
+class SegmentationJob:
+    """One run; make a new one for the next.
+
+    later(milliseconds, function): calls back on the main thread; Qt's timer unless given.
+    temporaryFolder: where the private folder is made; Slicer's own unless given.
+    """
+
+    def __init__(
+        self,
+        request: JobRequest,
+        runner: Runner,
+        *,
+        onProgress: Callable[[float, str, float | None], None],
+        onFinished: Callable[[JobResult], None],
+        onFailed: Callable[[JobFailure], None],
+        onCancelled: Callable[[], None],
+        later: Callable[[int, Callable[[], None]], None] | None = None,
+        temporaryFolder: Path | None = None,
+    ) -> None:
+        self._request, self._runner = request, runner
+        self._onProgress, self._onFinished = onProgress, onFinished
+        self._onFailed, self._onCancelled = onFailed, onCancelled
+        self._later = later or _qtLater
+        self._temporaryFolder = temporaryFolder
+        self._state = State.NEW
+        self._folder: Path | None = None
+        self._isProcessThere = False
+        self._isFinished = False
+        self._failed: dict[str, Any] | None = None
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._worker: threading.Thread | None = None
+        self._remover: threading.Thread | None = None
+
+    @property
+    def isRunning(self) -> bool:
+        """From start() until one of onFinished, onFailed and onCancelled is called."""
+        return self._state in (State.WRITING, State.RUNNING, State.READING)
+
+    @property
+    def log(self) -> str:
+        """The child's last words; no folder in them names a person."""
+        text = "\n".join(self._log)
+        if self._folder is not None:
+            text = text.replace(str(self._folder), FOLDER_MARK)
+        return withoutPersonalPaths(text)
+
+    def start(self) -> None:
+        """Begin; returns at once. A job runs once."""
+        if self._state is not State.NEW:
+            raise RuntimeError("A job runs once; make a new one for the next run.")
+        self._state = State.WRITING
+        self._onProgress(0.0, _("Handing over the CT"), None)
+        self._inThread(self._write, self._afterWriting)
+
+    def cancel(self) -> None:
+        """Stop: onCancelled is called before this returns, and the process is gone in 5 s.
+
+        Does nothing when the job does not run.
+        """
+        if not self.isRunning:
+            return
+        self._state = State.CANCELLED
+        self._endProcess()
+        self._onCancelled()
+
+    def cleanUp(self) -> None:
+        """End everything now, and call nobody: Slicer quits, or the module is reloaded."""
+        self._state = State.ENDED
+        if self._isProcessThere:
+            self._runner.closeInput()
+            self._runner.kill()
+        if self._worker is not None:
+            self._worker.join(JOIN_SECONDS)
+        self._removeFolder()
+        if self._remover is not None:
+            self._remover.join(JOIN_SECONDS)
+
+    # --- the CT to the child ---------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """In a thread."""
+        self._folder = makeJobFolder(self._temporaryFolder)
+        free = shutil.disk_usage(self._folder).free
+        if free < self._request.exchangedBytes + SPARE_BYTES:
+            raise OSError(_("the disk has {free} MB left").format(free=free // 10**6))
+        request = self._request
+        write_request(self._folder, request.huKji, request.ijkToRas, self._stopIfUnwanted)
+
+    def _stopIfUnwanted(self) -> None:
+        if self._state is not State.WRITING:
+            raise _Stopped
+
+    def _afterWriting(self, _nothing: None, error: Exception | None) -> None:
+        if self._state is not State.WRITING:
+            self._removeFolder()
+        elif error is not None:
+            self._failWriting(error)
+        else:
+            self._startProcess()
+
+    def _failWriting(self, error: Exception) -> None:
+        self._note(repr(error))
+        if isinstance(error, MemoryError):
+            self._fail("memory", memorySentence())
+            return
+        reason = getattr(error, "strerror", None) or str(error)
+        sentence = _(
+            "The CT cannot be written to Slicer's temporary folder ({reason}); free some space, or"
+            " choose another folder in Edit / Application Settings / Modules."
+        )
+        self._fail("environment", sentence.format(reason=reason))
+
+    # --- the child -------------------------------------------------------------------------------
+
+    def _startProcess(self) -> None:
+        assert self._folder is not None
+        self._state, self._isProcessThere = State.RUNNING, True
+        self._onProgress(0.0, _("Starting"), None)
+        arguments = self._request.arguments(self._folder)
+        self._note(" ".join(arguments))
+        try:
+            self._runner.start(arguments, self._onLine, self._note, self._onExit)
+        except OSError as error:
+            self._isProcessThere = False
+            self._note(repr(error))
+            self._fail("environment", notStartedSentence())
+
+    def _onLine(self, line: str) -> None:
+        event = _event(line)
+        if event is None:
+            self._note(line)
+            return
+        kind = event.pop("event")
+        if kind == "started":
+            self._onStarted(event.get("pid"))
+        elif self._state is not State.RUNNING:
+            return
+        elif kind == "progress":
+            self._tellProgress(event)
+        elif kind == "finished":
+            self._isFinished = True  # what it still has to do is to go
+            self._later(KILL_AFTER_MS, self._killIfThere)
+        elif kind == "failed":
+            self._failed = event
+            self._note(str(event.get("text")))
+        else:
+            self._note(str(event.get("text", line)))
+
+    def _onStarted(self, pid: Any) -> None:
+        """Its own number: known late, as a launcher stands between."""
+        if type(pid) is int and pid > 1:
+            self._runner.childPid = pid
+        if self._state is State.CANCELLED:
+            self._runner.terminate()
+
+    def _tellProgress(self, event: dict[str, Any]) -> None:
+        fraction, left = event.get("fraction"), event.get("seconds_left")
+        if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
+            seconds = float(left) if isinstance(left, (int, float)) else None
+            self._onProgress(float(fraction), str(event.get("phrase")), seconds)
+
+    def _onExit(self, code: int, crashed: bool) -> None:
+        self._isProcessThere = False
+        if self._state is not State.RUNNING:
+            self._removeFolder()
+        elif self._isFinished:  # a fall after that, in a library's own clean-up, costs nothing
+            self._state = State.READING
+            self._onProgress(1.0, _("Fetching the labels"), None)
+            self._inThread(self._read, self._afterReading)
+        else:
+            failure = explainExit(code, crashed, self._failed, self.log)
+            self._fail(failure.kind, failure.sentence)
+
+    def _endProcess(self) -> None:
+        if self._isProcessThere:
+            self._runner.closeInput()
+            self._runner.terminate()
+            self._later(KILL_AFTER_MS, self._killIfThere)
+
+    def _killIfThere(self) -> None:
+        if self._isProcessThere:
+            self._runner.kill()
+
+    # --- the labels back -------------------------------------------------------------------------
+
+    def _read(self) -> Answer:
+        """In a thread."""
+        assert self._folder is not None
+        return read_answer(self._folder, self._request.huKji.shape)
+
+    def _afterReading(self, answer: Answer | None, error: Exception | None) -> None:
+        if self._state is not State.READING:
+            self._removeFolder()
+        elif answer is None:
+            self._note(repr(error))
+            isMemory = isinstance(error, MemoryError)
+            kind = "memory" if isMemory else "protocol"
+            self._fail(kind, memorySentence() if isMemory else protocolSentence())
+        else:
+            self._state = State.ENDED
+            self._removeFolder()
+            values = answer.labels_kji, answer.record, answer.probabilities
+            self._onFinished(JobResult(*values, self.log))
+
+    # --- all -------------------------------------------------------------------------------------
+
+    def _fail(self, kind: str, sentence: str) -> None:
+        self._state = State.ENDED
+        self._removeFolder()
+        self._onFailed(JobFailure(kind, sentence, self.log))
+
+    def _note(self, text: str) -> None:
+        """Keep for the log."""
+        self._log.extend(text.splitlines())
+
+    def _removeFolder(self) -> None:
+        if self._folder is not None and self._remover is None:
+            self._remover = removeJobFolder(self._folder)
+
+    def _inThread(self, work: Callable[[], Any], then: Callable[[Any, Any], None]) -> None:
+        """``then(result, None)`` or ``then(None, exception)`` on the main thread."""
+        outcome: list[Any] = [None, None]
+
+        def run() -> None:
+            try:
+                outcome[0] = work()
+            except Exception as error:
+                outcome[1] = error
+
+        def poll() -> None:
+            if worker.is_alive():
+                self._later(POLL_MS, poll)
+            else:
+                then(*outcome)
+
+        worker = self._worker = threading.Thread(target=run, daemon=True)
+        worker.start()
+        self._later(POLL_MS, poll)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What the child says to us; None for what libraries say to whomever it concerns.
+
+    A library may have begun the line, or end it.
+    """
+    start = line.find(EVENT_START)
+    if start < 0:
+        return None
+    try:
+        values, _end = json.JSONDecoder().raw_decode(line[start:])
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _qtLater(milliseconds: int, function: Callable[[], None]) -> None:
+    import qt
+
+    qt.QTimer.singleShot(milliseconds, function)

@@ -1,0 +1,86 @@
+"""The private temporary folder of one run: it holds a patient's CT, and goes with the run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import slicer
+
+PREFIX = "LiverTumorSeg-"  # then Slicer's process number: a folder tells whether its run may live
+NAME_PATTERN = re.compile(rf"{PREFIX}(\d+)-\w+")
+REMOVAL_SECONDS = 5.0  # Windows keeps files that a process has open, for a moment after its end
+RETRY_SECONDS = 0.2
+
+
+def makeJobFolder(parent: str | Path | None = None) -> Path:
+    """A new folder that only this user may look into. ``OSError`` when it cannot be made."""
+    place = Path(parent or slicer.app.temporaryPath)
+    place.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
+
+
+def removeJobFolder(folder: Path) -> threading.Thread:
+    """Delete it in a thread, since hundreds of megabytes take a while; the thread can be joined."""
+    thread = threading.Thread(target=_remove, args=(folder,))
+    thread.start()
+    return thread
+
+
+def removeLeftovers(parent: str | Path | None = None) -> int:
+    """Delete the folders of runs whose Slicer is no more; how many there were."""
+    place = Path(parent or slicer.app.temporaryPath)
+    if not place.is_dir():
+        return 0
+    leftovers = [path for path in place.glob(f"{PREFIX}*") if _isLeftover(path)]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(leftovers)
+
+
+def _remove(folder: Path) -> None:
+    end = time.monotonic() + REMOVAL_SECONDS
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or time.monotonic() > end:
+            return  # what stays nevertheless is a leftover for the next start
+        time.sleep(RETRY_SECONDS)
+
+
+def _isLeftover(path: Path) -> bool:
+    match = NAME_PATTERN.fullmatch(path.name)
+    return match is not None and path.is_dir() and not _isAlive(int(match[1]))
+
+
+if sys.platform == "win32":
+    import ctypes
+
+    def _isAlive(pid: int) -> bool:
+        """Whether a process has that number (os.kill would end it here)."""
+        queryLimitedInformation, stillActive = 0x1000, 259
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(queryLimitedInformation, False, pid)
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        known = kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return bool(known) and code.value == stillActive
+
+else:
+
+    def _isAlive(pid: int) -> bool:
+        """Whether a process has that number."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except (PermissionError, OverflowError):  # another user's; or no number of a process
+            return True
+        return True

@@ -1,0 +1,178 @@
+"""The result in words and its tumors as a table: a click on one shows it in all slice views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+import slicer
+from LiverTumorSegLib.lesions import LiverMeasures
+from slicer.i18n import tr as _
+
+from .lesion_table import LesionRow, LesionTable, headers
+from .placement import isInScene
+from .questions import Questions
+from .scene import resultRecord
+from .segments import rolesOf
+
+MOST_ROWS_SHOWN = 6  # then the table scrolls
+HEADER_LINES = 2
+FRAME = 8  # pixels around the header's text and the table
+CSV_FILTER = "CSV (*.csv)"
+
+
+class LesionPanel:
+    """Shows one segmentation on one CT, measured again after every edit."""
+
+    def __init__(self, ui: Any, questions: Questions) -> None:
+        self._ui, self._questions = ui, questions
+        self._table: LesionTable | None = None
+        self._segmentationNode: Any = None
+        self._setUpTable()
+        ui.lesionTable.connect("cellClicked(int,int)", self._onClicked)
+        ui.lesionTable.connect("currentCellChanged(int,int,int,int)", self._onClicked)
+        ui.copyTableButton.connect("clicked(bool)", self._copy)
+        ui.saveTableButton.connect("clicked(bool)", self._save)
+        self.hide()
+
+    @property
+    def selectedSegmentId(self) -> str:
+        """The segment of the tumor that is selected in the table; empty without one."""
+        row = self._rowAt(self._ui.lesionTable.currentRow())
+        return row.segmentId if row else ""
+
+    def show(self, segmentationNode: Any, volumeNode: Any) -> None:
+        """Measure and show; nothing is shown of a segmentation without liver and tumor."""
+        self.hide()
+        if not isInScene(segmentationNode) or not rolesOf(segmentationNode.GetSegmentation()):
+            return
+        self._ui.resultCollapsibleButton.setVisible(True)
+        self._segmentationNode = segmentationNode
+        if not isInScene(volumeNode):
+            text = _("The CT of this segmentation is not in the scene; load it to measure.")
+            self._fill(text, ())
+            return
+        self._table = LesionTable(segmentationNode, volumeNode, onChanged=self._showTable)
+        try:
+            self._table.compute()
+        except ValueError as error:
+            self._fill(str(error), ())
+        else:
+            self._showTable()
+
+    def hide(self) -> None:
+        """Show nothing, and stop watching for edits."""
+        if self._table is not None:
+            self._table.cleanUp()
+        self._table, self._segmentationNode = None, None
+        self._ui.resultCollapsibleButton.setVisible(False)
+
+    def _setUpTable(self) -> None:
+        table = self._ui.lesionTable
+        columns = ("#", _("Volume\n(mL)"), _("Longest\n(mm)"), _("Perp.\n(mm)"), _("Slice"))
+        table.columnCount = len(headers())
+        table.setHorizontalHeaderLabels([*columns, _("Segment")])
+        for column, name in enumerate(headers()):
+            table.horizontalHeaderItem(column).setToolTip(name)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().stretchLastSection = True
+        table.verticalHeader().setVisible(False)
+
+    def _showTable(self) -> None:
+        table = self._table
+        if table is None:
+            return
+        if table.measures is None:
+            self._fill(table.problem, ())
+        else:
+            self._fill(resultText(table.measures), table.rows)
+
+    def _fill(self, text: str, rows: Sequence[LesionRow]) -> None:
+        ui = self._ui
+        record = resultRecord(self._segmentationNode)
+        ui.resultLabel.text = text
+        ui.resultLabel.toolTip = _resultToolTip(record)
+        warnings = "\n".join(str(warning) for warning in record.get("warnings", []))
+        ui.warningsLabel.text = warnings
+        ui.warningsLabel.setVisible(bool(warnings))
+        self._fillTable(rows)
+        for button in (ui.copyTableButton, ui.saveTableButton):
+            button.enabled = self._table is not None and self._table.measures is not None
+
+    def _fillTable(self, rows: Sequence[LesionRow]) -> None:
+        table = self._ui.lesionTable
+        table.blockSignals(True)  # filling is no click
+        table.rowCount = len(rows)
+        for number, row in enumerate(rows):
+            for column, text in enumerate(row.cells()):
+                item = qt.QTableWidgetItem(text)
+                isNumber = column < len(headers()) - 1
+                side = qt.Qt.AlignRight if isNumber else qt.Qt.AlignLeft
+                item.setTextAlignment(side | qt.Qt.AlignVCenter)
+                table.setItem(number, column, item)
+        table.clearSelection()
+        table.setCurrentCell(-1, -1)
+        table.blockSignals(False)
+        table.setVisible(bool(rows))
+        line = table.fontMetrics().height()
+        rowHeight = table.verticalHeader().defaultSectionSize
+        shown = min(len(rows), MOST_ROWS_SHOWN)
+        table.setFixedHeight(HEADER_LINES * line + FRAME + shown * rowHeight)
+
+    def _rowAt(self, number: int) -> LesionRow | None:
+        rows = self._table.rows if self._table is not None else ()
+        return rows[number] if 0 <= number < len(rows) else None
+
+    def _onClicked(self, number: int) -> None:
+        row = self._rowAt(number)
+        if row is not None and self._table is not None:
+            self._table.jumpTo(row)
+
+    def _copy(self) -> None:
+        if self._table is None or self._table.measures is None:
+            return
+        text = f"{resultText(self._table.measures)}\n{self._table.toText()}"
+        slicer.app.clipboard().setText(text)
+        slicer.util.showStatusMessage(_("The table was copied."), 3000)
+
+    def _save(self) -> None:
+        if self._table is None:
+            return
+        name = f"{self._segmentationNode.GetName()}.csv"
+        path = self._questions.savePath(_("Save table"), name, CSV_FILTER)
+        if path is None:
+            return
+        try:
+            self._table.saveCsv(path, overwrite=True)  # the dialog has asked
+        except ValueError as error:
+            self._questions.tellFailure(str(error))
+
+
+def resultText(measures: LiverMeasures) -> str:
+    """The case in one line."""
+    if not measures.liver_volume_ml:
+        return _("No liver found.")
+    liver = _("Liver {volume} mL").format(volume=f"{measures.liver_volume_ml:.0f}")
+    count = len(measures.lesions)
+    if not count:
+        return _("{liver}, no tumor found.").format(liver=liver)
+    words = _("{count} tumors") if count > 1 else _("{count} tumor")
+    parts = [liver, f"{words.format(count=count)} {_milliliters(measures.tumor_volume_ml)}"]
+    if measures.burden_percent is not None:
+        parts.append(_("burden {percent} %").format(percent=f"{measures.burden_percent:.1f}"))
+    return ", ".join(parts)
+
+
+def _milliliters(volumeMl: float) -> str:
+    digits = 1 if volumeMl >= 10 else 2  # as in the table
+    return _("{volume} mL").format(volume=f"{volumeMl:.{digits}f}")
+
+
+def _resultToolTip(record: dict[str, Any]) -> str:
+    text = _("The liver is counted with its tumors; burden is the tumors' share of it.")
+    model = record.get("model") or {}
+    if not model.get("model"):
+        return text
+    made = _("Segmented by {model} {version}.")
+    return f"{text}\n{made.format(model=model['model'], version=model.get('version', ''))}"

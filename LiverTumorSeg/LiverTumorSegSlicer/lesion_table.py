@@ -1,0 +1,252 @@
+"""The lesions as rows: shown, jumped to, copied, saved, and measured again after every edit.
+
+    table = LesionTable(segmentationNode, volumeNode, onChanged=refresh)
+    table.compute()
+    table.rows[0].cells()
+    table.jumpTo(table.rows[0])
+    table.cleanUp()
+
+Numbers are those of ``lesion_measures``; a row knows its segment and a point inside the lesion.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import qt
+import slicer
+from LiverTumorSegLib.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows
+from slicer.i18n import tr as _
+
+from .file_writing import refuseExisting, writeWhole
+from .lesion_measures import MeasuredLesion, measureSegments
+
+DEBOUNCE_MS = 400
+NOTICE = "For research only, not for diagnosis."
+
+
+class Delay(Protocol):
+    """Calls a function once, some time after the last ``start``."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def cleanUp(self) -> None: ...
+
+
+class QtDelay:
+    """:class:`Delay` by Qt's timer, on the main thread."""
+
+    def __init__(self, function: Callable[[], None], milliseconds: int = DEBOUNCE_MS) -> None:
+        self._function = function
+        self._timer = qt.QTimer()
+        self._timer.singleShot = True
+        self._timer.interval = milliseconds
+        self._timer.connect("timeout()", self._function)
+
+    def start(self) -> None:
+        """From now on; what was waiting starts anew."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Do not call it."""
+        self._timer.stop()
+
+    def cleanUp(self) -> None:
+        """Let the timer go, not at once: it may be the caller."""
+        self._timer.stop()
+        self._timer.disconnect("timeout()", self._function)
+        self._timer.deleteLater()
+
+
+def headers() -> tuple[str, ...]:
+    """What stands above the cells of a row."""
+    return (
+        _("Lesion"),
+        _("Volume (mL)"),
+        _("Longest axial (mm)"),
+        _("Perpendicular (mm)"),
+        _("Slice"),
+        _("Segment"),
+    )
+
+
+@dataclass(frozen=True)
+class LesionRow:
+    """One lesion. ``sliceIndex``: from 0, along the CT's axial direction; ``pointRasMm``: in it."""
+
+    number: int
+    volumeMl: float
+    longestMm: float
+    perpendicularMm: float
+    sliceIndex: int
+    segmentId: str
+    segmentName: str
+    pointRasMm: tuple[float, float, float]
+
+    def cells(self) -> tuple[str, ...]:
+        """As text, in the order of :func:`headers`, with the digits that the numbers carry."""
+        return (
+            str(self.number),
+            f"{self.volumeMl:.2f}" if self.volumeMl < 10 else f"{self.volumeMl:.1f}",
+            f"{self.longestMm:.1f}",
+            f"{self.perpendicularMm:.1f}",
+            str(self.sliceIndex),
+            self.segmentName,
+        )
+
+
+class LesionTable:
+    """The lesions of one segmentation on one CT.
+
+    onChanged: called after each measuring that an edit set off, never by :meth:`compute` itself.
+    makeDelay: makes what waits for the end of an edit; Qt's timer unless another is handed in.
+    problem: why the last measuring after an edit failed, one sentence; else empty.
+    """
+
+    def __init__(
+        self,
+        segmentationNode: Any,
+        volumeNode: Any,
+        *,
+        onChanged: Callable[[], None] | None = None,
+        makeDelay: Callable[[Callable[[], None]], Delay] = QtDelay,
+    ) -> None:
+        self._segmentationNode = segmentationNode
+        self._volumeNode = volumeNode
+        self._onChanged = onChanged
+        self._delay = makeDelay(self._measureAgain)
+        self._observed: list[tuple[Any, int]] = []
+        self._highlight = Highlight()
+        self.measures: LiverMeasures | None = None
+        self.rows: tuple[LesionRow, ...] = ()
+        self.problem = ""
+        self._observe()
+
+    @property
+    def segmentIds(self) -> tuple[str, ...]:
+        """The segment of each row."""
+        return tuple(row.segmentId for row in self.rows)
+
+    def compute(self) -> LiverMeasures:
+        """Measure now. Raises ``ValueError`` when a node is gone; the rows are then empty."""
+        if self._observed:
+            self._delay.stop()
+        self.measures, self.rows, self.problem = None, (), ""
+        self.measures, lesions = measureSegments(self._segmentationNode, self._volumeNode)
+        self.rows = tuple(self._row(measured) for measured in lesions)
+        return self.measures
+
+    def jumpTo(self, row: LesionRow) -> None:
+        """Show a lesion in all slice views, on the slice of its diameters, with the crosshair."""
+        slicer.vtkMRMLSliceNode.JumpAllSlices(
+            slicer.mrmlScene, *row.pointRasMm, slicer.vtkMRMLSliceNode.CenteredJumpSlice
+        )
+        self._highlight.show(row.pointRasMm)
+
+    def toText(self) -> str:
+        """Tab-separated, with headers, for the clipboard and a spreadsheet."""
+        lines = [headers(), *(row.cells() for row in self.rows), (NOTICE,)]
+        return "\n".join("\t".join(line) for line in lines) + "\n"
+
+    def saveCsv(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the rows as CSV, whole or not at all, with all columns that a run's table has.
+
+        Raises ``ValueError`` when the file is there and may not be replaced, or on a full disk.
+        """
+        target = Path(path)
+        refuseExisting(target, overwrite)
+        writeWhole(target, self._writeCsv)
+
+    def cleanUp(self) -> None:
+        """Stop watching the scene and put the crosshair back. The rows stay."""
+        if not self._observed:
+            return
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed = []
+        self._delay.cleanUp()
+        self._highlight.hide()
+
+    def _writeCsv(self, path: Path) -> None:
+        values = [] if self.measures is None else lesion_rows(self.measures)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, [*LESION_COLUMNS, "segment", "notice"])
+            table.writeheader()
+            for value, row in zip(values, self.rows, strict=True):
+                table.writerow({**value, "segment": row.segmentName, "notice": NOTICE})
+
+    def _row(self, measured: MeasuredLesion) -> LesionRow:
+        lesion = measured.lesion
+        segment = self._segmentationNode.GetSegmentation().GetSegment(measured.segmentId)
+        return LesionRow(
+            number=lesion.number,
+            volumeMl=lesion.volume_ml,
+            longestMm=lesion.longest_axial_diameter_mm,
+            perpendicularMm=lesion.perpendicular_diameter_mm,
+            sliceIndex=lesion.slice_index,
+            segmentId=measured.segmentId,
+            segmentName=segment.GetName(),
+            pointRasMm=measured.pointRasMm,
+        )
+
+    def _observe(self) -> None:
+        """Edits, and transforms that move or scale the patient."""
+        segmentation = slicer.vtkSegmentation
+        transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        watched = [
+            (self._segmentationNode, segmentation.SourceRepresentationModified),
+            (self._segmentationNode, segmentation.SegmentAdded),
+            (self._segmentationNode, segmentation.SegmentRemoved),
+            (self._segmentationNode, segmentation.SegmentModified),
+            (self._segmentationNode, transformed),
+            (self._volumeNode, transformed),
+            (self._volumeNode, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent),
+        ]
+        for node, event in watched:
+            self._observed.append((node, node.AddObserver(event, self._onEdited)))
+
+    def _onEdited(self, _caller: Any, _event: str) -> None:
+        """One stroke of a brush is many events, and drawing many strokes: measure after them."""
+        self._delay.start()
+
+    def _measureAgain(self) -> None:
+        try:
+            self.compute()
+        except ValueError as error:  # a node is gone, or a transform bends space
+            self.problem = str(error)
+        if self._onChanged:
+            self._onChanged()
+
+
+class Highlight:
+    """Slicer's own crosshair on a point; hidden again as it was found."""
+
+    def __init__(self) -> None:
+        self._modeBefore: int | None = None
+
+    def show(self, pointRasMm: tuple[float, float, float]) -> None:
+        """Put the crosshair there, and make it visible when it is not."""
+        crosshair = _crosshairNode()
+        if crosshair is None:
+            return
+        crosshair.SetCrosshairRAS(*pointRasMm)
+        if crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
+            self._modeBefore = crosshair.NoCrosshair
+            crosshair.SetCrosshairMode(crosshair.ShowSmallBasic)
+
+    def hide(self) -> None:
+        """Hide the crosshair, if :meth:`show` made it visible and nobody changed it since."""
+        crosshair = _crosshairNode()
+        if crosshair is None or self._modeBefore is None:
+            return
+        if crosshair.GetCrosshairMode() == crosshair.ShowSmallBasic:
+            crosshair.SetCrosshairMode(self._modeBefore)
+        self._modeBefore = None
+
+
+def _crosshairNode() -> Any:
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")

@@ -1,0 +1,159 @@
+"""Looks for packages without importing them, and tries them in a child process.
+
+Importing torch in Slicer to see whether it works would cost seconds, keep its files locked against
+a repair, and on a half-installed one take Slicer down.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from slicer.i18n import tr as _
+
+from .process import ProcessRunner, Runner, findPythonSlicer
+
+# name to import -> name for pip
+PACKAGES = {
+    "scipy": "scipy",
+    "cv2": "opencv-python-headless",
+    "nibabel": "nibabel",
+    "safetensors": "safetensors",
+}
+OPENCVS = (  # each of them owns the folder cv2
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
+UNKNOWN_VERSION = "?"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A package by its files. isWhole: whether it has both its code and its registration."""
+
+    version: str
+    isWhole: bool
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came of trying.
+
+    errors: name of a package, or "model" -> why it does not work. cuda: the GPU's name.
+    """
+
+    errors: dict[str, str] = field(default_factory=dict)
+    cuda: str | None = None
+    cudaProblem: str | None = None
+
+
+class Prober(Protocol):
+    """Looks and tries."""
+
+    @property
+    def hasPython(self) -> bool:
+        """Whether there is a Python to run anything in."""
+
+    def find(self) -> dict[str, Found | None]:
+        """Each package, torch among them, by its import name; None where there is no trace."""
+
+    def prove(self, onProof: Callable[[Proof], None]) -> None:
+        """Try all in a child process; onProof is called once, on the main thread."""
+
+
+class SlicerProber:
+    """The ``Prober`` of the real application."""
+
+    def __init__(self, makeRunner: Callable[[], Runner] = ProcessRunner) -> None:
+        self._makeRunner = makeRunner
+        self._runner: Runner | None = None  # kept while it runs
+
+    @property
+    def hasPython(self) -> bool:
+        return findPythonSlicer() is not None
+
+    def find(self) -> dict[str, Found | None]:
+        return {name: findPackage(name) for name in ("torch", *PACKAGES)}
+
+    def prove(self, onProof: Callable[[Proof], None]) -> None:
+        lines: list[str] = []
+        errors: list[str] = []
+
+        def end(code: int, crashed: bool) -> None:
+            self._runner = None
+            onProof(readProof(lines, "\n".join(errors)))
+
+        runner = self._runner = self._makeRunner()
+        arguments = ["-m", "LiverTumorSegLib.probe"]
+        try:
+            runner.start(arguments, lines.append, errors.append, end)
+        except OSError as error:
+            onProof(readProof([], str(error)))
+
+
+def findPackage(name: str) -> Found | None:
+    """A package by its import name."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # imported before, and left half-made in sys.modules
+        return Found(UNKNOWN_VERSION, False)
+    version = _version(name)
+    if spec is None:  # registered without code: pip would believe that it is there
+        return Found(version, False) if version else None
+    hasCode = spec.origin is not None  # a folder left without __init__.py has none
+    return Found(version or UNKNOWN_VERSION, hasCode and version is not None)
+
+
+def readProof(lines: list[str], errorText: str) -> Proof:
+    """What the child's JSON lines (LiverTumorSegLib/probe.py) say together."""
+    results: dict[str, dict[str, Any]] = {}
+    trying = None
+    for line in lines:
+        values = _parsed(line)
+        trying = values.get("trying", trying)
+        if "name" in values:
+            results[str(values["name"])] = values
+            trying = None
+    errors = {name: _told(values) for name, values in results.items() if not values.get("ok")}
+    if trying is not None:
+        errors[trying] = _("it ended the Python that tried it")
+    if not results and trying is None:  # not even begun: as if the first of all had failed
+        errors["torch"] = (
+            errorText.strip().splitlines()[-1] if errorText.strip() else _("no answer")
+        )
+    cudaProblem = errors.pop("cuda", None) if "torch" not in errors else None
+    errors.pop("cuda", None)
+    return Proof(errors, results.get("cuda", {}).get("version") or None, cudaProblem)
+
+
+def _told(values: dict[str, Any]) -> str:
+    """Its first line: libraries add pages."""
+    text = str(values.get("error")).strip()
+    return text.splitlines()[0] if text else str(values.get("kind"))
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Empty for what is not one of ours."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _version(name: str) -> str | None:
+    for distribution in OPENCVS if name == "cv2" else (name,):
+        try:
+            # a registration that is itself cut off has no version
+            version: str | None = importlib.metadata.version(distribution)
+        except (importlib.metadata.PackageNotFoundError, KeyError, TypeError, OSError):
+            continue
+        if version:
+            return version
+    return None

@@ -1,0 +1,94 @@
+"""In place of Slicer's packages and of what installs them: a test says what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from LiverTumorSegLib import catalog
+from LiverTumorSegSlicer.environment import Environment
+from LiverTumorSegSlicer.installer import InstallFailed
+from LiverTumorSegSlicer.prober import PACKAGES, Found, Proof
+
+
+class FakeProber:
+    """Finds every package but those named; what ``prove`` finds is set by the test."""
+
+    def __init__(self, *missing: str, proof: Proof | None = None, hasPython: bool = True) -> None:
+        versions = {"torch": "2.8.0+cu126", "cv2": "4.12", "nibabel": "5.3", "safetensors": "0.6"}
+        self.found: dict[str, Found | None] = {
+            name: None if name in missing else Found(versions.get(name, "1.16"), True)
+            for name in ("torch", *PACKAGES)
+        }
+        self.proof = proof or Proof()
+        self.hasPython = hasPython
+
+    def find(self) -> dict[str, Found | None]:
+        return dict(self.found)
+
+    def prove(self, onProof: Callable[[Proof], None]) -> None:
+        onProof(self.proof)
+
+
+class FakeInstaller:
+    """Notes what it is asked for, and puts it where the prober finds it."""
+
+    def __init__(self, prober: FakeProber, *, canInstallTorch: bool = True) -> None:
+        self.canInstallTorch = canInstallTorch
+        self.asked: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+        self.isInVain = False
+        self._prober = prober
+
+    def installTorch(self, requirement: str, *, isRepair: bool, isAsked: bool) -> None:
+        self._install("torch", requirement, isRepair, isAsked, ["torch"])
+
+    def installPackages(self, requirements: list[str], *, isRepair: bool, isAsked: bool) -> None:
+        names = {pip: name for name, pip in PACKAGES.items()}
+        wanted = [names[line.split(">=")[0]] for line in requirements]
+        self._install("packages", tuple(requirements), isRepair, isAsked, wanted)
+
+    def _install(
+        self, what: str, which: Any, isRepair: bool, isAsked: bool, names: list[str]
+    ) -> None:
+        self.asked.append((what, which, isRepair, isAsked))
+        if self.failure is not None:
+            raise self.failure
+        for name in [] if self.isInVain else names:
+            self._prober.found[name] = Found("99.0", True)
+
+
+def noNetwork() -> InstallFailed:
+    return InstallFailed("network", "The packages could not be downloaded; connect.", "pip said so")
+
+
+class Asked:
+    """Answers questions, and keeps them."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer, self.questions = answer, []
+
+    def __call__(self, question: str) -> bool:
+        self.questions.append(question)
+        return self.answer
+
+
+def environmentOf(
+    prober: FakeProber, folder: Path | None = None, **options: Any
+) -> tuple[Environment, FakeInstaller]:
+    """An environment on fakes; folder: of imported models."""
+    installer = FakeInstaller(prober, **options)
+    return Environment(prober, installer, folder), installer
+
+
+def shipSmallModel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.ModelEntry:
+    """A default model of 5 bytes; whether the real one is shipped is another test's question."""
+    path = folder / "shipped" / "m.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"model")
+    file = catalog.ModelFile(path, "ab" * 32, 5)
+    entry = catalog.ModelEntry("m", "M", "1.0", (file,), "CC0", {}, "", default=True, shipped=True)
+    monkeypatch.setattr(catalog, "shipped_models", lambda: (entry,))
+    return entry

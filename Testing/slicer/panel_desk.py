@@ -1,0 +1,224 @@
+"""The panel on a test's desk: what it runs, what it finds installed, and what a person answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from fake_runner import FakeRunner
+from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegSlicer.environment import Environment
+from LiverTumorSegSlicer.prober import Found, Proof
+from LiverTumorSegSlicer.questions import Questions, Replace
+from LiverTumorSegSlicer.self_test import AnsweringRunner, makeTestCt
+
+LEFT = qt.Qt.LeftButton
+
+
+def waitUntil(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Let Qt work until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        slicer.app.processEvents()
+        time.sleep(0.002)
+
+
+class FakeProber:
+    """Finds what the test says; a proof waits until ``tell`` is called."""
+
+    hasPython = True
+
+    def __init__(self) -> None:
+        names = ("torch", "scipy", "cv2", "nibabel", "safetensors")
+        self.found: dict[str, Found | None] = {name: Found("99.0", True) for name in names}
+        self.asked: list[Callable[[Proof], None]] = []
+
+    def find(self) -> dict[str, Found | None]:
+        return dict(self.found)
+
+    def prove(self, onProof: Callable[[Proof], None]) -> None:
+        self.asked.append(onProof)
+
+    def tell(self, proof: Proof) -> None:
+        self.asked.pop()(proof)
+
+
+class FakeInstaller:
+    """Installs by telling the prober that it is there now, unless it is to fail."""
+
+    canInstallTorch = True
+
+    def __init__(self, prober: FakeProber) -> None:
+        self.prober = prober
+        self.failure: Exception | None = None
+
+    def installTorch(self, requirement: str, *, isRepair: bool, isAsked: bool) -> None:
+        self._install(["torch"])
+
+    def installPackages(self, requirements: list[str], *, isRepair: bool, isAsked: bool) -> None:
+        names = {"opencv-python-headless": "cv2"}
+        plain = (line.split(">")[0] for line in requirements)
+        self._install([names.get(name, name) for name in plain])
+
+    def _install(self, names: list[str]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.prober.found.update({name: Found("99.0", True) for name in names})
+
+
+class FakeQuestions(Questions):
+    """Answers at once, and keeps what was asked and told."""
+
+    def __init__(self) -> None:
+        self.replace, self.agrees = Replace.CANCEL, True
+        self.path: Path | None = None
+        self.asked: list[Any] = []
+        self.failures: list[str] = []
+
+    def replaceEdited(self, segmentNames: list[str]) -> Replace:
+        self.asked.append(segmentNames)
+        return self.replace
+
+    def confirm(self, text: str) -> bool:
+        self.asked.append(text)
+        return self.agrees
+
+    def tellFailure(self, sentence: str, log: str = "") -> None:
+        self.failures.append(sentence)
+
+    def savePath(self, title: str, suggestedName: str, nameFilter: str) -> Path | None:
+        self.asked.append(suggestedName)
+        return self.path / suggestedName if self.path else None
+
+    def openPath(self, title: str, nameFilter: str) -> Path | None:
+        return self.path
+
+    def folder(self, title: str) -> Path | None:
+        return self.path
+
+    def showFolder(self, folder: Path) -> None:
+        self.asked.append(folder)
+
+
+def writeModel(path: Path, **told: Any) -> Path:
+    """A model file with a description and one number; nothing could run it."""
+    spec = ModelSpec(
+        name=path.stem,
+        version="1",
+        net="hybrid2d",
+        net_args={},
+        preprocessing={},
+        labels={"background": 0, "liver": 1, "tumor": 2},
+        training_hu_range=None,
+        postprocessing={},
+        provenance={"title": path.stem.capitalize(), "licence": "CC0", **told},
+        storage="fp32",
+    )
+    tensor = '{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    text = spec.to_json().replace("\\", "\\\\").replace('"', '\\"')
+    header = f'{{"__metadata__": {{"spec": "{text}"}}, "w": {tensor}}}'.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return path
+
+
+class PanelDesk:
+    """The module's panel in the main window, with everything outside it handed in.
+
+    answer: what the next run's child does; a ``FakeRunner`` that the test drives when None.
+    """
+
+    def __init__(
+        self, module: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, window: Any
+    ) -> None:
+        self.window, self.folder = window, folder
+        self.prober, self.questions = FakeProber(), FakeQuestions()
+        self.installer = FakeInstaller(self.prober)
+        self.models = folder / "models"
+        self.environment = Environment(self.prober, self.installer, self.models)
+        self.environment.importModel(writeModel(folder / "first.safetensors"))
+        self.runners: list[Any] = []
+        self.answer: Callable[[], Any] | None = None
+        original = module.LiverTumorSegWidget
+        monkeypatch.setattr(
+            module, "LiverTumorSegWidget", lambda parent: self._make(original, parent)
+        )
+
+    def _make(self, cls: type, parent: Any) -> Any:
+        return cls(
+            parent,
+            environment=self.environment,
+            questions=self.questions,
+            makeRunner=self._makeRunner,
+        )
+
+    def _makeRunner(self) -> Any:
+        self.runners.append(self.answer() if self.answer else FakeRunner())
+        return self.runners[-1]
+
+    def open(self) -> Any:
+        """The panel, selected in the main window as a person does it."""
+        entry = slicer.modules.livertumorseg
+        self.page = entry.createNewWidgetRepresentation()
+        entry.__dict__["_page"] = self.page
+        slicer.util.selectModule("LiverTumorSeg")
+        slicer.app.processEvents()
+        return self.panel
+
+    @property
+    def panel(self) -> Any:
+        return self.page.self()
+
+    @property
+    def ui(self) -> Any:
+        return self.panel.ui
+
+    @property
+    def parameters(self) -> Any:
+        return self.panel.logic.getParameterNode()
+
+    def close(self) -> None:
+        """As when Slicer quits."""
+        slicer.util.selectModule("SampleData")
+        self.panel.cleanup()
+        slicer.modules.livertumorseg.__dict__["_page"] = None
+        self.page.deleteLater()
+        slicer.app.processEvents()
+
+    def loadCt(self, name: str = "CT") -> Any:
+        """The CT that a person loads: in the scene, and shown."""
+        node, self.labelsKji = makeTestCt(name)
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        slicer.app.processEvents()
+        return node
+
+    def answerWith(self, labelsKji: np.ndarray | None = None, **record: Any) -> None:
+        """From now on the child finds these labels (those of the test CT), by itself."""
+        labels = self.labelsKji if labelsKji is None else labelsKji
+        self.answer = lambda: AnsweringRunner(lambda ct: labels, record=record)
+
+    def click(self, button: Any) -> None:
+        """With the mouse, on the real widget; a disabled one does nothing."""
+        qt.QTest.mouseClick(button, LEFT)
+        slicer.app.processEvents()
+
+    def run(self) -> Any:
+        """Click Segment and wait for the result: the segmentation node of the panel."""
+        self.click(self.ui.segmentButton)
+        assert self.ui.segmentButton.text == "Cancel"
+        waitUntil(lambda: not self.panel.logic.isRunning)
+        slicer.app.processEvents()
+        return self.parameters.outputSegmentation
+
+    def start(self) -> Any:
+        """Click Segment: the runner, once its child is there."""
+        self.click(self.ui.segmentButton)
+        waitUntil(lambda: self.runners and self.runners[-1].pid)
+        return self.runners[-1]

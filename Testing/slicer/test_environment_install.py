@@ -1,0 +1,174 @@
+"""What is missing is put in place when the user agrees, and nothing else; so are models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fake_environment import (
+    Asked,
+    FakeProber,
+    environmentOf,
+    noNetwork,
+    shipSmallModel,
+)
+from LiverTumorSegLib import catalog
+from LiverTumorSegSlicer import environment as environment_module
+from LiverTumorSegSlicer.environment import TORCH_REQUIREMENT, Environment, isAtLeast, requirements
+from LiverTumorSegSlicer.installer import Declined
+from LiverTumorSegSlicer.prober import PACKAGES, Proof
+from packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def shippedModel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.ModelEntry:
+    return shipSmallModel(tmp_path, monkeypatch)
+
+
+def test_nothing_to_install() -> None:
+    asked = Asked(True)
+    environment, installer = environmentOf(FakeProber())
+    assert environment.installMissing(asked).kind == "nothing"
+    assert (asked.questions, installer.asked) == ([], [])
+
+
+def test_what_is_missing_is_installed_after_one_question() -> None:
+    asked = Asked(True)
+    environment, installer = environmentOf(FakeProber("torch", "cv2", "safetensors"))
+    outcome = environment.installMissing(asked)
+    assert outcome.kind == "done"
+    (question,) = asked.questions
+    for word in ("PyTorch", "GB", "opencv-python-headless, safetensors", "downloaded"):
+        assert word in question
+    assert "nibabel" not in question
+    assert installer.asked == [
+        ("packages", (requirements()["opencv-python-headless"], "safetensors>=0.4"), False, True),
+        ("torch", TORCH_REQUIREMENT, False, True),
+    ]
+    assert environment.check().isReady
+
+
+def test_without_a_question_of_ours_the_installers_ask() -> None:
+    environment, installer = environmentOf(FakeProber("torch", "cv2"))
+    environment.installMissing()
+    assert [isAsked for _, _, _, isAsked in installer.asked] == [False, False]
+
+
+def test_no_is_no() -> None:
+    environment, installer = environmentOf(FakeProber("torch"))
+    assert environment.installMissing(Asked(False)).kind == "declined"
+    assert installer.asked == []
+    installer.failure = Declined()
+    assert environment.installMissing().kind == "declined"
+
+
+def test_what_is_broken_is_put_in_anew() -> None:
+    prober = FakeProber(proof=Proof(errors={"torch": "cut off", "cv2": "cut off"}))
+    environment, installer = environmentOf(prober)
+    environment.prove(lambda report: None)
+    assert environment.installMissing(Asked(True)).kind == "done"
+    assert [(what, isRepair) for what, _, isRepair, _ in installer.asked] == [
+        ("packages", True),
+        ("torch", True),
+    ]
+    assert not environment.check().isProven, "what was found before counts no more"
+
+
+def test_what_cannot_be_installed_from_here_is_said() -> None:
+    environment, installer = environmentOf(FakeProber("torch"), canInstallTorch=False)
+    outcome = environment.installMissing(Asked(True))
+    assert outcome.kind == "nothing"
+    assert "Extensions Manager" in outcome.sentence
+    assert installer.asked == []
+
+
+def test_a_failure_is_told_with_its_log() -> None:
+    environment, installer = environmentOf(FakeProber("torch", "cv2"))
+    installer.failure = noNetwork()
+    installer.failure.log = f"in {Path.home()}/Slicer/lib"
+    outcome = environment.installMissing(Asked(True))
+    assert outcome.kind == "network"
+    assert "connect" in outcome.sentence
+    assert outcome.log == "in ~/Slicer/lib"
+    assert len(installer.asked) == 1, "torch is not tried without a network"
+
+
+def test_an_installation_in_vain_asks_for_a_restart() -> None:
+    environment, installer = environmentOf(FakeProber("cv2"))
+    installer.isInVain = True
+    outcome = environment.installMissing(Asked(True))
+    assert outcome.kind == "restart"
+    assert "restart" in outcome.sentence
+
+
+def test_one_truth_about_what_is_needed() -> None:
+    """Resources/requirements.txt and TORCH_REQUIREMENT against pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = {r.name: str(r.specifier) for r in map(Requirement, project["dependencies"])}
+    assert bounds["torch"] == TORCH_REQUIREMENT
+    for name, line in requirements().items():
+        assert str(Requirement(line).specifier) == bounds[name]
+    assert set(requirements()) | {"scipy"} == set(PACKAGES.values())
+
+
+@pytest.mark.parametrize(
+    ("version", "requirement", "expected"),
+    [
+        ("2.2", ">=2.2", True),
+        ("2.2.0+cu121", ">=2.2", True),
+        ("2.10.0", ">=2.2", True),
+        ("2.1.9", ">=2.2", False),
+        ("10.0", "scipy>=9.5", True),
+        ("3", ">=2.2", True),
+        ("2", ">=2.2", False),
+        ("2.9.0rc1", ">=2.2", True),
+        ("?", ">=2.2", True),
+        ("1.0", "scipy", True),
+    ],
+)
+def test_versions_are_compared_as_numbers(version: str, requirement: str, expected: bool) -> None:
+    assert isAtLeast(version, requirement) is expected
+
+
+def test_the_real_installer_is_asked_through_slicer(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nibabel is "missing", and the stand-in of slicer.packaging notes what it was asked for."""
+    from LiverTumorSegSlicer.installer import SlicerInstaller
+
+    packaging = ModuleType("slicer.packaging")
+    calls: list[Any] = []
+    packaging.pip_ensure = lambda lines, **options: calls.append((lines, options))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    environment = Environment(FakeProber("nibabel"), SlicerInstaller())
+    outcome = environment.installMissing(Asked(True))
+    assert outcome.kind == "restart", "nothing was put in place"
+    ((lines, options),) = calls
+    assert lines == ["nibabel>=5.2"]
+    assert options["prompt_install"] is False
+    assert environment_module.REQUIREMENTS_FILE.is_file()
+
+
+def test_models_are_imported_and_removed_through_the_catalog(tmp_path: Path) -> None:
+    from random_model import save_random_model
+
+    source = save_random_model(tmp_path / "mine.safetensors")
+    environment, _ = environmentOf(FakeProber(), tmp_path / "models")
+    assert environment.modelFolder() == tmp_path / "models"
+    entry = environment.importModel(source, name="mine")
+    assert [model.name for model in environment.models()] == ["m", "mine"]
+    assert entry.files[0].path.parent == tmp_path / "models"
+    environment.removeModel("mine")
+    assert [model.name for model in environment.models()] == ["m"]
+    with pytest.raises(ValueError, match="came with"):
+        environment.removeModel("m")

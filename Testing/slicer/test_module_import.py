@@ -1,0 +1,121 @@
+"""What Slicer does with the module file at its start: cheap, without torch, and described."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+import slicer
+
+TESTING = Path(__file__).resolve().parents[1]
+MODULE_FOLDER = TESTING.parent / "LiverTumorSeg"
+MOST_LINES = 400
+MOST_IMPORT_SECONDS = 0.1
+PANEL_WIDTH = 400  # pixels, the narrowest module panel of Slicer
+
+IMPORT_TIMED = """
+import importlib.util, json, sys, time
+from slicersim.app import boot, leave
+boot()
+import numpy
+OURS = ("LiverTumorSegLib", "LiverTumorSegSlicer")
+def load():
+    spec = importlib.util.spec_from_file_location("LiverTumorSeg", sys.argv[1])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["LiverTumorSeg"] = module
+    for other in [name for name in sys.modules if name.startswith(OURS)]:
+        del sys.modules[other]
+    start = time.perf_counter()
+    spec.loader.exec_module(module)
+    return time.perf_counter() - start
+before = set(sys.modules)
+seconds = [load() for _again in range(3)]
+print(json.dumps({"seconds": seconds, "new": sorted(set(sys.modules) - before)}), flush=True)
+leave(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict:
+    """How long the import took (three times, in seconds), and which modules came with it."""
+    path = os.pathsep.join([str(TESTING), str(MODULE_FOLDER)])
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_TIMED, str(MODULE_FOLDER / "LiverTumorSeg.py")],
+        env={**os.environ, "PYTHONPATH": path, "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_import_is_short(imported: dict) -> None:
+    assert min(imported["seconds"]) < MOST_IMPORT_SECONDS, "the machine's best of three"
+
+
+def test_the_import_brings_nothing_heavy(imported: dict) -> None:
+    heavy = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage", "pandas"}
+    assert not heavy & {name.partition(".")[0] for name in imported["new"]}
+
+
+def test_the_module_describes_itself(module: ModuleType) -> None:
+    entry = slicer.modules.livertumorseg
+    assert entry.title == "Liver Tumor Segmentation"
+    assert entry.categories == ["Segmentation"]
+    assert entry.contributors
+    assert "not for diagnosis" in entry.helpText
+    assert '<a href="https://' in entry.helpText
+    for words in ("Bader", "Jarjees", "Shin", "G-UNETR++", "doi.org/10.35882"):
+        assert words in entry.acknowledgementText
+
+
+def test_samples_are_registered_when_slicer_has_started(module: ModuleType) -> None:
+    slicer.app.startupCompleted.emit()
+    listed = slicer.modules.sampleDataSources["LiverTumorSeg"]
+    assert [source.sampleName for source in listed] == ["Liver phantom"]
+
+
+def test_files_are_short() -> None:
+    paths = [MODULE_FOLDER / "LiverTumorSeg.py", *(MODULE_FOLDER / "LiverTumorSegSlicer").glob("*")]
+    long = {p.name: n for p in paths if p.suffix == ".py" and (n := lines(p)) > MOST_LINES}
+    assert not long
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_every_parameter_of_the_ui_file_exists(module: ModuleType) -> None:
+    root = ElementTree.parse(MODULE_FOLDER / "Resources" / "UI" / "LiverTumorSeg.ui").getroot()
+    named = root.iterfind(".//property[@name='SlicerParameterName']/string")
+    shown = {element.text for element in named}
+    kept = set(module.LiverTumorSegParameterNode.__annotations__)
+    assert shown <= kept
+    assert kept - shown == {"model", "device"}, "these two are shown by lists of their own"
+
+
+def test_words_on_the_panel_can_be_translated() -> None:
+    """Text given to a widget in code passes through _() on its way."""
+    for path in [*(MODULE_FOLDER / "LiverTumorSegSlicer").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+                isText = node.targets[0].attr in ("text", "toolTip", "windowTitle")
+                value = node.value
+                isLiteral = isinstance(value, ast.Constant) and bool(value.value)
+                assert not (isText and isLiteral), f"{path.name}:{node.lineno}"
+
+
+def test_the_panel_fits_the_narrowest_module_panel(desk) -> None:
+    for button in (desk.ui.advancedCollapsibleButton, desk.ui.environmentCollapsibleButton):
+        button.collapsed = False
+    desk.loadCt("A CT with quite a long name, as they come from the archive, CE 5.0 B30f")
+    desk.answerWith()
+    desk.run()
+    assert desk.page.layout().minimumSize().width() <= PANEL_WIDTH

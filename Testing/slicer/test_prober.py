@@ -1,0 +1,148 @@
+"""Packages whole, in part and not at all, told apart by their files; and what the child says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fake_runner import FakeRunner
+from LiverTumorSegSlicer.prober import Found, Proof, SlicerProber, findPackage, readProof
+
+NAME = "made_up_package"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of packages."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    importlib.invalidate_caches()
+
+
+def addCode(folder: Path) -> None:
+    (folder / NAME).mkdir(exist_ok=True)
+    (folder / NAME / "__init__.py").write_text("raise SystemExit('it was imported')")
+
+
+def addRegistration(folder: Path, text: str = f"Name: {NAME}\nVersion: 1.2\n") -> None:
+    registration = folder / f"{NAME}-1.2.dist-info"
+    registration.mkdir()
+    (registration / "METADATA").write_text(text)
+
+
+def found() -> Found | None:
+    importlib.invalidate_caches()
+    return findPackage(NAME)
+
+
+def test_not_at_all(folder: Path) -> None:
+    assert found() is None
+
+
+def test_whole_and_not_imported(folder: Path) -> None:
+    addCode(folder)
+    addRegistration(folder)
+    assert found() == Found("1.2", True)
+    assert NAME not in sys.modules
+
+
+def test_code_without_registration(folder: Path) -> None:
+    """As torch looks after an installation that was interrupted; PyTorchUtils falls over it."""
+    addCode(folder)
+    assert found() == Found("?", False)
+
+
+def test_registration_without_code(folder: Path) -> None:
+    addRegistration(folder)
+    assert found() == Found("1.2", False)
+
+
+def test_an_empty_folder(folder: Path) -> None:
+    """As torch leaves behind when files in use could not be removed."""
+    (folder / NAME / "lib").mkdir(parents=True)
+    assert found() == Found("?", False)
+
+
+def test_a_registration_that_was_cut_off(folder: Path) -> None:
+    addCode(folder)
+    addRegistration(folder, "")
+    assert found() == Found("?", False)
+
+
+def test_a_package_that_broke_while_slicer_imported_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = ModuleType(NAME)
+    half.__spec__ = None
+    monkeypatch.setitem(sys.modules, NAME, half)
+    assert found() == Found("?", False)
+
+
+def said(*values: dict[str, Any]) -> list[str]:
+    return [json.dumps(value) for value in values]
+
+
+def good(name: str, version: str = "1.0") -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"trying": name}, {"name": name, "ok": True, "version": version}
+
+
+def bad(name: str, error: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"trying": name}, {"name": name, "ok": False, "kind": "ImportError", "error": error}
+
+
+def test_all_works() -> None:
+    lines = said(*good("torch"), *good("cuda", "NVIDIA RTX"), *good("model"))
+    assert readProof(["noise", "[1]", *lines], "") == Proof({}, "NVIDIA RTX", None)
+
+
+def test_no_gpu() -> None:
+    assert readProof(said(*good("torch"), *good("cuda", "")), "") == Proof({}, None, None)
+
+
+def test_what_fails_is_told_in_a_line() -> None:
+    lines = said(*bad("cv2", "no createCLAHE\nand pages more"), *bad("nibabel", ""))
+    assert readProof(lines, "").errors == {"cv2": "no createCLAHE", "nibabel": "ImportError"}
+
+
+def test_a_gpu_that_does_not_run_is_no_error() -> None:
+    proof = readProof(said(*good("torch"), *bad("cuda", "no kernel image")), "")
+    assert proof == Proof({}, None, "no kernel image")
+
+
+def test_without_torch_nothing_is_said_of_the_gpu() -> None:
+    proof = readProof(said(*bad("torch", "cut off"), *bad("cuda", "cut off")), "")
+    assert proof == Proof({"torch": "cut off"}, None, None)
+
+
+def test_what_ends_its_python_is_named() -> None:
+    proof = readProof(said(*good("numpy"), {"trying": "torch"}), "Illegal instruction")
+    assert list(proof.errors) == ["torch"]
+
+
+def test_a_child_that_says_nothing() -> None:
+    assert readProof([], "Traceback\nlast words\n").errors == {"torch": "last words"}
+    assert list(readProof([], "").errors) == ["torch"]
+
+
+def test_the_child_is_asked_once() -> None:
+    runner, proofs = FakeRunner(), []
+    SlicerProber(lambda: runner).prove(proofs.append)
+    assert runner.arguments == ["-m", "LiverTumorSegLib.probe"]
+    for line in said(*good("torch"), *good("cuda", "")):
+        runner.print(line)
+    assert proofs == []
+    runner.exit()
+    assert proofs == [Proof()]
+
+
+def test_no_python_to_ask() -> None:
+    proofs: list[Proof] = []
+    runner = FakeRunner(FileNotFoundError("PythonSlicer was not found."))
+    SlicerProber(lambda: runner).prove(proofs.append)
+    assert "not found" in proofs[0].errors["torch"]
