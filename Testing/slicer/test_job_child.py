@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +103,8 @@ def test_slices_are_passed_on(tmp_path: Path, model: str) -> None:
 def test_cancel_and_run_again(tmp_path: Path, model: str) -> None:
     run = Run(tmp_path, model, slices=2000)
     pid = run.waitForASlice()
-    begun = time.monotonic()
     run.job.cancel()
     assert run.ends == ["cancelled"]
-    assert time.monotonic() - begun < 1
     waitUntil(lambda: not isAlive(pid), 5)
     assert run.end() == "cancelled"
     assert isinstance(Run(tmp_path, model, slices=2).end(), JobResult)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 import weakref
 from types import ModuleType
 from typing import Any
@@ -206,25 +205,3 @@ def test_the_ct_is_seen_through_a_result(module: ModuleType) -> None:
     display = module.LiverTumorSegLogic(answering(labels)).segment(volume).GetDisplayNode()
     assert display.GetSegmentOpacity2DFill("Liver") < display.GetSegmentOpacity2DFill("Tumor") < 0.5
     assert display.GetSegmentOpacity2DOutline("Liver") == 1.0
-
-
-def test_importing_the_result_is_short(module: ModuleType) -> None:
-    """The one step of a run that the main thread does at once, on a small CT."""
-    volume, labels = makeTestCt()
-    gaps: list[float] = []
-    last = [time.perf_counter()]
-
-    def beat() -> None:
-        gaps.append(time.perf_counter() - last[0])
-        last[0] = time.perf_counter()
-
-    timer = qt.QTimer()
-    timer.connect("timeout()", beat)
-    timer.start(0)
-    ends: list[RunEnd] = []
-    logic = module.LiverTumorSegLogic(answering(labels))
-    logic.start(volume, None, RunSettings(), onProgress=lambda *_t: None, onEnd=ends.append)
-    waitUntil(lambda: ends)
-    timer.stop()
-    assert ends[0].outcome is Outcome.DONE
-    assert max(gaps) < 0.2

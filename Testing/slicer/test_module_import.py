@@ -17,11 +17,10 @@ import slicer
 TESTING = Path(__file__).resolve().parents[1]
 MODULE_FOLDER = TESTING.parent / "LiverTumorSeg"
 MOST_LINES = 400
-MOST_IMPORT_SECONDS = 0.1
 PANEL_WIDTH = 400  # pixels, the narrowest module panel of Slicer
 
-IMPORT_TIMED = """
-import importlib.util, json, sys, time
+IMPORT = """
+import importlib.util, json, sys
 from slicersim.app import boot, leave
 boot()
 import numpy
@@ -32,32 +31,26 @@ def load():
     sys.modules["LiverTumorSeg"] = module
     for other in [name for name in sys.modules if name.startswith(OURS)]:
         del sys.modules[other]
-    start = time.perf_counter()
     spec.loader.exec_module(module)
-    return time.perf_counter() - start
 before = set(sys.modules)
-seconds = [load() for _again in range(3)]
-print(json.dumps({"seconds": seconds, "new": sorted(set(sys.modules) - before)}), flush=True)
+load()
+print(json.dumps({"new": sorted(set(sys.modules) - before)}), flush=True)
 leave(0)
 """
 
 
 @pytest.fixture(scope="module")
 def imported() -> dict:
-    """How long the import took (three times, in seconds), and which modules came with it."""
+    """Which modules came with the import."""
     path = os.pathsep.join([str(TESTING), str(MODULE_FOLDER)])
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_TIMED, str(MODULE_FOLDER / "LiverTumorSeg.py")],
+        [sys.executable, "-c", IMPORT, str(MODULE_FOLDER / "LiverTumorSeg.py")],
         env={**os.environ, "PYTHONPATH": path, "QT_QPA_PLATFORM": "offscreen"},
         capture_output=True,
         text=True,
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_the_import_is_short(imported: dict) -> None:
-    assert min(imported["seconds"]) < MOST_IMPORT_SECONDS, "the machine's best of three"
 
 
 def test_the_import_brings_nothing_heavy(imported: dict) -> None:
