@@ -30,6 +30,10 @@ BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
 
 def peak_gb() -> float:
     """This process's resident memory at its highest so far, in GB (1e9 bytes)."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux: ru_maxrss would begin at the peak of the process that started us
+        high = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(high.split()[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_UNIT / 1e9
 
 
