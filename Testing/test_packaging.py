@@ -66,7 +66,7 @@ def on_disk() -> set[str]:
 
 
 def _is_made(part: str, made: tuple[str, ...]) -> bool:
-    return part in made or part.startswith(".") or part.endswith(".part")
+    return part in made or part.startswith(".") or part.endswith((".part", ".egg-info"))
 
 
 def test_every_file_of_the_module_is_listed_once_and_exists() -> None:

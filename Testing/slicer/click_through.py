@@ -31,7 +31,6 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from LiverTumorSegLib.catalog import shipped_models  # noqa: E402
 from LiverTumorSegLib.phantom import make_phantom  # noqa: E402
-from LiverTumorSegSlicer.samples import PHANTOM_SEED  # noqa: E402
 from LiverTumorSegSlicer.scene import readLabels, resultRecord  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
@@ -39,6 +38,7 @@ from slicersim.loop import in_event_loop  # noqa: E402
 # Random weights see tumors everywhere, and only need a few voxels for it.
 COARSE = {"shape_kji": (8, 48, 48), "spacing_kji_mm": (30.0, 8.0, 8.0)}
 FINE = {"shape_kji": (36, 160, 160), "spacing_kji_mm": (8.0, 2.4, 2.4)}
+PHANTOM_SEED = 7  # has a tumor of 37 mm, which shows in a small 3D view
 MOST_SECONDS = 120
 COLOR_DIFFERENCE = 25  # of 255: what is tinted, in a gray picture
 

@@ -107,8 +107,11 @@ def main_window(scene: Any) -> Any:
 def desk(
     module: ModuleType, main_window: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """The module's panel, open: packages there, one model there, an empty scene."""
+    """The module's panel, open: packages there, one imported model, none shipped, an empty scene."""
     from panel_desk import PanelDesk
+
+    (tmp_path / "models.json").write_text('{"models": []}')
+    monkeypatch.setattr("LiverTumorSegLib.catalog.CATALOG_FILE", tmp_path / "models.json")
 
     desk = PanelDesk(module, tmp_path, monkeypatch, main_window)
     desk.open()

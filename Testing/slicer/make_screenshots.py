@@ -195,7 +195,6 @@ def shootError(studio: Studio) -> None:
     studio.click(studio.ui.removeButton)
     studio.window.statusBar().clearMessage()
     studio.makeRunner = lambda: AnsweringRunner(None, exitCode=1, errorText=OUT_OF_MEMORY)
-    studio.panel.logic.getParameterNode().device = "cuda"
     studio.click(studio.ui.segmentButton)
     studio.waitUntil(lambda: not studio.panel.logic.isRunning)
     studio.shoot("error")
