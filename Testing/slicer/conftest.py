@@ -107,7 +107,7 @@ def main_window(scene: Any) -> Any:
 def desk(
     module: ModuleType, main_window: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """The module's panel, open: packages there, one imported model, none shipped, an empty scene."""
+    """The open panel: packages there, one imported model, none shipped, an empty scene."""
     from panel_desk import PanelDesk
 
     (tmp_path / "models.json").write_text('{"models": []}')
