@@ -54,7 +54,7 @@ class FileDialog:
     """Chooses a path in the next file dialog and agrees, or does not."""
 
     def __init__(self, path: Path, agrees: bool = True) -> None:
-        self.path, self.agrees, self.suggested = path, agrees, ""
+        self.path, self.agrees, self.suggested, self.seen = path, agrees, "", False
         self.timer = qt.QTimer()
         self.timer.connect("timeout()", self._answer)
         self.timer.start(20)
@@ -63,8 +63,13 @@ class FileDialog:
         dialog: Any = qt.QApplication.activeModalWidget()
         if dialog is None:
             return
-        self.timer.stop()
-        self.suggested = "".join(Path(name).name for name in dialog.selectedFiles())
+        if isinstance(dialog, qt.QMessageBox):  # it did not know the file yet: try again
+            dialog.accept()
+            return
+        if not self.seen:
+            self.seen = True
+            dialog.connect("finished(int)", lambda *_result: self.timer.stop())
+            self.suggested = "".join(Path(name).name for name in dialog.selectedFiles())
         if not self.agrees:
             dialog.reject()
             return
