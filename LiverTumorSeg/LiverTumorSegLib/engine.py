@@ -71,7 +71,9 @@ class SliceEngine:
             raise MemoryError("The memory does not hold one slice; close other programs.")
         if self.batch > 1:
             self.batch //= 2
-            self.notes.append(f"GPU memory ran short: went on with {self.batch} slices at a time.")
+            self.notes.append(
+                f"GPU memory ran short: continued with {self.batch} slices at a time."
+            )
         else:
             self._move_to_cpu()
         if torch.cuda.is_available():
@@ -80,7 +82,7 @@ class SliceEngine:
     def _move_to_cpu(self) -> None:
         self.device, self.batch = "cpu", CPU_BATCH
         self._place()
-        self.notes.append("GPU memory ran out: the run went on on the CPU, which is slower.")
+        self.notes.append("GPU memory ran out: the run continued on the CPU, which is slower.")
 
     def _place(self) -> None:
         self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
