@@ -6,6 +6,7 @@ import csv
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,32 @@ def test_the_command_prints_the_report_and_exits_2_when_something_is_wrong(
     assert "has no label file" in capsys.readouterr().out
     assert lits.main([str(lits_folder), "--table", "none.csv"]) == 2
     assert "none.csv cannot be read" in capsys.readouterr().err
+
+
+def test_axial_slices_are_counted_whichever_axis_of_the_file_they_are(lits_folder: Path) -> None:
+    """Sagittal files, as some exports have them: i and k change places."""
+    wanted = check_cases(find_cases(lits_folder)).checks[0]
+    swap = np.eye(4)[[2, 1, 0, 3]]
+    save(lits_folder / "volume-2.nii", HU.T, AFFINE @ swap)
+    save(lits_folder / "segmentation-2.nii", some_labels().T, AFFINE @ swap)
+    check = check_cases(find_cases(lits_folder)).checks[0]
+    assert replace(check, spacing_kji_mm=wanted.spacing_kji_mm) == wanted
+    assert check.spacing_kji_mm == pytest.approx((0.8, 0.7, 2.5))
+
+
+def test_a_case_is_read_by_its_own_methods(lits_folder: Path) -> None:
+    case = by_name(find_cases(lits_folder))["2"]
+    ct, warnings = case.read_ct()
+    labels, ijk_to_ras = case.read_labels()
+    assert np.array_equal(ct.hu.T, HU)
+    assert np.array_equal(labels.T, some_labels())
+    assert np.allclose(ijk_to_ras, AFFINE)
+    assert warnings == ()
+    assert (case.file, case.label_file) == ("volume-2.nii", "segmentation-2.nii")
+    bare = replace(case, labels=None)
+    assert bare.label_file == ""
+    with pytest.raises(ValueError, match=r"volume-2\.nii has no label file; add it"):
+        bare.read_labels()
 
 
 def test_default_groups_of_the_real_volumes_are_those_of_their_manifest(shared_data: Path) -> None:

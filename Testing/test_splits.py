@@ -2,69 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-
-from training.lits import SET_NAMES, Case, Kind, SetName, find_cases
-from training.splits import (
-    Split,
-    assert_disjoint,
-    load_split,
-    save_split,
-    split_from_column,
-    stratified_split,
+from invented_cases import (
+    assert_sound,
+    case,
+    crowd,
+    groups_of,
+    lits_cases,
+    patients,
+    some_ml,
+    table_cases,
+    volumes_of,
 )
 
+from training.lits import SET_NAMES, find_cases
+from training.splits import Split, assert_disjoint, split_from_column, stratified_split
+
 SEEDS = range(40)
-
-
-def case(name: str, group: str, split: SetName | None = None) -> Case:
-    kind: Kind = "context" if name.endswith("-context") else "case"
-    return Case(name, Path(f"volume-{name}.nii"), None, group, split, kind)
-
-
-def patients(count: int, scans: int = 1) -> list[Case]:
-    """Every third patient has a context file beside the first scan."""
-    cases = []
-    for patient in range(count):
-        names = [str(patient * scans + scan) for scan in range(scans)]
-        names += [f"{names[0]}-context"] * (patient % 3 == 0)
-        cases += [case(name, f"patient {patient}") for name in names]
-    return cases
-
-
-def crowd(seed: int) -> list[Case]:
-    """Thirty patients of one to four scans."""
-    rng = Random(seed)
-    scans = [patient for patient in range(30) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
-    return [case(str(number), f"patient {patient}") for number, patient in enumerate(scans)]
-
-
-def some_ml(cases: list[Case], seed: int = 0) -> dict[str, float]:
-    rng = Random(seed)
-    return {c.name: rng.choice((0.0, rng.expovariate(0.05))) for c in cases}
-
-
-def groups_of(split: Split, set_name: str) -> set[str]:
-    return {split.groups[name] for name in split.names(set_name)}
-
-
-def volumes_of(split: Split, set_name: str) -> list[str]:
-    return [name for name in split.names(set_name) if "context" not in name]
-
-
-def assert_sound(split: Split, cases: list[Case]) -> None:
-    """Every case in exactly one set, and no patient in two."""
-    names = [name for set_name in SET_NAMES for name in split.names(set_name)]
-    assert sorted(names) == sorted(c.name for c in cases)
-    groups = [groups_of(split, set_name) for set_name in SET_NAMES]
-    assert sum(map(len, groups)) == len(set().union(*groups))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -200,16 +159,6 @@ def test_a_case_without_a_tumor_volume_is_named(wrong: dict[str, float]) -> None
         stratified_split(patients(12), known | wrong)
 
 
-def table_cases() -> list[Case]:
-    return [
-        case("1", "anna", "train"),
-        case("2", "ben", "val"),
-        case("3", "anna", "train"),
-        case("3-context", "anna", "train"),
-        case("10", "cleo", "test"),
-    ]
-
-
 def test_the_column_is_taken_as_it_is() -> None:
     split = split_from_column(table_cases())
     assert (split.train, split.val, split.test) == (("1", "3", "3-context"), ("2",), ("10",))
@@ -242,52 +191,16 @@ def test_the_text_tells_both_shares() -> None:
     assert "2 volumes (50%), 1 patients (33%)" in lines[0]
 
 
-def test_a_saved_split_comes_back(tmp_path: Path) -> None:
-    cases = patients(20)
-    split = stratified_split(cases, some_ml(cases), seed=3)
-    save_split(split, tmp_path / "split.json")
-    assert load_split(tmp_path / "split.json") == split
-    content = json.loads((tmp_path / "split.json").read_text(encoding="utf-8"))
-    assert content.keys() == {"train", "val", "test", "seed", "groups"}
-    assert [path.name for path in tmp_path.iterdir()] == ["split.json"]
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def disk_full(*_: object, **__: object) -> None:
-        raise OSError("disk full")
-
-    old = split_from_column(table_cases())
-    save_split(old, tmp_path / "split.json")
-    monkeypatch.setattr("os.replace", disk_full)
-    with pytest.raises(OSError, match="disk full"):
-        save_split(replace(old, seed=1), tmp_path / "split.json")
-    assert load_split(tmp_path / "split.json") == old
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-BROKEN_FILES = {
-    "not JSON": ("{train", "no JSON text"),
-    "a list": ("[]", "is no split"),
-    "a set missing": ('{"train": ["1"], "val": []}', "is no split"),
-    "numbers": ('{"train": [1], "val": [], "test": []}', "is no split"),
-    "unknown key": ('{"train": [], "val": [], "test": [], "dev": []}', "is no split"),
-    "odd seed": ('{"train": [], "val": [], "test": [], "seed": "x"}', "is no split"),
-    "odd groups": ('{"train": [], "val": [], "test": [], "groups": {"1": 1}}', "is no split"),
-    "a patient in two sets": (
-        '{"train": ["1"], "val": ["2"], "test": [], "groups": {"1": "anna", "2": "anna"}}',
-        "group anna is in train and in val",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", BROKEN_FILES)
-def test_a_file_that_is_no_split_is_one_sentence(tmp_path: Path, what: str) -> None:
-    text, expected = BROKEN_FILES[what]
-    (tmp_path / "split.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=expected):
-        load_split(tmp_path / "split.json")
-    with pytest.raises(ValueError, match=r"none\.json cannot be read"):
-        load_split(tmp_path / "none.json")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_scans_of_one_lits_patient_stay_together_in_the_papers_counts(seed: int) -> None:
+    """Seventeen volumes of eleven patients, three of whom were scanned two or five times."""
+    cases = lits_cases([*range(11), 14, 15, 16, 18, 22, 23])
+    assert len({c.group for c in cases}) == 11
+    split = stratified_split(cases, some_ml(cases), seed=seed, counts=(8, 1, 2))
+    assert_sound(split, cases)
+    assert [len(groups_of(split, set_name)) for set_name in SET_NAMES] == [8, 1, 2]
+    for together in ({"0", "1"}, {"6", "7", "8", "9", "10"}, {"14", "15"}):
+        assert sum(bool(together & set(split.names(set_name))) for set_name in SET_NAMES) == 1
 
 
 def test_the_real_data_have_the_split_their_manifest_tells(shared_data: Path) -> None:

@@ -2,9 +2,14 @@
 
     python -m training.prepare LITS_FOLDER -o prepared
     python -m training.prepare LITS_FOLDER -o prepared --phantoms 12 --windowed --workers 2
+    python -m training.prepare LITS_FOLDER -o prepared --split-file split.json
+
+The sets come from the table's split column, or from a file that training.splits wrote; cases that
+are in no set are left out.
 
 Writes one folder a case (images.npy, labels.npy, case.json) and manifest.json last. A second call
-goes on where the first stopped: cases whose files and settings have not changed are kept.
+goes on where the first stopped: cases whose files and settings have not changed are kept, in
+whatever set they are now.
 """
 
 from __future__ import annotations
@@ -26,14 +31,18 @@ from LiverTumorSegLib.preprocess import PRESETS, SlicePreprocessing
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
-from training import lits, splits
+from training import lits, scans, splits
 
 Bytes = NDArray[np.uint8]
+BOOKKEEPING = ("split", "group", "kind")  # of a case's record; its arrays do not depend on them
 
 
 @dataclass(frozen=True)
 class Source:
-    """One case to prepare: a pair of files, or a phantom by its seed."""
+    """One case to prepare, or a phantom by its seed.
+
+    ct, labels: paths of files, or of 3D-IRCADb's folders of DICOM slices.
+    """
 
     name: str
     group: str
@@ -52,9 +61,8 @@ class Source:
                 seed=self.phantom_seed, shape_kji=(40, 384, 384), spacing_kji_mm=(7.0, 1.0, 1.0)
             )
             return phantom.ct, phantom.labels
-        from LiverTumorSegLib.nifti import read_ct, read_labels
-
-        ct, (labels, labels_affine) = read_ct(Path(self.ct))[0], read_labels(Path(self.labels))
+        ct, _ = scans.read_ct(Path(self.ct))
+        labels, labels_affine = scans.read_labels(Path(self.labels))
         # some public label files carry a slightly other origin; another direction is an error
         turns = [Reorientation.to_lps(a, ct.shape_kji) for a in (ct.ijk_to_ras, labels_affine)]
         if turns[0] != turns[1]:
@@ -93,8 +101,11 @@ class Job:
         }
         done = _read_record(target / "case.json")
         whole = all((target / f"{kind}.npy").is_file() for kind in self.kinds)
-        if done is not None and whole and all(done.get(k) == v for k, v in wanted.items()):
-            return done
+        if done is not None and whole and _same_arrays(done, wanted):
+            record = {**done, **wanted}
+            if record != done:
+                _write_json(target / "case.json", record)
+            return record
         target.mkdir(parents=True, exist_ok=True)
         (target / "case.json").unlink(missing_ok=True)
         record = {**wanted, **self._write_arrays(target)}
@@ -135,10 +146,13 @@ def prepare(
     *,
     windowed: bool = False,
     workers: int = 1,
+    group_by: splits.GroupBy = "patient",
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> dict[str, Any]:
     """Prepare every source and write ``manifest.json``; returns the manifest.
 
+    group_by: "volume" marks sets that may share patients, in the manifest too: scores of a model
+        trained on them are leaking.
     Raises ``ValueError`` when preset "paper" is asked for windowed data: its per-slice minimum and
     maximum would be the window's two ends in every slice, not the paper's raw range.
     """
@@ -156,6 +170,7 @@ def prepare(
         "format": 1,
         "preprocessing": preprocessing.to_dict(),
         "windowed": windowed,
+        "group_by": group_by,
         "hu_range": hu_range(records),
         "cases": records,
     }
@@ -181,12 +196,25 @@ def refuse_windowed(records: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def find_sources(data: Path | None, table: Path | None, phantoms: int) -> list[Source]:
-    """Cases of a LiTS or MSD folder that belong to a split, and phantoms (seeds 1000 on, train)."""
+def find_sources(
+    data: Path | None, table: Path | None, phantoms: int, split: splits.Split | None = None
+) -> list[Source]:
+    """Labeled cases of a folder that belong to a set, and phantoms (seeds 1000 on, train).
+
+    split: which case is in which set, instead of the table's column. Raises ``ValueError`` when
+    there is nothing to prepare, or a case of ``split`` is missing or has no labels.
+    """
+    if split is not None and data is None:
+        raise ValueError("A split file needs its cases; give the folder that it was made of.")
     cases = lits.find_cases(data, table=table) if data else []
-    splits.assert_disjoint(cases)
+    if split is None:
+        splits.assert_disjoint(cases)
+    else:
+        cases = splits.apply_split(split, cases)
     sources = []
     for case in cases:
+        if split is not None and case.labels is None:
+            raise ValueError(f"{case.file} is in the split but has no labels; add its label file.")
         if case.split is None or case.labels is None:
             continue
         sources.append(
@@ -197,8 +225,8 @@ def find_sources(data: Path | None, table: Path | None, phantoms: int) -> list[S
         sources.append(Source(name, name, "train", "phantom", phantom_seed=seed))
     if not sources:
         raise ValueError(
-            "No case with labels and a split was found; give a CSV with the columns file,"
-            " patient_group and split by --table."
+            "No case with labels and a split was found; give a split file (training.splits) by"
+            " --split-file, or a CSV with the columns file, patient_group and split by --table."
         )
     return sources
 
@@ -221,11 +249,17 @@ def _run(job: Job) -> dict[str, Any]:
 
 
 def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    """Of a file's bytes, or of those of a folder's slices one after the other."""
+    digest = hashlib.sha256()
+    for part in scans.files_of(Path(path)):
+        with open(part, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
     return digest.hexdigest()
+
+
+def _same_arrays(done: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(done.get(key) == wanted[key] for key in wanted.keys() - set(BOOKKEEPING))
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -254,9 +288,12 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, nargs="?", help="folder in LiTS or MSD Task03 layout")
+    parser.add_argument("data", type=Path, nargs="?", help="LiTS, MSD or 3D-IRCADb folder")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--table", type=Path, help="CSV: file, patient_group, split")
+    parser.add_argument(
+        "--split-file", type=Path, help="JSON of training.splits: its sets, not the table's"
+    )
     parser.add_argument("--preset", choices=PRESETS, default="window")
     parser.add_argument("--phantoms", type=int, default=0, help="synthetic training cases to add")
     parser.add_argument(
@@ -271,21 +308,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = _parser().parse_args(arguments)
     try:
-        sources = find_sources(given.data, given.table, given.phantoms)
+        split = splits.load_split(given.split_file) if given.split_file else None
+        sources = find_sources(given.data, given.table, given.phantoms, split)
         manifest = prepare(
             sources,
             given.output,
             SlicePreprocessing(preset=given.preset),
             windowed=given.windowed,
             workers=given.workers,
+            group_by=split.group_by if split else "patient",
             progress=lambda items: tqdm(items, total=len(sources), unit="case"),
         )
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    for split in ("train", "val", "test"):
-        chosen = [c for c in manifest["cases"] if c["split"] == split]
-        print(f"{split}: {len(chosen)} cases, {sum(c['slices'] for c in chosen)} slices")
+    for set_name in lits.SET_NAMES:
+        chosen = [c for c in manifest["cases"] if c["split"] == set_name]
+        print(f"{set_name}: {len(chosen)} cases, {sum(c['slices'] for c in chosen)} slices")
+    if split and split.warning:
+        print(f"Warning: {split.warning}", file=sys.stderr)
     return 0
 
 

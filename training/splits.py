@@ -1,39 +1,50 @@
 """Which patients train, which choose the model, which are kept for the end.
 
+    python -m training.splits LITS_FOLDER -o split.json                # 80, 10, 10 % of the volumes
+    python -m training.splits LITS_FOLDER -o split.json --counts 8 1 2 --select selection.csv
+    python -m training.splits LITS_FOLDER -o split.json --folds 5      # split-fold1.json to 5
+    python -m training.splits LITS_FOLDER -o split.json --lists mine.json
+
     split = split_from_column(cases)                          # the table's own split column
     split = stratified_split(cases, check_cases(cases).tumor_ml)   # seed 42
     save_split(split, Path("split.json"))
 
 Split by patient group, never by volume or slice: scans of one patient, and neighboring slices, are
-nearly copies of each other. A context file goes where its scan goes.
+nearly copies of each other. A context file goes where its scan goes. ``group_by="volume"`` is there
+to show what leaking does to a score, and what it gives says so wherever it is stored.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import random
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal, cast, get_args
 
-from .lits import SET_NAMES, Case
+from training.cases import SET_NAMES, Case, SetName
+from training.stratify import Three, draw_parts, draw_sets, largest_tumor_ml
+from training.whole_file import write_whole
 
 PAPER_COUNTS = (8, 1, 2)  # patients in train, val, test of the hybrid2d paper (11 in all)
 SHARES = (0.8, 0.1, 0.1)  # as the paper calls it; of volumes
-TERTILES = 3
-Three = tuple[float, float, float]
+FEWEST_FOLDS = 3  # one part tests, one validates, the others train
+GroupBy = Literal["patient", "volume"]
+SPLIT_KEYS = {*SET_NAMES, "seed", "groups", "group_by"}
 
 
 @dataclass(frozen=True)
 class Split:
     """Case names (context files among them) of three sets that share no patient.
 
-    seed: of the draw; ``None`` when it came from a table.
+    seed: of the draw; ``None`` when it came from a table or lists.
     groups: patient group of each name; what is not in it is a patient of its own.
-    Raises ``ValueError`` when a name or a patient group is in two sets.
+    group_by: "volume" marks a split that may put scans of one patient into several sets: leaking,
+        for comparison only.
+    Raises ``ValueError`` when a name is in two sets, or, unless so marked, a patient group.
     """
 
     train: tuple[str, ...]
@@ -41,21 +52,36 @@ class Split:
     test: tuple[str, ...]
     seed: int | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    group_by: GroupBy = "patient"
 
     def __post_init__(self) -> None:
         names = [name for set_name in SET_NAMES for name in self.names(set_name)]
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise ValueError(f"{twice[0]} is in this split twice; put it in one set only.")
-        _refuse_shared(
-            (self.groups.get(name, name), set_name)
-            for set_name in SET_NAMES
-            for name in self.names(set_name)
-        )
+        if self.group_by == "patient":
+            _refuse_shared(self._groups_and_sets())
 
     def names(self, set_name: str) -> tuple[str, ...]:
         """The names in "train", "val" or "test"."""
         names: tuple[str, ...] = getattr(self, set_name)
         return names
+
+    @property
+    def shared_groups(self) -> list[str]:
+        """Patient groups with scans in more than one set; empty unless split by volume."""
+        sets = Counter(group for group, _ in set(self._groups_and_sets()))
+        return sorted(group for group, count in sets.items() if count > 1)
+
+    @property
+    def warning(self) -> str:
+        """What must stand beside every score from a split by volume; empty for one by patient."""
+        if self.group_by == "patient":
+            return ""
+        return (
+            f"Split by volume, not by patient: {len(self.shared_groups)} patients have scans in"
+            " more than one set, so scores from it are leaking; use them to show that and nothing"
+            " else."
+        )
 
     def text(self, cases: Iterable[Case]) -> str:
         """One line a set: volumes and patients, each with its share (they differ)."""
@@ -72,6 +98,13 @@ class Split:
                 f"{len(groups)} patients ({group_share:.0%})"
             )
         return "\n".join(lines)
+
+    def _groups_and_sets(self) -> list[tuple[str, str]]:
+        return [
+            (self.groups.get(name, name), set_name)
+            for set_name in SET_NAMES
+            for name in self.names(set_name)
+        ]
 
 
 def assert_disjoint(cases: Iterable[Case]) -> None:
@@ -90,15 +123,37 @@ def _refuse_shared(pairs: Iterable[tuple[str, str]]) -> None:
             )
 
 
-def split_from_column(cases: Sequence[Case]) -> Split:
+def split_from_column(cases: Sequence[Case], *, group_by: GroupBy = "patient") -> Split:
     """The split that the cases' table asks for, checked to share no patient."""
     for case in cases:
         if case.split is None:
             raise ValueError(
-                f"{case.ct.name} has no split; fill the table's split column, or use "
-                "stratified_split."
+                f"{case.file} has no split; fill the table's split column, or use stratified_split."
             )
-    return _split(cases, {case.name: str(case.split) for case in cases}, None)
+    return _split(cases, {case.name: str(case.split) for case in cases}, None, group_by)
+
+
+def split_from_lists(
+    cases: Sequence[Case], lists: Mapping[str, Collection[str]], *, group_by: GroupBy = "patient"
+) -> Split:
+    """The split that somebody wrote down; cases in no list are left out.
+
+    lists: names or file names of cases by set. Context files that are in none follow their scans.
+    Raises ``ValueError`` for an unknown name, one that is listed twice, and shared patients.
+    """
+    by_shown = {shown: case.name for case in cases for shown in (case.name, case.file)}
+    sets: dict[str, str] = {}
+    for set_name in SET_NAMES:
+        for shown in lists.get(set_name, ()):
+            if shown not in by_shown:
+                raise ValueError(
+                    f"The lists name {shown}, which is not in the folder; "
+                    "use the names that python -m training.lits shows."
+                )
+            if by_shown[shown] in sets:
+                raise ValueError(f"The lists name {shown} twice; put it in one set only.")
+            sets[by_shown[shown]] = set_name
+    return _split(cases, _with_context(cases, sets), None, group_by)
 
 
 def stratified_split(
@@ -108,6 +163,7 @@ def stratified_split(
     seed: int = 42,
     shares: Three | None = None,
     counts: tuple[int, int, int] | None = None,
+    group_by: GroupBy = "patient",
 ) -> Split:
     """Draw whole patients, as evenly from small, medium and large tumors as the numbers allow.
 
@@ -118,18 +174,91 @@ def stratified_split(
     The same cases in any order give the same split. Raises ``ValueError`` for numbers that do
     not add up and for too few patients.
     """
-    groups = sorted({case.group for case in cases if case.kind == "case"})
-    weights = Counter(case.group for case in cases if case.kind == "case")
+    drawn = _by_group(cases, group_by)
+    weights = Counter(case.group for case in drawn if case.kind == "case")
     if shares is not None and counts is not None:
         raise ValueError("Shares and counts exclude each other; give one of them.")
-    if shares is None and counts is None and len(groups) == sum(PAPER_COUNTS):
+    if shares is None and counts is None and len(weights) == sum(PAPER_COUNTS):
         counts = PAPER_COUNTS
     if counts is not None:
-        weights = Counter(groups)
-    targets = _targets(len(groups), weights.total(), shares or SHARES, counts)
-    sets = _draw_sets(_tertiles(groups, cases, tumor_ml, random.Random(seed)), weights, targets)
+        weights = Counter(weights.keys())
+    targets = _targets(len(weights), weights.total(), shares or SHARES, counts)
+    sets = draw_sets(largest_tumor_ml(drawn, tumor_ml), weights, targets, seed)
     # What was not drawn trains, patients of whom there are only context files among them.
-    return _split(cases, {case.name: sets.get(case.group, "train") for case in cases}, seed)
+    by_name = {case.name: sets.get(case.group, "train") for case in drawn}
+    return _split(cases, by_name, seed, group_by)
+
+
+def kfold_splits(
+    cases: Sequence[Case],
+    tumor_ml: Mapping[str, float],
+    folds: int,
+    *,
+    seed: int = 42,
+    group_by: GroupBy = "patient",
+) -> list[Split]:
+    """As many splits as folds: every patient tests once, validates once and trains otherwise.
+
+    The patients are dealt into ``folds`` parts, each with as many small, medium and large tumors as
+    the others. Fold n tests on part n, validates on the part after it (the first after the last)
+    and trains on the rest: 60, 20 and 20 percent of the patients for 5 folds, 80, 10 and 10 for 10.
+    Raises ``ValueError`` for fewer than 3 folds or more than there are patients.
+    """
+    drawn = _by_group(cases, group_by)
+    sizes_ml = largest_tumor_ml(drawn, tumor_ml)
+    if not FEWEST_FOLDS <= folds <= len(sizes_ml):
+        raise ValueError(
+            f"{folds} folds of {len(sizes_ml)} patients cannot be made; give a number from "
+            f"{FEWEST_FOLDS} up to that of the patients."
+        )
+    parts = draw_parts(sizes_ml, folds, seed)
+    splits = []
+    for n in range(folds):
+        sets = dict.fromkeys(parts[n], "test") | dict.fromkeys(parts[(n + 1) % folds], "val")
+        by_name = {case.name: sets.get(case.group, "train") for case in drawn}
+        splits.append(_split(cases, by_name, seed, group_by))
+    return splits
+
+
+def apply_split(split: Split, cases: Sequence[Case]) -> list[Case]:
+    """The cases of a split, each with its set in ``Case.split``; others are left out.
+
+    A context file that the split does not name follows its scan. Raises ``ValueError`` for a name
+    that no case has, and when the cases' own groups share a patient between sets, unless the split
+    is marked to be by volume.
+    """
+    sets: dict[str, str] = {
+        name: set_name for set_name in SET_NAMES for name in split.names(set_name)
+    }
+    if missing := sorted(sets.keys() - {case.name for case in cases}):
+        raise ValueError(
+            f"The split names {missing[0]}, which is not in the folder; "
+            "give the folder that the split was made of."
+        )
+    sets = _with_context(cases, sets)
+    applied = [
+        replace(case, split=cast(SetName, sets[case.name])) for case in cases if case.name in sets
+    ]
+    if split.group_by == "patient":
+        assert_disjoint(applied)
+    return applied
+
+
+def _by_group(cases: Sequence[Case], group_by: GroupBy) -> list[Case]:
+    """The cases with the group that the draw keeps together."""
+    if group_by == "patient":
+        return list(cases)
+    return [replace(case, group=str(case.number)) for case in cases]
+
+
+def _with_context(cases: Iterable[Case], sets: Mapping[str, str]) -> dict[str, str]:
+    """Sets by name, and for context files that have none that of their scan."""
+    followers = {
+        case.name: sets[str(case.number)]
+        for case in cases
+        if case.kind == "context" and str(case.number) in sets
+    }
+    return {**followers, **sets}
 
 
 def _targets(
@@ -156,79 +285,15 @@ def _targets(
     return train, val, test
 
 
-def _tertiles(
-    groups: Sequence[str],
-    cases: Iterable[Case],
-    tumor_ml: Mapping[str, float],
-    rng: random.Random,
-) -> list[list[str]]:
-    """Patients of the smallest, middle and largest tumors; shuffled, and in shuffled order."""
-    largest_ml = dict.fromkeys(groups, 0.0)
-    for case in cases:
-        if case.kind != "case":
-            continue
-        volume_ml = tumor_ml.get(case.name, math.nan)
-        if not (math.isfinite(volume_ml) and volume_ml >= 0):
-            raise ValueError(
-                f"{case.name} has no tumor volume; give its milliliters, 0 if it has no tumor."
-            )
-        largest_ml[case.group] = max(largest_ml[case.group], volume_ml)
-    by_size = sorted(groups, key=lambda group: (largest_ml[group], group))
-    cuts = [round(len(by_size) * n / TERTILES) for n in range(TERTILES + 1)]
-    tertiles = [by_size[cuts[n] : cuts[n + 1]] for n in range(TERTILES)]
-    for tertile in tertiles:
-        rng.shuffle(tertile)
-    rng.shuffle(tertiles)
-    return tertiles
-
-
-def _draw_sets(
-    tertiles: list[list[str]], weights: Mapping[str, int], targets: Three
-) -> dict[str, str]:
-    """The set of each patient group that was drawn for val or test."""
-    _, val, test = targets
-    # Each draw goes on at the tertile where the one before stopped: val 1 and test 2 use all three.
-    drawn = {"val": _draw(tertiles, weights, val, leave=1 + (test > 0))}
-    drawn["test"] = _draw(tertiles, weights, test, leave=1)
-    return {group: set_name for set_name, groups in drawn.items() for group in groups}
-
-
-def _draw(
-    tertiles: list[list[str]], weights: Mapping[str, int], target: float, *, leave: int
-) -> list[str]:
-    """Take groups out of the tertiles in turn until their weights are as near target as can be.
-
-    At least one when the target is above 0; leaves that many groups for the other sets.
-    """
-    taken: list[str] = []
-    missing, refused = target, 0
-    while refused < len(tertiles) and sum(map(len, tertiles)) > leave:
-        tertile = tertiles[0]
-        # A group of twice what is missing would leave the set as far off as it is.
-        fitting = next((group for group in tertile if weights[group] < 2 * missing), None)
-        tertiles.append(tertiles.pop(0))
-        if fitting is None:
-            refused += 1
-            continue
-        refused = 0
-        tertile.remove(fitting)
-        taken.append(fitting)
-        missing -= weights[fitting]
-    if target > 0 and not taken:
-        tertile = min(filter(None, tertiles), key=lambda t: min(weights[g] for g in t))
-        taken.append(min(tertile, key=lambda group: weights[group]))
-        tertile.remove(taken[0])
-    return taken
-
-
-def _split(cases: Sequence[Case], sets: Mapping[str, str], seed: int | None) -> Split:
-    """sets: by case name."""
+def _split(
+    cases: Sequence[Case], sets: Mapping[str, str], seed: int | None, group_by: GroupBy
+) -> Split:
+    """sets: by case name; cases without are left out."""
+    chosen = sorted((case for case in cases if case.name in sets), key=_order)
     train, val, test = (
-        tuple(case.name for case in sorted(cases, key=_order) if sets[case.name] == set_name)
-        for set_name in SET_NAMES
+        tuple(case.name for case in chosen if sets[case.name] == set_name) for set_name in SET_NAMES
     )
-    groups = {case.name: case.group for case in sorted(cases, key=_order)}
-    return Split(train, val, test, seed, groups)
+    return Split(train, val, test, seed, {case.name: case.group for case in chosen}, group_by)
 
 
 def _order(case: Case) -> tuple[int, str]:
@@ -237,12 +302,7 @@ def _order(case: Case) -> tuple[int, str]:
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split as JSON; the file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(asdict(split), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, json.dumps(asdict(split), indent=2) + "\n")
 
 
 def load_split(path: Path) -> Split:
@@ -256,20 +316,34 @@ def load_split(path: Path) -> Split:
     if not _is_split(content):
         raise ValueError(
             f"{path.name} is no split; it needs lists of names train, val and test, and may have "
-            "seed and groups."
+            "seed, groups and group_by (patient or volume)."
         )
     train, val, test = (tuple(content[set_name]) for set_name in SET_NAMES)
-    return Split(train, val, test, content.get("seed"), content.get("groups", {}))
+    return Split(
+        train,
+        val,
+        test,
+        content.get("seed"),
+        content.get("groups", {}),
+        content.get("group_by", "patient"),
+    )
 
 
 def _is_split(content: object) -> bool:
-    if not isinstance(content, dict) or content.keys() - {*SET_NAMES, "seed", "groups"}:
+    if not isinstance(content, dict) or content.keys() - SPLIT_KEYS:
         return False
     lists = [content.get(set_name) for set_name in SET_NAMES]
     groups = content.get("groups", {})
     return (
         all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in lists)
         and isinstance(content.get("seed"), int | None)
+        and content.get("group_by", "patient") in get_args(GroupBy)
         and isinstance(groups, dict)
         and all(isinstance(group, str) for group in groups.values())
     )
+
+
+if __name__ == "__main__":
+    from training.split_cli import main
+
+    sys.exit(main())
