@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1] / "LiverTumorSeg"
 PATIENT = "DOE_JANE_1234"
+ENGINE = "LiverTumorSegLib.engine.SliceEngine.__call__"  # to be replaced by one of those below
+PICTURE = "LiverTumorSegLib.results.draw_overview"
 TURN = np.array([[-0.98, 0.199, 0.0], [-0.199, -0.98, 0.0], [0.0, 0.0, 1.0]])
 RESULTS = {"seg.nii.gz", "lesions.csv", "lesions.json", "overview.png"}
 MODEL_SPEC = ModelSpec(
@@ -61,7 +64,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def save_model(path: Path) -> Path:
+def save_model(path: Path, name: str = "tiny") -> Path:
     """A whole model file whose weights are random."""
     import torch
     from LiverTumorSegLib.bundle import ModelBundle
@@ -70,7 +73,7 @@ def save_model(path: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = NETS["hybrid2d"](**MODEL_SPEC.net_args)
-    ModelBundle(MODEL_SPEC, net.state_dict()).save(path)
+    ModelBundle(replace(MODEL_SPEC, name=name), net.state_dict()).save(path)
     return path
 
 
@@ -125,6 +128,17 @@ def disks(engine: object, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
 def nothing(engine: object, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A network that sees background only."""
     return np.broadcast_to(np.float32([1, 0, 0]), (*grays.shape, 3)).copy()
+
+
+def dot(*arguments: object, **options: object) -> NDArray[np.uint8]:
+    """In place of the picture, which takes its time."""
+    return np.zeros((4, 4, 3), np.uint8)
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """The rows of a batch's summary."""
+    with (out / "summary.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -1,10 +1,13 @@
-"""What several test files share: the real cases, and the 48 ways a grid can lie in a patient."""
+"""What several test files share: the real cases, the 48 ways a grid can lie in a patient, and for
+the tests of the command line a model, a CT, and networks that know the answer."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,3 +30,70 @@ def axes_to_ras(request: pytest.FixtureRequest) -> NDArray[np.float64]:
     """Each of the 48 signed permutations, 3 x 3, of axes i, j, k to right, anterior, superior."""
     order, signs = request.param
     return np.eye(3)[:, list(order)] * signs
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model file whose weights are random."""
+    from command_line import save_model
+
+    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture
+def ct(tmp_path: Path) -> Path:
+    """A small CT that carries a patient's name."""
+    from command_line import PATIENT, save_ct
+
+    return save_ct(tmp_path / f"{PATIENT}.nii.gz")
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sees a liver with two tumors, whatever the CT."""
+    from command_line import ENGINE, disks
+
+    monkeypatch.setattr(ENGINE, disks)
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of other files: a dot is drawn faster."""
+    from command_line import PICTURE, dot
+
+    monkeypatch.setattr(PICTURE, dot)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a batch puts its results."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def cts(tmp_path: Path) -> Path:
+    """A folder of two CTs, one and two."""
+    from command_line import save_ct
+
+    (tmp_path / "cts").mkdir()
+    for name in ("one", "two"):
+        save_ct(tmp_path / "cts" / f"{name}.nii.gz")
+    return tmp_path / "cts"
+
+
+@pytest.fixture
+def batch(
+    cts: Path,
+    out: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    known: None,
+    no_picture: None,
+) -> Callable[..., Any]:
+    """Runs ``livertumorseg batch``, from cts to out unless told otherwise; its outcome."""
+    from command_line import run
+
+    def start(*options: object, source: Path = cts, target: Path = out) -> Any:
+        return run(capsys, "batch", source, target, "--model", model, *options)
+
+    return start

@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 from command_line import (
+    ENGINE,
     MODEL_SPEC,
     PATIENT,
     RESULTS,
@@ -21,7 +22,6 @@ from command_line import (
     nothing,
     run,
     save_ct,
-    save_model,
     some_affine,
     some_hu,
     tree,
@@ -29,32 +29,6 @@ from command_line import (
 from LiverTumorSegLib.lesions import LESION_COLUMNS
 from LiverTumorSegLib.results import NOTICE
 from LiverTumorSegLib.spec import file_sha256
-
-ENGINE = "LiverTumorSegLib.engine.SliceEngine.__call__"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture
-def ct(tmp_path: Path) -> Path:
-    return save_ct(tmp_path / f"{PATIENT}.nii.gz")
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network sees a liver with two tumors, whatever the CT."""
-    monkeypatch.setattr(ENGINE, disks)
-
-
-@pytest.fixture
-def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of other files: a dot is drawn faster."""
-    dot = np.zeros((4, 4, 3), np.uint8)
-    monkeypatch.setattr("LiverTumorSegLib.results.draw_overview", lambda *a, **o: dot)
-
 
 # What a run leaves
 

@@ -11,13 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 from command_line import (
+    ENGINE,
     PATIENT,
     RESULTS,
-    disks,
     nothing,
     run,
-    save_ct,
-    save_model,
     start,
     tree,
 )
@@ -25,34 +23,10 @@ from LiverTumorSegLib import phantom
 from LiverTumorSegLib.cli import DEMO_SEED, build_parser
 from LiverTumorSegLib.spec import file_sha256
 
-ENGINE = "LiverTumorSegLib.engine.SliceEngine.__call__"
 COMMANDS = [
-    *([], ["segment"], ["demo"], ["models"], ["info"]),
+    *([], ["segment"], ["batch"], ["demo"], ["models"], ["info"]),
     *(["models", action] for action in ("list", "verify", "import", "remove", "where")),
 ]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture
-def ct(tmp_path: Path) -> Path:
-    return save_ct(tmp_path / f"{PATIENT}.nii.gz")
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network sees a liver with two tumors, whatever the CT."""
-    monkeypatch.setattr(ENGINE, disks)
-
-
-@pytest.fixture
-def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of other files: a dot is drawn faster."""
-    dot = np.zeros((4, 4, 3), np.uint8)
-    monkeypatch.setattr("LiverTumorSegLib.results.draw_overview", lambda *a, **o: dot)
 
 
 # demo
@@ -180,7 +154,7 @@ def test_help_can_be_followed(command: list[str], capsys: pytest.CaptureFixture[
     assert usage.startswith("usage: livertumorseg")
     assert len(what.split()) >= 4
     assert max(len(line) for line in text.splitlines()) <= 100
-    if command in ([], ["segment"], ["demo"]):
+    if command in ([], ["segment"], ["batch"], ["demo"]):
         assert "not for diagnosis" in text
 
 

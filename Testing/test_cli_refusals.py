@@ -15,14 +15,16 @@ import nibabel
 import numpy as np
 import pytest
 from command_line import (
+    ENGINE,
     PACKAGE_FOLDER,
+    PICTURE,
     RESULTS,
     Outcome,
     disks,
+    dot,
     patch_header,
     run,
     save_ct,
-    save_model,
     some_affine,
     some_hu,
     tree,
@@ -34,11 +36,6 @@ ADVICE = (
     *("use ", "get ", "close ", "0 or more"),
 )
 PIXDIM, SLOPE, CODES = 76, 112, 252  # byte offsets in a NIfTI-1 header
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture
@@ -180,7 +177,7 @@ def test_a_windowed_ct_is_accepted_with_one_warning(
     monkeypatch: pytest.MonkeyPatch,
     least: int,
 ) -> None:
-    monkeypatch.setattr("LiverTumorSegLib.engine.SliceEngine.__call__", disks)
+    monkeypatch.setattr(ENGINE, disks)
     path = save_ct(folder / "ct.nii.gz", np.clip(some_hu(), least, 110))
     outcome = run(capsys, "segment", path, "-o", folder / "result", "--model", model)
     assert outcome.code == 0
@@ -268,9 +265,9 @@ def test_a_disk_that_fills_up_on_the_way(
     (folder / "there").mkdir()
     (folder / "there" / "notes.txt").write_text("mine")
     (folder / "there" / "seg.nii.gz").write_text("of an earlier run")
-    monkeypatch.setattr("LiverTumorSegLib.engine.SliceEngine.__call__", disks)
+    monkeypatch.setattr(ENGINE, disks)
     if step != "picture":  # the real picture takes its time
-        monkeypatch.setattr("LiverTumorSegLib.results.draw_overview", _dot)
+        monkeypatch.setattr(PICTURE, dot)
     if step == "table":
         monkeypatch.setattr("LiverTumorSegLib.results.csv.DictWriter", _refuse_all)
     else:
@@ -278,10 +275,6 @@ def test_a_disk_that_fills_up_on_the_way(
     sentence = refused("segment", ct, "-o", folder / target, "--model", model, "--overwrite")
     assert "full" in sentence or "No space left" in sentence
     assert "free some space" in sentence.lower()
-
-
-def _dot(*args: object, **options: object) -> Any:
-    return np.zeros((4, 4, 3), np.uint8)
 
 
 def _refuse_all(*args: object) -> None:
@@ -293,7 +286,7 @@ def test_a_file_size_limit_met_for_real(
 ) -> None:
     resource = pytest.importorskip("resource")
     ct = save_ct(folder / "ct.nii.gz")
-    monkeypatch.setattr("LiverTumorSegLib.engine.SliceEngine.__call__", disks)
+    monkeypatch.setattr(ENGINE, disks)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
     try:

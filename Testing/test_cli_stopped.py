@@ -9,38 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from command_line import (
-    PATIENT,
+    ENGINE,
     disks,
     run,
     save_ct,
-    save_model,
     some_hu,
     start,
     tree,
 )
 from LiverTumorSegLib.segment import Cancelled
-
-ENGINE = "LiverTumorSegLib.engine.SliceEngine.__call__"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture
-def ct(tmp_path: Path) -> Path:
-    return save_ct(tmp_path / f"{PATIENT}.nii.gz")
-
-
-@pytest.fixture
-def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of other files: a dot is drawn faster."""
-    dot = np.zeros((4, 4, 3), np.uint8)
-    monkeypatch.setattr("LiverTumorSegLib.results.draw_overview", lambda *a, **o: dot)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "end"])

@@ -175,6 +175,31 @@ def test_each_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str], cloc
     ]
 
 
+def test_of_many_cases_json_lines_name_the_number(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = JsonLines()
+    lines.progress(0.5, "Case 2 of 4: Slice 1", number=2, cases=4)
+    lines.warning("p1: Look twice.", number=2)
+    lines.case_ended("2/4 p1: done", {"number": 2, "cases": 4, "case": "p1", "lesions": None})
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {
+            **{"event": "progress", "fraction": 0.5, "phrase": "Case 2 of 4: Slice 1"},
+            **{"seconds_left": None, "number": 2, "cases": 4},
+        },
+        {"event": "warning", "text": "p1: Look twice.", "number": 2},
+        {"event": "case", "number": 2, "cases": 4, "case": "p1", "lesions": None},
+    ]
+
+
+def test_a_case_that_ends_is_a_line_above_the_bar(
+    screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console()
+    console.progress(0.5, "Case 2 of 4: Slice 1", number=2, cases=4)
+    console.case_ended("2/4 p1: done", {})
+    assert screen.lines() == [""]
+    assert capsys.readouterr().out == "2/4 p1: done\n"
+
+
 # Time left
 
 

@@ -36,7 +36,7 @@ Run = Callable[[argparse.Namespace, Reporter, "CtVolume", tuple[str, ...]], "Cas
 def add_ways_in_and_out(parser: argparse.ArgumentParser) -> None:
     """Where ``segment`` takes its CT from and puts its results: files, or a program's arrays."""
     add = parser.add_argument
-    add("ct", type=Path, nargs="?", metavar="CT", help="NIfTI file (.nii, .nii.gz)")
+    add("ct", type=Path, nargs="?", metavar="CT", help=".nii or .nii.gz file, or DICOM folder")
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where results go")
     way.add_argument(
@@ -46,6 +46,7 @@ def add_ways_in_and_out(parser: argparse.ArgumentParser) -> None:
         help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
         " labels.npy and record.json written there",
     )
+    add("--series", type=int, metavar="N", help="which series of a DICOM folder, as `info` counts")
     add("--with-parent", action="store_true", help="for programs: end when standard input closes")
 
 

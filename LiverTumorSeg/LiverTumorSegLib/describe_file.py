@@ -6,16 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .nifti import read_ct
+from .ct_input import choose_series, read_input, series_in
+from .dicom import read_series
 from .spec import ModelSpec, file_sha256, read_spec
 from .volume import CtVolume
 
 
-def describe_file(path: Path) -> str:
-    """Text about a NIfTI CT or a ``.safetensors`` model; errors as those two readers raise them."""
+def describe_file(path: Path, series: int | None = None) -> str:
+    """Text about a NIfTI CT, a folder of DICOM or a ``.safetensors`` model.
+
+    series: the one of a folder to tell of, from 1; without it, several are listed only.
+    Errors as the readers raise them.
+    """
     if path.suffix == ".safetensors":
         return _describe_model(path)
-    ct, warnings = read_ct(path)
+    if not path.is_dir():
+        ct, warnings = read_input(path, series)
+    else:
+        found = series_in(path)
+        if series is None and len(found) > 1:
+            lines = [f"{n:3d}  {one.describe()}" for n, one in enumerate(found, 1)]
+            return "\n".join([f"{len(found)} CT series; choose one with --series", *lines])
+        ct, warnings = read_series(choose_series(found, series).files)
     return "\n".join([_describe_ct(ct), *(f"Warning: {text}" for text in warnings)])
 
 

@@ -13,12 +13,21 @@ BAR_WIDTH = 28
 LOG_STEPS = 4  # a log file wants a few lines, not two hundred
 
 
-class Reporter(Protocol):
-    """Receives what happens in a run, in order."""
+class CaseReporter(Protocol):
+    """Receives what happens while a CT is segmented, in order.
+
+    place: of many CTs, ``number`` from 1 and how many ``cases`` there are.
+    """
+
+    def progress(self, fraction: float, phrase: str, **place: int) -> None: ...
+    def warning(self, text: str, **place: int) -> None: ...
+
+
+class Reporter(CaseReporter, Protocol):
+    """Receives what happens in a whole run, in order."""
 
     def started(self) -> None: ...
-    def progress(self, fraction: float, phrase: str) -> None: ...
-    def warning(self, text: str) -> None: ...
+    def case_ended(self, summary: str, record: dict[str, Any]) -> None: ...
     def finished(self, summary: str, record: dict[str, Any]) -> None: ...
     def failed(self, kind: str, text: str) -> None: ...
 
@@ -54,7 +63,7 @@ class Console:
         self._left = TimeLeft()
         self._logged = 0
 
-    def progress(self, fraction: float, phrase: str) -> None:
+    def progress(self, fraction: float, phrase: str, **place: int) -> None:
         filled = round(BAR_WIDTH * fraction)
         left = self._left(fraction)
         text = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {100 * fraction:3.0f} %  {phrase}"
@@ -68,9 +77,13 @@ class Console:
             self._logged = int(LOG_STEPS * fraction)
             print(text, file=sys.stderr, flush=True)
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, **place: int) -> None:
         self._wipe()
         print(f"Warning: {text}", file=sys.stderr)
+
+    def case_ended(self, summary: str, record: dict[str, Any]) -> None:
+        self._wipe()
+        print(summary, flush=True)
 
     def finished(self, summary: str, record: dict[str, Any]) -> None:
         self._wipe()
@@ -96,13 +109,17 @@ class JsonLines:
         self._left = TimeLeft()
         self._say("started", pid=os.getpid())
 
-    def progress(self, fraction: float, phrase: str) -> None:
+    def progress(self, fraction: float, phrase: str, **place: int) -> None:
         left = self._left(fraction)
         seconds = None if left is None else round(left, 1)
-        self._say("progress", fraction=round(fraction, 4), phrase=phrase, seconds_left=seconds)
+        done = round(fraction, 4)
+        self._say("progress", fraction=done, phrase=phrase, seconds_left=seconds, **place)
 
-    def warning(self, text: str) -> None:
-        self._say("warning", text=text)
+    def warning(self, text: str, **place: int) -> None:
+        self._say("warning", text=text, **place)
+
+    def case_ended(self, summary: str, record: dict[str, Any]) -> None:
+        self._say("case", **record)
 
     def finished(self, summary: str, record: dict[str, Any]) -> None:
         self._say("finished", summary=summary, **record)

@@ -1,0 +1,155 @@
+"""Which CTs a folder holds, and what their results are called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import PATIENT, save_ct
+from dicom_files import save_enhanced, save_series, some_ct
+from LiverTumorSegLib.batch_cases import Case, find_cases
+
+
+def names(cases: list[Case]) -> list[str]:
+    return [case.name for case in cases]
+
+
+def touch(folder: Path, *paths: str) -> Path:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(path.encode("utf-8", "surrogateescape"))
+    return folder
+
+
+def found(folder: Path, only: str | None = None) -> list[str]:
+    return names(find_cases(folder, folder / "results", only))
+
+
+def test_files_and_series_at_any_depth(tmp_path: Path) -> None:
+    touch(tmp_path, "b.nii", "a/ct.nii.gz", "a/b/deep er.NII.GZ", "notes.txt", "a/seg.nrrd")
+    save_series(tmp_path / "patient" / "ser1")
+    save_series(tmp_path / "two", number=3)
+    save_series(tmp_path / "two", number=12, names=str)
+    save_enhanced(tmp_path / "whole" / "file", some_ct(), range(10), rescale_shared=True)
+    cases = find_cases(tmp_path, tmp_path / "results")
+    assert names(cases) == [
+        *("a_b_deep_er", "a_ct", "b", "patient_ser1"),
+        *("two_series12", "two_series3", "whole"),
+    ]
+    assert [case.is_dicom for case in cases] == [False] * 3 + [True] * 4
+    for case in cases[3:]:
+        np.testing.assert_array_equal(case.read()[0].hu, some_ct().hu)
+
+
+def test_a_series_folder_given_itself(tmp_path: Path) -> None:
+    save_series(tmp_path / "P 7")
+    assert found(tmp_path / "P 7") == ["P_7"]
+
+
+def test_series_without_numbers_of_their_own_are_counted(tmp_path: Path) -> None:
+    for letter in "ab":
+        save_series(tmp_path / "s", number=5, names=lambda k, letter=letter: f"{letter}{k}")
+    assert found(tmp_path) == ["s_series1", "s_series2"]
+
+
+def test_no_name_comes_from_a_header(tmp_path: Path) -> None:
+    save_series(tmp_path / "anonymous")
+    save_ct(tmp_path / "ct.nii.gz")
+    assert found(tmp_path) == ["anonymous", "ct"]
+    assert PATIENT not in "".join(found(tmp_path))
+
+
+def test_what_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "ct.nii.gz", "._ct.nii.gz", ".hidden/ct.nii.gz", "results/x/ct.nii.gz")
+    touch(tmp_path, "old/seg.nii.gz", "old/lesions.json", "old/phantom_ct.nii.gz")
+    touch(tmp_path, "old/probabilities.nii.gz", "old/phantom_truth.nii.gz", "mine/seg.nii.gz")
+    assert found(tmp_path) == ["ct", "mine_seg", "old_phantom_ct"]
+
+
+def test_a_results_folder_reached_by_a_link_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "in/ct.nii.gz", "out/x/ct.nii.gz")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
+    assert names(find_cases(tmp_path / "in", tmp_path / "out")) == ["ct"]
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ("volume-*", ["volume-1", "volume-2"]),
+        ("*/volume-2.nii", ["sub_volume-2"]),
+        ("sub/*", ["sub_volume-2"]),
+        ("*", ["segmentation-1", "sub_volume-2", "volume-1"]),
+    ],
+)
+def test_only_some(tmp_path: Path, only: str, expected: list[str]) -> None:
+    touch(tmp_path, "volume-1.nii", "segmentation-1.nii", "sub/volume-2.nii")
+    expected = ["sub_volume-2" if name == "volume-2" else name for name in expected]
+    assert found(tmp_path, only) == sorted(expected)
+
+
+def test_only_matches_the_folder_of_a_series(tmp_path: Path) -> None:
+    save_series(tmp_path / "p1" / "portal")
+    save_series(tmp_path / "p1" / "arterial")
+    assert found(tmp_path, "portal") == ["p1_portal"]
+
+
+def test_names_that_collide_are_numbered_in_order(tmp_path: Path) -> None:
+    touch(tmp_path, "a/b.nii", "a_b.nii", "a_b.nii.gz", "a_b-2.nii", "A_B.NII")
+    first = {case.name: case.place for case in find_cases(tmp_path, tmp_path / "results")}
+    assert len({name.casefold() for name in first}) == 5
+    assert sorted(first, key=str.casefold) == ["A_B", "a_b-2", "a_b-2-2", "a_b-3", "a_b-4"]
+    again = {case.name: case.place for case in find_cases(tmp_path, tmp_path / "results")}
+    assert again == first
+
+
+def test_names_that_no_system_refuses(tmp_path: Path) -> None:
+    files = ["=1+1.nii", "-x.nii", "Müller, 7.nii", "+.nii", "sum:mary?.nii", "summary.csv.nii"]
+    touch(tmp_path, *files, "x" * 240 + ".nii", "ü" * 120 + ".nii", "\udcff.nii")
+    cases = names(find_cases(tmp_path, tmp_path / "results"))
+    assert len({name.casefold() for name in cases}) == len(files) + 3
+    assert "summary.csv-2" in cases
+    assert "Müller_7" in cases
+    for name in cases:
+        assert name == name.strip("._-") != ""
+        assert not set(name) & set('<>:"/\\|?*=+,;\x00 \n')
+        assert len(name.encode()) <= 160
+        assert unicodedata.is_normalized("NFC", name)
+
+
+def test_long_names_differ_by_their_ends(tmp_path: Path) -> None:
+    touch(tmp_path, "x" * 200 + "1.nii", "x" * 200 + "2.nii")
+    one, two = found(tmp_path)
+    assert one != two
+    (tmp_path / ("x" * 200 + "1.nii")).unlink()
+    assert found(tmp_path) == [two]  # whatever else there is
+
+
+def test_the_sum_is_of_the_contents(tmp_path: Path) -> None:
+    save_series(tmp_path / "s")
+    shutil.copy(save_ct(tmp_path / "a.nii.gz"), tmp_path / "b.nii.gz")
+    a, b, s = find_cases(tmp_path, tmp_path / "results")
+    assert a.sha256() == b.sha256() != s.sha256()
+    renamed = tmp_path / "t"
+    renamed.mkdir()
+    for n, path in enumerate(reversed(s.files)):
+        shutil.copy(path, renamed / str(n))
+    assert Case(Path("t"), tuple(renamed.iterdir()), True).sha256() == s.sha256()
+    path = s.files[0]
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert Case(Path("t"), tuple(renamed.iterdir()), True).sha256() != s.sha256()
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none is no folder; name one .* `livertumorseg segment`"):
+        found(tmp_path / "none")
+    with pytest.raises(ValueError, match="no folder"):
+        found(save_ct(tmp_path / "ct.nii.gz"))
+    with pytest.raises(ValueError, match=r"like 'x\*'; use another pattern"):
+        found(tmp_path, "x*")
+    os.remove(tmp_path / "ct.nii.gz")
+    with pytest.raises(ValueError, match=r"holds no \.nii or .* name a folder of CTs"):
+        found(tmp_path)
