@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import log
 
 import pytest
 import torch
 from torch import Tensor
 
-from training.losses import CombinedLoss, focal_loss, soft_dice_loss
+from training.losses import CombinedLoss, focal_loss, joined_mean, soft_dice_loss
 
 SMOOTHING = 1e-6  # Table 2
 # Four pixels, 2 x 2: probabilities of background, liver, tumor, and the truth.
@@ -190,3 +191,32 @@ def test_gradient_equals_finite_differences() -> None:
             step[0, 1, row, column] = 1e-2
             slope = (loss(logits + step, labels) - loss(logits - step, labels)) / 2e-2
             assert slope.item() == pytest.approx(logits.grad[0, 1, row, column].item(), abs=1e-4)
+
+
+def noted(sums: list[Tensor], own: Tensor) -> Tensor:
+    sums.append(own)
+    return own
+
+
+def added(others: list[Tensor], own: Tensor) -> Tensor:
+    return own + others.pop(0)
+
+
+def test_means_and_ratios_are_formed_after_the_sums_are_joined() -> None:
+    """Parts of 1 and 3 of 4 slices, each given what the other sums up to, find the whole's loss."""
+    logits, labels = random_case(batch=4)
+    whole = CombinedLoss()(logits, labels).item()
+    parts = [(logits[:1], labels[:1]), (logits[1:], labels[1:])]
+    sums: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for part, own_sums in zip(parts, sums, strict=True):
+        CombinedLoss()(*part, partial(noted, own_sums))
+    for part, others in zip(parts, reversed(sums), strict=True):
+        found = CombinedLoss()(*part, partial(added, others))
+        assert found.item() == pytest.approx(whole, abs=1e-6)
+    assert abs(CombinedLoss()(*parts[0]).item() - whole) > 1e-3
+
+
+def test_a_joined_mean_counts_values_not_parts() -> None:
+    others = torch.tensor([12.0, 3.0])  # the sum and number of three fours elsewhere
+    mean = joined_mean(torch.tensor([2.0]), lambda own: own + others)
+    assert mean.item() == pytest.approx(14 / 4)

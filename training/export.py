@@ -24,7 +24,7 @@ from LiverTumorSegLib.spec import STORAGES, BundleError
 
 from training.datasets import load_split, read_manifest
 from training.recipes import Recipe
-from training.train import Trainer, pick_device
+from training.trainer import Trainer, pick_device
 
 LICENCE = "CC BY-NC-SA 4.0"
 NOTICE = "For research only, not for diagnosis."

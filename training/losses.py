@@ -1,15 +1,38 @@
-"""The hybrid2d paper's loss: CE + Dice + 0.5 focal (section II.E, Table 2)."""
+"""The hybrid2d paper's loss: CE + Dice + 0.5 focal (section II.E, Table 2).
+
+    loss = CombinedLoss()(logits, labels)
+
+Where several processes share a batch, each sees its part only: ``joined`` turns the sums over that
+part into those over the whole batch, and means and ratios are formed after it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Joined = Callable[[Tensor], Tensor]
 
-def soft_dice_loss(probabilities: Tensor, one_hot: Tensor, smoothing: float = 1e-6) -> Tensor:
+
+def alone(sums: Tensor) -> Tensor:
+    """The sums over a batch that no other process has a part of."""
+    return sums
+
+
+def joined_mean(values: Tensor, joined: Joined = alone) -> Tensor:
+    """Mean of all ``values`` of all processes, whatever number each has; a scalar."""
+    count = values.new_full((), values.numel())
+    sums = joined(torch.stack([values.sum(), count]))
+    return sums[0] / sums[1]
+
+
+def soft_dice_loss(
+    probabilities: Tensor, one_hot: Tensor, smoothing: float = 1e-6, joined: Joined = alone
+) -> Tensor:
     """1 - 2|P G| / (|P| + |G|), summed over batch and pixels, mean over classes.
 
     probabilities, one_hot: (B, classes, H, W). A class absent from both gives loss 0 for a hard
@@ -18,15 +41,18 @@ def soft_dice_loss(probabilities: Tensor, one_hot: Tensor, smoothing: float = 1e
     axes = (0, 2, 3)
     shared = (probabilities * one_hot).sum(axes)
     sizes = probabilities.sum(axes) + one_hot.sum(axes)
-    return (1 - (2 * shared + smoothing) / (sizes + smoothing)).mean()
+    sums = joined(torch.stack([shared, sizes]))  # (2, classes)
+    return (1 - (2 * sums[0] + smoothing) / (sums[1] + smoothing)).mean()
 
 
-def focal_loss(log_p_true: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+def focal_loss(
+    log_p_true: Tensor, alpha: float = 0.25, gamma: float = 2.0, joined: Joined = alone
+) -> Tensor:
     """Mean of -alpha (1 - p_t)^gamma log p_t, the same alpha for every class (II.E).
 
     log_p_true: log probability of each pixel's true class, any shape.
     """
-    return (-alpha * (1 - log_p_true.exp()) ** gamma * log_p_true).mean()
+    return joined_mean(-alpha * (1 - log_p_true.exp()) ** gamma * log_p_true, joined)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +66,14 @@ class CombinedLoss:
     focal_gamma: float = 2.0
     smoothing: float = 1e-6
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, joined: Joined = alone) -> Tensor:
         """logits (B, classes, H, W) of any float type, labels (B, H, W) int64; a float32 scalar."""
         log_p = functional.log_softmax(logits.float(), dim=1)
         index = labels[:, None]
         log_p_true = log_p.gather(1, index)
         one_hot = torch.zeros_like(log_p).scatter_(1, index, 1.0)
         return (
-            self.cross_entropy * -log_p_true.mean()
-            + self.dice * soft_dice_loss(log_p.exp(), one_hot, self.smoothing)
-            + self.focal * focal_loss(log_p_true, self.focal_alpha, self.focal_gamma)
+            self.cross_entropy * -joined_mean(log_p_true, joined)
+            + self.dice * soft_dice_loss(log_p.exp(), one_hot, self.smoothing, joined)
+            + self.focal * focal_loss(log_p_true, self.focal_alpha, self.focal_gamma, joined)
         )

@@ -3,265 +3,91 @@
     python -m training.train prepared -o runs/paper --recipe paper
     python -m training.train prepared -o runs/small --recipe cpu --minutes 90
     python -m training.train prepared -o runs/more --init model.safetensors --epochs 20
+    torchrun --nproc_per_node=4 -m training.train prepared -o runs/paper --recipe paper
 
 The run folder gets recipe.json, history.jsonl (a line an epoch), last.pt (to go on from, by calling
 the same command again) and best.safetensors (the best epoch as a model file). On a CPU, a run that
 was stopped after an epoch and continued gives the same bits as one that was not.
+
+With torchrun several processes share each batch of the recipe, which stays as large as it is, and
+take the steps that one would take. Each has a GPU of its own, over which batch norm is
+synchronized, or a part of the CPU (set OMP_NUM_THREADS to the cores divided by the processes),
+where batch norm sees the process's own part only. Only the first writes. A run may go on with
+another number of processes; torchrun adds a report of its own to an error.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from LiverTumorSegLib.bundle import BundleError, ModelBundle, ModelSpec
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.postprocess import Postprocessing
-from torch import Tensor, nn
+from torch import nn
 
-from training.datasets import SliceSet, load_split, read_manifest, resize_batch
+from training.datasets import SliceSet, load_split, read_manifest
+from training.distributed import Processes, run_together
 from training.recipes import RECIPES, Recipe
-
-
-def pick_device(wanted: str) -> str:
-    """CUDA where there is a device for "auto", else the CPU."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
-
-
-def pick_bf16(wanted: str, device: str) -> bool:
-    """bf16 on CUDA and on processors with matrix tiles for it; elsewhere it is far slower."""
-    if wanted != "auto":
-        return wanted == "bf16"
-    if device.startswith("cuda"):
-        return True
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
-    return bool(capabilities.get("amx_bf16", False))
-
-
-@dataclass
-class Clock:
-    """Seconds a run has taken, over all its sittings."""
-
-    before_s: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed_s(self) -> float:
-        return self.before_s + time.monotonic() - self.started
-
-
-class Trainer:
-    """One run: the net, its optimizer, and where in the recipe it is."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        data: SliceSet,
-        *,
-        device: str = "cpu",
-        bf16: bool = False,
-        minutes: float | None = None,
-    ) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.data, self.device, self.bf16 = recipe, data, device, bf16
-        self.minutes, self.clock = minutes, Clock()
-        net = NETS[recipe.net](**recipe.net_args)
-        self.net: nn.Module = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=device.startswith("cuda"),
-        )
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
-        )
-        self.epoch, self.best, self.best_size_px = 0, math.inf, 0
-        # on CUDA all slices live on the device; HU shifts are made on the host, batch by batch
-        self.images = torch.from_numpy(data.images).to(device)
-        self.labels = torch.from_numpy(data.labels).to(device)
-
-    @property
-    def progress(self) -> float:
-        """Share of the run that is over, 0 to 1: of its minutes if given, else of its epochs."""
-        if self.minutes is not None:
-            return min(1.0, self.clock.elapsed_s / (60 * self.minutes))
-        return min(1.0, self.epoch / self.recipe.epochs)
-
-    @property
-    def finished(self) -> bool:
-        return self.progress >= 1.0
-
-    def autocast(self) -> Any:
-        kind = self.device.split(":")[0]
-        return torch.autocast(kind, torch.bfloat16) if self.bf16 else nullcontext()
-
-    def run_epoch(self, show: Any = iter) -> dict[str, float]:
-        """One pass over the sampled slices; the mean loss and learning rate."""
-        recipe = self.recipe
-        # every epoch seeds its own numbers: a continued run needs no stored generator
-        random = np.random.default_rng((recipe.seed, self.epoch))
-        torch.manual_seed(recipe.seed * 100_003 + self.epoch)
-        generator = torch.Generator(self.device).manual_seed(recipe.seed * 7 + self.epoch)
-        size = recipe.size_at(self.progress)
-        batches = list(recipe.sampling.batches(self.data, recipe.batch, random))
-        total = torch.zeros((), device=self.device)
-        self.net.train()
-        steps = 0
-        for step, rows in enumerate(show(batches)):
-            if self.minutes is not None and self.finished:
-                break
-            self.set_learning_rate(step / len(batches))
-            images, labels = self.batch(rows, random, size)
-            images, labels = recipe.augmentation(images, labels, generator)
-            total += self.step(images, labels)
-            steps += 1
-        return {"train_loss": float(total) / max(steps, 1), "size_px": size, "steps": steps}
-
-    def batch(
-        self, rows: np.ndarray[Any, Any], random: np.random.Generator, size_px: int
-    ) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(rows).to(self.device)
-        if self.recipe.hu_shift > 0:
-            shifted = self.data.shifted(rows, random, self.recipe.hu_shift, share=0.7)
-            grays = torch.from_numpy(shifted).to(self.device)
-        else:
-            grays = self.images[index]
-        return resize_batch(grays, self.labels[index], size_px)
-
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One update; the loss, left on the device so that the host need not wait."""
-        with self.autocast():
-            logits = self.net(images.contiguous(memory_format=torch.channels_last))
-        loss = self.recipe.loss(logits, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
-        return loss.detach()
-
-    def set_learning_rate(self, within_epoch: float) -> None:
-        """Warm-up and cosine fall; the plateau schedule changes only between epochs."""
-        recipe = self.recipe
-        if recipe.schedule != "cosine":
-            return
-        done = self.progress
-        if self.minutes is None:
-            done += within_epoch / recipe.epochs
-        warm = min(1.0, (done + 1e-3) / recipe.warmup_share) if recipe.warmup_share else 1.0
-        rate = recipe.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    @torch.no_grad()
-    def validate(self, data: SliceSet, size_px: int) -> dict[str, float]:
-        """Loss and pooled Dice of liver (with tumor) and tumor over all slices of ``data``."""
-        self.net.eval()
-        loss = torch.zeros((), device=self.device)
-        counts = torch.zeros(2, 3, device=self.device)  # (liver, tumor) x (shared, predicted, true)
-        for start in range(0, len(data), self.recipe.batch):
-            part = slice(start, start + self.recipe.batch)
-            grays = torch.from_numpy(data.images[part]).to(self.device)
-            truth = torch.from_numpy(data.labels[part]).to(self.device)
-            images, labels = resize_batch(grays, truth, size_px)
-            with self.autocast():
-                logits = self.net(images.contiguous(memory_format=torch.channels_last))
-            loss += self.recipe.loss(logits, labels) * len(labels)
-            counts += _overlap(logits.argmax(1), labels)
-        shared, predicted, true = counts.cpu().double().T
-        dice = (2 * shared / (predicted + true).clamp(min=1)).tolist()
-        return {
-            "val_loss": float(loss) / len(data),
-            "val_liver_dice": dice[0],
-            "val_tumor_dice": dice[1],
-        }
-
-    def finish_epoch(self, facts: dict[str, float]) -> bool:
-        """Step the schedule, count the epoch; whether it is the best so far at its slice size."""
-        if self.recipe.schedule == "plateau":
-            self.plateau.step(facts["val_loss"])
-        self.epoch += 1
-        value = facts["val_loss"]
-        if self.recipe.select == "dice":
-            value = -(facts["val_liver_dice"] + facts["val_tumor_dice"]) / 2
-        size_px = int(facts["size_px"])
-        better = value < self.best or size_px != self.best_size_px
-        if better:
-            self.best, self.best_size_px = value, size_px
-        return better
-
-    def state(self) -> dict[str, Any]:
-        """Everything a continued run needs, as plain tensors and numbers."""
-        return {
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "plateau": self.plateau.state_dict(),
-            "epoch": self.epoch,
-            "best": self.best,
-            "best_size_px": self.best_size_px,
-            "elapsed_s": self.clock.elapsed_s,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.plateau.load_state_dict(state["plateau"])
-        self.epoch = state["epoch"]
-        self.best, self.best_size_px = state["best"], state["best_size_px"]
-        self.clock = Clock(before_s=state["elapsed_s"])
-
-
-def _overlap(predicted: Tensor, true: Tensor) -> Tensor:
-    """Pixel counts [shared, predicted, true] of liver (label >= 1) and tumor: (2, 3)."""
-    rows = []
-    for p, t in (
-        (predicted >= Label.LIVER, true >= Label.LIVER),
-        (predicted == Label.TUMOR, true == Label.TUMOR),
-    ):
-        rows.append(torch.stack([(p & t).sum(), p.sum(), t.sum()]))
-    return torch.stack(rows).float()
+from training.trainer import Trainer, pick_bf16, pick_device
 
 
 def train(trainer: Trainer, validation: SliceSet, folder: Path, spec: ModelSpec) -> None:
-    """Run epochs until the recipe is done; files in ``folder`` as the module says."""
-    from tqdm import tqdm
+    """Run epochs until the recipe is done; files in ``folder`` as the module says.
 
-    checkpoint = folder / "last.pt"
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=trainer.device, weights_only=True)
-        trainer.restore(state)
+    Of several processes the first writes, and all read what there is to go on from.
+    """
+    first = trainer.processes.first
+    _go_on(trainer, folder / "last.pt")
     while not trainer.finished:
         started = time.monotonic()
         epoch = trainer.epoch
-
-        def show(batches: Sequence[Any], epoch: int = epoch) -> Iterator[Any]:
-            bar = tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, mininterval=5)
-            return iter(bar)
-
-        facts = trainer.run_epoch(show)
+        facts = trainer.run_epoch(_progress_bar(epoch) if first else iter)
         facts |= trainer.validate(validation, int(facts["size_px"]))
         rate = trainer.optimizer.param_groups[0]["lr"]
         better = trainer.finish_epoch(facts)
         facts |= {"epoch": epoch, "learning_rate": rate, "seconds": time.monotonic() - started}
-        if better:
+        facts |= {"processes": trainer.processes.count}
+        if first and better:
             ModelBundle(spec, dict(trainer.net.state_dict())).save(folder / "best.safetensors")
-        _save_checkpoint(checkpoint, trainer.state())
-        with open(folder / "history.jsonl", "a") as history:
-            history.write(json.dumps({k: _six_digits(v) for k, v in facts.items()}) + "\n")
+        if first:
+            _save_checkpoint(folder / "last.pt", trainer.state())
+            with open(folder / "history.jsonl", "a") as history:
+                history.write(json.dumps({k: _six_digits(v) for k, v in facts.items()}) + "\n")
+
+
+def _go_on(trainer: Trainer, checkpoint: Path) -> None:
+    """Load the checkpoint if there is one; the first process knows."""
+    if not trainer.processes.agreed(float(checkpoint.is_file())):
+        return
+    if not checkpoint.is_file():
+        raise ValueError(
+            f"Process {trainer.processes.rank} finds no {checkpoint.name} in"
+            f" {checkpoint.parent.name}; give all machines the same run folder."
+        )
+    trainer.restore(torch.load(checkpoint, map_location=trainer.device, weights_only=True))
+
+
+def _progress_bar(epoch: int) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    from tqdm import tqdm
+
+    def show(batches: Iterable[Any]) -> Iterable[Any]:
+        bar: Iterable[Any] = tqdm(
+            batches, desc=f"epoch {epoch}", unit="batch", leave=False, mininterval=5
+        )
+        return bar
+
+    return show
 
 
 def _six_digits(value: float) -> float:
@@ -269,10 +95,17 @@ def _six_digits(value: float) -> float:
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
-def new_spec(recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSet) -> ModelSpec:
-    """The description of what this run will give; scores are added by ``training.export``."""
+def new_spec(
+    recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSet, processes: int = 1
+) -> ModelSpec:
+    """The description of what this run will give; scores are added by ``training.export``.
+
+    The provenance names how the cases were split where ``prepare`` says so: a split by volume
+    leaks patients, and scores on it are for comparison only.
+    """
     manifest = read_manifest(prepared)
     groups = {c["group"] for c in manifest["cases"] if c["split"] == "train"}
+    split_by = {"split_group_by": manifest["group_by"]} if "group_by" in manifest else {}
     return ModelSpec(
         name=recipe.net,
         version="0",
@@ -287,6 +120,8 @@ def new_spec(recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSe
             "train_groups": sorted(groups),
             "val": list(validation.cases),
             "recipe": _as_dict(recipe),
+            "processes": processes,
+            **split_by,
         },
         storage="fp32",
     )
@@ -366,29 +201,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    try:
-        recipe = _choose_recipe(given)
-        data = load_split(given.prepared, "train", with_windowed=recipe.hu_shift > 0)
-        validation = load_split(given.prepared, "val")
-        device = pick_device(given.device)
-        trainer = Trainer(
-            recipe,
-            data,
-            device=device,
-            bf16=pick_bf16(given.precision, device),
-            minutes=given.minutes,
-        )
-        if given.init is not None:
-            _begin_with(trainer.net, ModelBundle.load(given.init))
-        spec = new_spec(recipe, given.prepared, validation, data)
+def _arguments(words: Sequence[str] | None, processes: Processes) -> argparse.Namespace:
+    """What was asked for; help and complaints are the first process's."""
+    with ExitStack() as quiet:
+        if not processes.first:
+            quiet.enter_context(redirect_stdout(StringIO()))
+            quiet.enter_context(redirect_stderr(StringIO()))
+        return _parser().parse_args(words)
+
+
+def _train_as_asked(given: argparse.Namespace, processes: Processes) -> None:
+    recipe = _choose_recipe(given)
+    data = load_split(given.prepared, "train", with_windowed=recipe.hu_shift > 0)
+    validation = load_split(given.prepared, "val")
+    device = pick_device(given.device, processes)
+    trainer = Trainer(
+        recipe,
+        data,
+        device=device,
+        bf16=pick_bf16(given.precision, device),
+        minutes=given.minutes,
+        processes=processes,
+    )
+    if given.init is not None:
+        _begin_with(trainer.net, ModelBundle.load(given.init))
+    spec = new_spec(recipe, given.prepared, validation, data, processes.count)
+    if processes.first:
         _start_folder(given.output, recipe)
-        train(trainer, validation, given.output, spec)
-    except (ValueError, OSError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        if trainer.normalizes_alone:
+            print(_alone_warning(recipe.batch, processes.count), file=sys.stderr)
+    train(trainer, validation, given.output, spec)
+
+
+def _alone_warning(batch: int, processes: int) -> str:
+    return (
+        f"On CPUs batch norm is not synchronized: each of the {processes} processes normalizes by"
+        f" its own part of {batch} slices, and their running statistics are averaged after each"
+        " epoch; train on GPUs or with one process for the statistics of whole batches."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_together(
+        lambda processes: _train_as_asked(_arguments(arguments, processes), processes),
+        (ValueError, OSError, BundleError),
+    )
 
 
 if __name__ == "__main__":

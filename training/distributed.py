@@ -1,0 +1,239 @@
+"""Several processes train one net together; one process alone is the plain case of it.
+
+    torchrun --nproc_per_node=4 -m training.train prepared -o runs/mine --recipe paper
+
+torchrun starts the processes and tells each its number. What they share goes through here: sums
+over the whole batch, what the first process decides, and which of them says that a run has failed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+Errors = tuple[type[Exception], ...]
+FIRST_SPEAKS_S = 2.0  # how long the others leave an error to the first process, which may share it
+SPOKEN_S = 10.0
+
+
+class Store(Protocol):
+    """Words and counters that all processes see, as torch.distributed's stores keep them."""
+
+    def add(self, key: str, amount: int) -> int: ...
+    def set(self, key: str, value: str) -> None: ...
+    def wait(self, keys: list[str], timeout: timedelta) -> None: ...
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes; the gradient of a sum that all of them use is summed likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _sum(gradient)
+
+
+def _sum(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them sees them: alone by default.
+
+    rank: this one's number, 0 for the first. local_rank: its number on its machine.
+    store: where they leave words for each other outside any exchange.
+    ``summed``, ``agreed``, ``parallel`` and ``average_statistics`` are exchanges: all must call
+    them, in the same order. Alone they are free and change nothing.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    store: Store | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes and prints."""
+        return self.rank == 0
+
+    def share(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
+        """The part of a batch that this process takes, and how much each of its slices counts.
+
+        Parts differ by one slice at most. Fewer slices than processes are taken by several each,
+        every time as that fraction of a slice: an exchange waits for all processes, and an empty
+        batch goes through neither fused attention nor batch norm.
+        """
+        if len(rows) >= self.count:
+            return np.array_split(rows, self.count)[self.rank], 1.0
+        place = self.rank % len(rows)
+        takers = len(range(place, self.count, len(rows)))
+        return rows[place : place + 1], 1 / takers
+
+    def summed(self, values: Tensor, weight: float = 1.0) -> Tensor:
+        """Sum of ``weight * values`` over the processes, with gradient; the same bits in each.
+
+        A loss that every process forms from such sums has, after DDP has averaged the gradients of
+        its parameters, the gradient that one process would find on the whole batch: the backward
+        sum multiplies by the number of processes what the average divides by it.
+        """
+        if self.count == 1:
+            return values
+        return _sum(values * weight)
+
+    def agreed(self, value: float) -> float:
+        """The first process's value."""
+        if self.count == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return shared.item()
+
+    def ready(self, net: nn.Module, device: str) -> nn.Module:
+        """The net with batch norms that see the whole batch, where the device has such."""
+        if self.count == 1 or not device.startswith("cuda"):
+            return net
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm  # the names in a state dict stay
+        synchronized: nn.Module = convert(net)  # type: ignore[no-untyped-call]
+        return synchronized
+
+    def parallel(self, net: nn.Module, device: str) -> nn.Module:
+        """What to call in ``net``'s place to train it: begins alike, averages the gradients."""
+        if self.count == 1:
+            return net
+        index = torch.device(device).index
+        return DistributedDataParallel(
+            net, device_ids=None if index is None else [index], **_keep_statistics()
+        )
+
+    @torch.no_grad()
+    def average_statistics(self, net: nn.Module) -> None:
+        """Give every process the mean of the running statistics that each has gathered alone."""
+        if self.count == 1:
+            return
+        for norm in lone_norms(net):
+            for statistic in (norm.running_mean, norm.running_var):
+                if statistic is not None:
+                    statistic.copy_(self.summed(statistic, 1 / self.count))
+
+    def speak(self, sentence: str) -> None:
+        """Print an error, unless another process does: the first one if that has met it too."""
+        if not self.first and self.spoken(FIRST_SPEAKS_S):
+            return
+        if not self.claims():
+            self.spoken(SPOKEN_S)
+            return
+        print(sentence, file=sys.stderr, flush=True)
+        self.say_spoken()
+
+    def claims(self) -> bool:
+        """Whether this process is the first to fail; what the others meet then follows from it."""
+        if self.store is None:
+            return True
+        try:
+            return self.store.add("errors", 1) == 1
+        except RuntimeError:  # the process that held the store is gone, and has said why
+            return False
+
+    def say_spoken(self) -> None:
+        """Tell the others that the error is told."""
+        if self.store is not None:
+            with suppress(RuntimeError):
+                self.store.set("spoken", "1")
+
+    def spoken(self, wait_s: float) -> bool:
+        """Whether some process has told the error, or does so within that time."""
+        if self.store is None:
+            return False
+        try:
+            self.store.wait(["spoken"], timedelta(seconds=wait_s))
+        except RuntimeError:
+            return False
+        return True
+
+
+ALONE = Processes()
+
+
+def lone_norms(net: nn.Module) -> Iterator[_BatchNorm]:
+    """Batch norms that see one process's part of the batch only."""
+    for module in net.modules():
+        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+            yield module
+
+
+def _keep_statistics() -> dict[str, Any]:
+    """Tells DDP, which has renamed the option, not to replace running statistics at each step."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers"
+    return {name if name in known else "broadcast_buffers": False}
+
+
+def run_together(work: Callable[[Processes], None], expected: Errors) -> int:
+    """Do ``work`` in each process that torchrun has started, or in this one; the exit code.
+
+    0 when all are done. 2 after an ``expected`` error in any of them, said once and in one
+    sentence; the others then end too, for they can go no further without it.
+    """
+    processes = ALONE
+    try:
+        processes = _meet()
+        work(processes)
+        processes.agreed(0.0)  # none is gone while another may still fail
+    except expected as error:
+        # No goodbye to the group: it could wait for an exchange that will never come.
+        processes.speak(_sentence(error))
+        return 2
+    except SystemExit as end:
+        if end.code and not processes.first:
+            processes.spoken(SPOKEN_S)  # torchrun ends all when one has ended
+        processes.say_spoken()
+        raise
+    except Exception:
+        if processes.claims():
+            raise
+        return 2  # the exchange broke off because another process had failed
+    if processes.count > 1:
+        dist.destroy_process_group()
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, without the folders of this machine."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{Path(error.filename).name}: {error.strerror}."
+    return str(error)
+
+
+def _meet() -> Processes:
+    """Join the processes that torchrun's environment variables speak of, if there are any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    from torch.distributed.rendezvous import rendezvous  # absent where torch was built without
+
+    store, rank, count = next(rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    group_store = dist.PrefixStore("group", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=group_store, rank=rank, world_size=count)
+    return Processes(rank, count, int(os.environ.get("LOCAL_RANK", rank)), store)
