@@ -1,0 +1,66 @@
+"""Two tiny scans in LiTS layout and a tiny model, for the tests that evaluate from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.nets import NETS
+from LiverTumorSegLib.nifti import write_ct, write_labels
+from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegLib.volume import CtVolume
+
+
+def write_cases(data: Path) -> Path:
+    """LiTS 3 in val, with a tumor, and LiTS 47 in test, without; 0 in train."""
+    data.mkdir()
+    random = np.random.default_rng(0)
+    for number in (0, 3, 47):
+        hu = random.integers(-900, 200, (4, 24, 24)).astype(np.int16)
+        ct = CtVolume(hu, np.diag([-8.0, -8.0, 5.0, 1.0]))
+        labels = np.zeros(hu.shape, np.uint8)
+        labels[1:3, 5:15, 5:15] = Label.LIVER
+        if number != 47:
+            labels[1:3, 6:9, 6:9] = Label.TUMOR
+        write_ct(data / f"volume-{number}.nii.gz", ct)
+        write_labels(data / f"segmentation-{number}.nii.gz", labels, ct)
+    (data / "manifest.csv").write_text(
+        "file,patient_group,split,kind\n"
+        "volume-0.nii.gz,lits0,train,case\n"
+        "volume-3.nii.gz,lits3,val,case\n"
+        "volume-47.nii.gz,ircad20,test,case\n"
+    )
+    return data
+
+
+def save_model(path: Path, trained_on: list[str], **provenance: Any) -> Path:
+    net_args = {"width": 8, "size_px": 64}
+    spec = ModelSpec(
+        name="tiny",
+        version="1",
+        net="hybrid2d",
+        net_args=net_args,
+        preprocessing=SlicePreprocessing(grid_px=64, size_px=64).to_dict(),
+        labels={label.name.lower(): int(label) for label in Label},
+        training_hu_range=(-40, 160),
+        postprocessing=Postprocessing().to_dict(),
+        provenance={"train": trained_on, **provenance},
+        storage="fp32",
+    )
+    ModelBundle(spec, dict(NETS["hybrid2d"](**net_args).state_dict())).save(path)
+    return path
+
+
+def history_lines(epochs: int) -> str:
+    """A run's history.jsonl."""
+    return "".join(
+        f'{{"epoch": {n}, "train_loss": {1 / (n + 1)}, "val_loss": {1.1 / (n + 1)},'
+        f' "val_liver_dice": {0.9 - 0.1 / (n + 1)}, "val_tumor_dice": {0.5 - 0.1 / (n + 1)},'
+        ' "learning_rate": 0.0001, "seconds": 1.0}\n'
+        for n in range(epochs)
+    )

@@ -1,0 +1,90 @@
+"""Tables of volumes, lesions and burden; the comparison of two models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from score_material import labels, score, three_scores
+
+from training import tables_lits
+from training.summary import summarize
+from training.tables import Table
+
+SUMMARY = {**summarize(three_scores()), "model": "mine 1"}
+EVERY = (
+    tables_lits.volume_table,
+    tables_lits.volume_dice_table,
+    tables_lits.surface_table,
+    tables_lits.detection_table,
+    tables_lits.challenge_table,
+    tables_lits.burden_table,
+    tables_lits.cases_table,
+)
+
+
+def column(table: Table, name: str) -> dict[str, str]:
+    n = list(table.columns).index(name)
+    return {row[0]: row[n] for row in table.rows}
+
+
+def test_volumes_under_each_rule() -> None:
+    table = tables_lits.volume_table(SUMMARY, "")
+    assert column(table, "rule “agree”")["Dice, tumor"] == "0.667 ± 0.577 (n = 3)"
+    assert column(table, "rule “present”")["Dice, tumor"] == "0.500 ± 0.707 (n = 2)"
+
+
+def test_tumor_free_volumes_are_named() -> None:
+    notes = tables_lits.volume_dice_table(SUMMARY, "").notes
+    assert "1.000 (1 of 1)" in notes[0]
+    assert "c: 0.00 mL" in notes[1]
+
+
+def test_every_rate_has_its_counts() -> None:
+    table = tables_lits.detection_table(SUMMARY, "")
+    recall = column(table, "recall (found of true)")
+    assert recall["any overlap, clean"] == "0.667 (2 of 3)"
+    assert all(" of " in cell for cell in recall.values())
+    false = column(table, "false a volume")["any overlap, clean"]
+    assert false == "0.33 (1 in 3)"
+
+
+def test_challenge_columns() -> None:
+    table = tables_lits.challenge_table(SUMMARY, "")
+    assert column(table, "clean")["Dice, detected lesions"] == "1.000 (n = 2)"
+    assert column(table, "official script")["Dice per case, tumor"] == "0.667 (n = 3)"
+
+
+def test_cases_have_a_row_each() -> None:
+    table = tables_lits.cases_table(SUMMARY, "")
+    assert column(table, "tumor in truth") == {"a": "yes", "b": "yes", "c": "no"}
+    assert column(table, "tumor Dice") == {"a": "1.000", "b": "0.000", "c": "n/a"}
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_no_tumor_anywhere_is_no_error(make: Any) -> None:
+    empty = {**summarize([score("a", labels(), labels())]), "model": "m"}
+    assert make(empty, "grid").context == "grid"
+
+
+def test_comparison_by_patient() -> None:
+    worse = summarize(
+        [
+            score("a", labels(tumors=[(3, 12), (5, 25)]), labels(tumors=[(3, 10), (5, 25)])),
+            score("b", labels(), labels(tumors=[(4, 10)])),
+            score("c", labels(liver=slice(2, 9)), labels()),
+        ]
+    )
+    table = tables_lits.comparison_table(SUMMARY, {**worse, "model": "theirs 1"}, "")
+    assert table.title == "Against theirs 1"
+    test = column(table, "Wilcoxon by patient")["Dice per volume, tumor"]
+    assert test.endswith("(n = 2 patients)")
+    difference = float(column(table, "mean difference")["Dice per volume, tumor"])
+    assert difference == pytest.approx((1 - worse["cases"][0]["dice"]["tumor"]) / 2, abs=1e-4)
+    assert any("unreliable" in note for note in table.notes)
+
+
+def test_comparison_of_other_volumes_is_refused() -> None:
+    other = {**summarize([score("z", labels(), labels())]), "model": "m"}
+    with pytest.raises(ValueError, match="other volumes"):
+        tables_lits.comparison_table(SUMMARY, other, "")

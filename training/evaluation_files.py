@@ -1,0 +1,104 @@
+"""What an evaluation leaves behind: tables, its own record, and a line in the log of test uses."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib import __version__
+from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.segment import SliceSegmenter
+
+from training.scoring import CaseScore
+from training.summary import Record
+
+CONDITIONS = (
+    "Measured on the CT's own grid in mm; lesions are 6-neighborhood components; liver includes its"
+    " tumor unless “class 1 alone” is said. For research only, not for diagnosis."
+)
+
+
+def write_tables(folder: Path, scores: Sequence[CaseScore]) -> None:
+    """cases.csv, lesions.csv and slices.csv."""
+    _write_csv(folder / "cases.csv", [score.row() for score in scores])
+    _write_csv(folder / "lesions.csv", [row for score in scores for row in score.lesion_rows()])
+    _write_csv(folder / "slices.csv", [row for score in scores for row in score.slice_rows()])
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Every line carries the notice, as a table may travel alone."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, [*(rows[0] if rows else {"case": ""}), "notice"])
+        table.writeheader()
+        table.writerows({**row, "notice": NOTICE} for row in rows)
+
+
+def log_test_use(path: Path, summary: Record) -> None:
+    """A line about one look at the test split."""
+    columns = ("date", "commit", "model", "sha256", "liver_dice", "tumor_dice", "tumor_dice_pooled")
+    new = not path.is_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volumes = summary["volumes"]
+    with open(path, "a", newline="") as file:
+        table = csv.writer(file)
+        if new:
+            table.writerow(columns)
+        table.writerow(
+            [
+                summary["date"],
+                summary["commit"],
+                summary["model"],
+                summary["sha256"],
+                _four_digits(volumes["liver"]["dice"]["agree"]["mean"]),
+                _four_digits(volumes["tumor"]["dice"]["present"]["mean"]),
+                _four_digits(summary["pooled"]["tumor"]["dice"]),
+            ]
+        )
+
+
+def _four_digits(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def header(segmenter: SliceSegmenter, given: argparse.Namespace, command: str) -> Record:
+    """What was scored, by which code, under which conditions; no path of this machine."""
+    commit = _commit()
+    trained = segmenter.spec.training_hu_range
+    return {
+        "notice": NOTICE,
+        "model": f"{segmenter.spec.name} {segmenter.spec.version}",
+        "sha256": segmenter.sha256,
+        "split": given.split,
+        "date": datetime.date.today().isoformat(),
+        "commit": commit,
+        "code": f"{__version__} ({commit})",
+        "device": segmenter.engine.device,
+        "conditions": CONDITIONS,
+        "command": command,
+        "training_range": (
+            f"Preset {segmenter.preprocessing.preset}; the model was trained on CT numbers from"
+            f" {trained[0]} to {trained[1]} HU."
+            if trained
+            else f"Preset {segmenter.preprocessing.preset}."
+        ),
+    }
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """The command as anyone can repeat it: file names, not this machine's folders."""
+    words = [re.sub(r"[^=]*[\\/]", "", word.rstrip("\\/")) for word in arguments]
+    return "python -m training.evaluate " + shlex.join(words)
