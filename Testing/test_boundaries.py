@@ -46,6 +46,7 @@ ALLOWED = {
     "engine": "",
     "nifti": "labels volume ct_checks",
     "preprocess": "labels volume",
+    "preprocess_volume": "preprocess volume",
     "postprocess": "labels volume",
     "lesions": "labels volume",
     "sliding_window": "labels volume",
@@ -61,7 +62,18 @@ ALLOWED = {
     " sliding_window spec volume",
     "overview*": "drawing labels lesions overview* spec volume",
     "results": "agreement labels lesions nifti overview* segment volume",
-    "describe_file": "catalog nifti spec volume",
+    "dicom_headers": "",
+    "dicom_grid": "volume",
+    "dicom": "ct_checks dicom_* volume",
+    "ct_input": "dicom dicom_headers nifti volume",
+    "describe_file": "catalog ct_input dicom spec volume",
+    "case_run": "events lesions results segment volume",
+    "command_parser": "child events",
+    "cli_models": "catalog command_parser events",
+    "batch_summary": "results",
+    "batch_cases": "batch_summary dicom dicom_headers nifti results spec volume",
+    "batch_folder": "batch_summary results",
+    "batch": "batch_* case_run command_parser engine events results segment",
     "child": "ct_checks events exchange results volume",
     "cli": "*",
 }
@@ -69,7 +81,7 @@ SLICER_MAY_USE = {"labels", "volume", "nifti", "lesions", "catalog", "spec", "ph
     "exchange",
     "ct_checks",
 }
-HEAVY = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage"}
+HEAVY = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage", "pydicom"}
 SLICER = {"slicer", "qt", "ctk", "vtk", "LiverTumorSegSlicer"}
 IMPORT_NAMES = {"opencv-python-headless": "cv2", "scikit-image": "skimage"}
 NEEDED_TO_TRAIN = {"torch", "numpy", "scipy", "cv2", "skimage", "safetensors", "matplotlib", "tqdm"}
@@ -239,7 +251,9 @@ def requirements(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [(LIB, ()), (TRAINING, ("training",))], ids=["library", "training"]
+    ("folder", "extras"),
+    [(LIB, ("dicom",)), (TRAINING, ("training", "dicom"))],
+    ids=["library", "training"],
 )
 def test_every_import_is_a_declared_dependency(folder: Path, extras: tuple[str, ...]) -> None:
     ours = {"LiverTumorSegLib", "training"}

@@ -1,0 +1,94 @@
+"""All figures of a synthetic run: each file is there, whole, readable, and says what it is for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import matplotlib
+import pytest
+from LiverTumorSegLib.results import NOTICE
+from toy_figures import PLAIN, check_readable, toy_material
+
+from training import figures_style
+from training.figures import FIGURES, FigureKind, draw_all
+from training.recipes import RECIPES
+from training.train import _as_dict
+
+OF_THE_TRAINING = ("fig06-loss", "fig07-dice")
+NAMES = [kind.name for kind in FIGURES]
+
+
+def test_a_synthetic_run_gives_every_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_style, "DPI", 50)  # a third of the size, a tenth of the time
+    folder = tmp_path / "run" / "figures"
+    made = draw_all(folder, toy_material())
+    assert made == {name: folder / f"{name}.png" for name in NAMES}
+    for name in NAMES:
+        image = cv2.imread(str(folder / f"{name}.png"))
+        assert image is not None, name
+        assert image.shape[1] == 500
+        assert image.std() > 5, f"{name} is blank"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{n}.png" for n in NAMES)
+
+
+@pytest.mark.parametrize("kind", FIGURES, ids=lambda kind: kind.name)
+def test_every_figure_is_readable_and_says_what_it_is_for(kind: FigureKind) -> None:
+    texts = check_readable(kind.draw(toy_material(recipe=_as_dict(RECIPES["cpu"]))))
+    assert NOTICE in texts
+    scored = "9 volumes scored (test split, 3 patients)."
+    assert ("30 epochs" if kind.name in OF_THE_TRAINING else scored) in " ".join(texts)
+
+
+def test_the_paper_has_eleven_figures() -> None:
+    numbers = [name[3:5] for name in NAMES if name.startswith("fig")]
+    assert numbers == [f"{n:02}" for n in range(1, 12)]
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_what_was_not_handed_over_is_a_sentence_not_a_file(tmp_path: Path) -> None:
+    made = draw_all(tmp_path / "figures", PLAIN)
+    assert [name for name, value in made.items() if isinstance(value, Path)] == ["fig05-network"]
+    assert "--run RUN" in str(made["fig06-loss"])
+    for reason in made.values():
+        if isinstance(reason, str):
+            assert reason.endswith(".")
+            assert ": " in reason, "it says what to do, too"
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["fig05-network.png"]
+
+
+def test_some_figures_alone(tmp_path: Path) -> None:
+    made = draw_all(tmp_path, toy_material(), only=["fig08-confusion"])
+    assert made == {"fig08-confusion": tmp_path / "fig08-confusion.png"}
+    with pytest.raises(ValueError, match="no figure fig99"):
+        draw_all(tmp_path, PLAIN, only=["fig99"])
+
+
+def test_present_files_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "fig08-confusion.png").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds fig08-confusion\.png already"):
+        draw_all(tmp_path, toy_material())
+    assert [path.name for path in tmp_path.iterdir()] == ["fig08-confusion.png"]
+    assert (tmp_path / "fig08-confusion.png").read_text() == "mine"
+
+
+def test_the_users_own_style_neither_shows_nor_changes(tmp_path: Path) -> None:
+    only = ["fig08-confusion"]
+    ours = draw_all(tmp_path / "ours", toy_material(), only)
+    with matplotlib.rc_context({"font.size": 30, "savefig.bbox": "tight", "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        theirs = draw_all(tmp_path / "theirs", toy_material(), only)
+        assert dict(matplotlib.rcParams) == before
+    files = [Path(made["fig08-confusion"]) for made in (ours, theirs)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_names_of_cases_are_printed_as_they_are(tmp_path: Path) -> None:
+    """A dollar sign would otherwise begin a formula."""
+    material = toy_material()
+    views = [replace(view, case="a_$x^2$") for view in material.views[:1]]
+    made = draw_all(tmp_path, replace(material, views=views), only=["fig09-masks"])
+    assert made == {"fig09-masks": tmp_path / "fig09-masks.png"}

@@ -1,0 +1,97 @@
+"""Figure 1 tells the run as it was: counts, settings and augmentation of its own recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_figures import (
+    NET_ARGS,
+    PREPROCESSING,
+    check_readable,
+    texts_of,
+    toy_material,
+    toy_view,
+)
+
+from training.figures_material import NotDrawn
+from training.figures_method import Steps
+from training.figures_workflow import augmentation_lines, augmented, draw_workflow
+from training.metrics import Overlap
+from training.recipes import RECIPES
+from training.train import _as_dict
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """As a model file stores it."""
+    return _as_dict(RECIPES[name])
+
+
+def test_the_workflow_tells_counts_settings_and_scores() -> None:
+    material = toy_material(recipe=recipe("cpu"))
+    figure = draw_workflow(material)
+    check_readable(figure)
+    words = " ".join(" ".join(texts_of(figure)).split())
+    assert "training: 15 patients, 21 volumes, 1,869 slices" in words
+    assert "validation: 4 patients, 4 volumes, 384 slices" in words
+    assert "HU -40 to 160 become grays 0 to 255" in words
+    assert "30% elastic bending" in words
+    assert "shift by up to 25 HU" in words
+    assert "flip" not in words, "this recipe is true to anatomy"
+    assert "cross-entropy + Dice + 0.5 focal" in words
+    assert "kept: largest validation Dice" in words
+    assert material.matrix is not None
+    assert f"tumor Dice {float(Overlap.of(material.matrix, 'tumor').dice):.3f}" in words
+    assert "6 of 9 lesions found" in words
+
+
+def test_the_papers_augmentation_is_told_with_its_probabilities() -> None:
+    lines = augmentation_lines(recipe("paper"))
+    assert lines[1:] == [
+        "50% flip left-right",
+        "30% flip front-back",
+        "50% turn up to 25°",
+        "50% shift, scale, turn",
+        "30% elastic bending",
+        "50% brightness, contrast",
+        "30% noise",
+        "20% blur",
+        "30% 8 holes",
+    ]
+    assert augmentation_lines(recipe("tour")) == ["none in this recipe"]
+    assert "not stored" in augmentation_lines(None)[1]
+
+
+def test_the_augmented_picture_is_the_recipes_own() -> None:
+    gray = Steps.of(toy_view(), PREPROCESSING).final
+    strong = augmented(gray, recipe("cpu")["augmentation"])
+    assert strong.shape == gray.shape
+    assert strong.dtype == np.uint8
+    assert not np.array_equal(strong, gray)
+    assert np.array_equal(augmented(gray, recipe("tour")["augmentation"]), gray)
+
+
+def test_little_is_known_of_a_model_without_recipe_views_or_matrix() -> None:
+    bare = replace(
+        toy_material(), recipe=None, views=[], matrix=None, lesions=[], net="gunetrpp", history=None
+    )
+    figure = draw_workflow(bare)
+    check_readable(figure)
+    assert "gunetrpp" in texts_of(figure)
+
+
+def test_bars_of_the_net_follow_its_maps() -> None:
+    figure = draw_workflow(toy_material())
+    model = figure.axes[4]
+    heights = [bar.get_height() ** 2 for bar in model.patches]
+    assert heights == pytest.approx([64, 32, 16, 8, 16, 32, 64])
+    widths = [bar.get_width() ** 2 for bar in model.patches]
+    width = NET_ARGS["width"]
+    assert widths == pytest.approx([width * n for n in (1, 2, 4, 8, 4, 2, 1)])
+
+
+def test_unknown_sets_give_a_reason() -> None:
+    with pytest.raises(NotDrawn, match="data sets are unknown"):
+        draw_workflow(toy_material(sets=[]))
