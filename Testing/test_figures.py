@@ -20,6 +20,7 @@ OF_THE_TRAINING = ("fig06-loss", "fig07-dice")
 NAMES = [kind.name for kind in FIGURES]
 
 
+@pytest.mark.slow
 def test_a_synthetic_run_gives_every_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from LiverTumorSegLib.labels import Label
 from toy_figures import PREPROCESSING, check_readable, texts_of, toy_material, toy_view, toy_views
 
+from training.figures_material import NotDrawn
 from training.figures_method import Steps, draw_enhancement, draw_preprocessing, tumor_contrast
 
 
@@ -68,3 +69,12 @@ def test_a_slice_of_tumor_alone_is_drawn_too() -> None:
     alone = replace(view, true=np.where(view.true > 0, 2, 0).astype(np.uint8))
     words = " ".join(texts_of(draw_enhancement(toy_material(views=[alone]))))
     assert "nan" not in words
+
+
+def test_a_model_without_enhancement_has_no_figure_4() -> None:
+    given = replace(PREPROCESSING, use_clahe=False)
+    assert "Enhancement (gamma) spreads" in " ".join(
+        texts_of(draw_enhancement(toy_material(preprocessing=given, views=toy_views(1))))
+    )
+    with pytest.raises(NotDrawn, match="enhances nothing"):
+        draw_enhancement(toy_material(preprocessing=replace(given, use_gamma=False)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from toy_figures import (
     NET_ARGS,
     PREPROCESSING,
@@ -17,7 +18,7 @@ from toy_figures import (
 )
 
 from training.figures_material import NotDrawn
-from training.figures_method import Steps
+from training.figures_method import Steps, draw_enhancement, draw_preprocessing
 from training.figures_workflow import augmentation_lines, augmented, draw_workflow
 from training.metrics import Overlap
 from training.recipes import RECIPES
@@ -95,3 +96,25 @@ def test_bars_of_the_net_follow_its_maps() -> None:
 def test_unknown_sets_give_a_reason() -> None:
     with pytest.raises(NotDrawn, match="data sets are unknown"):
         draw_workflow(toy_material(sets=[]))
+
+
+def test_a_model_of_volumes_has_a_workflow_too() -> None:
+    """Its settings have other names, and some a value an axis."""
+    given = VolumePreprocessing(liver_margin_mm=0.0)
+    stored = {"rotation_p": 0.2, "rotation_deg": [30, 30, 30], "zoom_p": 0.2, "mirror_p": [0.5, 0]}
+    material = toy_material(
+        net="gunetrpp",
+        preprocessing=given,
+        recipe={"augmentation": stored, "learning_rate": 0.01, "loss": {"other": 1.0}},
+    )
+    words = " ".join(" ".join(check_readable(draw_workflow(material))).split())
+    assert "HU -250 to 250 become 0 to 1" in words
+    assert "blank outside the liver" in words
+    assert "20% turn up to 30°" in words
+    assert "20% zoom" in words
+    assert "50% mirror" in words
+    assert "learning rate 0.01" in words
+    assert "loss" not in words
+    for draw in (draw_preprocessing, draw_enhancement):
+        with pytest.raises(NotDrawn, match="gunetrpp sees whole volumes"):
+            draw(material)

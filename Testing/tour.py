@@ -1,4 +1,4 @@
-"""Walk once through everything: prepare, train, evaluate, export, segment.
+"""Walk once through everything: split, prepare, train, export, evaluate, segment one and many.
 
     python Testing/tour.py
     python Testing/tour.py --data ../shared/data/lits-subset
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SCORE_FILES = ("report.html", "cases.csv", "lesions.csv", "slices.csv", "figures/fig07-dice.png")
 RESULT_FILES = ("seg.nii.gz", "lesions.csv", "lesions.json", "overview.png")
 PHANTOM_SHAPE_KJI, PHANTOM_SPACING_KJI_MM = (12, 256, 256), (16.0, 1.5, 1.5)
 REAL_CASES = {"0": "train", "0-context": "train", "22": "val"}  # small ones, of two patients
@@ -66,18 +67,26 @@ def walk(table: Path, validation: str, folder: Path) -> None:
     """All steps on the cases of a table; what each leaves is checked."""
     data, prepared, run_folder = table.parent, folder / "prepared", folder / "run"
     model, scores, result = folder / "tour.safetensors", folder / "scores", folder / "result"
-    python("training.prepare", data, "--table", table, "-o", prepared, "--workers", 2)
+    split, many = folder / "split.json", folder / "many"
+    python("training.splits", data, "--table", table, "--from-table", "-o", split)
+    python("training.prepare", data, "--split-file", split, "-o", prepared, "--workers", 2)
     python("training.train", prepared, "-o", run_folder, "--recipe", "tour")
     epochs = (run_folder / "history.jsonl").read_text().splitlines()
     check(len(epochs) == 2, f"two epochs were wanted, {len(epochs)} were trained")
     python("training.export", run_folder, "-o", model, "--name", "tour", "--prepared", prepared)
-    python("training.evaluate", model, data, "--split", "val", "-o", scores, "--table", table)
+    python(
+        "training.evaluate", model, data, "--split-file", split, "-o", scores, "--run", run_folder
+    )
     summary = json.loads((scores / "summary.json").read_text())
-    check(summary["volumes"] == 1, f"one volume was to be scored, not {summary['volumes']}")
+    check(summary["counts"]["volumes"] == 1, "one volume was to be scored")
+    refuse_missing(scores, SCORE_FILES, "evaluate")
     ct = data / f"volume-{validation}.nii.gz"
     python("LiverTumorSegLib", "segment", ct, "-o", result, "--model", model)
-    missing = [name for name in RESULT_FILES if not (result / name).is_file()]
-    check(not missing, f"segment left no {', '.join(missing)}")
+    refuse_missing(result, RESULT_FILES, "segment")
+    for _ in range(2):  # the second time there is nothing left to do
+        python("LiverTumorSegLib", "batch", data, many, "--only", ct.name, "--model", model)
+    status = [row["status"] for row in csv.DictReader((many / "summary.csv").open())]
+    check(status == ["skipped"], f"batch was to skip what is done, and said {status}")
 
 
 def python(module: str, *arguments: object) -> None:
@@ -94,6 +103,12 @@ def python(module: str, *arguments: object) -> None:
         check=True,
     )
     print(f"({time.monotonic() - started:.0f} s)", flush=True)
+
+
+def refuse_missing(folder: Path, names: Sequence[str], command: str) -> None:
+    """Stop when a command left less than it should."""
+    missing = [name for name in names if not (folder / name).is_file()]
+    check(not missing, f"{command} left no {', '.join(missing)}")
 
 
 def check(holds: bool, otherwise: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from LiverTumorSegLib import __version__
 from LiverTumorSegLib.results import NOTICE
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.segment import Segmenter
 
 from training.scoring import CaseScore
 from training.summary import Record
@@ -74,7 +74,7 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def header(segmenter: SliceSegmenter, given: argparse.Namespace, command: str) -> Record:
+def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Record:
     """What was scored, by which code, under which conditions; no path of this machine."""
     commit = _commit()
     trained = segmenter.spec.training_hu_range
@@ -86,12 +86,12 @@ def header(segmenter: SliceSegmenter, given: argparse.Namespace, command: str) -
         "date": datetime.date.today().isoformat(),
         "commit": commit,
         "code": f"{__version__} ({commit})",
-        "device": segmenter.engine.device,
+        "device": segmenter.device,
         "conditions": CONDITIONS,
         "command": command,
         "training_range": (
             f"Preset {segmenter.preprocessing.preset}; the model was trained on CT numbers from"
-            f" {trained[0]} to {trained[1]} HU."
+            f" {trained[0]:g} to {trained[1]:g} HU."
             if trained
             else f"Preset {segmenter.preprocessing.preset}."
         ),

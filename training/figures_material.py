@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from numpy.typing import NDArray
 
 from training.metrics import CLASSES, Counts, Floats, Mask, Overlap, slice_matrices
@@ -179,7 +180,7 @@ class FigureMaterial:
 
     scope: str
     volumes: int
-    preprocessing: SlicePreprocessing
+    preprocessing: SlicePreprocessing | VolumePreprocessing
     net: str
     net_args: Mapping[str, Any]
     recipe: Mapping[str, Any] | None = None
@@ -206,6 +207,13 @@ class FigureMaterial:
     def basis(self) -> str:
         """What was scored, as the sentence that ends every note."""
         return f"{self.volumes} volume{'' if self.volumes == 1 else 's'} scored ({self.scope})."
+
+    @property
+    def slice_preprocessing(self) -> SlicePreprocessing:
+        """Raises :class:`NotDrawn` for a model that sees whole volumes."""
+        if isinstance(self.preprocessing, SlicePreprocessing):
+            return self.preprocessing
+        raise NotDrawn(f"{self.net} sees whole volumes: this figure is of a model of slices.")
 
     def some_views(self, count: int) -> list[SliceView]:
         """Up to ``count`` of the views, the first and the last among them, evenly between.

@@ -8,11 +8,12 @@ import numpy as np
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.overview_views import AIR_HU
 from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.figures_material import FigureMaterial, SliceView
+from training.figures_material import FigureMaterial, NotDrawn, SliceView
 from training.figures_panels import (
     BoxMm,
     around,
@@ -55,7 +56,7 @@ class Steps:
 @styled
 def draw_preprocessing(material: FigureMaterial) -> Figure:
     """Figure 3: one slice in four panels: original, min-max, CLAHE, gamma; below it a close-up."""
-    view, given = material.sample(), material.preprocessing
+    view, given = material.sample(), material.slice_preprocessing
     boxes = body(view), around(view, [view.true > 0], margin_mm=5.0)
     width_in = 2.3
     figure = page(
@@ -87,6 +88,14 @@ def _draw_steps(
     show_ct(row[0], view, box)
     for axes, gray in zip(row[1:], (steps.scaled, steps.clahe, steps.final), strict=True):
         show_gray(axes, gray, view, preprocessing, box)
+
+
+def volume_step_texts(given: VolumePreprocessing) -> list[str]:
+    """What is done to a volume, step by step, in words."""
+    low, high = given.window_hu
+    side = f"slices of {given.size_px} x {given.size_px} pixels"
+    steps = [side, f"HU {low} to {high} become 0 to 1"]
+    return steps if given.liver_margin_mm is None else [*steps, "blank outside the liver"]
 
 
 def step_texts(given: SlicePreprocessing) -> list[str]:
@@ -121,12 +130,16 @@ def _color_bar(figure: Figure, panels: NDArray[np.object_], unit: str) -> None:
 @styled
 def draw_enhancement(material: FigureMaterial) -> Figure:
     """Figure 4: several slices before and after enhancement, with their histograms."""
-    views = material.some_views(ROWS_OF_FIGURE_4)
+    views, given = material.some_views(ROWS_OF_FIGURE_4), material.slice_preprocessing
+    used = {"CLAHE": given.use_clahe, "gamma": given.use_gamma}
+    enhancement = " and ".join(name for name, on in used.items() if on)
+    if not enhancement:
+        raise NotDrawn("This model enhances nothing: its preprocessing has no CLAHE and no gamma.")
     figure = page(
         "Figure 4. Slices before and after enhancement",
-        "Enhancement (CLAHE and gamma) spreads the grays of soft tissue, so that a tumor stands out"
-        " more from the liver around it. The numbers are the median gray of the liver minus that of"
-        " the tumor.",
+        f"Enhancement ({enhancement}) spreads the grays of soft tissue, so that a tumor stands out"
+        " more from the liver around it, and noise too. The numbers are the median gray of the"
+        " liver minus that of the tumor.",
         f"{len(views)} of {material.volumes} volumes, each its slice with most tumor; histograms"
         f" are of tissue (above {AIR_HU} HU and above the scan's least value), and their bars at"
         f" both ends may reach beyond the axis. {material.basis}",
@@ -136,15 +149,15 @@ def draw_enhancement(material: FigureMaterial) -> Figure:
     for axes, heading in zip(grid[0], ("Min-max only", "Enhanced", "Histogram"), strict=True):
         axes.set_title(heading)
     for row, view in zip(grid, views, strict=True):
-        steps = Steps.of(view, material.preprocessing)
+        steps = Steps.of(view, given)
         box = body(view)
-        show_gray(row[0], steps.scaled, view, material.preprocessing, box)
-        show_gray(row[1], steps.final, view, material.preprocessing, box)
+        show_gray(row[0], steps.scaled, view, given, box)
+        show_gray(row[1], steps.final, view, given, box)
         for axes in row[:2]:
             axes.set_anchor("W")
         row[0].set_ylabel(view.label(16))
-        labels = material.preprocessing.place_labels(view.true, view.spacing_ji_mm)
-        _draw_histogram(row[2], steps, labels, _tissue(view, material.preprocessing))
+        labels = given.place_labels(view.true, view.spacing_ji_mm)
+        _draw_histogram(row[2], steps, labels, _tissue(view, given))
     grid[-1, 2].set_xlabel("gray level (0 to 255)")
     return figure
 

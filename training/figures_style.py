@@ -141,10 +141,10 @@ def wrapped(text: str, size: float, width_in: float = TEXT_IN, indent: str = "")
 
     indent: what all lines but the first begin with.
     """
-    indent_in = len(indent) * _advance_in("", size)
+    indent_in = len(indent) * _advance_in("", size, DPI)
     lines, at_in = [""], 0.0
     for word in text.split():
-        word_in = _advance_in(word, size)
+        word_in = _advance_in(word, size, DPI)
         if lines[-1] and at_in + word_in > width_in:
             lines.append(indent + word)
             at_in = indent_in + word_in
@@ -155,15 +155,15 @@ def wrapped(text: str, size: float, width_in: float = TEXT_IN, indent: str = "")
 
 
 @lru_cache(maxsize=4096)
-def _advance_in(word: str, size: float) -> float:
+def _advance_in(word: str, size: float, dpi: int) -> float:
     """Inches from the beginning of a word to that of the next, the space with it."""
-    renderer = cast(Any, RendererAgg)(1, 1, DPI)  # it draws nothing, it knows how wide letters are
+    renderer = cast(Any, RendererAgg)(1, 1, dpi)  # it draws nothing, it knows how wide letters are
     font = FontProperties(family=STYLE["font.family"], size=size)
     width, end = (
         renderer.get_text_width_height_descent(text, font, ismath=False)[0]
         for text in (f"{word} x", "x")
     )
-    return float(width - end) / DPI
+    return float(width - end) / dpi
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:

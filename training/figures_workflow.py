@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.preprocess import SlicePreprocessing
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from training.figures_boxes import Box, draw_arrow, draw_box, write
 from training.figures_cases import draw_error_map
 from training.figures_material import FigureMaterial, NotDrawn, SliceView
-from training.figures_method import Steps, step_texts
+from training.figures_method import Steps, step_texts, volume_step_texts
 from training.figures_network import (
     DECODER_TINT,
     ENCODER_TINT,
@@ -131,7 +132,7 @@ def _steps(material: FigureMaterial) -> list[Step]:
         Step("Data", _data_lines(material), _picture(view, _paint_data), ENDS_TINT),
         Step(
             "Preprocessing",
-            ["axial slices", *step_texts(material.preprocessing)],
+            _preprocessing_lines(material),
             _picture(view, lambda axes, slice_: _paint_final(axes, slice_, material)),
             ENCODER_TINT,
         ),
@@ -169,17 +170,27 @@ def _paint_data(axes: Axes, view: SliceView) -> None:
 
 
 def _paint_final(axes: Axes, view: SliceView, material: FigureMaterial) -> None:
-    gray = Steps.of(view, material.preprocessing).final
-    show_gray(axes, gray, view, material.preprocessing, body(view, square=True))
+    _paint_grays(axes, view, material, augmentation=None)
 
 
 def _paint_augmented(axes: Axes, view: SliceView, material: FigureMaterial) -> None:
     """One draw of the recipe's own augmentation; the plain slice when the recipe is unknown."""
-    gray = Steps.of(view, material.preprocessing).final
     stored = (material.recipe or {}).get("augmentation")
-    if stored is not None:
-        gray = augmented(gray, stored)
-    show_gray(axes, gray, view, material.preprocessing, body(view, square=True))
+    _paint_grays(axes, view, material, augmentation=stored)
+
+
+def _paint_grays(
+    axes: Axes, view: SliceView, material: FigureMaterial, augmentation: Mapping[str, Any] | None
+) -> None:
+    """What the net sees of the slice; the CT itself for a net that sees whole volumes."""
+    box, given = body(view, square=True), material.preprocessing
+    if not isinstance(given, SlicePreprocessing):
+        show_ct(axes, view, box)
+        return
+    gray = Steps.of(view, given).final
+    show_gray(
+        axes, gray if augmentation is None else augmented(gray, augmentation), view, given, box
+    )
 
 
 def augmented(gray: NDArray[np.uint8], stored: Mapping[str, Any]) -> NDArray[np.uint8]:
@@ -228,13 +239,26 @@ def _data_lines(material: FigureMaterial) -> list[str]:
     return lines
 
 
+def _preprocessing_lines(material: FigureMaterial) -> list[str]:
+    given = material.preprocessing
+    if isinstance(given, SlicePreprocessing):
+        return ["axial slices", *step_texts(given)]
+    return ["whole volumes", *volume_step_texts(given)]
+
+
 def augmentation_lines(recipe: Mapping[str, Any] | None) -> list[str]:
     """What a recipe (as stored in a model file) does to a slice at random, with probabilities."""
     if recipe is None or "augmentation" not in recipe:
         return ["in training only", "recipe not stored in this model file"]
-    stored = recipe["augmentation"]
+    # of a setting with a value an axis, the largest is told
+    stored = {k: max(v) if isinstance(v, list) else v for k, v in recipe["augmentation"].items()}
+    others = {
+        k: k.removesuffix("_p").replace("_", " ")
+        for k in stored
+        if k.endswith("_p") and k not in AUGMENTATIONS
+    }
     lines = []
-    for name, words in AUGMENTATIONS.items():
+    for name, words in {**AUGMENTATIONS, **others}.items():
         probability = stored.get(name, 0.0)
         if probability == 0 or (stored.get("anatomical") and "flip" in name):
             continue
@@ -252,17 +276,23 @@ def _model_lines(material: FigureMaterial) -> list[str]:
             f"{facts.parameters / 1e6:.1f} million parameters",
             f"{len(Label)} classes: background, liver, tumor",
         ]
-    recipe = material.recipe
-    if recipe is None:
-        return lines
-    lines += [
-        f"loss: {loss_text(recipe['loss'])}",
-        f"AdamW, rate {recipe['learning_rate']:g}, {recipe['schedule']}",
-        f"batches of {recipe['batch']}",
-    ]
+    lines += _training_lines(material.recipe or {})
     if material.history:
         lines.append(plural(len(material.history), "epoch"))
-    return [*lines, f"kept: {SELECTED.get(recipe['select'], recipe['select'])}"]
+    return lines
+
+
+def _training_lines(recipe: Mapping[str, Any]) -> list[str]:
+    """How the model was trained, as far as its recipe says so."""
+    lines = []
+    if "loss" in recipe and (terms := loss_text(recipe["loss"])):
+        lines.append(f"loss: {terms}")
+    if "learning_rate" in recipe:
+        lines.append(f"learning rate {recipe['learning_rate']:g}")
+    lines += [f"{key}: {recipe[key]}" for key in ("schedule", "batch") if key in recipe]
+    if "select" in recipe:
+        lines.append(f"kept: {SELECTED.get(recipe['select'], recipe['select'])}")
+    return lines
 
 
 def _evaluation_lines(material: FigureMaterial) -> list[str]:

@@ -9,6 +9,16 @@ from html import escape
 from typing import Any
 
 NOT_DEFINED = "n/a"
+METRIC_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "recall": "Recall",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "voe": "VOE",
+    "rvd": "RVD",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

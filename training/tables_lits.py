@@ -11,7 +11,16 @@ from typing import Any
 
 from training.metrics import EMPTY_POLICIES, Metric
 from training.significance import few_patients_warning, wilcoxon_by_patient
-from training.tables import NOT_DEFINED, Table, interval, mean_sd, number, p_value, rate
+from training.tables import (
+    METRIC_NAMES,
+    NOT_DEFINED,
+    Table,
+    interval,
+    mean_sd,
+    number,
+    p_value,
+    rate,
+)
 from training.voxel_scores import policies_of
 
 Record = Mapping[str, Any]
@@ -51,8 +60,7 @@ def volume_table(summary: Record, context: str) -> Table:
     record = summary["volumes"]
     rows = [
         (
-            f"{metric.upper() if metric in ('iou', 'voe', 'rvd') else metric.capitalize()},"
-            f" {MASK_NAMES[mask]}",
+            f"{METRIC_NAMES[metric]}, {MASK_NAMES[mask]}",
             *(
                 mean_sd(record[mask][metric][policy]) if policy in policies_of(metric) else ""
                 for policy in EMPTY_POLICIES

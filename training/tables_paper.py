@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.metrics import EMPTY_POLICIES, Mask
-from training.tables import NOT_DEFINED, Table, interval, mean_sd, number, p_value
+from training.tables import METRIC_NAMES, NOT_DEFINED, Table, interval, mean_sd, number, p_value
 from training.voxel_scores import policies_of
 
 Record = Mapping[str, Any]
@@ -170,7 +170,7 @@ def slice_table(summary: Record, context: str, *, labeled: bool = True) -> Table
     record = summary["slices"]["labeled" if labeled else "all"]
     rows = [
         (
-            f"{metric.upper() if metric in ('iou', 'f1') else metric.capitalize()}, {shown}",
+            f"{METRIC_NAMES[metric]}, {shown}",
             *(_policy_cell(record[mask][metric], policy) for policy in EMPTY_POLICIES),
             number(summary["pooled"][mask][metric]),
             PAPER_TEST.get((mask, metric), NOT_DEFINED),
@@ -234,7 +234,7 @@ def validation_table(validation: Record, test: Record, context: str) -> Table:
             )
             rows.append(
                 (
-                    f"{'Dice' if metric == 'dice' else 'IoU'}, {shown}",
+                    f"{METRIC_NAMES[metric]}, {shown}",
                     mean_sd(before),
                     mean_sd(after),
                     _difference(before["mean"], after["mean"]),
