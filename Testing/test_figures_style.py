@@ -22,7 +22,6 @@ from training.figures_style import (
     counted,
     foot_legend,
     page,
-    plural,
     save_png,
     short,
     styled,
@@ -111,6 +110,3 @@ def test_colors_are_those_of_the_labels() -> None:
 def test_numbers_in_words() -> None:
     assert counted(1234567) == "1,234,567"
     assert [short(v) for v in (7, 1500, 2e6, 3e9)] == ["7", "1.5 k", "2 M", "3 G"]
-    assert plural(1, "volume") == "1 volume"
-    assert plural(0, "volume") == "0 volumes"
-    assert plural(1869, "slice") == "1,869 slices"

@@ -6,7 +6,7 @@ import html.parser
 
 import pytest
 
-from training.tables import Table, interval, mean_sd, number, p_value, rate
+from training.tables import Table, interval, mean_sd, number, p_value, plural, rate
 
 
 class Cells(html.parser.HTMLParser):
@@ -66,3 +66,9 @@ def test_cells() -> None:
     assert p_value(0.0001) == "p < 0.001"
     assert p_value(0.25) == "p = 0.250"
     assert p_value(None) == "p n/a"
+
+
+def test_plural() -> None:
+    assert plural(1, "volume") == "1 volume"
+    assert plural(0, "volume") == "0 volumes"
+    assert plural(1869, "slice") == "1,869 slices"

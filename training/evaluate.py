@@ -3,6 +3,7 @@
     python -m training.evaluate hybrid2d-w32 LITS_FOLDER --split val -o scores
     python -m training.evaluate model.safetensors LITS_FOLDER --split test -o scores --run runs/mine
     python -m training.evaluate model.safetensors LITS_FOLDER --split-file split.json -o scores
+    python -m training.evaluate liver.safetensors LITS_FOLDER --second tumor.safetensors -o scores
 
 The folder receives, all together or not at all,
 
@@ -31,8 +32,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from LiverTumorSegLib.nifti import write_labels
+from LiverTumorSegLib.postprocess_cascade import PRESETS
 from LiverTumorSegLib.results import NOTICE
-from LiverTumorSegLib.segment import SliceSegmenter, load_segmenter
+from LiverTumorSegLib.segment import Segmenter, load_segmenter
 from LiverTumorSegLib.spec import BundleError
 
 from training.cases import Case
@@ -43,9 +45,9 @@ from training.evaluation_cases import (
     set_facts,
     shared_with_training,
 )
-from training.evaluation_figures import figure_material
+from training.evaluation_figures import figure_material, undrawable
 from training.evaluation_files import header, log_test_use, shown_command, write_tables
-from training.figures import draw_all
+from training.figures import FIGURES, draw_all
 from training.report import (
     FIGURE_FOLDER,
     REPORT,
@@ -57,6 +59,7 @@ from training.report import (
 )
 from training.scoring import CaseScore, read_pair, run_model, score_run
 from training.summary import Record, json_able, summarize
+from training.tables import plural
 from training.tables_paper import SetFacts
 from training.whole_folder import whole_folder
 
@@ -71,7 +74,7 @@ Show = Callable[[Sequence[Case]], Iterable[Case]]
 def evaluate(given: argparse.Namespace, command: str, show: Show) -> Record:
     """Score the split, write the files, log a test use; the summary."""
     extras = read_extras(given)
-    segmenter = load_segmenter(given.model, given.device, scan=not given.no_scan)
+    segmenter = _load(given)
     every, split_warning = find_cases(given)
     cases = chosen_cases(every, given.split)
     warnings = [split_warning] if split_warning else []
@@ -97,7 +100,17 @@ def evaluate(given: argparse.Namespace, command: str, show: Show) -> Record:
     return summary
 
 
-def _score(segmenter: SliceSegmenter, case: Case, folder: Path) -> CaseScore:
+def _load(given: argparse.Namespace) -> Segmenter:
+    return load_segmenter(
+        given.model if given.second is None else (given.model, given.second),
+        given.device,
+        scan=not given.no_scan,
+        postprocessing=PRESETS[given.postprocessing] if given.postprocessing else None,
+        mirror=given.mirror,
+    )
+
+
+def _score(segmenter: Segmenter, case: Case, folder: Path) -> CaseScore:
     """Score one case and keep its labels."""
     folder.mkdir(exist_ok=True)
     ct, true = read_pair(case)
@@ -108,7 +121,7 @@ def _score(segmenter: SliceSegmenter, case: Case, folder: Path) -> CaseScore:
 
 def _draw(
     part: Path,
-    segmenter: SliceSegmenter,
+    segmenter: Segmenter,
     scores: Sequence[CaseScore],
     cases: Sequence[Case],
     sets: Sequence[SetFacts],
@@ -127,8 +140,10 @@ def _draw(
         sets=sets,
         history=extras.history,
     )
-    drawn = draw_all(part / FIGURE_FOLDER, material)
-    return {name: made for name, made in drawn.items() if isinstance(made, str)}
+    left_out = undrawable(segmenter)
+    names = [kind.name for kind in FIGURES if kind.name not in left_out]
+    drawn = draw_all(part / FIGURE_FOLDER, material, names)
+    return left_out | {name: made for name, made in drawn.items() if isinstance(made, str)}
 
 
 def shown_summary(summary: Record) -> str:
@@ -141,12 +156,12 @@ def shown_summary(summary: Record) -> str:
     return "\n".join(
         [
             *(f"Warning: {warning}" for warning in summary["warnings"]),
-            f"{counts['volumes']} volumes of {counts['patients']} patients",
+            f"{plural(counts['volumes'], 'volume')} of {plural(counts['patients'], 'patient')}",
             f"Liver Dice per volume {liver['mean']:.3f}",
             f"Tumor Dice per tumor volume {tumor_text} (n = {tumor['n']}), pooled"
             f" {'n/a' if pooled_tumor is None else format(pooled_tumor, '.3f')}",
             f"Lesions touched: {found['tp']} of {found['true']}; false:"
-            f" {found['fp']} in {found['volumes']} volumes",
+            f" {found['fp']} in {plural(found['volumes'], 'volume')}",
             NOTICE,
         ]
     )
@@ -159,7 +174,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", help="model name or file")
+    add("model", help="model name or file; a cascade's liver network with --second")
+    add("--second", metavar="FILE", help="a cascade's tumor network")
+    add(
+        "--postprocessing",
+        choices=sorted(PRESETS),
+        help="a cascade's steps after the networks (default: those in its file)",
+    )
+    add(
+        "--mirror",
+        action="store_true",
+        help="a cascade averages eight mirrored copies, as published: eight times as slow",
+    )
     add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
     add("--table", type=Path, help="CSV: file, patient_group, split")
     add("--split-file", type=Path, help="JSON of training.splits: its sets, not the table's")

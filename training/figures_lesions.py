@@ -20,10 +20,10 @@ from training.figures_style import (
     TRAINING,
     VALIDATION,
     page,
-    plural,
     styled,
 )
 from training.metrics import Floats
+from training.tables import plural
 
 SMALL_MM, LARGE_MM = 10.0, 20.0
 SIZE_NAMES = ("under 10 mm", "10 to 20 mm", "over 20 mm")

@@ -28,11 +28,11 @@ from training.figures_style import (
     counted,
     foot_legend,
     page,
-    plural,
     short_ticks,
     styled,
 )
 from training.metrics import Counts, Floats, Mask
+from training.tables import plural
 
 CLASS_NAMES = ("background", "liver", "tumor")  # LiTS numbers 0, 1, 2
 DOTS: dict[Mask, tuple[str, str, str]] = {  # color, marker, name

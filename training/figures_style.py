@@ -217,11 +217,6 @@ def counted(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def plural(count: int, thing: str) -> str:
-    """1 volume, 2 volumes."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
 def short(value: float) -> str:
     """1200000 as 1.2 M; for axes that span many powers of ten."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -33,12 +33,12 @@ from training.figures_style import (
     SMALL,
     canvas,
     page,
-    plural,
     styled,
     wrapped,
 )
 from training.figures_training import loss_text
 from training.metrics import Overlap
+from training.tables import plural
 
 PICTURE_IN, COLUMN_IN, SEED = 1.62, 1.78, 7
 SETS = {"train": "training", "val": "validation", "test": "test"}

@@ -21,12 +21,12 @@ from typing import Any
 
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 
-from training import tables_lits, tables_paper
+from training import published_grid, tables_lits, tables_paper
 from training.figures import FIGURES, draw_all
 from training.figures_material import FigureMaterial
 from training.figures_training import read_history
 from training.report_page import Chapter, page
-from training.tables import Table
+from training.tables import Table, plural
 from training.tables_paper import SetFacts
 from training.whole_file import write_whole
 
@@ -109,6 +109,7 @@ def report_html(summary: Record, folder: Path, extras: Extras) -> str:
                 text=("Numbered as in Bader & Jarjees (2026), with what the paper leaves open.",),
                 tables=_paper(summary, extras),
             ),
+            *_grid_chapter(summary),
             Chapter(
                 key="figures",
                 title="Figures",
@@ -130,7 +131,8 @@ def context_of(summary: Record) -> str:
 def _facts(summary: Record) -> list[str]:
     counts = summary["counts"]
     return [
-        f"{counts['volumes']} volumes of {counts['patients']} patients, {counts['tumor_volumes']}"
+        f"{plural(counts['volumes'], 'volume')} of {plural(counts['patients'], 'patient')},"
+        f" {counts['tumor_volumes']}"
         f" of them with tumor; {counts['slices']} slices, {counts['labeled_slices']} with liver or"
         f" tumor. Evaluated on {summary['date']}, on {summary['device']}.",
         context_of(summary),
@@ -176,6 +178,25 @@ def _paper(summary: Record, extras: Extras) -> list[Table]:
         tables.append(tables_paper.validation_table(extras.validation, summary, context))
     tables.append(tables_paper.literature_table(summary, context))
     return tables
+
+
+def _grid_chapter(summary: Record) -> list[Chapter]:
+    """Summaries of older versions have none."""
+    record = summary.get("published_grid")
+    if record is None:
+        return []
+    context = f"{summary['model']}, {summary['split']} split, code {summary['code']}."
+    tables = [
+        published_grid.grid_table(mask, record, context) for mask in published_grid.GRID_MASKS
+    ]
+    return [
+        Chapter(
+            key="published-grid",
+            title="The G-UNETR++ paper's measures",
+            text=("In pixels of its grid, to stand beside the numbers of Shin et al. (2026).",),
+            tables=[*tables, published_grid.cases_table(record, context)],
+        )
+    ]
 
 
 def _drawn(folder: Path) -> list[tuple[Path, str]]:

@@ -90,3 +90,8 @@ def p_value(value: float | None) -> str:
     if value is None:
         return f"p {NOT_DEFINED}"
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def plural(count: int, thing: str) -> str:
+    """1 volume, 2 volumes, 1,200 voxels."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.metrics import EMPTY_POLICIES, Mask
-from training.tables import METRIC_NAMES, NOT_DEFINED, Table, interval, mean_sd, number, p_value
+from training.tables import (
+    METRIC_NAMES,
+    NOT_DEFINED,
+    Table,
+    interval,
+    mean_sd,
+    number,
+    p_value,
+    plural,
+)
 from training.voxel_scores import policies_of
 
 Record = Mapping[str, Any]
@@ -70,7 +79,7 @@ class SetFacts:
 
 
 def data_table(sets: Sequence[SetFacts], context: str) -> Table:
-    """Table 3: what each set holds, counted from the data."""
+    """Table 3: what each set holds, plural from the data."""
     total = sum(facts.volumes for facts in sets)
     rows = [_data_row(facts, total) for facts in sets]
     kept, every = (sum(getattr(f, name) for f in sets) for name in ("labeled_slices", "slices"))
@@ -267,7 +276,7 @@ def literature_table(summary: Record, context: str) -> Table:
         "this model, measured here",
         number(None if liver is None else 100 * liver, 2),
         number(None if tumor is None else 100 * tumor, 2),
-        f"per slice, {counts['patients']} patients",
+        f"per slice, {plural(counts['patients'], 'patient')}",
     )
     return Table(
         key="table-8",
