@@ -44,10 +44,12 @@ ALLOWED = {
     "events": "",
     "scan": "",
     "engine": "",
+    "patch_engine": "engine",
     "nifti": "labels volume ct_checks",
     "preprocess": "labels volume",
     "preprocess_volume": "preprocess volume",
     "postprocess": "labels volume",
+    "postprocess_cascade": "labels postprocess preprocess_volume",
     "lesions": "labels volume",
     "sliding_window": "labels volume",
     "agreement": "labels volume lesions",
@@ -58,8 +60,12 @@ ALLOWED = {
     "slice_range": "labels volume",
     "probe": "catalog",
     "bundle": "nets preprocess spec",
-    "segment": "bundle catalog engine labels postprocess preprocess scan slice_range"
-    " sliding_window spec volume",
+    "segmentation": "labels postprocess postprocess_cascade preprocess preprocess_volume"
+    " slice_range spec volume",
+    "cascade": "bundle catalog labels patch_engine postprocess_cascade preprocess_volume"
+    " segmentation sliding_window spec volume",
+    "segment": "bundle cascade catalog engine labels postprocess preprocess scan segmentation spec"
+    " volume",
     "overview*": "drawing labels lesions overview* spec volume",
     "results": "agreement labels lesions nifti overview* segment volume",
     "dicom_headers": "",

@@ -105,6 +105,19 @@ def test_what_every_storage_keeps(bundle: ModelBundle, tmp_path: Path, storage: 
             assert torch.equal(tensor, original.half().float()), name
 
 
+@pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
+def test_a_patch_network_in_every_storage(tmp_path: Path, storage: str) -> None:
+    """Of its layers of three axes too all that matters is kept."""
+    from cascade_model import LIVER_SPEC, PATCH_KJI, random_net
+
+    net, patches = random_net(0), torch.rand(1, 1, *PATCH_KJI)
+    back = saved_and_loaded(ModelBundle(LIVER_SPEC, net.state_dict()), tmp_path, storage)
+    with torch.no_grad():
+        expected, made = net(patches).softmax(1), back.build_net()(patches).softmax(1)
+    apart = (made - expected).abs().max()
+    assert apart == 0 if storage == "fp32" else 0 < apart < 0.1
+
+
 def test_int8_is_within_half_a_step_of_the_largest_weight_over_127(
     bundle: ModelBundle, tmp_path: Path
 ) -> None:

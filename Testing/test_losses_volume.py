@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -236,3 +237,29 @@ def test_bad_arguments_say_what_to_do() -> None:
         OFF(three_heads(random_logits(labels))[:2], labels)
     with pytest.raises(ValueError, match="do not divide"):
         OFF([random_logits(labels), torch.zeros(2, 2, 5, 6, 6), torch.zeros(2, 2, 4, 3, 3)], labels)
+
+
+def noted(sums: list[Tensor], own: Tensor) -> Tensor:
+    sums.append(own.detach())
+    return own
+
+
+def added(others: list[Tensor], own: Tensor) -> Tensor:
+    return own + others.pop(0)
+
+
+@pytest.mark.parametrize(
+    "loss", [VolumeLoss(hausdorff_warm_up=0.0), REFERENCE], ids=lambda loss: loss.hausdorff
+)
+def test_parts_of_a_batch_find_the_whole_batchs_loss(loss: VolumeLoss) -> None:
+    """Each is given the sums of the other, as processes exchange them."""
+    labels = balls().repeat(2, 1, 1, 1)[:3]
+    heads = three_heads(random_logits(labels))
+    whole = loss(heads, labels).item()
+    parts = [([head[s] for head in heads], labels[s]) for s in (slice(1), slice(1, 3))]
+    sums: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for part, own_sums in zip(parts, sums, strict=True):
+        loss(*part, partial(noted, own_sums))
+    for part, others in zip(parts, reversed(sums), strict=True):
+        assert loss(*part, partial(added, others)).item() == pytest.approx(whole, rel=1e-5)
+    assert abs(loss(*parts[0]).item() - whole) > 1e-3

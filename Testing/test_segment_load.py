@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cascade_model import LIVER_STEPS, PATCH_KJI, TUMOR_STEPS, random_net, save_cascade
 from LiverTumorSegLib import segment as segment_file
 from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.catalog import ModelEntry, ModelFile
+from LiverTumorSegLib.catalog import ModelEntry, ModelFile, import_model
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import describe, load_segmenter
-from LiverTumorSegLib.spec import BundleError, ModelSpec, file_sha256
+from LiverTumorSegLib.segment import CascadeSegmenter, describe, load_segmenter
+from LiverTumorSegLib.sliding_window import SlidingWindow
+from LiverTumorSegLib.spec import STAGES, BundleError, ModelSpec, file_sha256
 from LiverTumorSegLib.volume import CtVolume
+from numpy.typing import NDArray
 
 SMALL = SlicePreprocessing(grid_px=64, size_px=64)
 STORED = Postprocessing(smallest_liver_ml=0, liver_margin_mm=7.0)
@@ -105,6 +110,8 @@ def test_the_callers_choices(tmp_path: Path) -> None:
     [
         ({"preprocessing": {**SMALL.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumorSeg"),
         ({"preprocessing": {**SMALL.to_dict(), "kind": "volume"}}, "not for slices"),
+        ({"preprocessing": {"kind": "volume"}, "labels": STAGES["liver"]}, "liver network of a"),
+        ({"preprocessing": {"kind": "volume"}, "labels": STAGES["tumor"]}, "tumor network of a"),
         ({"preprocessing": {"window_hu": 7}}, "newer LiverTumorSeg"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
         ({"labels": {"background": 0, "tumor": 1, "liver": 2}}, "classes.*use another model"),
@@ -128,9 +135,142 @@ def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
         load_segmenter(tmp_path / "tiny.safetensors", "abacus", folder=tmp_path)
 
 
-def test_a_cascade_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = (ModelFile(Path("a"), None, None), ModelFile(Path("b"), None, None))
-    pair = ModelEntry("pair", "Pair", "1", files, "none", {}, "")
-    monkeypatch.setattr(segment_file, "find_model", lambda name, folder: pair)
-    with pytest.raises(BundleError, match="pair has 2 files"):
-        load_segmenter("pair")
+# cascades
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_cascade(tmp_path_factory.mktemp("pair"))
+
+
+def changed(pair: tuple[Path, Path], folder: Path, **changes: Any) -> list[Path]:
+    """The same with another description of the tumor's file."""
+    bundle = ModelBundle.load(pair[1])
+    path = folder / "changed.safetensors"
+    ModelBundle(replace(bundle.spec, **changes), bundle.state).save(path)
+    return [pair[0], path]
+
+
+def test_the_cascade_s_labels_are_its_networks_own(pair: tuple[Path, Path]) -> None:
+    """By hand: both networks whole in one window, the liver's answer blanks the rest."""
+    steps = CascadePostprocessing(
+        clean_liver=False, tumor_inside_liver=False, smallest_lesion_mm=0, smallest_liver_ml=0
+    )
+    worker = load_segmenter(pair, "cpu", postprocessing=steps)
+    assert isinstance(worker, CascadeSegmenter)
+    hu = np.random.default_rng(0).integers(-40, 160, (16, 64, 64)).astype(np.int16)
+    ct = CtVolume(hu, np.diag([-1.5, -1.5, 5.0, 1.0]))
+    result = worker.segment(ct, probabilities=True)
+    image = LIVER_STEPS(ct.hu, ct.spacing_kji_mm)
+    liver = windowed(0, image[None])
+    region = TUMOR_STEPS.liver_region(liver > 0.5, ct.spacing_kji_mm, ct.shape_kji)
+    tumor = windowed(1, TUMOR_STEPS.channels(image, region))
+    assert result.probabilities is not None
+    seen = region[:, 8:-8, 8:-8]  # of the grid's own pixels nothing but a copy is made
+    made = result.probabilities[2, :, 8:-8, 8:-8]
+    geometry = TUMOR_STEPS.geometry((64, 64), (1.5, 1.5))
+    expected = np.stack([TUMOR_STEPS.undo(plane[None], geometry)[0] for plane in tumor])
+    assert seen.any()
+    np.testing.assert_allclose(made[seen], expected[:, 8:-8, 8:-8][seen], atol=2e-3)
+    clear = np.abs(expected - 0.5) > 5e-3
+    found = result.labels_kji == 2
+    np.testing.assert_array_equal(found[clear & region], (expected > 0.5)[clear & region])
+
+
+class Plain:
+    """A net of the pair without any of the engine's means."""
+
+    batch = 1
+
+    def __init__(self, seed: int) -> None:
+        self.net = random_net(seed)
+
+    def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return np.asarray(self.net(torch.tensor(patches)).softmax(1)[:, 1:])
+
+
+def windowed(seed: int, channels: NDArray[np.float16]) -> NDArray[np.float16]:
+    return SlidingWindow(patch_kji=PATCH_KJI)(channels, Plain(seed))[0]
+
+
+def test_the_files_of_a_cascade_in_either_order(pair: tuple[Path, Path]) -> None:
+    first, second = (load_segmenter(files, "cpu") for files in (pair, pair[::-1]))
+    assert first.describe() == second.describe()
+    told = json.loads(json.dumps(describe(first)))
+    assert (told["model"], told["version"]) == ("small", "1")
+    assert told["sha256"] == first.sha256
+    assert told["stages"]["liver"]["sha256"] == file_sha256(pair[0])
+    stored = CascadePostprocessing(smallest_liver_ml=0.0)
+    assert CascadePostprocessing.from_dict(told["postprocessing"]) == stored
+    assert first.spec.provenance["train"] == ["1", "2"]
+    assert first.preprocessing == TUMOR_STEPS
+    assert first.device == "cpu"
+
+
+def test_an_imported_cascade_is_found_by_its_name(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    import_model(pair, tmp_path, name="mine")
+    worker = load_segmenter("mine", "cpu", folder=tmp_path)
+    assert isinstance(worker, CascadeSegmenter)
+    assert worker.spec.name == "mine"
+
+
+def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    worker = load_segmenter(pair, "cpu", smallest_lesion_mm=8.5, mirror=True)
+    assert isinstance(worker, CascadeSegmenter)
+    assert worker.postprocessing.smallest_lesion_mm == 8.5
+    assert worker.postprocessing.smallest_liver_ml == 0.0, "the others are the file's"
+    assert worker.liver.window.mirror_axes == worker.tumor.window.mirror_axes == (0, 1, 2)
+    assert worker.liver.window.patch_kji == PATCH_KJI
+    write_bundle(tmp_path / "tiny.safetensors")
+    with pytest.raises(ValueError, match="no cascade; only a cascade averages"):
+        load_segmenter(tmp_path / "tiny.safetensors", "cpu", mirror=True)
+    with pytest.raises(ValueError, match="is a cascade: a slice model's steps"):
+        load_segmenter(pair, "cpu", postprocessing=AS_IT_IS)
+    with pytest.raises(ValueError, match="no cascade: a cascade's steps"):
+        load_segmenter(tmp_path / "tiny.safetensors", "cpu", postprocessing=CascadePostprocessing())
+    with pytest.raises(ValueError, match="'abacus' is unknown"):
+        load_segmenter(pair, "abacus")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"preprocessing": {**TUMOR_STEPS.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumor"),
+        ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
+        ({"preprocessing": {**TUMOR_STEPS.to_dict(), "size_px": 32}}, "64 pixels and the tumor"),
+        ({"preprocessing": LIVER_STEPS.to_dict()}, "must see all and the tumor network the liver"),
+    ],
+)
+def test_a_cascade_whose_files_ask_for_more_than_there_is(
+    pair: tuple[Path, Path], tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(BundleError, match=sentence):
+        load_segmenter(changed(pair, tmp_path, **changes), "cpu")
+
+
+def test_entries_that_are_no_cascade(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a catalog made by hand may list them."""
+
+    def listed(*paths: Path) -> None:
+        files = tuple(ModelFile(path, None, None) for path in paths)
+        entry = ModelEntry("pair", "Pair", "1", files, "none", {}, "")
+        monkeypatch.setattr(segment_file, "find_model", lambda name, folder: entry)
+
+    listed(pair[1], pair[0])
+    with pytest.raises(BundleError, match=r"tumor\.safetensors is not the liver network"):
+        load_segmenter("pair", "cpu")
+    listed(*pair, pair[0])
+    with pytest.raises(BundleError, match="pair has 3 files; a cascade has two"):
+        load_segmenter("pair", "cpu")
+    write_bundle(
+        tmp_path / "tumor.safetensors",
+        preprocessing=TUMOR_STEPS.to_dict(),
+        labels=STAGES["tumor"],
+        net_args={"width": 8, "size_px": 64, "classes": 3},
+    )
+    listed(pair[0], tmp_path / "tumor.safetensors")
+    with pytest.raises(BundleError, match="'hybrid2d' takes no patches"):
+        load_segmenter("pair", "cpu")

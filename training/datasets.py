@@ -83,6 +83,11 @@ class SliceSet:
 def load_split(folder: Path, split: str, *, with_windowed: bool = False) -> SliceSet:
     """The slices that ``prepare`` wrote for "train", "val" or "test"."""
     manifest = read_manifest(folder)
+    if manifest["preprocessing"].get("kind") == "volume":
+        raise ValueError(
+            f"{folder.name} holds volumes; a slice network needs slices: run python -m"
+            " training.prepare, or choose a recipe of a cascade."
+        )
     cases = [c for c in manifest["cases"] if c["split"] == split]
     if not cases:
         raise ValueError(f"{folder.name} holds no case of split {split!r}; prepare data with it.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.segment import Segmenter
 from LiverTumorSegLib.volume import Reorientation
 
 from training import lits, splits
@@ -33,7 +33,7 @@ def chosen_cases(cases: Sequence[Case], split: str) -> list[Case]:
     return chosen
 
 
-def refuse_training_cases(segmenter: SliceSegmenter, cases: Sequence[Case]) -> None:
+def refuse_training_cases(segmenter: Segmenter, cases: Sequence[Case]) -> None:
     """``ValueError`` when the model was trained on a volume or on another scan of its patient."""
     shared = shared_with_training(segmenter, cases)
     if shared:
@@ -43,7 +43,7 @@ def refuse_training_cases(segmenter: SliceSegmenter, cases: Sequence[Case]) -> N
         )
 
 
-def shared_with_training(segmenter: SliceSegmenter, cases: Sequence[Case]) -> list[Case]:
+def shared_with_training(segmenter: Segmenter, cases: Sequence[Case]) -> list[Case]:
     """Cases that are, or whose patient is, among the model's training data."""
     stored = segmenter.spec.provenance
     trained = set(stored.get("train", []))

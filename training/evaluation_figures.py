@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.nifti import read_labels
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.segment import Segmenter
 
 from training.cases import Case
 from training.figures_choice import SliceChoice, choose_ranked, choose_views, ranked_slices
@@ -34,10 +35,19 @@ from training.tables_paper import SetFacts
 
 VIEWS = 6  # of Figure 10
 MASKS: tuple[Mask, Mask] = ("liver", "tumor")
+OF_SLICE_MODELS = ("fig01-workflow", "fig03-preprocessing", "fig04-enhancement")
+
+
+def undrawable(segmenter: Segmenter) -> dict[str, str]:
+    """Figures of steps that this model does not have: name -> why it is not drawn."""
+    if isinstance(segmenter.preprocessing, SlicePreprocessing):
+        return {}
+    why = "It shows how slices are prepared one by one, and this model takes whole volumes."
+    return dict.fromkeys(OF_SLICE_MODELS, why)
 
 
 def figure_material(
-    segmenter: SliceSegmenter,
+    segmenter: Segmenter,
     scores: Sequence[CaseScore],
     cases: Sequence[Case],
     labels: Path,
@@ -49,14 +59,18 @@ def figure_material(
     """labels: folder of the predictions, ``<case>.nii.gz`` each."""
     tumor = {score.name: Overlap.of(score.matrices, "tumor") for score in scores}
     chosen, ranked = choose_views(tumor, VIEWS), choose_ranked(tumor)
+    slices = segmenter.preprocessing
+    if not isinstance(slices, SlicePreprocessing):
+        slices = SlicePreprocessing()  # no figure shows it: see undrawable
+    is_slice_model = slices is segmenter.preprocessing
     loaded = _load([*chosen, *ranked.values()], {case.name: case for case in cases}, labels)
     return FigureMaterial(
         scope=scope,
         volumes=len(scores),
-        preprocessing=segmenter.preprocessing,
+        preprocessing=slices,
         net=segmenter.spec.net,
         net_args=segmenter.spec.net_args,
-        recipe=segmenter.spec.provenance.get("recipe"),
+        recipe=segmenter.spec.provenance.get("recipe") if is_slice_model else None,
         sets=[SetCount(s.name, s.patients, s.volumes, s.slices) for s in sets],
         history=history or None,
         matrix=np.sum([score.volume.matrix for score in scores], axis=0),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib import __version__
+from LiverTumorSegLib.preprocess import SlicePreprocessing
 from LiverTumorSegLib.results import NOTICE
 from LiverTumorSegLib.segment import Segmenter
 
@@ -77,7 +78,6 @@ def _commit() -> str:
 def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Record:
     """What was scored, by which code, under which conditions; no path of this machine."""
     commit = _commit()
-    trained = segmenter.spec.training_hu_range
     return {
         "notice": NOTICE,
         "model": f"{segmenter.spec.name} {segmenter.spec.version}",
@@ -89,13 +89,20 @@ def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Rec
         "device": segmenter.device,
         "conditions": CONDITIONS,
         "command": command,
-        "training_range": (
-            f"Preset {segmenter.preprocessing.preset}; the model was trained on CT numbers from"
-            f" {trained[0]:g} to {trained[1]:g} HU."
-            if trained
-            else f"Preset {segmenter.preprocessing.preset}."
-        ),
+        "training_range": _training_range(segmenter),
     }
+
+
+def _training_range(segmenter: Segmenter) -> str:
+    """How CT numbers reach the network, and which it has learned from."""
+    steps, trained = segmenter.preprocessing, segmenter.spec.training_hu_range
+    if isinstance(steps, SlicePreprocessing):
+        text = f"Preset {steps.preset}"
+    else:
+        text = "Window from {} to {} HU".format(*steps.window_hu)
+    if trained is None:
+        return f"{text}."
+    return f"{text}; the model was trained on CT numbers from {trained[0]} to {trained[1]} HU."
 
 
 def shown_command(arguments: Sequence[str]) -> str:

@@ -3,9 +3,13 @@
     python -m training.export runs/mine -o hybrid2d-w32.safetensors --name hybrid2d-w32 \\
         --prepared prepared --storage int8
 
+    python -m training.export runs/tumor -o gunetrpp-small-tumor.safetensors \\
+        --name gunetrpp-small-tumor --prepared prepared3d --masks masks
+
 Takes the run's best epoch, gives it a name, version, licence and summary, stores the weights as
-int8, fp16 or fp32, and, with --prepared, measures the validation slices' pooled Dice with the
-fp32 weights and with the stored ones, so that the file itself says what its storage costs.
+int8, fp16 or fp32, and, with --prepared, measures the pooled Dice on the validation slices, or
+volumes, with the fp32 weights and with the stored ones, so that the file itself says what its
+storage costs. The tumor network of a cascade is measured inside the liver masks.
 """
 
 from __future__ import annotations
@@ -20,24 +24,62 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.spec import STORAGES, BundleError
+from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.sliding_window import SlidingWindow
+from LiverTumorSegLib.spec import STORAGES, BundleError, stage_of
 
 from training.datasets import load_split, read_manifest
 from training.recipes import Recipe
-from training.trainer import Trainer, pick_device
+from training.recipes_volume import VolumeCheck, VolumeRecipe
+from training.trainer import Facts, Trainer, pick_device
+from training.trainer_volume import VolumeTrainer
+from training.volume_folds import load_volumes_for
 
 LICENCE = "CC BY-NC-SA 4.0"
 NOTICE = "For research only, not for diagnosis."
 
 
-def validation_dice(bundle: ModelBundle, prepared: Path, device: str) -> dict[str, float]:
-    """Pooled Dice of liver and tumor over the prepared validation slices, in fp32."""
+def validation_dice(
+    bundle: ModelBundle, prepared: Path, device: str, masks: Path | None = None
+) -> dict[str, float]:
+    """Pooled Dice of what the net finds over the prepared validation set, in fp32."""
+    stage = stage_of(bundle.spec)
+    found = (
+        _volume_facts(bundle, prepared, device, masks)
+        if stage
+        else _facts(bundle, prepared, device)
+    )
+    return {
+        name: round(found[f"val_{name}_dice"], 4)
+        for name in bundle.spec.labels
+        if name != "background"
+    }
+
+
+def _facts(bundle: ModelBundle, prepared: Path, device: str) -> Facts:
     data = load_split(prepared, "val")
     recipe = Recipe(net=bundle.spec.net, net_args=bundle.spec.net_args)
     trainer = Trainer(recipe, data, device=device, bf16=False)
     trainer.net.load_state_dict(bundle.state)
-    facts = trainer.validate(data, data.images.shape[-1])
-    return {"liver": round(facts["val_liver_dice"], 4), "tumor": round(facts["val_tumor_dice"], 4)}
+    return trainer.validate(data, data.images.shape[-1])
+
+
+def _volume_facts(bundle: ModelBundle, prepared: Path, device: str, masks: Path | None) -> Facts:
+    """By windows that overlap as in inference."""
+    spec = bundle.spec
+    steps = VolumePreprocessing.from_dict(spec.preprocessing)
+    recipe = VolumeRecipe(
+        net=spec.net,
+        net_args=spec.net_args,
+        stage=stage_of(spec),
+        check=VolumeCheck(overlap=SlidingWindow().overlap),
+        liver_margin_mm=steps.liver_margin_mm,
+        mask_as_channel=steps.mask_as_channel,
+    )
+    data = load_volumes_for(recipe, prepared, "val", masks)
+    trainer = VolumeTrainer(recipe, data, device=device, bf16=False)
+    trainer.net.load_state_dict(bundle.state)
+    return trainer.validate(data, recipe.size_at(1.0))
 
 
 def export(given: argparse.Namespace) -> dict[str, Any]:
@@ -59,21 +101,25 @@ def export(given: argparse.Namespace) -> dict[str, Any]:
         storage=given.storage,
     )
     bundle = ModelBundle(spec, best.state)
+    measured: dict[str, Any] = {}
     if given.prepared is not None:
         low, high = read_manifest(given.prepared)["hu_range"]
         spec = replace(spec, training_hu_range=(low, high))
         device = pick_device(given.device)
-        provenance["validation_slices_dice"] = {
-            "fp32": validation_dice(bundle, given.prepared, device),
-            given.storage: validation_dice(_stored(bundle), given.prepared, device),
+        of_volumes = bool(stage_of(spec))
+        key = "validation_volumes_dice" if of_volumes else "validation_slices_dice"
+        measured[key] = {
+            "fp32": validation_dice(bundle, given.prepared, device, given.masks),
+            given.storage: validation_dice(_stored(bundle), given.prepared, device, given.masks),
         }
+        provenance |= measured
         bundle = ModelBundle(replace(spec, provenance=provenance), best.state)
     sha256 = bundle.save(given.output)
     return {
         "file": given.output.name,
         "sha256": sha256,
         "bytes": given.output.stat().st_size,
-        "validation_slices_dice": provenance.get("validation_slices_dice"),
+        **(measured or {"validation_slices_dice": None}),
     }
 
 
@@ -98,7 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--title", default="Liver and liver tumors in CT")
     parser.add_argument("--summary", default="")
     parser.add_argument("--storage", choices=STORAGES, default="int8")
-    parser.add_argument("--prepared", type=Path, help="measure on these validation slices")
+    parser.add_argument(
+        "--prepared", type=Path, help="measure on the validation set of this folder"
+    )
+    parser.add_argument("--masks", type=Path, help="liver masks of training.liver_masks")
     parser.add_argument("--device", default="auto")
     return parser
 

@@ -29,7 +29,7 @@ import numpy as np
 from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 
-from training.lesion_table import LesionTable
+from training.lesion_scores import LesionTable
 from training.lits_matching import (
     HALF,
     MODES,

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -80,15 +81,26 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Job:
+class CaseJob(ABC):
+    """One case to be written as arrays; what they are is the subclass's business.
+
+    settings: what the arrays depend on besides the case, JSON-able. kinds: names of the arrays.
+    """
+
     source: Source
     folder: Path
-    preprocessing: SlicePreprocessing
-    windowed: bool
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        return ("images", "labels", "windowed") if self.windowed else ("images", "labels")
+    @abstractmethod
+    def settings(self) -> dict[str, Any]: ...
+
+    @property
+    @abstractmethod
+    def kinds(self) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def arrays(self, ct: CtVolume, labels: Bytes) -> dict[str, NDArray[Any]]:
+        """By kind, of a CT in LPS order and its labels; all with one entry a slice."""
 
     def run(self) -> dict[str, Any]:
         """Write the case unless it is there already; its record."""
@@ -96,20 +108,19 @@ class Job:
         wanted = {
             **{k: v for k, v in asdict(self.source).items() if k not in ("ct", "labels")},
             **self.source.fingerprint(),
-            "preprocessing": self.preprocessing.to_dict(),
-            "windowed": self.windowed,
+            **self.settings,
         }
         done = _read_record(target / "case.json")
         whole = all((target / f"{kind}.npy").is_file() for kind in self.kinds)
         if done is not None and whole and _same_arrays(done, wanted):
             record = {**done, **wanted}
             if record != done:
-                _write_json(target / "case.json", record)
+                write_json(target / "case.json", record)
             return record
         target.mkdir(parents=True, exist_ok=True)
         (target / "case.json").unlink(missing_ok=True)
         record = {**wanted, **self._write_arrays(target)}
-        _write_json(target / "case.json", record)
+        write_json(target / "case.json", record)
         return record
 
     def _write_arrays(self, target: Path) -> dict[str, Any]:
@@ -125,7 +136,32 @@ class Job:
                 " 0, 1 liver and 2 tumor."
             )
         ct, turn = ct.to_lps()
-        labels = turn.apply(labels)
+        made = self.arrays(ct, turn.apply(labels))
+        for kind, array in made.items():
+            write_array(target / f"{kind}.npy", array)
+        return self.facts(ct, made["labels"])
+
+    def facts(self, ct: CtVolume, labels: Bytes) -> dict[str, Any]:
+        """What the manifest says of a CT in LPS order and its prepared labels."""
+        return slice_facts(ct, labels)
+
+
+@dataclass(frozen=True)
+class Job(CaseJob):
+    """A case as slices for a 2D net."""
+
+    preprocessing: SlicePreprocessing
+    windowed: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"preprocessing": self.preprocessing.to_dict(), "windowed": self.windowed}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ("images", "labels", "windowed") if self.windowed else ("images", "labels")
+
+    def arrays(self, ct: CtVolume, labels: Bytes) -> dict[str, NDArray[Any]]:
         spacing = ct.spacing_kji_mm[1:]
         made: dict[str, list[Bytes]] = {kind: [] for kind in self.kinds}
         for hu, classes in zip(ct.hu, labels, strict=True):
@@ -134,9 +170,17 @@ class Job:
             made["labels"].append(self.preprocessing.place_labels(classes, spacing))
             if self.windowed:
                 made["windowed"].append(square)
-        for kind, slices in made.items():
-            _write_array(target / f"{kind}.npy", np.stack(slices))
-        return _facts(ct, np.stack(made["labels"]))
+        return {kind: np.stack(slices) for kind, slices in made.items()}
+
+
+def run_jobs(
+    jobs: Sequence[CaseJob], workers: int, progress: Callable[[Iterable[Any]], Iterable[Any]]
+) -> list[dict[str, Any]]:
+    """The records of all jobs, in order; ``workers`` at a time."""
+    if workers > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            return list(progress(pool.map(_run, jobs)))
+    return [job.run() for job in progress(jobs)]
 
 
 def prepare(
@@ -159,11 +203,7 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
     jobs = [Job(source, folder, preprocessing, windowed) for source in sources]
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            records = list(progress(pool.map(_run, jobs)))
-    else:
-        records = [job.run() for job in progress(jobs)]
+    records = run_jobs(jobs, workers, progress)
     if preprocessing.preset == "paper":
         refuse_windowed(records)
     manifest = {
@@ -174,7 +214,7 @@ def prepare(
         "hu_range": hu_range(records),
         "cases": records,
     }
-    _write_json(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     return manifest
 
 
@@ -231,7 +271,8 @@ def find_sources(
     return sources
 
 
-def _facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
+def slice_facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
+    """Slices by what they show, the CT's spacing, and the ends of its HU."""
     ends = [(int(s.min()), int(s.max())) for s in ct.hu]
     return {
         "slices": len(labels),
@@ -244,7 +285,7 @@ def _facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
     }
 
 
-def _run(job: Job) -> dict[str, Any]:
+def _run(job: CaseJob) -> dict[str, Any]:
     return job.run()
 
 
@@ -269,13 +310,15 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """The file appears whole or not at all."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=1))
     os.replace(part, path)
 
 
-def _write_array(path: Path, array: Bytes) -> None:
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """The file appears whole or not at all."""
     part = path.with_suffix(".part")
     with open(part, "wb") as file:
         np.save(file, array)

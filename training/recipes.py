@@ -1,10 +1,13 @@
-"""How a network is trained: the papers' recipes and ours, as data.
+"""How a slice network is trained: the paper's recipes and ours, as data.
 
-python -m training.train prepared -o runs/mine --recipe paper
+    python -m training.train prepared -o runs/mine --recipe paper
+
+Those of patch networks are in :mod:`training.recipes_volume`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,18 +25,44 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One training run. The defaults are the hybrid2d paper's (III.A, III.C).
+class Course(ABC):
+    """What every training has, of slices and of volumes.
 
-    schedule: "plateau" (halve when the validation loss stalls) or "cosine" (one warm-up and fall
-        over the whole run, which may be given in minutes).
-    select: what the best epoch is: "loss" (smallest, the paper) or "dice" (largest mean of liver
-        and tumor).
+    schedule: how the learning rate goes, a key of ``trainer.RATES``; "plateau" halves it when the
+        validation loss stalls.
+    select: what the best epoch is: "loss" (smallest), "dice" (largest, the mean over what the net
+        finds) or "last".
+    """
+
+    net: str
+    net_args: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    schedule: str
+    plateau_factor: float = 0.5
+    plateau_patience: int = 5
+    warmup_share: float = 0.02
+    clip_norm: float
+    select: str
+    seed: int = 42
+
+    @abstractmethod
+    def size_at(self, progress: float) -> int:
+        """Pixels of a sample's side at a share of the run, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Course):
+    """One training run on slices. The defaults are the hybrid2d paper's (III.A, III.C).
+
+    schedule: "plateau" (the paper) or "cosine" (one warm-up and fall over the whole run, which may
+        be given in minutes).
     hu_shift: HU by which a training slice is randomly brightened or darkened before the window.
     """
 
     net: str = "hybrid2d"
-    net_args: dict[str, Any] = field(default_factory=dict)
     loss: CombinedLoss = field(default_factory=CombinedLoss)
     augmentation: Augmentation = PAPER
     sampling: Sampling = field(default_factory=Sampling)
@@ -43,16 +72,11 @@ class Recipe:
     batch: int = 8
     epochs: int = 100
     schedule: str = "plateau"
-    plateau_factor: float = 0.5
-    plateau_patience: int = 5
-    warmup_share: float = 0.02
     clip_norm: float = 1.0
     select: str = "loss"
     hu_shift: float = 0.0
-    seed: int = 42
 
     def size_at(self, progress: float) -> int:
-        """Slice size at a share of the run, 0 to 1."""
         reached = 0.0
         for stage in self.stages:
             reached += stage.share

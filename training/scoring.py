@@ -9,12 +9,13 @@ axial whatever way the file lies; slices count from 0 at the feet.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.segment import Segmenter
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from training.cases import Case
 from training.figures_material import Calibration
 from training.lits_score import VolumeScore, score_volume
 from training.metrics import Counts, Mask, Metric, Overlap, scored
+from training.published_grid import GridMask, GridScores, grid_scores
 from training.surfaces import SurfaceScores, surface_scores
 
 Labels = NDArray[np.uint8]
@@ -54,7 +56,8 @@ class CaseScore:
     """One volume's agreement with its reference.
 
     volume: voxels, objects and lesions. tumor_surface: of the whole tumor mask in mm, NaN where
-        truth or prediction has none. calibration: None without probabilities.
+        truth or prediction has none. calibration: None without probabilities. on_grid: by the
+        G-UNETR++ authors' measures.
     """
 
     name: str
@@ -64,6 +67,7 @@ class CaseScore:
     volume: VolumeScore
     tumor_surface: SurfaceScores
     calibration: Calibration | None
+    on_grid: Mapping[GridMask, GridScores]
     device: str
     slices_run: int
     seconds: float
@@ -183,7 +187,7 @@ def read_pair(case: Case) -> tuple[CtVolume, Labels]:
     return ct, true
 
 
-def run_model(segmenter: SliceSegmenter, ct: CtVolume) -> Run:
+def run_model(segmenter: Segmenter, ct: CtVolume) -> Run:
     """What users would get, with the probabilities beside it."""
     done = segmenter.segment(ct, probabilities=True)
     return Run(
@@ -213,6 +217,7 @@ def score_run(case: Case, ct: CtVolume, run: Run, true_kji: Labels) -> CaseScore
         volume=score_volume(predicted, true, spacing_mm),
         tumor_surface=tumor,
         calibration=calibration,
+        on_grid=grid_scores(predicted, true, spacing_mm),
         device=run.device,
         slices_run=run.slices_run,
         seconds=run.seconds,

@@ -13,6 +13,7 @@ from training import splits
 from training.case_table import key_column, read_csv
 from training.cases import SET_NAMES, Case
 from training.lits import MANIFEST, check_cases, find_cases
+from training.named_splits import NAMED, named_split
 from training.select import read_selection
 from training.splits import GroupBy, Split
 from training.whole_file import refuse_taken
@@ -70,6 +71,13 @@ def make_splits(given: argparse.Namespace) -> tuple[list[Case], list[Split]]:
         lists = read_lists(given.lists)
         return cases, [splits.split_from_lists(cases, lists, group_by=group_by)]
     tumor_ml = _measured(cases) if known_ml is None else known_ml
+    if given.named is not None:
+        split, skipped = named_split(
+            given.named, cases, tumor_ml, seed=given.seed, group_by=group_by
+        )
+        if skipped:
+            print(skipped, file=sys.stderr)
+        return cases, [split]
     if given.folds is not None:
         return cases, splits.kfold_splits(
             cases, tumor_ml, given.folds, seed=given.seed, group_by=group_by
@@ -131,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--shares", type=float, nargs=3, metavar=sets, help="of the volumes, sum 1")
     how.add_argument("--folds", type=int, help="test each patient once; a file a fold")
     how.add_argument("--lists", type=Path, metavar="FILE", help="JSON or CSV of names a set")
+    about = "; ".join(f"{name}: {named.about}" for name, named in NAMED.items())
+    how.add_argument("--named", choices=sorted(NAMED), help=f"a published test set ({about})")
     how.add_argument("--from-table", action="store_true", help="the table's split column")
     add("--seed", type=int, default=42, help="of the draw (default 42)")
     add(

@@ -4,6 +4,7 @@
     python -m training.splits LITS_FOLDER -o split.json --counts 8 1 2 --select selection.csv
     python -m training.splits LITS_FOLDER -o split.json --folds 5      # split-fold1.json to 5
     python -m training.splits LITS_FOLDER -o split.json --lists mine.json
+    python -m training.splits LITS_FOLDER -o split.json --named gunetrpp-public
 
     split = split_from_column(cases)                          # the table's own split column
     split = stratified_split(cases, check_cases(cases).tumor_ml)   # seed 42

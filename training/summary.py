@@ -16,10 +16,11 @@ import numpy as np
 
 from training import calibration
 from training.figures_material import Calibration
-from training.lesion_table import detection_by_size
+from training.lesion_scores import detection_by_size
 from training.lits_matching import MODES, THRESHOLDS, Detection
 from training.lits_score import SCORED_MASKS, challenge_scores
 from training.metrics import MASKS, EmptyPolicy, Overlap, pixel_accuracy, scored
+from training.published_grid import grid_record
 from training.scoring import CaseScore
 from training.significance import bland_altman, few_patients_warning, paired_t
 from training.surfaces import SurfaceScores
@@ -56,6 +57,7 @@ def summarize(scores: Sequence[CaseScore]) -> Record:
         "false_tumor": _false_tumor(scores),
         "burden": _burden(scores),
         "calibration": _calibration(scores),
+        "published_grid": grid_record([(score.name, score.on_grid) for score in scores]),
         "cases": [_case(score) for score in scores],
         "seconds": sum(score.seconds for score in scores),
         "slices_run": sum(score.slices_run for score in scores),

@@ -1,9 +1,11 @@
-"""Train a network on prepared slices.
+"""Train a network on prepared slices, or on prepared volumes.
 
     python -m training.train prepared -o runs/paper --recipe paper
     python -m training.train prepared -o runs/small --recipe cpu --minutes 90
     python -m training.train prepared -o runs/more --init model.safetensors --epochs 20
     torchrun --nproc_per_node=4 -m training.train prepared -o runs/paper --recipe paper
+    python -m training.train prepared3d -o runs/liver --recipe gunetrpp-small-liver --minutes 25
+    python -m training.train prepared3d -o runs/tumor --recipe gunetrpp-tumor --masks masks
 
 The run folder gets recipe.json, history.jsonl (a line an epoch), last.pt (to go on from, by calling
 the same command again) and best.safetensors (the best epoch as a model file). On a CPU, a run that
@@ -25,24 +27,31 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from dataclasses import asdict, replace
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from LiverTumorSegLib.bundle import BundleError, ModelBundle, ModelSpec
-from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess import Postprocessing
 from torch import nn
 
-from training.datasets import SliceSet, load_split, read_manifest
+from training.datasets import load_split
 from training.distributed import Processes, run_together
 from training.recipes import RECIPES, Recipe
-from training.trainer import Trainer, pick_bf16, pick_device
+from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe
+from training.run_spec import as_dict as _as_dict
+from training.run_spec import new_spec, new_volume_spec
+from training.trainer import DataT, RecipeT, Trainer, Training, pick_bf16, pick_device
+from training.trainer_volume import VolumeTrainer
+from training.volume_folds import load_for
+
+AnyRecipe = Recipe | VolumeRecipe
 
 
-def train(trainer: Trainer, validation: SliceSet, folder: Path, spec: ModelSpec) -> None:
+def train(
+    trainer: Training[RecipeT, DataT], validation: DataT, folder: Path, spec: ModelSpec
+) -> None:
     """Run epochs until the recipe is done; files in ``folder`` as the module says.
 
     Of several processes the first writes, and all read what there is to go on from.
@@ -66,7 +75,7 @@ def train(trainer: Trainer, validation: SliceSet, folder: Path, spec: ModelSpec)
                 history.write(json.dumps({k: _six_digits(v) for k, v in facts.items()}) + "\n")
 
 
-def _go_on(trainer: Trainer, checkpoint: Path) -> None:
+def _go_on(trainer: Training[Any, Any], checkpoint: Path) -> None:
     """Load the checkpoint if there is one; the first process knows."""
     if not trainer.processes.agreed(float(checkpoint.is_file())):
         return
@@ -95,51 +104,15 @@ def _six_digits(value: float) -> float:
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
-def new_spec(
-    recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSet, processes: int = 1
-) -> ModelSpec:
-    """The description of what this run will give; scores are added by ``training.export``.
-
-    The provenance names how the cases were split where ``prepare`` says so: a split by volume
-    leaks patients, and scores on it are for comparison only.
-    """
-    manifest = read_manifest(prepared)
-    groups = {c["group"] for c in manifest["cases"] if c["split"] == "train"}
-    split_by = {"split_group_by": manifest["group_by"]} if "group_by" in manifest else {}
-    return ModelSpec(
-        name=recipe.net,
-        version="0",
-        net=recipe.net,
-        net_args=recipe.net_args,
-        preprocessing=manifest["preprocessing"],
-        labels={label.name.lower(): int(label) for label in Label},
-        training_hu_range=(manifest["hu_range"][0], manifest["hu_range"][1]),
-        postprocessing=Postprocessing().to_dict(),
-        provenance={
-            "train": list(data.cases),
-            "train_groups": sorted(groups),
-            "val": list(validation.cases),
-            "recipe": _as_dict(recipe),
-            "processes": processes,
-            **split_by,
-        },
-        storage="fp32",
-    )
-
-
-def _as_dict(recipe: Recipe) -> dict[str, Any]:
-    stored: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return stored
-
-
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
 
 
-def _choose_recipe(given: argparse.Namespace) -> Recipe:
-    recipe = RECIPES[given.recipe]
+def _choose_recipe(given: argparse.Namespace) -> AnyRecipe:
+    known: dict[str, AnyRecipe] = {**RECIPES, **VOLUME_RECIPES}
+    recipe = known[given.recipe]
     if given.epochs is not None:
         recipe = replace(recipe, epochs=given.epochs)
     if given.seed is not None:
@@ -149,11 +122,13 @@ def _choose_recipe(given: argparse.Namespace) -> Recipe:
     if given.init is not None:
         recipe = _with_net_of(recipe, ModelBundle.load(given.init).spec)
     if given.width is not None:
+        if isinstance(recipe, VolumeRecipe):
+            raise ValueError("A patch network has no width; choose a recipe with another net.")
         recipe = replace(recipe, net_args={**recipe.net_args, "width": given.width})
     return recipe
 
 
-def _with_net_of(recipe: Recipe, spec: ModelSpec) -> Recipe:
+def _with_net_of(recipe: AnyRecipe, spec: ModelSpec) -> AnyRecipe:
     """The recipe with the net that a model file was made for; how it drops out stays its own."""
     dropout = {k: v for k, v in recipe.net_args.items() if k in ("dropout", "attention_dropout")}
     return replace(recipe, net=spec.net, net_args={**spec.net_args, **dropout})
@@ -168,7 +143,7 @@ def _begin_with(net: nn.Module, bundle: ModelBundle) -> None:
         ) from error
 
 
-def _start_folder(folder: Path, recipe: Recipe) -> None:
+def _start_folder(folder: Path, recipe: AnyRecipe) -> None:
     """Make the run folder, or check that it holds a run of the same recipe."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
@@ -187,10 +162,17 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("prepared", type=Path, help="folder written by training.prepare")
+    parser.add_argument("prepared", type=Path, help="folder of training.prepare or prepare_volumes")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), default="paper")
+    parser.add_argument("--recipe", choices=[*RECIPES, *VOLUME_RECIPES], default="paper")
     parser.add_argument("--init", type=Path, help="model file whose weights to begin with")
+    parser.add_argument("--masks", type=Path, help="liver masks, for a tumor network of a cascade")
+    parser.add_argument(
+        "--fold",
+        metavar="N/K",
+        help="leave out part N of K of the training patients, for liver masks by nets that have"
+        " not seen them",
+    )
     parser.add_argument("--minutes", type=float, help="stop, annealed, after so many minutes")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--width", type=int, help="channels of the first level")
@@ -212,20 +194,44 @@ def _arguments(words: Sequence[str] | None, processes: Processes) -> argparse.Na
 
 def _train_as_asked(given: argparse.Namespace, processes: Processes) -> None:
     recipe = _choose_recipe(given)
+    if isinstance(recipe, VolumeRecipe):
+        _train_volumes(given, recipe, processes)
+    else:
+        _train_slices(given, recipe, processes)
+
+
+def _train_slices(given: argparse.Namespace, recipe: Recipe, processes: Processes) -> None:
+    if given.masks is not None or given.fold is not None:
+        raise ValueError("--masks and --fold are for the recipes of a cascade; leave them out.")
     data = load_split(given.prepared, "train", with_windowed=recipe.hu_shift > 0)
     validation = load_split(given.prepared, "val")
+    trainer = Trainer(recipe, data, **_machine(given, processes))
+    spec = new_spec(recipe, given.prepared, validation, data, processes.count)
+    _run(given, trainer, validation, spec)
+
+
+def _train_volumes(given: argparse.Namespace, recipe: VolumeRecipe, processes: Processes) -> None:
+    data, validation = load_for(recipe, given.prepared, given.masks, given.fold)
+    trainer = VolumeTrainer(recipe, data, **_machine(given, processes))
+    spec = new_volume_spec(recipe, given.prepared, validation, data, processes.count)
+    _run(given, trainer, validation, spec)
+
+
+def _machine(given: argparse.Namespace, processes: Processes) -> dict[str, Any]:
     device = pick_device(given.device, processes)
-    trainer = Trainer(
-        recipe,
-        data,
-        device=device,
-        bf16=pick_bf16(given.precision, device),
-        minutes=given.minutes,
-        processes=processes,
-    )
+    bf16 = pick_bf16(given.precision, device)
+    return {"device": device, "bf16": bf16, "minutes": given.minutes, "processes": processes}
+
+
+def _run(
+    given: argparse.Namespace,
+    trainer: Training[Any, DataT],
+    validation: DataT,
+    spec: ModelSpec,
+) -> None:
+    processes, recipe = trainer.processes, trainer.recipe
     if given.init is not None:
         _begin_with(trainer.net, ModelBundle.load(given.init))
-    spec = new_spec(recipe, given.prepared, validation, data, processes.count)
     if processes.first:
         _start_folder(given.output, recipe)
         if trainer.normalizes_alone:

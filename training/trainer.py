@@ -14,57 +14,33 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.nets import NETS
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.datasets import SliceSet, resize_batch, to_batch
+from training.devices import pick_bf16, pick_device
 from training.distributed import ALONE, Processes, lone_norms
-from training.recipes import Recipe
+from training.losses import Joined
+from training.recipes import Course, Recipe
+
+__all__ = ["Clock", "SliceBatches", "Trainer", "Training", "pick_bf16", "pick_device"]
 
 Facts = dict[str, float]
+Rows = NDArray[np.int64]  # of a batch, one entry a sample
+RecipeT = TypeVar("RecipeT", bound=Course)
+DataT = TypeVar("DataT")
 PROCESS_SEEDS = 10**9  # apart: no epoch of one process has the random numbers of another's
-
-
-def pick_device(wanted: str, processes: Processes = ALONE) -> str:
-    """CUDA where there is a device for "auto", else the CPU; of several processes each its own.
-
-    Raises ``ValueError`` when this process has no GPU of its own.
-    """
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if processes.count == 1 or wanted == "cpu":
-        return wanted
-    if wanted != "cuda":
-        raise ValueError(
-            f"Several processes cannot share {wanted}; give --device cuda, and each takes a GPU."
-        )
-    here = torch.cuda.device_count()
-    if processes.local_rank >= here:
-        raise ValueError(
-            f"This machine has {here} GPUs, fewer than processes; start torchrun with"
-            " --nproc_per_node at most that, or give --device cpu."
-        )
-    torch.cuda.set_device(processes.local_rank)
-    return f"cuda:{processes.local_rank}"
-
-
-def pick_bf16(wanted: str, device: str) -> bool:
-    """bf16 on CUDA and on processors with matrix tiles for it; elsewhere it is far slower."""
-    if wanted != "auto":
-        return wanted == "bf16"
-    if device.startswith("cuda"):
-        return True
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
-    return bool(capabilities.get("amx_bf16", False))
 
 
 @dataclass
@@ -94,24 +70,38 @@ class Clock:
         return self.before_s + time.monotonic() - self.started
 
 
-def cosine_rate(recipe: Recipe, done: float) -> float:
+def cosine_rate(recipe: Course, done: float) -> float:
     """Warm-up, then half a cosine down to a hundredth."""
     warm = min(1.0, (done + 1e-3) / recipe.warmup_share) if recipe.warmup_share else 1.0
     return recipe.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-# by Recipe.schedule: the learning rate when a share ``done`` of the run is over; a schedule that
-# is not here goes by the validation loss, between epochs
-RATES: dict[str, Callable[[Recipe, float], float]] = {"cosine": cosine_rate}
+def poly_rate(recipe: Course, done: float) -> float:
+    """nnU-Net's fall to nothing, nearly straight."""
+    rate: float = recipe.learning_rate * max(1 - done, 0.0) ** 0.9
+    return rate
 
-# by Recipe.select: of two epochs the one with the smaller value is better
+
+# by Course.schedule: the learning rate when a share ``done`` of the run is over; a schedule that
+# is not here goes by the validation loss, between epochs
+RATES: dict[str, Callable[[Course, float], float]] = {"cosine": cosine_rate, "poly": poly_rate}
+
+
+def _mean_dice(facts: Facts) -> float:
+    """Of what the net finds: liver, tumor or both."""
+    found = [facts[key] for key in ("val_liver_dice", "val_tumor_dice") if key in facts]
+    return sum(found) / len(found)
+
+
+# by Course.select: of two epochs the one with the smaller value is better
 SELECTORS: dict[str, Callable[[Facts], float]] = {
     "loss": lambda facts: facts["val_loss"],
-    "dice": lambda facts: -(facts["val_liver_dice"] + facts["val_tumor_dice"]) / 2,
+    "dice": lambda facts: -_mean_dice(facts),
+    "last": lambda facts: -math.inf,
 }
 
 
-def make_optimizer(net: nn.Module, recipe: Recipe, device: str) -> torch.optim.Optimizer:
+def adamw(net: nn.Module, recipe: Course, device: str) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         net.parameters(),
         lr=recipe.learning_rate,
@@ -144,16 +134,20 @@ class SliceBatches:
         return resize_batch(grays, self.labels[index], size_px)
 
 
-class Trainer:
-    """One run: the net, its optimizer, and where in the recipe it is.
+class Training(ABC, Generic[RecipeT, DataT]):
+    """One run: the net, its optimizer, and where in the recipe it is; subclasses know the data.
 
-    Raises ``ValueError`` when a batch has fewer slices than there are processes.
+    layout: of tensors in memory. batches: what :meth:`batch` takes samples from.
+    Raises ``ValueError`` when a batch has fewer samples than there are processes.
     """
+
+    layout: torch.memory_format = torch.contiguous_format
+    samples = "samples"
 
     def __init__(
         self,
-        recipe: Recipe,
-        data: SliceSet,
+        recipe: RecipeT,
+        data: DataT,
         *,
         device: str = "cpu",
         bf16: bool = False,
@@ -162,21 +156,46 @@ class Trainer:
     ) -> None:
         if recipe.batch < processes.count:
             raise ValueError(
-                f"A batch of {recipe.batch} slices cannot be shared out over {processes.count}"
-                " processes; start fewer."
+                f"A batch of {recipe.batch} {self.samples} cannot be shared out over"
+                f" {processes.count} processes; start fewer."
             )
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.device, self.bf16 = recipe, data, device, bf16
         self.minutes, self.processes = minutes, processes
         net = processes.ready(NETS[recipe.net](**recipe.net_args), device)
-        self.net: nn.Module = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(self.net, recipe, device)
+        self.net: nn.Module = net.to(device).to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.optimizer = self.make_optimizer()
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
         )
         self.epoch, self.best, self.best_size_px = 0, math.inf, 0
-        self.batches = SliceBatches(data, device, recipe.hu_shift)
+        self.load()
         self.clock = Clock(0.0, processes)  # last: none of the minutes goes into imports and copies
+
+    @abstractmethod
+    def load(self) -> None:
+        """Bring ``data`` to where batches are made of it."""
+
+    @abstractmethod
+    def make_optimizer(self) -> torch.optim.Optimizer: ...
+
+    @abstractmethod
+    def epoch_rows(self, random: np.random.Generator) -> list[Rows]:
+        """What each batch of an epoch is made of, the same in all processes."""
+
+    @abstractmethod
+    def batch(
+        self, rows: Rows, random: np.random.Generator, generator: torch.Generator, size_px: int
+    ) -> tuple[Tensor, Tensor]:
+        """Augmented images and labels of this process's part of a batch, on the device."""
+
+    @abstractmethod
+    def loss(self, logits: Any, labels: Tensor, joined: Joined) -> Tensor:
+        """Of the whole batch, from this process's part."""
+
+    @abstractmethod
+    def validate(self, data: DataT, size_px: int) -> Facts:
+        """``val_loss`` and ``val_..._dice`` of what the net finds; changes nothing."""
 
     @cached_property
     def parallel(self) -> nn.Module:
@@ -204,11 +223,11 @@ class Trainer:
         return torch.autocast(kind, torch.bfloat16) if self.bf16 else nullcontext()
 
     def run_epoch(self, show: Any = iter) -> Facts:
-        """One pass over the sampled slices; the mean loss and learning rate."""
+        """One pass over the sampled batches; the mean loss, the size and the steps."""
         recipe, processes = self.recipe, self.processes
         order, shifts, generator = self._random_numbers()
         size = recipe.size_at(self.progress)
-        batches = list(recipe.sampling.batches(self.data, recipe.batch, order))
+        batches = self.epoch_rows(order)
         total = torch.zeros((), device=self.device)
         self.net.train()
         steps = 0
@@ -219,15 +238,14 @@ class Trainer:
                     break
             self.set_learning_rate(step / len(batches))
             own_rows, weight = processes.share(rows)
-            images, labels = self.batches.batch(own_rows, shifts, size)
-            images, labels = recipe.augmentation(images, labels, generator)
+            images, labels = self.batch(own_rows, shifts, generator, size)
             total += self.step(images, labels, weight)
             steps += 1
         processes.average_statistics(self.net)
         return {"train_loss": float(total) / max(steps, 1), "size_px": size, "steps": steps}
 
     def _random_numbers(self) -> tuple[np.random.Generator, np.random.Generator, torch.Generator]:
-        """For the order of slices, the same in all processes; for HU shifts; for augmentation.
+        """For the order of samples, the same in all processes; for HU shifts; for augmentation.
 
         Every epoch seeds its own: a continued run needs no stored generator.
         """
@@ -242,12 +260,12 @@ class Trainer:
     def step(self, images: Tensor, labels: Tensor, weight: float = 1.0) -> Tensor:
         """One update; the loss, left on the device so that the host need not wait.
 
-        weight: what each slice counts, as ``Processes.share`` tells. The loss is the whole batch's.
+        weight: what each sample counts, as ``Processes.share`` tells; the loss is of all of them.
         """
         joined = partial(self.processes.summed, weight=weight)
         with self.autocast():
-            logits = self.parallel(images.contiguous(memory_format=torch.channels_last))
-        loss = self.recipe.loss(logits, labels, joined)
+            logits = self.parallel(images.contiguous(memory_format=self.layout))
+        loss = self.loss(logits, labels, joined)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
@@ -265,6 +283,64 @@ class Trainer:
         rate = rate_at(self.recipe, done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+    def finish_epoch(self, facts: Facts) -> bool:
+        """Step the schedule, count the epoch; whether it is the best so far at its slice size."""
+        self.clock.agree()
+        if self.recipe.schedule not in RATES:
+            self.plateau.step(facts["val_loss"])
+        self.epoch += 1
+        value, size_px = SELECTORS[self.recipe.select](facts), int(facts["size_px"])
+        last = self.recipe.select == "last"
+        better = last or value < self.best or size_px != self.best_size_px
+        if better:
+            self.best, self.best_size_px = value, size_px
+        return better
+
+    def state(self) -> dict[str, Any]:
+        """Everything a continued run needs, as plain tensors and numbers."""
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "epoch": self.epoch,
+            "best": self.best,
+            "best_size_px": self.best_size_px,
+            "elapsed_s": self.clock.elapsed_s,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.plateau.load_state_dict(state["plateau"])
+        self.epoch = state["epoch"]
+        self.best, self.best_size_px = state["best"], state["best_size_px"]
+        self.clock = Clock(state["elapsed_s"], self.processes)
+
+
+class Trainer(Training[Recipe, SliceSet]):
+    """A run on slices, with AdamW."""
+
+    layout = torch.channels_last
+    samples = "slices"
+
+    def load(self) -> None:
+        self.batches = SliceBatches(self.data, self.device, self.recipe.hu_shift)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return adamw(self.net, self.recipe, self.device)
+
+    def epoch_rows(self, random: np.random.Generator) -> list[Rows]:
+        return list(self.recipe.sampling.batches(self.data, self.recipe.batch, random))
+
+    def batch(
+        self, rows: Rows, random: np.random.Generator, generator: torch.Generator, size_px: int
+    ) -> tuple[Tensor, Tensor]:
+        images, labels = self.batches.batch(rows, random, size_px)
+        return self.recipe.augmentation(images, labels, generator)
+
+    def loss(self, logits: Any, labels: Tensor, joined: Joined) -> Tensor:
+        return self.recipe.loss(logits, labels, joined)
 
     @torch.no_grad()
     def validate(self, data: SliceSet, size_px: int) -> Facts:
@@ -291,38 +367,6 @@ class Trainer:
             "val_liver_dice": dice[0],
             "val_tumor_dice": dice[1],
         }
-
-    def finish_epoch(self, facts: Facts) -> bool:
-        """Step the schedule, count the epoch; whether it is the best so far at its slice size."""
-        self.clock.agree()
-        if self.recipe.schedule not in RATES:
-            self.plateau.step(facts["val_loss"])
-        self.epoch += 1
-        value, size_px = SELECTORS[self.recipe.select](facts), int(facts["size_px"])
-        better = value < self.best or size_px != self.best_size_px
-        if better:
-            self.best, self.best_size_px = value, size_px
-        return better
-
-    def state(self) -> dict[str, Any]:
-        """Everything a continued run needs, as plain tensors and numbers."""
-        return {
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "plateau": self.plateau.state_dict(),
-            "epoch": self.epoch,
-            "best": self.best,
-            "best_size_px": self.best_size_px,
-            "elapsed_s": self.clock.elapsed_s,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.plateau.load_state_dict(state["plateau"])
-        self.epoch = state["epoch"]
-        self.best, self.best_size_px = state["best"], state["best_size_px"]
-        self.clock = Clock(state["elapsed_s"], self.processes)
 
 
 def _overlap(predicted: Tensor, true: Tensor) -> Tensor:

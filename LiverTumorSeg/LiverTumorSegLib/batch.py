@@ -23,7 +23,7 @@ from .events import Reporter
 if TYPE_CHECKING:
     from .batch_cases import Case
     from .batch_folder import BatchFolder
-    from .segment import SliceSegmenter
+    from .segment import Segmenter
 
 EXIT_SOME_FAILED = 1
 STOPPED = "Cancelled; finished cases stay, and the same command goes on from here."
@@ -102,7 +102,7 @@ class _Batch:
         from .segment import describe
 
         self.given, self.reporter, self.count = given, reporter, count
-        self._segmenter: SliceSegmenter | None = load_asked(given)
+        self._segmenter: Segmenter | None = load_asked(given)
         settings = {
             "model": describe(self._segmenter),
             "scan": not given.no_scan,

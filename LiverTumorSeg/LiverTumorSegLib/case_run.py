@@ -17,14 +17,14 @@ from .events import CaseReporter, Reporter
 if TYPE_CHECKING:
     from .lesions import LiverMeasures
     from .results import CaseResult
-    from .segment import SliceSegmenter
+    from .segment import Segmenter
     from .volume import CtVolume
 
 SEGMENTED = 0.94  # of the progress bar; the rest is measuring, drawing and writing
 LISTED_LESIONS = 10
 
 
-def load_asked(given: argparse.Namespace) -> SliceSegmenter:
+def load_asked(given: argparse.Namespace) -> Segmenter:
     """The segmenter that the options ask for; errors as of ``load_segmenter``."""
     from .segment import load_segmenter
 
@@ -46,7 +46,7 @@ def load_and_run(
 
 
 def run_case(
-    segmenter: SliceSegmenter,
+    segmenter: Segmenter,
     given: argparse.Namespace,
     reporter: CaseReporter,
     ct: CtVolume,

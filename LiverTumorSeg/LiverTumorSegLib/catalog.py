@@ -4,8 +4,9 @@ Shipped models are listed in ``models.json`` and lie in ``models/``. Imported mo
 of the user's, each with a JSON file of the same form beside it that keeps its SHA-256::
 
     entry = find_model("default")           # or a name, or the path of a .safetensors file
+    entry = find_model(["liver.safetensors", "tumor.safetensors"])  # the two of a cascade
     verify(entry)                           # BundleError when a file is missing or was changed
-    import_model("mine.safetensors", name="mine")
+    import_model("mine.safetensors", name="mine")  # or the two of a cascade
     remove_model("mine")
 """
 
@@ -17,12 +18,22 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from .spec import BundleError, ModelSpec, explained, file_sha256, read_spec, whole_file
+from .spec import (
+    STAGES,
+    BundleError,
+    ModelSpec,
+    explained,
+    file_sha256,
+    read_spec,
+    stage_of,
+    whole_file,
+)
 
 CATALOG_FILE = Path(__file__).with_name("models.json")
 SHIPPED_FOLDER = Path(__file__).with_name("models")
@@ -31,6 +42,7 @@ DEFAULT = "default"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # one spelling on every file system
 RECORD = ".model.json"  # an imported model's entry, beside its file
 REINSTALL = "Install LiverTumorSeg again."
+Files = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -99,22 +111,20 @@ def installed_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]
     return shipped_models() + imported_models(folder)
 
 
-def find_model(
-    name_or_file: str | Path | None = None, folder: str | Path | None = None
-) -> ModelEntry:
-    """The model of that name, or in that file: an existing file wins over a name.
+def find_model(name_or_file: Files | None = None, folder: str | Path | None = None) -> ModelEntry:
+    """The model of that name, or in that file or those two: an existing file wins over a name.
 
     None and "default" mean the catalog's default. ``ValueError`` naming the known models when there
-    is no such one, ``BundleError`` when the file is not a model.
+    is no such one, and for two files that are no cascade; ``BundleError`` when a file is not a
+    model.
     """
-    wanted, place, shipped = (
-        str(name_or_file or DEFAULT),
-        default_model_folder(folder),
-        shipped_models(),
-    )
+    several = _listed(name_or_file or DEFAULT)
+    if len(several) > 1:
+        return _loose_model([Path(file).expanduser() for file in several])
+    wanted, place, shipped = str(several[0]), default_model_folder(folder), shipped_models()
     path = os.path.expanduser(wanted)
     if wanted != DEFAULT and os.path.isfile(path):
-        return _loose_model(Path(path))
+        return _loose_model([Path(path)])
     for entry in shipped:
         if entry.name == wanted or (wanted == DEFAULT and entry.default):
             return entry
@@ -141,35 +151,38 @@ def verify(entry: ModelEntry) -> None:
 
 
 def import_model(
-    file: str | Path,
+    file: Files,
     folder: str | Path | None = None,
     *,
     name: str | None = None,
     overwrite: bool = False,
 ) -> ModelEntry:
-    """Copy a model file into the user's folder and record its hash; return its entry.
+    """Copy a model's file, or the two of a cascade, into the user's folder; return its entry.
 
-    name: what to call it here; the model's own name when None. The copy carries its hash in its
+    name: what to call it here; the model's own name when None. A copy carries its hash in its
     name and the record is written last, in one step: when anything fails before that, the models
     in the folder are as they were.
     """
-    source, place = Path(file).expanduser(), default_model_folder(folder)
-    spec = read_spec(source)  # before anything is written
-    name = name or spec.name
+    place = default_model_folder(folder)
+    loose = _loose_model([Path(one).expanduser() for one in _listed(file)])
+    _refuse_half(loose)  # before anything is written
+    name = name or loose.name
     _check_new_name(name, place, overwrite)
-    sha256 = file_sha256(source)
-    copy = place / f"{name}-{sha256[:12]}.safetensors"
+    hashes = [file_sha256(source) for source in loose.paths]
+    copies = [place / f"{name}-{sha256[:12]}.safetensors" for sha256 in hashes]
     kept = _files_of(name, place)
     _make_folder(place)
     try:
-        _copy(source, copy, sha256)
-        entry = _described(name, spec, ModelFile(copy, sha256, copy.stat().st_size))
+        for source, copy, sha256 in zip(loose.paths, copies, hashes, strict=True):
+            _copy(source, copy, sha256)
+        files = zip(copies, hashes, loose.files, strict=True)
+        listed = tuple(ModelFile(copy, sha256, old.size_bytes) for copy, sha256, old in files)
+        entry = replace(loose, name=name, files=listed)
         _write_record(entry, place)
     except BaseException:
-        if copy not in kept:
-            copy.unlink(missing_ok=True)
+        _delete([copy for copy in copies if copy not in kept])
         raise
-    _delete([old for old in kept if old != copy])
+    _delete([old for old in kept if old not in copies])
     return entry
 
 
@@ -217,24 +230,60 @@ def _imported_model(name: str, place: Path) -> ModelEntry:
     return replace(_entry(values, place, mend), name=name, default=False, shipped=False)
 
 
-def _loose_model(path: Path) -> ModelEntry:
-    spec = read_spec(path)
-    return _described(spec.name, spec, ModelFile(path, None, path.stat().st_size))
+def _listed(file: Files) -> list[str | Path]:
+    return [file] if isinstance(file, str | Path) else list(file)
 
 
-def _described(name: str, spec: ModelSpec, file: ModelFile) -> ModelEntry:
-    """An entry with what the model says of itself in its provenance."""
-    told = spec.provenance
-    scores = told.get("scores")
+def _loose_model(paths: Sequence[Path]) -> ModelEntry:
+    """The model in a file, or in a cascade's two, the liver's first, as they tell of themselves."""
+    specs = {path: read_spec(path) for path in paths}
+    if len(paths) > 1:
+        stages = {stage_of(spec): path for path, spec in specs.items()}
+        if len(paths) != len(STAGES) or stages.keys() != STAGES.keys():
+            names = ", ".join(path.name for path in paths)
+            raise ValueError(
+                f"{names}: several files make a model only if one is a cascade's liver network and"
+                " the other its tumor network; name those two, or one model."
+            )
+        specs = {stages[stage]: specs[stages[stage]] for stage in STAGES}
+    files = (ModelFile(path, None, path.stat().st_size) for path in specs)
+    return _described(list(specs.values()), tuple(files))
+
+
+def _refuse_half(entry: ModelEntry) -> None:
+    if len(entry.files) == 1 and (stage := stage_of(read_spec(entry.paths[0]))):
+        (other,) = STAGES.keys() - {stage}
+        raise ValueError(
+            f"{entry.paths[0].name} is the {stage} network of a cascade; import it together with"
+            f" the file of the {other} network."
+        )
+
+
+def _described(specs: Sequence[ModelSpec], files: tuple[ModelFile, ...]) -> ModelEntry:
+    """An entry with what the files say of themselves; a cascade's title is that of its tumor's."""
+    told = [spec.provenance for spec in specs]
+    scores = [p["scores"] for p in told if isinstance(p.get("scores"), dict)]
+    name = common_name([spec.name for spec in specs])
     return ModelEntry(
         name=name,
-        title=str(told.get("title", spec.name)),
-        version=spec.version,
-        files=(file,),
-        licence=str(told.get("licence", "not stated")),
-        scores=scores if isinstance(scores, dict) else {},
-        summary=str(told.get("summary", "")),
+        title=str(told[-1].get("title", name)),
+        version=_joined(spec.version for spec in specs),
+        files=files,
+        licence=_joined(str(p.get("licence", "not stated")) for p in told),
+        scores={name: value for part in scores for name, value in part.items()},
+        summary=str(told[-1].get("summary", "")),
     )
+
+
+def common_name(names: Sequence[str]) -> str:
+    """The words, with - between, that all names begin with; all names where there is none."""
+    columns = zip(*(name.split("-") for name in names), strict=False)
+    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, columns)]
+    return "-".join(shared or names)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
 
 
 def _entry(values: object, folder: Path, mend: str) -> ModelEntry:

@@ -30,7 +30,7 @@ from .batch import add_batch
 from .case_run import load_and_run, summary_of, write_case
 from .child import add_ways_in_and_out, called_by_program, segment_raw
 from .cli_models import add_models
-from .command_parser import add_command, add_run_options
+from .command_parser import add_command, add_folder_option, add_run_options, with_joined_models
 from .events import Console, JsonLines, Reporter
 from .spec import BundleError
 
@@ -63,15 +63,18 @@ A quick check that everything works, without any CT of your own. The folder rece
   phantom_truth.nii.gz   its true labels: 1 liver, 2 tumor
 
 How well a model does on it proves nothing about patients. For research only, not for diagnosis."""
-INFO_HELP = """What a CT or a model file holds: the grid and CT numbers of a NIfTI file or a DICOM
-series, the series of a folder, or the network, settings, training data and scores of a
-.safetensors file."""
+INFO_HELP = """What a CT or a model holds.
+
+Of a NIfTI file or a DICOM series the grid and the CT numbers; of a DICOM folder its series; of a
+.safetensors file, or of a model in `livertumorseg models list`, the network, settings, training
+data and scores."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 1 some cases of a batch failed, 2 bad input (one
     sentence says what), 130 cancelled."""
-    given = build_parser().parse_args(arguments)
+    words = with_joined_models(sys.argv[1:] if arguments is None else arguments)
+    given = build_parser().parse_args(words)
     reporter: Reporter = JsonLines() if getattr(given, "events", False) else Console()
     try:
         with _prepared_process():
@@ -161,7 +164,7 @@ def info(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg info``"""
     from .describe_file import describe_file
 
-    print(describe_file(given.file, given.series))
+    print(describe_file(given.file, given.series, given.model_folder))
     return 0
 
 
@@ -180,11 +183,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_batch(commands)
     _add_demo(commands)
     add_models(commands)
-    tell = add_command(commands, "info", info, "what a CT or a model file holds", INFO_HELP)
+    tell = add_command(commands, "info", info, "what a CT or a model holds", INFO_HELP)
     tell.add_argument(
-        "file", type=Path, metavar="FILE", help=".nii, .nii.gz or .safetensors, or a DICOM folder"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=".nii, .nii.gz or .safetensors, a DICOM folder, or a model's name",
     )
     tell.add_argument("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    add_folder_option(tell)
     return parser
 
 

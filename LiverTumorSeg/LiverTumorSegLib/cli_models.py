@@ -13,6 +13,8 @@ MODELS_HELP = """List, check, import and remove models.
 
   livertumorseg models list                      what --model can name
   livertumorseg models import mine.safetensors   copy a model file into your model folder
+  livertumorseg models import liver.safetensors tumor.safetensors
+                                                 the same for the two of a cascade
   livertumorseg models verify                    is every file as it was?
   livertumorseg models remove mine               delete an imported model
   livertumorseg models where                     print your model folder
@@ -30,7 +32,13 @@ def add_models(commands: Any) -> None:
     )
     check.add_argument("name", nargs="?", metavar="NAME", help="one model (default: all)")
     bring = add_command(actions, "import", models_import, "copy a model file into the model folder")
-    bring.add_argument("file", type=Path, metavar="FILE", help="a .safetensors model file")
+    bring.add_argument(
+        "file",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a .safetensors model file, or a cascade's two",
+    )
     bring.add_argument("--name", help="what to call it (default: as the file says)")
     bring.add_argument(
         "--overwrite", action="store_true", help="replace an imported model of that name"
@@ -50,7 +58,8 @@ def models_list(given: argparse.Namespace, reporter: Reporter) -> int:
     for entry in entries:
         mark = "*" if entry.default else " "
         size = f"{entry.size_bytes / 1e6:.1f} MB"
-        print(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}  {entry.licence}")
+        files = f" in {len(entry.files)} files" if len(entry.files) > 1 else ""
+        print(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}{files}  {entry.licence}")
         print(f"    {entry.title}. {entry.summary}")
         for name, value in entry.scores.items():
             print(f"    {name}: {value}")

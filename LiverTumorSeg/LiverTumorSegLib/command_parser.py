@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .child import add_part_options
 from .events import Reporter
+
+MODEL, MODEL_FILE = "--model", ".safetensors"
+AND = "\0"  # no word of a command line can hold it
+
+
+def with_joined_models(words: Sequence[str]) -> list[str]:
+    """``--model A B`` as one value, A and B, where B is a model's file: those of a cascade.
+
+    argparse's own way to let an option take several words would take a CT that follows it as well.
+    """
+    joined: list[str] = []
+    for before_last, word in zip(["", "", *words], words, strict=False):
+        if before_last == MODEL and word.endswith(MODEL_FILE):
+            joined[-1] += AND + word
+        else:
+            joined.append(word)
+    return joined
+
+
+def _models(value: str) -> list[str]:
+    return value.split(AND)
 
 
 def add_command(
@@ -38,7 +59,12 @@ def add_group(commands: Any, name: str, summary: str, text: str) -> argparse.Arg
 def add_run_options(parser: argparse.ArgumentParser, overwrite: str) -> None:
     """How a model is chosen and run; overwrite says what that option does."""
     add = parser.add_argument
-    add("--model", metavar="NAME|FILE", help="from `models list`, or a .safetensors file")
+    add(
+        MODEL,
+        type=_models,
+        metavar="NAME|FILE",
+        help="from `models list`, or a .safetensors file; of a cascade both, one after the other",
+    )
     add("--device", default="auto", help="auto (a CUDA GPU if there is one), cpu, cuda, cuda:1")
     add("--probabilities", action="store_true", help="also write probabilities.nii.gz")
     add("--no-scan", action="store_true", help="run every slice, also far from the liver")

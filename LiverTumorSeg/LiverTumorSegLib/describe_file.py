@@ -6,18 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .catalog import ModelEntry, installed_models
 from .ct_input import choose_series, read_input, series_in
 from .dicom import read_series
-from .spec import ModelSpec, file_sha256, read_spec
+from .spec import ModelSpec, file_sha256, read_spec, stage_of
 from .volume import CtVolume
 
 
-def describe_file(path: Path, series: int | None = None) -> str:
-    """Text about a NIfTI CT, a folder of DICOM or a ``.safetensors`` model.
+def describe_file(path: Path, series: int | None = None, model_folder: Path | None = None) -> str:
+    """Text about a NIfTI CT, a folder of DICOM, a ``.safetensors`` model, or a model of that name.
 
     series: the one of a folder to tell of, from 1; without it, several are listed only.
-    Errors as the readers raise them.
+    model_folder: of imported models. Errors as the readers raise them.
     """
+    if not path.exists():
+        for entry in installed_models(model_folder):
+            if entry.name == str(path):
+                return _describe_entry(entry)
     if path.suffix == ".safetensors":
         return _describe_model(path)
     if not path.is_dir():
@@ -45,10 +50,19 @@ def _describe_ct(ct: CtVolume) -> str:
     )
 
 
+def _describe_entry(entry: ModelEntry) -> str:
+    """What the catalog says, then each of its files."""
+    scores = [f"{name}: {value}" for name, value in entry.scores.items()]
+    head = [f"{entry.title}. {entry.summary}", f"License: {entry.licence}", *scores]
+    return "\n\n".join(["\n".join(head), *(_describe_model(path) for path in entry.paths)])
+
+
 def _describe_model(path: Path) -> str:
     spec = read_spec(path)
+    stage = stage_of(spec)
     rows: list[tuple[str, Any]] = [
         ("model", f"{spec.name} {spec.version}"),
+        *([("part", f"the {stage} network of a cascade, which is two files")] if stage else []),
         ("SHA-256", file_sha256(path)),
         ("network", f"{spec.net} {json.dumps(spec.net_args)}"),
         ("preprocessing", json.dumps(spec.preprocessing)),

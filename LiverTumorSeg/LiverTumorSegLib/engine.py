@@ -1,4 +1,4 @@
-"""A network on a device: grays in, probabilities out; smaller, then on the CPU, if memory is short.
+"""A network on a device: arrays in, probabilities out; smaller, or on the CPU, if memory is short.
 
 torch is imported at file scope here; import this file only where a network is about to run.
 """
@@ -6,6 +6,7 @@ torch is imported at file scope here; import this file only where a network is a
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,20 +21,24 @@ CPU_BATCH = 1  # larger batches are slower there and take more memory
 BF16_CAPABILITY = (8, 0)  # the first cards with bf16 units; PyTorch emulates it on older ones
 # PyTorch has a type of its own for one of the ways in which memory runs out, not for the others
 SHORT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
+CONVOLUTIONS, NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class SliceEngine:
-    """Runs a slice network.
+class NetEngine(ABC):
+    """What engines share: a subclass says how one batch is run (:meth:`_run`).
 
     device: "auto" (CUDA where there is a device), "cpu", "cuda" or "cuda:N". ``ValueError`` when it
         is not there.
-    batch: slices at a time; halves when CUDA memory runs out, and at last the CPU takes over.
+    batch: inputs at a time; halves when CUDA memory runs out, and at last the CPU takes over.
     notes: sentences about what had to be changed on the way; whoever has told them clears them.
     """
 
+    one, several = "slice", "slices"  # what an input is called in sentences
+    cuda_batch = CUDA_BATCH
+
     def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
         self.device = choose_device(device)
-        self.batch = batch or (CPU_BATCH if self.device == "cpu" else CUDA_BATCH)
+        self.batch = batch or (CPU_BATCH if self.device == "cpu" else self.cuda_batch)
         self.notes: list[str] = []
         self._net = fold_batch_norm(net)
         try:
@@ -43,13 +48,13 @@ class SliceEngine:
                 raise
             self._move_to_cpu()
 
-    def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """grays (B, H, W) 0-255 to class probabilities (B, H, W, classes)."""
+    def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Any number of inputs, the first axis, to as many answers."""
         while True:
             try:
                 parts = [
-                    self._run(grays[start : start + self.batch])
-                    for start in range(0, len(grays), self.batch)
+                    self._run(inputs[start : start + self.batch])
+                    for start in range(0, len(inputs), self.batch)
                 ]
                 return np.concatenate(parts)
             except RuntimeError as error:
@@ -57,22 +62,19 @@ class SliceEngine:
                     raise
             self._step_down()  # out here, where the error no longer holds what filled the memory
 
-    def _run(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode(), self._autocast():
-            images = torch.from_numpy(grays).to(self.device)[:, None].float() / 255
-            logits = self._net(images.contiguous(memory_format=torch.channels_last))
-            probabilities = logits.float().softmax(1).permute(0, 2, 3, 1).contiguous()
-            result: NDArray[np.float32] = probabilities.cpu().numpy()
-            return result
+    @abstractmethod
+    def _run(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """One batch."""
 
     def _step_down(self) -> None:
-        """Half the batch, or the CPU when one slice is too much already."""
+        """Half the batch, or the CPU when one input is too much already."""
         if self.device == "cpu":
-            raise MemoryError("The memory does not hold one slice; close other programs.")
+            raise MemoryError(f"The memory does not hold one {self.one}; close other programs.")
         if self.batch > 1:
             self.batch //= 2
+            some = self.one if self.batch == 1 else self.several
             self.notes.append(
-                f"GPU memory ran short: continued with {self.batch} slices at a time."
+                f"GPU memory ran short: continued with {self.batch} {some} at a time."
             )
         else:
             self._move_to_cpu()
@@ -85,7 +87,7 @@ class SliceEngine:
         self.notes.append("GPU memory ran out: the run continued on the CPU, which is slower.")
 
     def _place(self) -> None:
-        self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._net = self._net.to(self.device)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if not self.device.startswith("cuda"):
@@ -94,6 +96,21 @@ class SliceEngine:
         has_bf16 = torch.cuda.get_device_capability(self.device) >= BF16_CAPABILITY
         half = torch.bfloat16 if has_bf16 else torch.float16
         return torch.autocast("cuda", half)
+
+
+class SliceEngine(NetEngine):
+    """Runs a slice network: grays (B, H, W) 0-255 to class probabilities (B, H, W, classes)."""
+
+    def _run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode(), self._autocast():
+            images = torch.from_numpy(inputs).to(self.device)[:, None].float() / 255
+            logits = self._net(images.contiguous(memory_format=torch.channels_last))
+            probabilities = logits.float().softmax(1).permute(0, 2, 3, 1).contiguous()
+            result: NDArray[np.float32] = probabilities.cpu().numpy()
+            return result
+
+    def _place(self) -> None:
+        self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def choose_device(wanted: str) -> str:
@@ -134,6 +151,6 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
 def _fold_sequence(sequence: nn.Sequential) -> None:
     for n in range(len(sequence) - 1):
         convolution, norm = sequence[n], sequence[n + 1]
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        if isinstance(convolution, CONVOLUTIONS) and isinstance(norm, NORMS):
             sequence[n] = fuse_conv_bn_eval(convolution, norm)
             sequence[n + 1] = nn.Identity()

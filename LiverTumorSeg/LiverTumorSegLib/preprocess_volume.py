@@ -131,9 +131,15 @@ class VolumePreprocessing:
         """
         if self.liver_margin_mm is None:
             raise ValueError("This network sees the whole image; it has no use for a liver mask.")
-        sides_mm = (shape_kji[n] * spacing_kji_mm[n] for n in (1, 2))
-        pixel_mm = max(sides_mm) / self.size_px
-        return widened(liver, self.liver_margin_mm, (spacing_kji_mm[0], pixel_mm, pixel_mm))
+        grid_mm = self.grid_spacing_kji_mm(spacing_kji_mm, shape_kji)
+        return widened(liver, self.liver_margin_mm, grid_mm)
+
+    def grid_spacing_kji_mm(
+        self, spacing_kji_mm: Spacing, shape_kji: tuple[int, int, int]
+    ) -> Spacing:
+        """Distances of the voxels of (k, size_px, size_px); the arguments are the CT's own."""
+        pixel_mm = max(shape_kji[n] * spacing_kji_mm[n] for n in (1, 2)) / self.size_px
+        return spacing_kji_mm[0], pixel_mm, pixel_mm
 
     def channels(self, image: Image, region: Mask | None = None) -> Image:
         """What the network is given: (1 or 2, k, size_px, size_px).

@@ -3,13 +3,13 @@
     segmenter = load_segmenter("hybrid2d-w32", device="auto")
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
 
-The segmenter knows volumes, its engine knows slices; only a real engine imports torch.
+The segmenter knows volumes, its engine knows slices; only a real engine imports torch. A model of
+two files is run by ``cascade``.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,26 +18,41 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .cascade import CascadeSegmenter, load_cascade
 from .catalog import find_model
 from .labels import Label
 from .postprocess import Postprocessing
 from .preprocess import SliceGeometry, SlicePreprocessing
 from .scan import SlicePlan
-from .slice_range import SliceRange
-from .spec import BundleError, ModelSpec
+from .segmentation import (
+    WINDOWED_HU,
+    Cancelled,
+    Frame,
+    Progress,
+    Segmentation,
+    Segmenter,
+    Steps,
+    saturation_warning,
+    silent,
+)
+from .spec import BundleError, ModelSpec, stage_of
 from .volume import CtVolume
+
+__all__ = [
+    "Cancelled",
+    "CascadeSegmenter",
+    "Progress",
+    "Segmentation",
+    "Segmenter",
+    "SliceSegmenter",
+    "describe",
+    "load_segmenter",
+]
 
 HIT_PROBABILITY = 0.3  # of liver or tumor
 HIT_AREA_MM2 = 100.0
-WINDOWED_HU = -400  # a CT whose least value is not below this was cut to a window
-SATURATED_SHARE = 0.10
 
-Progress = Callable[[float, str], None]
 Probabilities = NDArray[np.float32]
-
-
-class Cancelled(Exception):
-    """Raised by a progress callback to stop; nothing is left behind."""
 
 
 class Engine(Protocol):
@@ -50,32 +65,7 @@ class Engine(Protocol):
     batch: int
     notes: list[str]
 
-    def __call__(self, grays: NDArray[np.uint8]) -> Probabilities: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """Labels and how they came about.
-
-    labels_kji: uint8 on the CT's grid. probabilities: float16 (classes, k, j, i), or None.
-    slices, slices_run: axial slices there are, and those that the network saw.
-    device: where it ended.
-    slice_range: first and last axial slice that was asked for, from 0 at the feet; None for all.
-    """
-
-    labels_kji: NDArray[np.uint8]
-    probabilities: NDArray[np.float16] | None
-    device: str
-    slices: int
-    slices_run: int
-    seconds: float
-    warnings: tuple[str, ...]
-    postprocessing: Postprocessing
-    slice_range: tuple[int, int] | None = None
-
-    @property
-    def found_liver(self) -> bool:
-        return bool(self.labels_kji.any())
+    def __call__(self, grays: NDArray[np.uint8], /) -> Probabilities: ...
 
 
 @dataclass
@@ -100,21 +90,12 @@ class SliceSegmenter:
         probabilities: bool = False,
         slices: Sequence[int] | None = None,
     ) -> Segmentation:
-        """Labels of ``ct`` on its own grid, in whatever orientation it has.
-
-        progress(fraction 0-1, phrase) is called after every slice and may raise ``Cancelled``.
-        slices: first and last axial slice to look at, from 0 at the feet; the others stay
-            background. Few slices hold little liver, so the least liver volume does not apply.
-        Raises ``ValueError`` when the model cannot be used with these CT numbers, or there are no
-        such slices.
-        """
-        started = time.monotonic()
-        tell = progress or _silent
+        """See :meth:`segmentation.Segmenter.segment`; progress is told after every slice."""
+        tell = progress or silent
         self._refuse_unlike_training(ct)
-        whole, turn = ct.to_lps()
-        part = SliceRange.of(slices, whole.shape_kji[0])
-        lps, postprocessing = part.cut(whole), self.postprocessing
-        if part.note:
+        frame, postprocessing = Frame(ct, slices), self.postprocessing
+        lps, note = frame.lps, frame.part.note
+        if note:
             postprocessing = replace(postprocessing, smallest_liver_ml=0.0)
         run = _Run(self, lps, tell, probabilities)
         try:
@@ -123,23 +104,36 @@ class SliceSegmenter:
         finally:  # cancelled or not, what happened in this run is no news in the next
             self.engine.notes.clear()
         tell(0.97, "Cleaning up")
-        raw = run.labels
-        labels = postprocessing(raw, lps.spacing_kji_mm)
-        warnings = (*notes, *part.note, *self._saturation_warning(lps, labels))
+        labels = postprocessing(run.labels, lps.spacing_kji_mm)
+        bright = self._saturation_warning(lps, labels)
         tell(1.0, "Done")
-        return Segmentation(
-            labels_kji=turn.undo(part.paste(labels)),
-            probabilities=None
-            if run.probabilities is None
-            else turn.undo(part.paste_probabilities(run.probabilities)),
-            device=self.engine.device,
-            slices=part.count,
+        return frame.result(
+            labels,
+            run.probabilities,
+            device=self.device,
             slices_run=run.done,
-            seconds=time.monotonic() - started,
-            warnings=warnings,
+            warnings=(*notes, *note, *bright),
             postprocessing=postprocessing,
-            slice_range=(part.first, part.last) if part.note else None,
         )
+
+    @property
+    def device(self) -> str:
+        """Where the network is now."""
+        return self.engine.device
+
+    def set_smallest_lesion(self, diameter_mm: float) -> None:
+        """From now on drop smaller lesions, in place of the postprocessing's own."""
+        self.postprocessing = replace(self.postprocessing, smallest_lesion_mm=diameter_mm)
+
+    def describe(self) -> dict[str, Any]:
+        """The model and its steps, JSON-able, for the result's own record."""
+        return {
+            "model": self.spec.name,
+            "version": self.spec.version,
+            "sha256": self.sha256,
+            "preprocessing": self.preprocessing.to_dict(),
+            "postprocessing": self.postprocessing.to_dict(),
+        }
 
     def _refuse_unlike_training(self, ct: CtVolume) -> None:
         """Per-slice min-max means one thing on raw CT numbers and another on windowed ones."""
@@ -156,16 +150,7 @@ class SliceSegmenter:
     def _saturation_warning(self, lps: CtVolume, labels: NDArray[np.uint8]) -> list[str]:
         if self.preprocessing.preset != "window":
             return []
-        liver = labels >= Label.LIVER
-        total = int(np.count_nonzero(liver))
-        top = self.preprocessing.window_hu[1]
-        bright = int(np.count_nonzero(lps.hu[liver] >= top)) if total else 0
-        if total == 0 or bright <= SATURATED_SHARE * total:
-            return []
-        return [
-            f"{100 * bright / total:.0f} % of the liver is at or above {top} HU, the top of the"
-            " model's window: bright lesions and vessels look alike there, so check it by eye."
-        ]
+        return saturation_warning(lps.hu, labels, self.preprocessing.window_hu[1])
 
 
 class _Run:
@@ -239,44 +224,49 @@ def _argmax(probabilities: Probabilities) -> NDArray[np.uint8]:
     return labels
 
 
-def _silent(fraction: float, phrase: str) -> None:
-    """The progress of a caller that does not ask for it."""
-
-
 def load_segmenter(
-    model: str | Path | None = None,
+    model: str | Path | Sequence[str | Path] | None = None,
     device: str = "auto",
     *,
     folder: Path | None = None,
     scan: bool = True,
-    postprocessing: Postprocessing | None = None,
+    postprocessing: Steps | None = None,
     smallest_lesion_mm: float | None = None,
-) -> SliceSegmenter:
-    """The segmenter of a catalog name, a model file, or (None) the shipped default.
+    mirror: bool = False,
+) -> SliceSegmenter | CascadeSegmenter:
+    """The segmenter of a catalog name, a model file, a cascade's two, or (None) the default.
 
+    scan: skip slices that lie clearly outside the liver; a cascade's liver network sees them all.
+    postprocessing: in place of the model's own, and of its kind.
     smallest_lesion_mm: in place of the postprocessing's own.
+    mirror: a cascade's windows are seen in all eight mirrored copies and the answers averaged, as
+        published; it takes eight times as long.
     Raises ``ValueError`` for an unknown name or device and ``BundleError`` for a broken file.
     """
-    entry = find_model(None if model is None else str(model), folder)
-    if len(entry.files) != 1:
-        raise BundleError(f"{entry.name} has {len(entry.files)} files; this version runs one.")
-    file = entry.files[0]
-    segmenter = _load_slices(file.path, file.sha256, device, scan, postprocessing)
+    entry = find_model(model, folder)
+    segmenter: SliceSegmenter | CascadeSegmenter
+    if len(entry.files) > 1:
+        segmenter = load_cascade(entry, device, postprocessing, mirror=mirror)
+    elif mirror:
+        raise ValueError(f"{entry.name} is no cascade; only a cascade averages mirrored copies.")
+    else:
+        file = entry.files[0]
+        segmenter = _load_slices(file.path, file.sha256, device, scan, postprocessing)
     if smallest_lesion_mm is not None:
-        segmenter.postprocessing = replace(
-            segmenter.postprocessing, smallest_lesion_mm=smallest_lesion_mm
-        )
+        segmenter.set_smallest_lesion(smallest_lesion_mm)
     return segmenter
 
 
 def _load_slices(
-    path: Path, sha256: str | None, device: str, scan: bool, chosen: Postprocessing | None
+    path: Path, sha256: str | None, device: str, scan: bool, chosen: Steps | None
 ) -> SliceSegmenter:
     from .bundle import ModelBundle
     from .engine import SliceEngine
 
     bundle = ModelBundle.load(path, sha256=sha256)
     preprocessing, stored = _read_steps(bundle.spec)
+    if not isinstance(chosen, Postprocessing | None):
+        raise ValueError(f"{bundle.spec.name} is no cascade: a cascade's steps do not fit it.")
     return SliceSegmenter(
         engine=SliceEngine(bundle.build_net(), device),
         spec=bundle.spec,
@@ -289,6 +279,11 @@ def _load_slices(
 
 def _read_steps(spec: ModelSpec) -> tuple[SlicePreprocessing, Postprocessing]:
     """What a model file says is done before and after its network."""
+    if stage := stage_of(spec):
+        raise BundleError(
+            f"{spec.name} is the {stage} network of a cascade; give both of its files, that of the"
+            " liver and that of the tumor."
+        )
     known = {label.name.lower(): int(label) for label in Label}
     if spec.labels != known:
         raise BundleError(f"The model's classes are {spec.labels}, not {known}; use another model.")
@@ -301,12 +296,6 @@ def _read_steps(spec: ModelSpec) -> tuple[SlicePreprocessing, Postprocessing]:
         raise BundleError(f"{error} The model file needs a newer LiverTumorSeg.") from error
 
 
-def describe(segmenter: SliceSegmenter) -> dict[str, Any]:
+def describe(segmenter: Segmenter) -> dict[str, Any]:
     """The model and its steps, JSON-able, for the result's own record."""
-    return {
-        "model": segmenter.spec.name,
-        "version": segmenter.spec.version,
-        "sha256": segmenter.sha256,
-        "preprocessing": segmenter.preprocessing.to_dict(),
-        "postprocessing": segmenter.postprocessing.to_dict(),
-    }
+    return segmenter.describe()

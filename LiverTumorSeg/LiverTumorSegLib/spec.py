@@ -24,6 +24,10 @@ FORMAT = 1
 STORAGES = ("fp32", "fp16", "int8")
 LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 GET_AGAIN = "Get the file again from where it came."
+STAGES = {  # of a cascade, in their order: the labels of each one's network
+    "liver": {"background": 0, "liver": 1},
+    "tumor": {"background": 0, "tumor": 1},
+}
 
 
 class BundleError(Exception):
@@ -109,6 +113,13 @@ def parse_spec(stream: BinaryIO, size_bytes: int) -> ModelSpec:
             "training has written."
         )
     return ModelSpec.from_json(text)
+
+
+def stage_of(spec: ModelSpec) -> str:
+    """ "liver" or "tumor" for a network of a cascade; empty for a model that is whole."""
+    if spec.preprocessing.get("kind") != "volume":
+        return ""
+    return next((stage for stage, labels in STAGES.items() if spec.labels == labels), "")
 
 
 def file_sha256(path: str | Path) -> str:

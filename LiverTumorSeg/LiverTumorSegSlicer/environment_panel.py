@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
-from LiverTumorSegLib.spec import BundleError
+from LiverTumorSegLib.spec import BundleError, read_spec, stage_of
 from slicer.i18n import tr as _
 
 from .choices import ModelChoice
@@ -51,6 +52,8 @@ class EnvironmentPanel:
             found.append(self._models.problem)
         elif entry.default:  # the report knows this one only
             found += [problem.sentence for problem in problems if problem.kind == "model"]
+        elif problem := self._environment.modelProblem(entry):
+            found.append(problem.sentence)
         return tuple(found)
 
     def look(self) -> None:
@@ -119,13 +122,27 @@ class EnvironmentPanel:
         if path is None:
             return
         try:
-            entry = self._environment.importModel(path)
+            files = self._withItsOther(path)
+            if files is None:
+                return
+            entry = self._environment.importModel(files)
         except (ValueError, BundleError) as error:
             self._questions.tellFailure(str(error))
             return
         self._models.refresh()
         self._models.choose(entry.name)
         self.look()
+
+    def _withItsOther(self, path: Path) -> list[Path] | None:
+        """The file, and of a cascade its other one too; None when the person changed their mind."""
+        title = {
+            "liver": _("Import model: now the file of the tumor network"),
+            "tumor": _("Import model: now the file of the liver network"),
+        }.get(stage_of(read_spec(path)))
+        if title is None:
+            return [path]
+        other = self._questions.openPath(title, MODEL_FILTER)
+        return None if other is None else [path, other]
 
     def _removeModel(self) -> None:
         entry = self._models.entry

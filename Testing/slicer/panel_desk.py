@@ -20,6 +20,7 @@ from LiverTumorSegSlicer.questions import Questions, Replace
 from LiverTumorSegSlicer.self_test import AnsweringRunner, makeTestCt
 
 LEFT = qt.Qt.LeftButton
+THREE_LABELS = {"background": 0, "liver": 1, "tumor": 2}
 
 
 def waitUntil(condition: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -108,15 +109,21 @@ class FakeQuestions(Questions):
         self.asked.append(folder)
 
 
-def writeModel(path: Path, **told: Any) -> Path:
+def writeModel(
+    path: Path,
+    *,
+    labels: dict[str, int] = THREE_LABELS,
+    preprocessing: dict[str, Any] | None = None,
+    **told: Any,
+) -> Path:
     """A model file with a description and one number; nothing could run it."""
     spec = ModelSpec(
         name=path.stem,
         version="1",
         net="hybrid2d",
         net_args={},
-        preprocessing={},
-        labels={"background": 0, "liver": 1, "tumor": 2},
+        preprocessing=preprocessing or {},
+        labels=labels,
         training_hu_range=None,
         postprocessing={},
         provenance={"title": path.stem.capitalize(), "licence": "CC0", **told},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from .gunetrpp import GUnetrpp
 from .hybrid2d import Hybrid2d
 
-NETS: dict[str, type[nn.Module]] = {"hybrid2d": Hybrid2d}
+NETS: dict[str, type[nn.Module]] = {"gunetrpp": GUnetrpp, "hybrid2d": Hybrid2d}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from training.lesion_table import (
+from training.lesion_scores import (
     SIZE_BINS,
     LesionTable,
     ScoredLesion,

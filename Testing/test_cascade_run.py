@@ -1,0 +1,211 @@
+"""A run of a cascade: progress, cancel, notes, warnings, memory, and what is told of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from LiverTumorSegLib.cascade import CascadeSegmenter, joint_spec
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.segment import Cancelled
+from LiverTumorSegLib.spec import BundleError
+from test_segment import AIR_HU, LIVER_HU, abdomen, volume
+from threshold_cascade import SEES_ALL, SEES_LIVER, Floats, Threshold, segmenter, spec_of
+
+
+def test_progress_rises_to_one_with_every_window() -> None:
+    worker = segmenter()
+    told: list[tuple[float, str]] = []
+    done_by_then: list[int] = []
+
+    def progress(fraction: float, phrase: str) -> None:
+        told.append((fraction, phrase))
+        done_by_then.append(len(worker.liver.engine.seen) + len(worker.tumor.engine.seen))
+
+    worker.segment(abdomen(), progress)
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert all(phrase.strip() for _, phrase in told)
+    for name, engine in (("Liver", worker.liver.engine), ("Tumor", worker.tumor.engine)):
+        windows = [phrase for _, phrase in told if phrase.startswith(f"{name}: window ")]
+        assert len(windows) == len(engine.seen) + 1
+        assert windows[-1].endswith(f"window {len(engine.seen)} of {len(engine.seen)}")
+    assert max(np.diff(done_by_then)) == 1, "no two windows without a word"
+
+
+class Noting(Threshold):
+    """Writes a note in its second call of all."""
+
+    def __call__(self, patches: Floats) -> Floats:
+        answer = super().__call__(patches)
+        if len(self.seen) == 2:
+            self.notes.append("Went on smaller.")
+        return answer
+
+
+def noting() -> CascadeSegmenter:
+    worker = segmenter()
+    worker.liver = replace(worker.liver, engine=Noting(2.0, 0.0))
+    worker.tumor = replace(worker.tumor, engine=Noting(4.0, -2.5))
+    return worker
+
+
+def cancel_at(words: str) -> Callable[[float, str], None]:
+    def progress(fraction: float, phrase: str) -> None:
+        if words in phrase:
+            raise Cancelled
+
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("words", "liver", "tumor"),
+    [
+        ("Preparing the CT", 0, 0),
+        ("Liver: window 3", 3, 0),
+        ("Preparing the liver", None, 0),
+        ("Tumor: window 2", None, 2),
+        ("slice 2 of", None, None),
+        ("Cleaning up", None, None),
+    ],
+)
+def test_cancel_stops_at_once_and_leaves_nothing(
+    words: str, liver: int | None, tumor: int | None
+) -> None:
+    ct, worker = abdomen(), noting()
+    with pytest.raises(Cancelled):
+        worker.segment(ct, cancel_at(words))
+    for stage, count in ((worker.liver, liver), (worker.tumor, tumor)):
+        assert count is None or len(stage.engine.seen) == count
+        stage.engine.seen.extend([np.zeros(1)] * 3)  # past the note
+    again = worker.segment(ct)
+    np.testing.assert_array_equal(again.labels_kji, segmenter().segment(ct).labels_kji)
+    assert again.warnings == ()
+
+
+def test_notes_of_both_engines_are_told_once() -> None:
+    worker = noting()
+    assert worker.segment(abdomen()).warnings == ("Went on smaller.",)
+    assert worker.segment(abdomen()).warnings == ()
+
+
+def test_a_liver_at_the_windows_top_is_told() -> None:
+    hu = np.full((12, 40, 40), -40)
+    hu[2:10, 10:30, 10:30] = 160
+    result = segmenter().segment(volume(hu, (5.0, 4.0, 4.0)))
+    assert "of the liver is at or above 160 HU" in result.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("window_low", "trained_low", "least_hu", "told"),
+    [
+        (-250, -1024.0, -40, True),
+        (-250, -1024.0, -1000, False),
+        (-250, -200.0, -40, False),
+        (-250, None, -40, False),
+        (-40, -1024.0, -40, False),
+    ],
+)
+def test_a_scan_that_was_cut_to_less_than_the_model_s_window(
+    window_low: int, trained_low: float | None, least_hu: int, told: bool
+) -> None:
+    trained = None if trained_low is None else (trained_low, 400.0)
+    sees = replace(SEES_LIVER, window_hu=(window_low, 600))
+    ct = volume(np.maximum(abdomen().hu, least_hu), (6.0, 3.5, 3.0))
+    warnings = segmenter(sees=sees, trained=trained).segment(ct).warnings
+    assert bool(warnings) == told
+    if told:
+        assert "nothing below -40 HU" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("devices", "device"),
+    [(("cuda", "cuda"), "cuda"), (("cpu", "cuda"), "cpu"), (("cuda:1", "cpu"), "cpu")],
+)
+def test_device_is_the_cpu_as_soon_as_one_is_there(devices: tuple[str, str], device: str) -> None:
+    worker = segmenter()
+    worker.liver.engine.device, worker.tumor.engine.device = devices
+    assert worker.device == device
+    assert worker.segment(abdomen()).device == device
+
+
+def test_what_is_told_of_the_model() -> None:
+    worker = segmenter(CascadePostprocessing())
+    told = json.loads(json.dumps(worker.describe()))
+    assert (told["model"], told["version"]) == ("pair", "1")
+    assert told["sha256"] == worker.sha256 == hashlib.sha256(b"ab" * 64).hexdigest()
+    assert list(told["stages"]) == ["liver", "tumor"]
+    assert VolumePreprocessing.from_dict(told["stages"]["tumor"]["preprocessing"]) == SEES_LIVER
+    assert CascadePostprocessing.from_dict(told["postprocessing"]) == CascadePostprocessing()
+    worker.liver = replace(worker.liver, sha256=None)
+    assert worker.sha256 is None
+
+
+def test_the_pair_has_seen_what_either_has_seen() -> None:
+    liver = spec_of(
+        "liver",
+        SEES_ALL,
+        training_hu_range=(-1024, 160),
+        provenance={"train": ["1", "2"], "train_groups": ["a"], "split_group_by": "volume"},
+    )
+    tumor = spec_of(
+        "tumor",
+        SEES_LIVER,
+        training_hu_range=(-40, 3000),
+        provenance={"train": ["2", "10"], "recipe": {"epochs": 3}, "split_group_by": "patient"},
+    )
+    joint = joint_spec("pair", "3", liver, tumor)
+    assert (joint.name, joint.version, joint.net) == ("pair", "3", "gunetrpp")
+    assert joint.provenance["train"] == ["1", "10", "2"]
+    assert joint.provenance["train_groups"] == ["a"]
+    assert joint.provenance["recipe"] == {"epochs": 3}
+    assert joint.provenance["split_group_by"] == "patient", "refused where either would be"
+    assert joint.training_hu_range == (-1024, 3000)
+    assert joint.labels == {"background": 0, "liver": 1, "tumor": 2}
+    both = joint_spec("pair", "3", liver, replace(tumor, provenance=liver.provenance))
+    assert both.provenance["split_group_by"] == "volume"
+
+
+def test_networks_that_do_not_fit_each_other() -> None:
+    worker = segmenter()
+    small = replace(worker.tumor, preprocessing=replace(SEES_LIVER, size_px=32))
+    with pytest.raises(BundleError, match="64 pixels and the tumor network on 32"):
+        replace(worker, tumor=small)
+    with pytest.raises(BundleError, match="must see all"):
+        replace(worker, tumor=worker.liver)
+
+
+def test_the_ct_is_only_read() -> None:
+    ct = abdomen()
+    ct.hu.setflags(write=False)
+    before = ct.hu.copy()
+    segmenter(CascadePostprocessing()).segment(ct, probabilities=True)
+    np.testing.assert_array_equal(ct.hu, before)
+
+
+def test_memory_is_bounded_by_the_ct_and_the_grid() -> None:
+    """No float copy of the CT: two masks, labels, and half floats of the networks' grid."""
+    hu = np.full((40, 256, 256), AIR_HU)
+    hu[10:30, 70:190, 70:190] = LIVER_HU
+    ct = volume(hu, (5.0, 1.4, 1.4))
+    worker = segmenter(CascadePostprocessing())
+    for stage in (worker.liver, worker.tumor):
+        stage.engine.seen = _Forgetful()
+    tracemalloc.start()
+    worker.segment(ct)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * ct.hu.size
+
+
+class _Forgetful(list[Any]):
+    def append(self, item: Any) -> None:
+        """What was seen is not kept."""

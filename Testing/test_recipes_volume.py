@@ -1,0 +1,106 @@
+"""The cascade's recipes: the published numbers, and where ours depart from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+import torch
+from LiverTumorSegLib.nets import NETS
+
+from training.losses_volume import REFERENCE
+from training.recipes import RECIPES
+from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe
+from training.trainer import RATES, SELECTORS
+
+
+@pytest.mark.parametrize("stage", ["liver", "tumor"])
+def test_the_published_numbers(stage: str) -> None:
+    """Specification: section 7 for the optimizer, 4 for patches and batches."""
+    for name in (f"gunetrpp-{stage}", f"gunetrpp-{stage}-reference"):
+        recipe = VOLUME_RECIPES[name]
+        assert (recipe.optimizer, recipe.learning_rate, recipe.momentum) == ("sgd", 0.01, 0.99)
+        assert (recipe.weight_decay, recipe.clip_norm) == (3e-5, 12.0)
+        assert (recipe.schedule, recipe.epochs, recipe.sampling.iterations) == ("poly", 1000, 250)
+        assert recipe.patch_kji == (64, 128, 128)
+        assert recipe.size_at(0.5) == 128
+    assert VOLUME_RECIPES[f"gunetrpp-{stage}"].batch == 2
+    assert VOLUME_RECIPES[f"gunetrpp-{stage}-reference"].batch == 8
+
+
+def test_the_full_net_is_the_papers() -> None:
+    with torch.device("meta"):
+        recipe = VOLUME_RECIPES["gunetrpp-tumor"]
+        net = NETS[recipe.net](**recipe.net_args)
+    assert sum(p.numel() for p in net.parameters()) == 97_725_934
+
+
+def test_ours_trains_the_hausdorff_term_and_looks_for_tumors() -> None:
+    tumor = VOLUME_RECIPES["gunetrpp-tumor"]
+    assert tumor.loss.hausdorff == "soft"
+    assert tumor.sampling.foreground_share == pytest.approx(1 / 3)
+    assert tumor.liver_margin_mm is not None
+    assert tumor.liver_margin_mm > 0
+    assert not tumor.mask_first
+
+
+@pytest.mark.parametrize("stage", ["liver", "tumor"])
+def test_the_reference_is_the_code_to_the_letter(stage: str) -> None:
+    reference = VOLUME_RECIPES[f"gunetrpp-{stage}-reference"]
+    assert reference.loss == REFERENCE
+    assert reference.net_args["spatial_layout"] == "reference"
+    assert (reference.sampling.foreground_share, reference.sampling.region_share) == (0, 0)
+    assert reference.check.patches == 50 * 8
+    if stage == "tumor":
+        assert (reference.liver_margin_mm, reference.mask_first) == (0.0, True)
+        assert reference.select == "last"
+    else:
+        assert reference.select == "dice"
+
+
+@pytest.mark.parametrize("name", VOLUME_RECIPES)
+def test_every_recipe_can_be_built_and_stored(name: str) -> None:
+    recipe = VOLUME_RECIPES[name]
+    assert recipe.schedule in RATES
+    assert recipe.select in SELECTORS
+    with torch.device("meta"):
+        net: Any = NETS[recipe.net](**recipe.net_args)
+    assert net.patch_kji == recipe.patch_kji
+    assert json.loads(json.dumps(asdict(recipe)))["stage"] in name
+
+
+def test_names_are_unlike_those_of_slices() -> None:
+    assert not VOLUME_RECIPES.keys() & RECIPES.keys()
+
+
+def test_the_small_nets_are_the_small_preset() -> None:
+    for stage in ("liver", "tumor"):
+        recipe = VOLUME_RECIPES[f"gunetrpp-small-{stage}"]
+        assert recipe.patch_kji == (32, 64, 64)
+        assert (recipe.net_args["dims"], recipe.net_args["depth"]) == ((16, 32, 64, 128), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"optimizer": "adam"}, "sgd, adamw"),
+        ({"liver_margin_mm": 2.0}, "the liver's has none"),
+        ({"stage": "tumor"}, "needs liver_margin_mm"),
+    ],
+)
+def test_what_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
+    liver: VolumeRecipe = VOLUME_RECIPES["gunetrpp-liver"]
+    with pytest.raises(ValueError, match=words):
+        replace(liver, **change)
+
+
+def test_the_last_epoch_is_always_the_best_where_so_chosen() -> None:
+    assert SELECTORS["last"]({}) < 0
+
+
+def test_dice_is_of_what_the_net_finds() -> None:
+    both = {"val_liver_dice": 0.9, "val_tumor_dice": 0.5}
+    assert SELECTORS["dice"](both) == pytest.approx(-0.7)
+    assert SELECTORS["dice"]({"val_tumor_dice": 0.5}) == -0.5

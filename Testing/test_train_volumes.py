@@ -1,0 +1,197 @@
+"""``training.train`` on volumes: the files of a run, going on, both stages, and exporting them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.spec import stage_of
+from toy_slices import write_toy
+from toy_volumes import STEPS, TINY_NET, tiny, write_toy_masks, write_toy_volumes
+
+from training import export
+from training.augment_volume import PAPER
+from training.recipes_volume import VOLUME_RECIPES, VolumeCheck
+from training.train import main
+from training.trainer_volume import VolumeTrainer
+from training.volume_patches import PatchSampling
+
+FEW = PatchSampling(iterations=2, foreground_share=0.5)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_toy_volumes(tmp_path_factory.mktemp("toy") / "prepared")
+    write_toy_masks(folder, folder.parent / "masks")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small recipes, on the toy's net; everything that draws random numbers."""
+    for stage in ("liver", "tumor"):
+        check = VolumeCheck(patches=4)
+        recipe = tiny(stage, augmentation=PAPER, sampling=FEW, check=check)
+        net_args = {**TINY_NET, "dropout": 0.1, "attention_dropout": 0.1}
+        recipe = replace(recipe, net_args=net_args, select="last")
+        monkeypatch.setitem(VOLUME_RECIPES, f"gunetrpp-small-{stage}", recipe)
+
+
+def call(prepared: Path, run: Path, stage: str, *options: object) -> int:
+    words = ["-o", run, "--recipe", f"gunetrpp-small-{stage}", "--device", "cpu", *options]
+    if stage == "tumor":
+        words += ["--masks", prepared.parent / "masks"]
+    return main([str(prepared), *map(str, words)])
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("stage", ["liver", "tumor"])
+def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage: str) -> None:
+    assert call(prepared, tmp_path, stage) == 0
+    lines = history(tmp_path)
+    assert [line["epoch"] for line in lines] == [0, 1]
+    assert {"train_loss", "val_loss", f"val_{stage}_dice"} <= lines[0].keys()
+    spec = ModelBundle.load(tmp_path / "best.safetensors").spec
+    assert stage_of(spec) == stage
+    assert spec.name == f"gunetrpp-{stage}"
+    steps = VolumePreprocessing.from_dict(spec.preprocessing)
+    margin_mm = VOLUME_RECIPES[f"gunetrpp-small-{stage}"].liver_margin_mm
+    assert steps == replace(STEPS, liver_margin_mm=margin_mm)
+    assert CascadePostprocessing.from_dict(spec.postprocessing) == CascadePostprocessing()
+    assert spec.training_hu_range == (-40, 160)
+    told = spec.provenance
+    assert (told["train"], told["val"]) == (["1", "2", "3", "4"], ["5"])
+    assert told["train_groups"] == ["a", "b", "c"]
+    assert (told["split_group_by"], told["processes"]) == ("patient", 1)
+    assert told["recipe"] == json.loads((tmp_path / "recipe.json").read_text())
+
+
+def test_a_fold_says_which_patients_it_knows(prepared: Path, tmp_path: Path) -> None:
+    known = []
+    for fold in ("1/2", "2/2"):
+        run = tmp_path / fold[0]
+        assert call(prepared, run, "liver", "--fold", fold, "--epochs", 1) == 0
+        told = ModelBundle.load(run / "best.safetensors").spec.provenance
+        assert told["val"] == ["5"]
+        known.append(set(told["train_groups"]))
+    assert known[0] | known[1] == {"a", "b", "c"}
+    assert not known[0] & known[1]
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(prepared, tmp_path / "whole", "tumor") == 0
+    run_epoch = VolumeTrainer.run_epoch
+
+    def stops(self: VolumeTrainer, show: Any = iter) -> dict[str, float]:
+        facts = run_epoch(self, show)
+        if self.epoch == 1:
+            raise Stopped
+        return facts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VolumeTrainer, "run_epoch", stops)
+        with pytest.raises(Stopped):
+            call(prepared, tmp_path / "parts", "tumor")
+    torch.manual_seed(999)
+    assert call(prepared, tmp_path / "parts", "tumor") == 0
+    lines = [history(tmp_path / f) for f in ("whole", "parts")]
+    for line in lines[0] + lines[1]:
+        line.pop("seconds")
+    assert lines[0] == lines[1]
+    whole, parts = (ModelBundle.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts"))
+    assert all(torch.equal(whole.state[name], parts.state[name]) for name in whole.state)
+
+
+def test_minutes_end_a_run(prepared: Path, tmp_path: Path) -> None:
+    assert call(prepared, tmp_path, "liver", "--minutes", 1e-6) == 0
+    assert not (tmp_path / "history.jsonl").exists() or history(tmp_path)[0]["steps"] <= 1
+
+
+def test_init_goes_on_from_the_other_stage(prepared: Path, tmp_path: Path) -> None:
+    """Both nets have two classes: the liver's weights are a start for the tumor's."""
+    assert call(prepared, tmp_path / "liver", "liver", "--epochs", 1) == 0
+    best = tmp_path / "liver" / "best.safetensors"
+    slow = ("--epochs", 1, "--learning-rate", 1e-12)
+    assert call(prepared, tmp_path / "tumor", "tumor", "--init", best, *slow) == 0
+    begun, ended = (
+        dict(ModelBundle.load(path).build_net().named_parameters())
+        for path in (best, tmp_path / "tumor" / "best.safetensors")
+    )
+    assert all(torch.allclose(begun[n], ended[n], atol=1e-7, rtol=0) for n in begun)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("no masks", "give them by --masks"),
+        ("slices", "run python -m training.prepare_volumes"),
+        ("volumes", "holds volumes"),
+        ("width", "has no width"),
+        ("fold", "as 1/2"),
+        ("masks for slices", "for the recipes of a cascade"),
+    ],
+)
+def test_what_cannot_work_ends_with_2_and_a_sentence(
+    fault: str, words: str, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    if fault == "no masks":
+        code = main([str(prepared), "-o", str(run), "--recipe", "gunetrpp-small-tumor"])
+    elif fault == "slices":
+        code = call(write_toy(tmp_path / "2d"), run, "liver")
+    elif fault == "volumes":
+        code = main([str(prepared), "-o", str(run), "--recipe", "tour", "--device", "cpu"])
+    elif fault == "width":
+        code = call(prepared, run, "liver", "--width", 8)
+    elif fault == "fold":
+        code = call(prepared, run, "liver", "--fold", "3/2")
+    else:
+        slices = write_toy(tmp_path / "2d")
+        code = main([str(slices), "-o", str(run), "--recipe", "tour", "--fold", "1/2"])
+    assert code == 2
+    assert words in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_the_shipped_form_is_measured_on_volumes(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(prepared, tmp_path / "run", "tumor", "--epochs", 1) == 0
+    out, masks = tmp_path / "small-tumor.safetensors", prepared.parent / "masks"
+    words = [tmp_path / "run", "-o", out, "--name", "small-tumor", "--device", "cpu"]
+    words += ["--prepared", prepared, "--masks", masks]
+    assert export.main([str(word) for word in words]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    told = ModelBundle.load(out, sha256=printed["sha256"]).spec
+    assert (told.name, told.storage, stage_of(told)) == ("small-tumor", "int8", "tumor")
+    measured = told.provenance["validation_volumes_dice"]
+    assert printed["validation_volumes_dice"] == measured
+    assert {name: set(dice) for name, dice in measured.items()} == {
+        "fp32": {"tumor"},
+        "int8": {"tumor"},
+    }
