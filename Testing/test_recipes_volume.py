@@ -88,6 +88,7 @@ def test_the_small_nets_are_the_small_preset() -> None:
         ({"optimizer": "adam"}, "sgd, adamw"),
         ({"liver_margin_mm": 2.0}, "the liver's has none"),
         ({"stage": "tumor"}, "needs liver_margin_mm"),
+        ({"mask_as_channel": True}, "is for a tumor net"),
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:

@@ -208,7 +208,7 @@ def test_the_same_seed_draws_the_same_and_another_not() -> None:
     [{"foreground_share": -0.1}, {"foreground_share": 0.7, "region_share": 0.5}, {"iterations": 0}],
 )
 def test_shares_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="give shares from 0"):
+    with pytest.raises(ValueError, match="give shares"):
         PatchSampling(**wrong)  # type: ignore[arg-type]
 
 
@@ -227,3 +227,26 @@ def test_volumes_live_on_the_gpu_only_where_there_is_room(monkeypatch: pytest.Mo
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, answer=answer: answer)
         assert patch_home(data, "cuda:0") == home
     assert patch_home(data, "cpu") == "cpu"
+
+
+def test_jitter_moves_the_voxel_from_the_middle_but_not_out_of_the_patch() -> None:
+    data = volume_set((80, 80, 80))
+    places = []
+    for jitter in (0.0, 0.25):
+        sampling = PatchSampling(iterations=60, foreground_share=1.0, jitter=jitter)
+        drawn = np.concatenate(rows_of(sampling, data))
+        places.append((40 - drawn[:, 1:]) / PATCH)  # of the only voxel, as a share of the patch
+    assert (places[0] == 0.5).all()
+    assert np.abs(places[1] - 0.5).max() <= 0.25 + 0.5 / min(PATCH)
+    assert (places[1].std(axis=0) > 0.1).all()
+
+
+@pytest.mark.parametrize(("balance", "share"), [(1.0, 0.5), (0.5, 0.75), (0.0, 0.9)])
+def test_case_balance_weighs_volumes_by_the_class_they_show(balance: float, share: float) -> None:
+    """Nine voxels in the first volume and one in the second."""
+    data = volume_set((20, 20, 20), (20, 20, 20))
+    data.volumes[0].target[5:8, 5:8, 5] = 1
+    data.volumes[0].target[10, 10, 10] = 0
+    sampling = PatchSampling(iterations=400, foreground_share=1.0, case_balance=balance)
+    drawn = np.concatenate(rows_of(sampling, data))
+    assert (drawn[:, 0] == 0).mean() == pytest.approx(share, abs=0.05)

@@ -41,7 +41,7 @@ def tiny(stage: str, **changes: Any) -> VolumeRecipe:
     recipe = VOLUME_RECIPES[f"gunetrpp-small-{stage}"]
     sampling = PatchSampling(iterations=3, foreground_share=0.5)
     common: dict[str, Any] = {"net_args": TINY_NET, "augmentation": NONE, "sampling": sampling}
-    return replace(recipe, **(common | {"epochs": 2} | changes))
+    return replace(recipe, **(common | {"epochs": 2, "batch": 2} | changes))
 
 
 def write_toy_volumes(

@@ -74,6 +74,8 @@ class VolumeRecipe(Course):
             )
         if (self.stage == "tumor") != (self.liver_margin_mm is not None):
             raise ValueError("The tumor's recipe needs liver_margin_mm, and the liver's has none.")
+        if self.mask_as_channel and (self.mask_first or self.liver_margin_mm is None):
+            raise ValueError("mask_as_channel is for a tumor net whose mask is not put on first.")
 
     @property
     def patch_kji(self) -> Kji:
@@ -120,8 +122,12 @@ SMALL_TUMOR = replace(
     SMALL_LIVER,
     stage="tumor",
     liver_margin_mm=5.0,
+    mask_as_channel=True,  # else the mask's edge is all that the derivatives show
     augmentation=PAPER,
-    sampling=PatchSampling(iterations=50, foreground_share=0.5, region_share=0.5),
+    sampling=PatchSampling(
+        iterations=25, foreground_share=0.5, region_share=0.5, jitter=0.25, case_balance=0.5
+    ),
+    batch=4,
 )
 
 

@@ -58,6 +58,12 @@ class Volume:
         return _remembered(seen if self.region is None else seen & self.region)
 
     @cached_property
+    def target_size(self) -> int:
+        """Voxels of the class that the net sees."""
+        seen = self.target > 0
+        return int(np.count_nonzero(seen if self.region is None else seen & self.region))
+
+    @cached_property
     def region_voxels(self) -> Rows:
         """Voxels (n, 3) that patches are to show when no class is asked for: of the region."""
         return _remembered(
@@ -204,17 +210,22 @@ class PatchSampling:
     """Which patches a batch is made of.
 
     iterations: batches an epoch.
-    foreground_share: of a batch, rounded up, patches in whose middle there is a voxel of the class;
-        nnU-Net's rule is 1/3, the published code draws all patches evenly (0).
-    region_share: of a batch, rounded up, patches whose middle lies in the liver region; it saves a
+    foreground_share: of a batch, rounded up, patches that show a voxel of the class near their
+        middle; nnU-Net's rule is 1/3, the published code draws all patches evenly (0).
+    region_share: of a batch, rounded up, patches whose middle is near the liver region; it saves a
         tumor net from looking at patches of nothing.
-    The others lie anywhere inside the volume. A volume is drawn evenly first, so that none counts
-    more for being large.
+    jitter: how far from the middle that voxel may be, a share of the patch; in nnU-Net it is the
+        middle (0), and a net that knows its patch's voxels by place may learn to look there.
+    case_balance: of the class's patches; 1 draws volumes evenly (nnU-Net), 0 voxels, so that a
+        volume of large tumors counts for more than one of a few voxels.
+    The others lie anywhere inside the volume, which is drawn evenly first.
     """
 
     iterations: int = 250
     foreground_share: float = 0.0
     region_share: float = 0.0
+    jitter: float = 0.0
+    case_balance: float = 1.0
 
     def __post_init__(self) -> None:
         shares = self.foreground_share, self.region_share
@@ -222,6 +233,11 @@ class PatchSampling:
             raise ValueError(
                 f"foreground_share and region_share are {shares}, iterations {self.iterations};"
                 " give shares from 0, together up to 1, and at least one iteration."
+            )
+        if not (0 <= self.jitter <= 0.4 and 0 <= self.case_balance <= 1):
+            raise ValueError(
+                f"jitter is {self.jitter} and case_balance {self.case_balance}; give shares, at"
+                " most 0.4 and 1."
             )
 
     def batches(
@@ -232,19 +248,26 @@ class PatchSampling:
         Raises ``ValueError`` when foreground is asked for and there is none.
         """
         kinds = self._kinds(batch)
-        with_target = [n for n, v in enumerate(data.volumes) if len(v.target_voxels)]
-        if "target" in kinds and not with_target:
+        sizes = np.array([v.target_size for v in data.volumes])
+        with_target = np.flatnonzero(sizes)
+        if "target" in kinds and len(with_target) == 0:
             raise ValueError(
                 f"No training volume shows {data.stage}; add labeled cases to the split train."
             )
-        in_region = [n for n, v in enumerate(data.volumes) if len(v.region_voxels)]
+        in_region = np.array([n for n, v in enumerate(data.volumes) if len(v.region_voxels)])
+        every = np.arange(len(data))
         among = {
             "target": with_target,
-            "region": in_region or range(len(data)),
-            "anywhere": range(len(data)),
+            "region": in_region if len(in_region) else every,
+            "anywhere": every,
         }
+        weights = sizes[with_target] ** (1 - self.case_balance)
+        chances = {"target": weights / weights.sum()} if len(with_target) else {}
         for _ in range(self.iterations):
-            rows = [self._row(data, among[kind], kind, patch_kji, random) for kind in kinds]
+            rows = []
+            for kind in kinds:
+                n = int(random.choice(among[kind], p=chances.get(kind)))
+                rows.append([n, *self._first(data.volumes[n], kind, patch_kji, random)])
             yield random.permutation(np.array(rows, np.int64))
 
     def _kinds(self, batch: int) -> list[str]:
@@ -256,27 +279,25 @@ class PatchSampling:
             *["anywhere"] * (batch - targets - regions),
         ]
 
-    def _row(
-        self,
-        data: VolumeSet,
-        among: Sequence[int],
-        kind: str,
-        patch_kji: Kji,
-        random: np.random.Generator,
+    def _first(
+        self, volume: Volume, kind: str, patch_kji: Kji, random: np.random.Generator
     ) -> list[int]:
-        n = int(random.choice(among))
-        volume = data.volumes[n]
+        """The first voxel of a patch of that kind."""
         voxels = {"target": volume.target_voxels, "region": volume.region_voxels}.get(kind, ())
         if len(voxels):
-            middle = voxels[int(random.integers(len(voxels)))]
-            wanted = [int(m) - side // 2 for m, side in zip(middle, patch_kji, strict=True)]
+            shown = voxels[int(random.integers(len(voxels)))]
+            aside = random.uniform(-self.jitter, self.jitter, 3) if self.jitter else np.zeros(3)
+            wanted = [
+                int(v) - side // 2 + round(a * side)
+                for v, side, a in zip(shown, patch_kji, aside.tolist(), strict=True)
+            ]
         else:
             ends = (
                 max(length - side, 0)
                 for length, side in zip(volume.shape_kji, patch_kji, strict=True)
             )
             wanted = [int(random.integers(end + 1)) for end in ends]
-        return [n, *_inside(wanted, volume.shape_kji, patch_kji)]
+        return _inside(wanted, volume.shape_kji, patch_kji)
 
 
 def _inside(first: Sequence[int], shape_kji: Kji, patch_kji: Kji) -> list[int]:
