@@ -346,6 +346,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def print_sets(manifest: dict[str, Any], things: str, split: splits.Split | None) -> None:
+    """How much each set holds, and what must be said of the split."""
+    for set_name in lits.SET_NAMES:
+        chosen = [c for c in manifest["cases"] if c["split"] == set_name]
+        print(f"{set_name}: {len(chosen)} {things}, {sum(c['slices'] for c in chosen)} slices")
+    if split and split.warning:
+        print(f"Warning: {split.warning}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
@@ -365,11 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    for set_name in lits.SET_NAMES:
-        chosen = [c for c in manifest["cases"] if c["split"] == set_name]
-        print(f"{set_name}: {len(chosen)} cases, {sum(c['slices'] for c in chosen)} slices")
-    if split and split.warning:
-        print(f"Warning: {split.warning}", file=sys.stderr)
+    print_sets(manifest, "cases", split)
     return 0
 
 

@@ -25,13 +25,14 @@ from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
-from training import lits, splits
+from training import splits
 from training.prepare import (
     Bytes,
     CaseJob,
     Source,
     find_sources,
     hu_range,
+    print_sets,
     run_jobs,
     slice_facts,
     write_json,
@@ -156,11 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    for set_name in lits.SET_NAMES:
-        chosen = [c for c in manifest["cases"] if c["split"] == set_name]
-        print(f"{set_name}: {len(chosen)} scans, {sum(c['slices'] for c in chosen)} slices")
-    if split and split.warning:
-        print(f"Warning: {split.warning}", file=sys.stderr)
+    print_sets(manifest, "scans", split)
     return 0
 
 

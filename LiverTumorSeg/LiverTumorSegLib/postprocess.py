@@ -8,7 +8,7 @@ grid's spacing, so what is removed does not depend on slice thickness or axis or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, pi, prod
 from typing import Any
@@ -21,6 +21,18 @@ from .labels import Label
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
+
+
+def check_settings(settings: object, numbers: Sequence[str], switches: Sequence[str]) -> None:
+    """``ValueError`` when a field named in numbers is not 0 or more, or in switches no bool."""
+    for name in numbers:
+        value = getattr(settings, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value!r}; give a number of 0 or more.")
+    for name in switches:
+        if not isinstance(getattr(settings, name), bool):
+            raise ValueError(f"{name} is {getattr(settings, name)!r}; give true or false.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +60,11 @@ class Postprocessing:
     smallest_liver_ml: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("liver_margin_mm", "smallest_lesion_mm", "smallest_liver_ml"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (number and isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value!r}; give a number of 0 or more.")
-        for name in ("largest_liver_component", "tumor_inside_liver"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give true or false.")
+        check_settings(
+            self,
+            numbers=("liver_margin_mm", "smallest_lesion_mm", "smallest_liver_ml"),
+            switches=("largest_liver_component", "tumor_inside_liver"),
+        )
 
     def __call__(self, labels_kji: Labels, spacing_kji_mm: Spacing) -> Labels:
         """Clean labels 0, 1, 2 ``(k, j, i)``; returns a new uint8 array of the same shape.

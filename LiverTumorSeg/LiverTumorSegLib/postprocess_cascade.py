@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .labels import Label
-from .postprocess import Postprocessing
+from .postprocess import Postprocessing, check_settings
 from .preprocess_volume import clean_liver, widened
 
 Labels = NDArray[np.uint8]
@@ -55,14 +54,11 @@ class CascadePostprocessing:
     smallest_liver_ml: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("liver_margin_mm", "smallest_lesion_mm", "smallest_liver_ml"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (number and isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value!r}; give a number of 0 or more.")
-        for name in ("clean_liver", "grow_small_tumors", "tumor_inside_liver"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give true or false.")
+        check_settings(
+            self,
+            numbers=("liver_margin_mm", "smallest_lesion_mm", "smallest_liver_ml"),
+            switches=("clean_liver", "grow_small_tumors", "tumor_inside_liver"),
+        )
 
     def liver_on_grid(self, liver: Mask) -> Mask:
         """The liver network's mask (k, j, i) as the tumor network is shown it."""
