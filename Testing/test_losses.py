@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from math import log
 
 import pytest
 import torch
+import torch_threads
 from torch import Tensor
 
 from training.losses import CombinedLoss, focal_loss, joined_mean, soft_dice_loss
 
+one_thread = torch_threads.one_thread
 SMOOTHING = 1e-6  # Table 2
 # Four pixels, 2 x 2: probabilities of background, liver, tumor, and the truth.
 PIXELS = [
@@ -20,14 +21,6 @@ PIXELS = [
     ((0.3, 0.3, 0.4), 2),
     ((0.5, 0.4, 0.1), 1),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def four_pixels() -> tuple[Tensor, Tensor]:
@@ -68,6 +61,15 @@ def test_focal_by_hand() -> None:
     assert only(focal=1.0)(*four_pixels()).item() == pytest.approx(by_hand, abs=1e-6)
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.7), (0.8, 0.1)])
+def test_tversky_by_hand(alpha: float, beta: float) -> None:
+    """Background is not in it."""
+    liver = 1.2 / (1.2 + alpha * (0.2 + 0.3) + beta * (0.2 + 0.6))
+    tumor = 0.4 / (0.4 + alpha * (0.1 + 0.1 + 0.1) + beta * 0.6)
+    loss = only(tversky=1.0, tversky_alpha=alpha, tversky_beta=beta)
+    assert loss(*four_pixels()).item() == pytest.approx(1 - (liver + tumor) / 2, abs=1e-5)
+
+
 def test_the_papers_sum_is_ce_plus_dice_plus_half_focal() -> None:
     case = four_pixels()
     parts = [only(**{name: 1.0})(*case).item() for name in ("cross_entropy", "dice", "focal")]
@@ -96,6 +98,51 @@ def test_dice_equals_monais(seed: int) -> None:
     )
     ours = only(dice=1.0)(logits, labels)
     assert torch.allclose(ours, monai(logits, labels[:, None]), atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.7), (0.7, 0.3), (1.0, 1.0)])
+def test_tversky_equals_monais(alpha: float, beta: float, seed: int) -> None:
+    losses = pytest.importorskip("monai.losses")
+    logits, labels = random_case(seed)
+    monai = losses.TverskyLoss(
+        softmax=True,
+        to_onehot_y=True,
+        include_background=False,
+        batch=True,
+        alpha=alpha,
+        beta=beta,
+        smooth_nr=SMOOTHING,
+        smooth_dr=SMOOTHING,
+    )
+    ours = only(tversky=1.0, tversky_alpha=alpha, tversky_beta=beta)(logits, labels)
+    assert torch.allclose(ours, monai(logits, labels[:, None]), atol=1e-6)
+
+
+@pytest.mark.parametrize("highest", [0, 1, 2], ids=["empty", "liver alone", "both"])
+def test_tversky_with_halves_is_dice_of_liver_and_tumor(highest: int) -> None:
+    logits, labels = random_case()
+    labels = labels.clamp(max=highest)
+    ours = only(tversky=1.0, tversky_alpha=0.5, tversky_beta=0.5)(logits, labels)
+    dice = soft_dice_loss(logits.softmax(1)[:, 1:], one_hot(labels)[:, 1:])
+    assert torch.allclose(ours, dice, atol=1e-6)
+
+
+def test_tversky_costs_more_for_what_is_missed_than_for_what_is_marked_wrongly() -> None:
+    true, fewer, more = (
+        torch.tensor(tumor).reshape(1, 2, 3)
+        for tumor in ([2, 2, 2, 2, 0, 0], [2, 2, 2, 0, 0, 0], [2, 2, 2, 2, 2, 0])
+    )
+    recall = only(tversky=1.0)
+    missed, wrong = (recall(60 * (one_hot(p) - 0.5), true).item() for p in (fewer, more))
+    assert missed == pytest.approx((1 - 3 / (3 + 0.7)) / 2, abs=1e-5)  # liver, in neither, costs 0
+    assert wrong == pytest.approx((1 - 4 / (4 + 0.3)) / 2, abs=1e-5)
+
+
+def test_tversky_is_added_at_its_weight() -> None:
+    case = random_case()
+    wanted = CombinedLoss()(*case) + 0.4 * only(tversky=1.0)(*case)
+    assert torch.allclose(CombinedLoss(tversky=0.4)(*case), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
@@ -163,7 +210,7 @@ def test_loss_and_gradient_are_finite_in_low_precision(kind: torch.dtype, scale:
     """Also where softmax is 0 or 1 to the last bit and where a class is missing."""
     logits, labels = random_case()
     logits = (scale * logits).to(kind).requires_grad_()
-    loss = CombinedLoss()(logits, labels.clamp(max=1))
+    loss = CombinedLoss(tversky=1.0)(logits, labels.clamp(max=1))
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
@@ -182,7 +229,7 @@ def test_bf16_logits_lose_only_their_own_rounding() -> None:
 def test_gradient_equals_finite_differences() -> None:
     logits, labels = random_case(batch=1)
     logits, labels = logits[:, :, :3, :3].clone().requires_grad_(), labels[:, :3, :3]
-    loss = CombinedLoss()
+    loss = CombinedLoss(tversky=1.0)
     loss(logits, labels).backward()
     assert logits.grad is not None
     with torch.no_grad():
@@ -202,18 +249,19 @@ def added(others: list[Tensor], own: Tensor) -> Tensor:
     return own + others.pop(0)
 
 
-def test_means_and_ratios_are_formed_after_the_sums_are_joined() -> None:
+@pytest.mark.parametrize("loss", [CombinedLoss(), only(tversky=1.0)], ids=["paper", "tversky"])
+def test_means_and_ratios_are_formed_after_the_sums_are_joined(loss: CombinedLoss) -> None:
     """Parts of 1 and 3 of 4 slices, each given what the other sums up to, find the whole's loss."""
     logits, labels = random_case(batch=4)
-    whole = CombinedLoss()(logits, labels).item()
+    whole = loss(logits, labels).item()
     parts = [(logits[:1], labels[:1]), (logits[1:], labels[1:])]
     sums: tuple[list[Tensor], list[Tensor]] = ([], [])
     for part, own_sums in zip(parts, sums, strict=True):
-        CombinedLoss()(*part, partial(noted, own_sums))
+        loss(*part, partial(noted, own_sums))
     for part, others in zip(parts, reversed(sums), strict=True):
-        found = CombinedLoss()(*part, partial(added, others))
+        found = loss(*part, partial(added, others))
         assert found.item() == pytest.approx(whole, abs=1e-6)
-    assert abs(CombinedLoss()(*parts[0]).item() - whole) > 1e-3
+    assert abs(loss(*parts[0]).item() - whole) > 1e-3
 
 
 def test_a_joined_mean_counts_values_not_parts() -> None:

@@ -280,6 +280,33 @@ def test_paper_is_allowed_for_raw_data(data: Path, tmp_path: Path) -> None:
     assert np.array_equal(arrays(tmp_path / "out", "0")["images"][0], paper(hu, SPACING_MM[1:]))
 
 
+def test_steps_are_left_out_and_slices_made_smaller_as_asked(data: Path, tmp_path: Path) -> None:
+    """The rows of the paper's Table 4."""
+    hu = read_ct(data / "volume-0.nii.gz")[0].hu[0]
+    made = []
+    for left_out in ([], ["clahe"], ["gamma"], ["clahe", "gamma"]):
+        out = tmp_path / "-".join(["out", *left_out])
+        words = ["--size-px", "64", *(["--without", *left_out] if left_out else [])]
+        assert main([str(data), "-o", str(out), *words]) == 0
+        steps = SlicePreprocessing(
+            size_px=64, use_clahe="clahe" not in left_out, use_gamma="gamma" not in left_out
+        )
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert SlicePreprocessing.from_dict(manifest["preprocessing"]) == steps
+        made.append(arrays(out, "0")["images"][0])
+        assert np.array_equal(made[-1], steps(hu, SPACING_MM[1:]))
+    assert len({image.tobytes() for image in made}) == 4
+
+
+@pytest.mark.parametrize("size_px", ["20", "0", "-8"])
+def test_a_size_that_is_none_ends_with_2(
+    size_px: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(data), "-o", str(tmp_path / "out"), "--size-px", size_px]) == 2
+    assert f"size_px is {size_px} and" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_labels_of_another_shape_are_refused(
     data: Path, tmp_path: Path, patients: tuple[Phantom, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,33 @@ def test_window_equals_opencv_byte_for_byte(phantom_slices: list[Slice]) -> None
         assert np.array_equal(SlicePreprocessing()(hu, MM), paper_order(gray))
 
 
+def test_a_steep_resize_takes_the_mean_of_every_pixel(phantom_slices: list[Slice]) -> None:
+    """OpenCV's area resize; the halved image's block means but for one rounding more."""
+    steep, halving = SlicePreprocessing(size_px=128), SlicePreprocessing()
+    for hu, _, _ in phantom_slices:
+        full = cv2.LUT(
+            cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(halving.to_gray(hu)),
+            gamma_table(1.2),
+        )
+        image = steep(hu, MM)
+        area = cv2.resize(full, (128, 128), interpolation=cv2.INTER_AREA)
+        assert np.array_equal(image, area)
+        means = halving(hu, MM).reshape(128, 2, 128, 2).mean(axis=(1, 3))
+        assert np.abs(image - means).max() <= 1
+        linear_px = cv2.resize(full, (128, 128), interpolation=cv2.INTER_LINEAR)
+        assert np.abs(linear_px - means).max() > 8  # of a noisy scan it reads a quarter
+
+
+@pytest.mark.parametrize(("grid_px", "size_px"), [(512, 256), (512, 512), (256, 128), (128, 64)])
+def test_a_resize_to_half_or_more_is_linear(
+    phantom_slices: list[Slice], grid_px: int, size_px: int
+) -> None:
+    steps = SlicePreprocessing(grid_px=grid_px, size_px=size_px, use_clahe=False, use_gamma=False)
+    square = steps.square(phantom_slices[0][0], MM)
+    want = cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(steps.enhance(square), want)
+
+
 def test_paper_equals_opencv_byte_for_byte(phantom_slices: list[Slice]) -> None:
     for hu, _, _ in phantom_slices:
         raw = hu.astype(np.float64)
@@ -220,7 +247,8 @@ def test_without_clahe_and_gamma_only_the_resize_is_left(phantom_slices: list[Sl
         ({"window_hu": [160, -40]}, "lower bound first"),
         ({"window_hu": [10, 10]}, "lower bound first"),
         ({"grid_px": 500}, "clahe_tiles"),
-        ({"size_px": 250}, "size_px by 8"),
+        ({"size_px": 250}, "multiple of 8"),
+        ({"size_px": 0}, "multiple of 8"),
     ],
 )
 def test_wrong_settings_are_refused_in_words(stored: dict[str, Any], said: str) -> None:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
+import toy_slices
 from LiverTumorSegLib.bundle import ModelBundle
-from toy_slices import write_toy
+from LiverTumorSegLib.preprocess import SlicePreprocessing
+from run_folder import history, same_bits
+from toy_slices import PLAIN, TINY
 
-from training.augment import NONE, STRONG
+from training.augment import STRONG
 from training.datasets import Sampling, SliceSet, load_split
 from training.recipes import Recipe, Stage
 from training.train import new_spec, train
 from training.trainer import Trainer
 
-TINY = Recipe(
-    net_args={"width": 8, "size_px": 64},
-    augmentation=NONE,
-    stages=(Stage(size_px=64, share=1.0),),
-    learning_rate=2e-3,
-    batch=4,
-    epochs=3,
-)
+one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
+data, validation = toy_slices.data, toy_slices.validation
 # everything that draws random numbers, and two slice sizes
 RANDOM = replace(
     TINY,
@@ -37,29 +34,6 @@ RANDOM = replace(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def data(prepared: Path) -> SliceSet:
-    return load_split(prepared, "train", with_windowed=True)
-
-
-@pytest.fixture(scope="module")
-def validation(prepared: Path) -> SliceSet:
-    return load_split(prepared, "val")
-
-
 def run(recipe: Recipe, prepared: Path, folder: Path, **options: Any) -> Trainer:
     """One sitting of ``training.train``: a new trainer that goes on in its folder."""
     data = load_split(prepared, "train", with_windowed=True)
@@ -68,10 +42,6 @@ def run(recipe: Recipe, prepared: Path, folder: Path, **options: Any) -> Trainer
     trainer = Trainer(recipe, data, **options)
     train(trainer, validation, folder, new_spec(recipe, prepared, validation, data))
     return trainer
-
-
-def history(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 class Stopped(Exception):
@@ -91,22 +61,12 @@ def stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "run_epoch", stops)
 
 
-def same_bits(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_bits(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same_bits, one, other))
-    return bool(one == other)
-
-
-@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+@pytest.mark.parametrize(("schedule", "ema"), [("plateau", 0.0), ("cosine", 0.9)])
 @pytest.mark.parametrize("stop", [1, 2])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
-    prepared: Path, tmp_path: Path, schedule: str, stop: int
+    prepared: Path, tmp_path: Path, schedule: str, ema: float, stop: int
 ) -> None:
-    recipe = replace(RANDOM, schedule=schedule, plateau_patience=0)
+    recipe = replace(RANDOM, schedule=schedule, ema=ema, plateau_patience=0)
     whole = run(recipe, prepared, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         stop_before(stop, patch)
@@ -164,6 +124,24 @@ def test_the_best_epoch_is_kept_as_a_model_file(
     assert bundle.spec.provenance["val"] == ["2"]
     assert bundle.spec.provenance["processes"] == 1
     assert bundle.spec.labels == {"background": 0, "liver": 1, "tumor": 2}
+
+
+def test_the_average_is_kept_and_the_checkpoint_holds_both(prepared: Path, tmp_path: Path) -> None:
+    trainer = run(replace(TINY, ema=0.9, select="last"), prepared, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert state["average"]["steps"] == 9  # three epochs of nine slices in fours
+    assert same_bits(state["net"], trainer.net.state_dict())
+    assert not same_bits(state["net"], state["average"]["net"])
+    kept = ModelBundle.load(tmp_path / "run" / "best.safetensors").build_net()
+    assert same_bits(dict(kept.state_dict()), dict(state["average"]["net"]))
+
+
+def test_a_model_is_run_at_the_size_that_it_was_trained_at(prepared: Path, tmp_path: Path) -> None:
+    smaller = replace(TINY, epochs=1, stages=(Stage(size_px=32, share=1.0),))
+    run(smaller, prepared, tmp_path / "run")
+    assert [line["size_px"] for line in history(tmp_path / "run")] == [32]
+    stored = ModelBundle.load(tmp_path / "run" / "best.safetensors").spec.preprocessing
+    assert SlicePreprocessing.from_dict(stored) == replace(PLAIN, size_px=32)
 
 
 def test_a_split_by_volume_stays_with_the_model(

@@ -7,30 +7,25 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from LiverTumorSegLib.bundle import ModelBundle
+import torch_threads
+from LiverTumorSegLib.bundle import ModelBundle, file_sha256
 from LiverTumorSegLib.nets import NETS
+from run_folder import history
 from toy_slices import write_toy
 
 from training.recipes import RECIPES, Recipe, Stage
 from training.train import main
 from training.trainer import Clock
 
+one_thread = torch_threads.one_thread
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +38,16 @@ def call(prepared: Path, folder: Path, *options: Any) -> int:
     return main([str(prepared), "-o", str(folder), *fixed, *map(str, options)])
 
 
-def history(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-
-
 def stored_recipe(folder: Path) -> dict[str, Any]:
     stored: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
     return stored
+
+
+def change_stored(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """As an older version would have left it."""
+    stored = stored_recipe(folder)
+    change(stored)
+    (folder / "recipe.json").write_text(json.dumps(stored))
 
 
 def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_path: Path) -> None:
@@ -59,7 +57,7 @@ def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_pa
     assert names == {"recipe.json", "history.jsonl", "last.pt", "best.safetensors"}
     assert len(history(folder)) == RECIPES["tour"].epochs
     recipe = json.loads(json.dumps(asdict(RECIPES["tour"])))
-    assert stored_recipe(folder) == recipe
+    assert stored_recipe(folder) == {"init": None, **recipe}
     bundle = ModelBundle.load(folder / "best.safetensors")
     assert bundle.spec.provenance["recipe"] == recipe
     logits = bundle.build_net()(torch.rand(1, 1, 64, 64))
@@ -68,12 +66,38 @@ def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_pa
 
 def test_options_change_the_recipe(prepared: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    options = ("--epochs", 1, "--seed", 7, "--learning-rate", 1e-5, "--width", 4)
+    options = ("--epochs", 1, "--seed", 7, "--learning-rate", 1e-5, "--width", 4, "--ema", 0.5)
     assert call(prepared, folder, *options) == 0
     recipe = stored_recipe(folder)
     assert (recipe["epochs"], recipe["seed"], recipe["learning_rate"]) == (1, 7, 1e-5)
     assert recipe["net_args"] == {"width": 4, "attention_dropout": 0.0}
+    assert recipe["ema"] == 0.5
     assert len(history(folder)) == 1
+
+
+def test_one_size_throughout(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 2, "--size-px", 32) == 0
+    assert stored_recipe(folder)["stages"] == [{"size_px": 32, "share": 1.0}]
+    assert [line["size_px"] for line in history(folder)] == [32, 32]
+    spec = ModelBundle.load(folder / "best.safetensors").spec
+    assert (spec.preprocessing["size_px"], spec.preprocessing["grid_px"]) == (32, 64)
+
+
+def test_a_run_begun_before_an_update_goes_on(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 1) == 0
+
+    def without_the_new(stored: dict[str, Any]) -> None:
+        del stored["init"], stored["ema"], stored["loss"]["tversky"]
+
+    change_stored(folder, without_the_new)
+    assert call(prepared, folder, "--epochs", 1) == 0
+    assert len(history(folder)) == 1
+    assert call(prepared, folder, "--epochs", 1, "--ema", 0.5) == 2
+    assert "another recipe" in capsys.readouterr().err
 
 
 def test_a_folder_with_another_recipe_is_refused(
@@ -163,6 +187,49 @@ def test_init_takes_the_net_from_the_model_not_from_the_recipe(
     assert stored_recipe(tmp_path / "run")["net_args"]["width"] == 16
 
 
+def with_words(model: Path, path: Path, **provenance: Any) -> Path:
+    """The model as if it had been trained on other cases."""
+    bundle = ModelBundle.load(model)
+    told = {**bundle.spec.provenance, **provenance}
+    ModelBundle(replace(bundle.spec, provenance=told), bundle.state).save(path)
+    return path
+
+
+def test_init_is_told_with_what_it_was_trained_on(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = with_words(model, tmp_path / "m.safetensors", train=["77"], train_groups=["anna"])
+    assert call(prepared, tmp_path / "run", "--init", other, "--epochs", 1) == 0
+    told = ModelBundle.load(tmp_path / "run" / "best.safetensors").spec.provenance
+    words = {"name": "hybrid2d", "version": "0", "sha256": file_sha256(other)}
+    assert told["init"] == stored_recipe(tmp_path / "run")["init"] == words
+    assert (told["train"], told["train_groups"]) == (["1", "77"], ["p1", "anna"])
+    assert "validation set" not in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_init_it_was_begun_with(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else its model file would forget what its weights have seen."""
+    run, options = tmp_path / "run", ("--epochs", 1, "--width", 16)
+    other = with_words(model, tmp_path / "m.safetensors", train=["77"])
+    assert call(prepared, run, "--init", model, *options) == 0
+    for wrong in ((), ("--init", other)):
+        assert call(prepared, run, *wrong, *options) == 2
+        assert "another recipe" in capsys.readouterr().err
+    assert call(prepared, run, "--init", model, *options) == 0
+    change_stored(run, lambda stored: stored.pop("init"))
+    assert call(prepared, run, "--init", model, *options) == 0  # an older version's run
+
+
+def test_an_init_that_knows_validation_cases_is_told_of(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaking = with_words(model, tmp_path / "m.safetensors", train_groups=["p2"])
+    assert call(prepared, tmp_path / "run", "--init", leaking, "--epochs", 1) == 0
+    assert "was trained on patients of the validation set" in capsys.readouterr().err
+
+
 def test_init_with_another_width_is_refused(
     prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,7 +238,9 @@ def test_init_with_another_width_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("fault", ["no model", "no data", "no windowed", "width"])
+@pytest.mark.parametrize(
+    "fault", ["no model", "no data", "no windowed", "width", "size", "8 px", "ema"]
+)
 def test_what_cannot_work_ends_with_2_and_a_sentence(
     fault: str, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +251,12 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(
         code = call(tmp_path, run)
     elif fault == "width":
         code = call(prepared, run, "--width", 7)
+    elif fault == "size":
+        code = call(prepared, run, "--size-px", 48)
+    elif fault == "8 px":
+        code = call(prepared, run, "--size-px", 4)
+    elif fault == "ema":
+        code = call(prepared, run, "--ema", 1)
     else:  # the recipe shifts HU, which needs the slices before CLAHE
         code = main([str(prepared), "-o", str(run), "--recipe", "cpu", "--device", "cpu"])
     said = {
@@ -189,6 +264,9 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(
         "no data": "training.prepare first",
         "no windowed": "--windowed",
         "width": "use 8",
+        "size": "64 px cannot be shrunk evenly to 48",
+        "8 px": "multiple of 8",
+        "ema": "less than 1",
     }
     assert code == 2
     assert said[fault] in capsys.readouterr().err
@@ -207,6 +285,7 @@ def test_the_papers_recipe_has_the_papers_numbers() -> None:
     loss = paper.loss
     assert (loss.cross_entropy, loss.dice, loss.focal) == (1.0, 1.0, 0.5)
     assert (loss.focal_alpha, loss.focal_gamma, loss.smoothing) == (0.25, 2.0, 1e-6)
+    assert (loss.tversky, paper.ema) == (0.0, 0.0)
     assert paper.sampling.liver_free_share == 0  # it leaves those slices out
     assert paper.sampling.tumor_share is None
     assert paper.hu_shift == 0
@@ -248,6 +327,14 @@ def test_the_cpu_recipe_goes_from_128_to_256_pixels() -> None:
     assert sizes == sorted(sizes)
     assert sizes.index(256) == pytest.approx(1000 * recipe.stages[0].share, abs=1)
     assert 0.2 <= recipe.sampling.liver_free_share <= 0.3
+
+
+def test_the_recall_recipe_is_the_cpus_with_a_tversky_term() -> None:
+    recall, cpu = (asdict(RECIPES[name]) for name in ("recall", "cpu"))
+    assert recall["loss"].pop("tversky") > 0
+    assert cpu["loss"].pop("tversky") == 0
+    assert recall == cpu
+    assert recall["loss"]["tversky_beta"] > recall["loss"]["tversky_alpha"]
 
 
 def test_stages_that_add_up_by_rounding_still_end_with_the_last() -> None:

@@ -6,8 +6,6 @@ eval mode, dropout and augmentation are off where equality with one process is a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from LiverTumorSegLib.bundle import ModelBundle
+from run_folder import history, same_bits
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
 from toy_slices import write_toy
@@ -28,6 +28,7 @@ from training.recipes import Recipe, Stage
 from training.train import main, new_spec, train
 from training.trainer import Clock, Trainer
 
+one_thread = torch_threads.one_thread
 # nine slices with liver: batches of 4, 4 and 1, the last of which both processes take
 CALM = Recipe(
     net_args={"width": 8, "size_px": 64, "dropout": 0.0, "attention_dropout": 0.0},
@@ -43,6 +44,7 @@ RANDOM = replace(
     augmentation=STRONG,
     sampling=Sampling(liver_free_share=0.25),
     hu_shift=15.0,
+    ema=0.9,
 )
 BATCHES = ([0, 1, 2, 4], [5, 6, 8], [9])  # shared out as 2 and 2, 2 and 1, the same one for both
 
@@ -166,28 +168,6 @@ def found(folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"found{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def same_bits(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_bits(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same_bits, one, other))
-    return bool(one == other)
-
-
-def history(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-
-
 def assert_same_step(together: dict[str, Any], alone: dict[str, Any]) -> None:
     assert together["loss"].item() == pytest.approx(alone["loss"].item(), abs=1e-5)
     assert together["gradients"].keys() == alone["gradients"].keys()
@@ -230,11 +210,15 @@ def test_a_run_has_the_losses_and_scores_of_one_process(
 def test_a_stopped_run_goes_on_to_the_same_bits_in_both(
     found: list[dict[str, Any]], folder: Path
 ) -> None:
-    """With random augmentation, dropout, HU shifts and batch norm of each process's own."""
+    """With random augmentation, dropout, HU shifts and batch norm of each process's own.
+
+    And with one average: of weights that are the same in both after each step.
+    """
     states = [one[kind] for one in found for kind in ("whole", "parts")]
     for state in states:
         assert state.pop("elapsed_s") > 0
         assert same_bits(state, states[0])
+        assert state["average"]["steps"] == 6
     assert len(history(folder / "parts")) == RANDOM.epochs
 
 
@@ -246,6 +230,7 @@ def test_the_model_is_a_plain_nets_and_one_process_goes_on(
     bundle = ModelBundle.load(folder / "whole" / "best.safetensors")
     plain = Trainer(RANDOM, toy(folder)[0])
     assert bundle.state.keys() == plain.net.state_dict().keys()
+    assert not same_bits(bundle.state, dict(found[0]["whole"]["net"]))  # it is the average
     assert bundle.spec.provenance["processes"] == 2
     plain.restore(torch.load(folder / "whole" / "last.pt", weights_only=True))
     assert same_bits(plain.state()["optimizer"], found[1]["whole"]["optimizer"])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from LiverTumorSegLib.bundle import ModelBundle
+import torch_threads
+import toy_volumes
+from LiverTumorSegLib.bundle import ModelBundle, file_sha256
 from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.spec import stage_of
+from run_folder import history, same_bits
 from toy_slices import write_toy
-from toy_volumes import STEPS, TINY_NET, tiny, write_toy_masks, write_toy_volumes
+from toy_volumes import STEPS, TINY_NET, tiny
 
 from training import export
 from training.augment_volume import PAPER
@@ -24,22 +26,8 @@ from training.train import main
 from training.trainer_volume import VolumeTrainer
 from training.volume_patches import PatchSampling
 
+one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
 FEW = PatchSampling(iterations=2, foreground_share=0.5)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_toy_volumes(tmp_path_factory.mktemp("toy") / "prepared")
-    write_toy_masks(folder, folder.parent / "masks")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -60,10 +48,6 @@ def call(prepared: Path, run: Path, stage: str, *options: object) -> int:
     return main([str(prepared), *map(str, words)])
 
 
-def history(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.parametrize("stage", ["liver", "tumor"])
 def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage: str) -> None:
     assert call(prepared, tmp_path, stage) == 0
@@ -82,7 +66,7 @@ def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage:
     assert (told["train"], told["val"]) == (["1", "2", "3", "4"], ["5"])
     assert told["train_groups"] == ["a", "b", "c"]
     assert (told["split_group_by"], told["processes"]) == ("patient", 1)
-    assert told["recipe"] == json.loads((tmp_path / "recipe.json").read_text())
+    assert {"init": None, **told["recipe"]} == json.loads((tmp_path / "recipe.json").read_text())
 
 
 def test_a_fold_says_which_patients_it_knows(prepared: Path, tmp_path: Path) -> None:
@@ -104,7 +88,8 @@ class Stopped(Exception):
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(prepared, tmp_path / "whole", "tumor") == 0
+    ema = ("--ema", 0.9)
+    assert call(prepared, tmp_path / "whole", "tumor", *ema) == 0
     run_epoch = VolumeTrainer.run_epoch
 
     def stops(self: VolumeTrainer, show: Any = iter) -> dict[str, float]:
@@ -116,15 +101,20 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(VolumeTrainer, "run_epoch", stops)
         with pytest.raises(Stopped):
-            call(prepared, tmp_path / "parts", "tumor")
+            call(prepared, tmp_path / "parts", "tumor", *ema)
     torch.manual_seed(999)
-    assert call(prepared, tmp_path / "parts", "tumor") == 0
+    assert call(prepared, tmp_path / "parts", "tumor", *ema) == 0
     lines = [history(tmp_path / f) for f in ("whole", "parts")]
     for line in lines[0] + lines[1]:
         line.pop("seconds")
     assert lines[0] == lines[1]
     whole, parts = (ModelBundle.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts"))
-    assert all(torch.equal(whole.state[name], parts.state[name]) for name in whole.state)
+    assert same_bits(whole.state, parts.state)
+    ends = [torch.load(tmp_path / f / "last.pt", weights_only=True) for f in ("whole", "parts")]
+    for key in ("net", "average", "optimizer"):
+        assert same_bits(ends[0][key], ends[1][key]), key
+    assert same_bits(whole.state, dict(ends[0]["average"]["net"]))  # select "last"
+    assert not same_bits(whole.state, dict(ends[0]["net"]))
 
 
 def test_minutes_end_a_run(prepared: Path, tmp_path: Path) -> None:
@@ -143,6 +133,20 @@ def test_init_goes_on_from_the_other_stage(prepared: Path, tmp_path: Path) -> No
         for path in (best, tmp_path / "tumor" / "best.safetensors")
     )
     assert all(torch.allclose(begun[n], ended[n], atol=1e-7, rtol=0) for n in begun)
+    told = ModelBundle.load(tmp_path / "tumor" / "best.safetensors").spec.provenance
+    assert told["init"] == {"name": "gunetrpp-liver", "version": "0", "sha256": file_sha256(best)}
+
+
+def test_a_fold_that_begins_with_a_net_of_all_patients_knows_them_too(
+    prepared: Path, tmp_path: Path
+) -> None:
+    """Else it would mark the liver of patients that its first weights were trained on."""
+    assert call(prepared, tmp_path / "all", "liver", "--epochs", 1) == 0
+    fold = ("--fold", "1/2", "--init", tmp_path / "all" / "best.safetensors", "--epochs", 1)
+    assert call(prepared, tmp_path / "fold", "liver", *fold) == 0
+    told = ModelBundle.load(tmp_path / "fold" / "best.safetensors").spec.provenance
+    assert set(told["train_groups"]) == {"a", "b", "c"}
+    assert set(told["train"]) == {"1", "2", "3", "4"}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,8 @@ def test_init_goes_on_from_the_other_stage(prepared: Path, tmp_path: Path) -> No
         ("no masks", "give them by --masks"),
         ("slices", "run python -m training.prepare_volumes"),
         ("volumes", "holds volumes"),
-        ("width", "has no width"),
+        ("width", "neither --width nor --size-px"),
+        ("size", "neither --width nor --size-px"),
         ("fold", "as 1/2"),
         ("masks for slices", "for the recipes of a cascade"),
     ],
@@ -168,6 +173,8 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(
         code = main([str(prepared), "-o", str(run), "--recipe", "tour", "--device", "cpu"])
     elif fault == "width":
         code = call(prepared, run, "liver", "--width", 8)
+    elif fault == "size":
+        code = call(prepared, run, "liver", "--size-px", 64)
     elif fault == "fold":
         code = call(prepared, run, "liver", "--fold", "3/2")
     else:

@@ -5,51 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from toy_slices import write_toy
+import torch_threads
+import toy_slices
+from toy_slices import TINY
 
-from training.augment import NONE
-from training.datasets import SliceSet, load_split
+from training.datasets import SliceSet
 from training.distributed import Processes
-from training.recipes import Recipe, Stage
 from training.trainer import Clock, SliceBatches, Trainer, pick_bf16, pick_device
 
-TINY = Recipe(
-    net_args={"width": 8, "size_px": 64},
-    augmentation=NONE,
-    stages=(Stage(size_px=64, share=1.0),),
-    learning_rate=2e-3,
-    batch=4,
-    epochs=3,
-)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def data(prepared: Path) -> SliceSet:
-    return load_split(prepared, "train", with_windowed=True)
-
-
-@pytest.fixture(scope="module")
-def validation(prepared: Path) -> SliceSet:
-    return load_split(prepared, "val")
+one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
+data, validation = toy_slices.data, toy_slices.validation
 
 
 def facts(loss: float, size_px: int = 64, dice: float = 0.0) -> dict[str, float]:
@@ -191,6 +161,27 @@ def test_validation_changes_nothing(data: SliceSet, validation: SliceSet) -> Non
     assert trainer.validate(validation, 64) == trainer.validate(validation, 64)
     for name, tensor in trainer.net.state_dict().items():
         assert torch.equal(before[name], tensor), name
+
+
+def test_validation_asks_the_average_from_the_first_step_on(
+    data: SliceSet, validation: SliceSet
+) -> None:
+    trainer, plain = Trainer(replace(TINY, ema=0.9), data), Trainer(TINY, data)
+    assert trainer.kept is trainer.net  # weights to begin with may yet be loaded
+    for each in (trainer, plain):
+        each.run_epoch()
+    assert plain.kept is plain.net
+    assert trainer.average is not None
+    found, without = (each.validate(validation, 64) for each in (trainer, plain))
+    assert found != without
+    for name, tensor in plain.net.state_dict().items():  # the average steers nothing
+        assert torch.equal(trainer.net.state_dict()[name], tensor), name
+    plain.net.load_state_dict(trainer.average.net.state_dict())
+    assert plain.validate(validation, 64) == found
+    buffers = dict(trainer.net.named_buffers())
+    assert buffers
+    for name, buffer in trainer.kept.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
 
 
 def test_hu_shifts_reach_the_batch_and_the_labels_stay(data: SliceSet) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch_threads
+import toy_volumes
 from LiverTumorSegLib.sliding_window import SlidingWindow
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
-from toy_volumes import TINY_NET, tiny, write_toy_masks, write_toy_volumes
+from toy_volumes import TINY_NET, tiny
 
 from training.augment_volume import NONE
 from training.distributed import ALONE, Processes, run_together
@@ -23,22 +24,8 @@ from training.trainer_volume import VolumeTrainer
 from training.volume_folds import load_for
 from training.volume_patches import PatchSampling, VolumeSet
 
+one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
 PATCH = TINY_NET["patch_kji"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_toy_volumes(tmp_path_factory.mktemp("toy") / "prepared")
-    write_toy_masks(folder, folder.parent / "masks")
-    return folder
 
 
 def sets(recipe: VolumeRecipe, prepared: Path) -> tuple[VolumeSet, VolumeSet]:
@@ -185,6 +172,20 @@ def test_validation_by_patches_draws_the_same_every_time(prepared: Path) -> None
     assert set(first) == {"val_loss", "val_liver_dice"}
     for name, tensor in trainer.net.state_dict().items():
         assert torch.equal(before[name], tensor), name
+
+
+@pytest.mark.parametrize("patches", [None, 3], ids=["by windows", "by patches"])
+def test_validation_asks_the_average(prepared: Path, patches: int | None) -> None:
+    recipe = tiny("liver", check=VolumeCheck(patches=patches))
+    data, validation = sets(recipe, prepared)
+    trainer, plain = VolumeTrainer(replace(recipe, ema=0.9), data), VolumeTrainer(recipe, data)
+    trainer.run_epoch()
+    assert trainer.average is not None
+    found = trainer.validate(validation, PATCH[2])
+    plain.net.load_state_dict(trainer.net.state_dict())
+    assert plain.validate(validation, PATCH[2]) != found
+    plain.net.load_state_dict(trainer.average.net.state_dict())
+    assert plain.validate(validation, PATCH[2]) == found
 
 
 def test_the_published_optimizer(prepared: Path) -> None:

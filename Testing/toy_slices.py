@@ -1,4 +1,7 @@
-"""Prepared data that a small net can learn in seconds, for the tests of training."""
+"""Prepared data that a small net can learn in seconds, for the tests of training.
+
+A test file takes the fixtures by their names: ``prepared = toy_slices.prepared``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,23 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 
+from training.augment import NONE
+from training.datasets import SliceSet, load_split
+from training.recipes import Recipe, Stage
+
 PLAIN = SlicePreprocessing(grid_px=64, size_px=64, use_clahe=False, use_gamma=False)
+# a second an epoch
+TINY = Recipe(
+    net_args={"width": 8, "size_px": 64},
+    augmentation=NONE,
+    stages=(Stage(size_px=64, share=1.0),),
+    learning_rate=2e-3,
+    batch=4,
+    epochs=3,
+)
 
 
 def write_toy(folder: Path, slices: int = 12, *, windowed: bool = True) -> Path:
@@ -44,3 +61,18 @@ def write_toy(folder: Path, slices: int = 12, *, windowed: bool = True) -> Path:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def data(prepared: Path) -> SliceSet:
+    return load_split(prepared, "train", with_windowed=True)
+
+
+@pytest.fixture(scope="module")
+def validation(prepared: Path) -> SliceSet:
+    return load_split(prepared, "val")

@@ -1,4 +1,7 @@
-"""Prepared volumes that a tiny patch net can learn in seconds, for the tests of training."""
+"""Prepared volumes that a tiny patch net can learn in seconds, for the tests of training.
+
+A test file takes the fixture by its name: ``prepared = toy_volumes.prepared``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 
 from training.augment_volume import NONE
@@ -94,4 +98,11 @@ def write_toy_masks(prepared: Path, folder: Path) -> Path:
         np.save(folder / f"{case['name']}.npy", (labels > 0).astype(np.uint8))
         records[case["name"]] = {"ct_sha256": case["ct_sha256"], "dice": 1.0}
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "cases": records}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_toy_volumes(tmp_path_factory.mktemp("toy") / "prepared")
+    write_toy_masks(folder, folder.parent / "masks")
     return folder

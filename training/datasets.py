@@ -204,11 +204,19 @@ def to_batch(images: Bytes, labels: Bytes, size_px: int, device: str) -> tuple[T
     return resize_batch(grays, classes, size_px)
 
 
+def shrink_step(from_px: int, size_px: int) -> int:
+    """How many pixels become one; ``ValueError`` where that is not a whole number."""
+    if size_px < 1 or from_px % size_px:
+        raise ValueError(
+            f"Slices of {from_px} px cannot be shrunk evenly to {size_px}; train on a size that"
+            " divides theirs (--size-px), or prepare them at another."
+        )
+    return from_px // size_px
+
+
 def resize_batch(grays: Tensor, classes: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
     """uint8 (B, H, W) grays and labels to floats and int64 of another, dividing size."""
-    step = grays.shape[-1] // size_px
-    if step * size_px != grays.shape[-1]:
-        raise ValueError(f"Slices of {grays.shape[-1]} px cannot be shrunk evenly to {size_px}.")
+    step = shrink_step(grays.shape[-1], size_px)
     image = grays[:, None].float() / 255
     if step > 1:
         image = torch.nn.functional.avg_pool2d(image, step)

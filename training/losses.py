@@ -1,4 +1,4 @@
-"""The hybrid2d paper's loss: CE + Dice + 0.5 focal (section II.E, Table 2).
+"""The hybrid2d paper's loss: CE + Dice + 0.5 focal (section II.E, Table 2), and a Tversky term.
 
     loss = CombinedLoss()(logits, labels)
 
@@ -45,6 +45,28 @@ def soft_dice_loss(
     return (1 - (2 * sums[0] + smoothing) / (sums[1] + smoothing)).mean()
 
 
+def tversky_loss(
+    probabilities: Tensor,
+    one_hot: Tensor,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    smoothing: float = 1e-6,
+    joined: Joined = alone,
+) -> Tensor:
+    """1 - |P G| / (|P G| + alpha |P - G| + beta |G - P|), mean over classes.
+
+    Salehi et al. 2017 (arXiv:1706.05721), eq. 2, with the weights that scored best there.
+    Shapes, sums and absent classes as in :func:`soft_dice_loss`, which it is at alpha = beta = 1/2.
+    alpha: what a false positive costs. beta: what a false negative costs.
+    """
+    axes = (0, 2, 3)
+    shared = (probabilities * one_hot).sum(axes)
+    sums = torch.stack([shared, probabilities.sum(axes), one_hot.sum(axes)])
+    shared, predicted, true = joined(sums).unbind()  # (3, classes)
+    wrong = alpha * (predicted - shared) + beta * (true - shared)
+    return (1 - (2 * shared + smoothing) / (2 * (shared + wrong) + smoothing)).mean()
+
+
 def focal_loss(
     log_p_true: Tensor, alpha: float = 0.25, gamma: float = 2.0, joined: Joined = alone
 ) -> Tensor:
@@ -57,7 +79,10 @@ def focal_loss(
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedLoss:
-    """Weighted sum of cross-entropy, Dice and focal loss; the defaults are the paper's."""
+    """Weighted sum of cross-entropy, Dice, focal and Tversky loss; the defaults are the paper's.
+
+    tversky: weight of that term, over liver and tumor and not the background.
+    """
 
     cross_entropy: float = 1.0
     dice: float = 1.0
@@ -65,6 +90,9 @@ class CombinedLoss:
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     smoothing: float = 1e-6
+    tversky: float = 0.0
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
 
     def __call__(self, logits: Tensor, labels: Tensor, joined: Joined = alone) -> Tensor:
         """logits (B, classes, H, W) of any float type, labels (B, H, W) int64; a float32 scalar."""
@@ -72,8 +100,13 @@ class CombinedLoss:
         index = labels[:, None]
         log_p_true = log_p.gather(1, index)
         one_hot = torch.zeros_like(log_p).scatter_(1, index, 1.0)
-        return (
+        total = (
             self.cross_entropy * -joined_mean(log_p_true, joined)
             + self.dice * soft_dice_loss(log_p.exp(), one_hot, self.smoothing, joined)
             + self.focal * focal_loss(log_p_true, self.focal_alpha, self.focal_gamma, joined)
         )
+        if self.tversky == 0:
+            return total
+        found, truth = log_p.exp()[:, 1:], one_hot[:, 1:]
+        weights = self.tversky_alpha, self.tversky_beta
+        return total + self.tversky * tversky_loss(found, truth, *weights, self.smoothing, joined)

@@ -3,6 +3,7 @@
     python -m training.prepare LITS_FOLDER -o prepared
     python -m training.prepare LITS_FOLDER -o prepared --phantoms 12 --windowed --workers 2
     python -m training.prepare LITS_FOLDER -o prepared --split-file split.json
+    python -m training.prepare LITS_FOLDER -o no-clahe --without clahe --size-px 128
 
 The sets come from the table's split column, or from a file that training.splits wrote; cases that
 are in no set are left out.
@@ -22,7 +23,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def run_jobs(
     """The records of all jobs, in order; ``workers`` at a time."""
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
-            return list(progress(pool.map(_run, jobs)))
+            return list(progress(pool.map(CaseJob.run, jobs)))
     return [job.run() for job in progress(jobs)]
 
 
@@ -285,10 +286,6 @@ def slice_facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
     }
 
 
-def _run(job: CaseJob) -> dict[str, Any]:
-    return job.run()
-
-
 def _sha256(path: str) -> str:
     """Of a file's bytes, or of those of a folder's slices one after the other."""
     digest = hashlib.sha256()
@@ -338,12 +335,30 @@ def _parser() -> argparse.ArgumentParser:
         "--split-file", type=Path, help="JSON of training.splits: its sets, not the table's"
     )
     parser.add_argument("--preset", choices=PRESETS, default="window")
+    parser.add_argument("--size-px", type=int, help="side of a slice; the paper's is 256")
+    parser.add_argument(
+        "--without",
+        choices=("clahe", "gamma"),
+        nargs="+",
+        default=[],
+        help="leave steps out, as the rows of the paper's Table 4 do",
+    )
     parser.add_argument("--phantoms", type=int, default=0, help="synthetic training cases to add")
     parser.add_argument(
         "--windowed", action="store_true", help="keep slices before CLAHE too (for HU shifts)"
     )
     parser.add_argument("--workers", type=int, default=1)
     return parser
+
+
+def _steps(given: argparse.Namespace) -> SlicePreprocessing:
+    """The preset's, with what was asked to be otherwise."""
+    steps = SlicePreprocessing(
+        preset=given.preset,
+        use_clahe="clahe" not in given.without,
+        use_gamma="gamma" not in given.without,
+    )
+    return steps if given.size_px is None else replace(steps, size_px=given.size_px)
 
 
 def print_sets(manifest: dict[str, Any], things: str, split: splits.Split | None) -> None:
@@ -365,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         manifest = prepare(
             sources,
             given.output,
-            SlicePreprocessing(preset=given.preset),
+            _steps(given),
             windowed=given.windowed,
             workers=given.workers,
             group_by=split.group_by if split else "patient",

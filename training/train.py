@@ -3,6 +3,7 @@
     python -m training.train prepared -o runs/paper --recipe paper
     python -m training.train prepared -o runs/small --recipe cpu --minutes 90
     python -m training.train prepared -o runs/more --init model.safetensors --epochs 20
+    python -m training.train prepared -o runs/calm --recipe cpu --size-px 128 --ema 0.995
     torchrun --nproc_per_node=4 -m training.train prepared -o runs/paper --recipe paper
     python -m training.train prepared3d -o runs/liver --recipe gunetrpp-small-liver --minutes 25
     python -m training.train prepared3d -o runs/tumor --recipe gunetrpp-tumor --masks masks
@@ -10,6 +11,9 @@
 The run folder gets recipe.json, history.jsonl (a line an epoch), last.pt (to go on from, by calling
 the same command again) and best.safetensors (the best epoch as a model file). On a CPU, a run that
 was stopped after an epoch and continued gives the same bits as one that was not.
+
+With --init the model file says what it began with, and what that was trained on counts as training
+data of both. With --ema, validation and best.safetensors take the running average of the weights.
 
 With torchrun several processes share each batch of the recipe, which stays as large as it is, and
 take the steps that one would take. Each has a GPU of its own, over which batch norm is
@@ -36,12 +40,19 @@ import torch
 from LiverTumorSegLib.bundle import BundleError, ModelBundle, ModelSpec
 from torch import nn
 
-from training.datasets import load_split
+from training.datasets import load_split, read_manifest, shrink_step
 from training.distributed import Processes, run_together
-from training.recipes import RECIPES, Recipe
+from training.recipes import RECIPES, Recipe, Stage
 from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe
 from training.run_spec import as_dict as _as_dict
-from training.run_spec import new_spec, new_volume_spec
+from training.run_spec import (
+    begun_with,
+    init_words,
+    known_validation_cases,
+    new_spec,
+    new_volume_spec,
+    with_defaults,
+)
 from training.trainer import DataT, RecipeT, Trainer, Training, pick_bf16, pick_device
 from training.trainer_volume import VolumeTrainer
 from training.volume_folds import load_for
@@ -68,7 +79,7 @@ def train(
         facts |= {"epoch": epoch, "learning_rate": rate, "seconds": time.monotonic() - started}
         facts |= {"processes": trainer.processes.count}
         if first and better:
-            ModelBundle(spec, dict(trainer.net.state_dict())).save(folder / "best.safetensors")
+            ModelBundle(spec, dict(trainer.kept.state_dict())).save(folder / "best.safetensors")
         if first:
             _save_checkpoint(folder / "last.pt", trainer.state())
             with open(folder / "history.jsonl", "a") as history:
@@ -112,19 +123,26 @@ def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def _choose_recipe(given: argparse.Namespace) -> AnyRecipe:
     known: dict[str, AnyRecipe] = {**RECIPES, **VOLUME_RECIPES}
-    recipe = known[given.recipe]
-    if given.epochs is not None:
-        recipe = replace(recipe, epochs=given.epochs)
-    if given.seed is not None:
-        recipe = replace(recipe, seed=given.seed)
-    if given.learning_rate is not None:
-        recipe = replace(recipe, learning_rate=given.learning_rate)
+    asked = {name: getattr(given, name) for name in ("epochs", "seed", "learning_rate", "ema")}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    recipe = replace(known[given.recipe], **changes)
     if given.init is not None:
         recipe = _with_net_of(recipe, ModelBundle.load(given.init).spec)
-    if given.width is not None:
-        if isinstance(recipe, VolumeRecipe):
-            raise ValueError("A patch network has no width; choose a recipe with another net.")
-        recipe = replace(recipe, net_args={**recipe.net_args, "width": given.width})
+    return _with_size(recipe, given.width, given.size_px)
+
+
+def _with_size(recipe: AnyRecipe, width: int | None, size_px: int | None) -> AnyRecipe:
+    """The recipe with a net of another width, or slices of one size from the first to the last."""
+    if width is None and size_px is None:
+        return recipe
+    if isinstance(recipe, VolumeRecipe):
+        raise ValueError(
+            "A patch network has neither --width nor --size-px; choose a recipe with another net."
+        )
+    if width is not None:
+        recipe = replace(recipe, net_args={**recipe.net_args, "width": width})
+    if size_px is not None:
+        recipe = replace(recipe, stages=(Stage(size_px=size_px, share=1.0),))
     return recipe
 
 
@@ -143,13 +161,17 @@ def _begin_with(net: nn.Module, bundle: ModelBundle) -> None:
         ) from error
 
 
-def _start_folder(folder: Path, recipe: AnyRecipe) -> None:
-    """Make the run folder, or check that it holds a run of the same recipe."""
+def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelBundle | None) -> None:
+    """Make the run folder, or check that it holds a run of the same recipe and beginning."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
+    wanted = {"init": init_words(init) if init else None, **_as_dict(recipe)}
     if not path.is_file():
-        path.write_text(json.dumps(_as_dict(recipe), indent=1))
-    elif json.loads(path.read_text()) != _as_dict(recipe):
+        path.write_text(json.dumps(wanted, indent=1))
+        return
+    stored = with_defaults(json.loads(path.read_text()), recipe)
+    stored.setdefault("init", wanted["init"])  # an older version did not write it down
+    if stored != wanted:
         raise ValueError(
             f"{folder.name} holds a run of another recipe; name a new folder with -o, or call it"
             " with the options it was begun with."
@@ -176,8 +198,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="stop, annealed, after so many minutes")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--width", type=int, help="channels of the first level")
+    parser.add_argument(
+        "--size-px", type=int, help="side of the slices throughout; the prepared ones or a part"
+    )
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--ema", type=float, help="keep the average of the weights, which decays so at each step"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     return parser
@@ -205,6 +233,9 @@ def _train_slices(given: argparse.Namespace, recipe: Recipe, processes: Processe
         raise ValueError("--masks and --fold are for the recipes of a cascade; leave them out.")
     data = load_split(given.prepared, "train", with_windowed=recipe.hu_shift > 0)
     validation = load_split(given.prepared, "val")
+    for part in (data, validation):
+        for stage in recipe.stages:
+            shrink_step(part.preprocessing.size_px, stage.size_px)  # now, not an hour later
     trainer = Trainer(recipe, data, **_machine(given, processes))
     spec = new_spec(recipe, given.prepared, validation, data, processes.count)
     _run(given, trainer, validation, spec)
@@ -230,13 +261,24 @@ def _run(
     spec: ModelSpec,
 ) -> None:
     processes, recipe = trainer.processes, trainer.recipe
-    if given.init is not None:
-        _begin_with(trainer.net, ModelBundle.load(given.init))
+    bundle = ModelBundle.load(given.init) if given.init is not None else None
+    if bundle is not None:
+        _begin_with(trainer.net, bundle)
+        spec = begun_with(spec, bundle)
     if processes.first:
-        _start_folder(given.output, recipe)
+        _start_folder(given.output, recipe, bundle)
+        if bundle is not None and known_validation_cases(bundle, read_manifest(given.prepared)):
+            print(_seen_warning(bundle.spec.name), file=sys.stderr)
         if trainer.normalizes_alone:
             print(_alone_warning(recipe.batch, processes.count), file=sys.stderr)
     train(trainer, validation, given.output, spec)
+
+
+def _seen_warning(name: str) -> str:
+    return (
+        f"{name} was trained on patients of the validation set, so that validation scores of this"
+        " run say nothing; prepare the data with the sets that it was trained with."
+    )
 
 
 def _alone_warning(batch: int, processes: int) -> str:

@@ -33,6 +33,7 @@ from training.devices import pick_bf16, pick_device
 from training.distributed import ALONE, Processes, lone_norms
 from training.losses import Joined
 from training.recipes import Course, Recipe
+from training.weight_average import WeightAverage
 
 __all__ = ["Clock", "SliceBatches", "Trainer", "Training", "pick_bf16", "pick_device"]
 
@@ -164,6 +165,7 @@ class Training(ABC, Generic[RecipeT, DataT]):
         self.minutes, self.processes = minutes, processes
         net = processes.ready(NETS[recipe.net](**recipe.net_args), device)
         self.net: nn.Module = net.to(device).to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.average = WeightAverage(self.net, recipe.ema) if recipe.ema else None
         self.optimizer = self.make_optimizer()
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
@@ -195,7 +197,15 @@ class Training(ABC, Generic[RecipeT, DataT]):
 
     @abstractmethod
     def validate(self, data: DataT, size_px: int) -> Facts:
-        """``val_loss`` and ``val_..._dice`` of what the net finds; changes nothing."""
+        """``val_loss`` and ``val_..._dice`` of what ``kept`` finds; changes nothing."""
+
+    @property
+    def kept(self) -> nn.Module:
+        """The net that is validated and kept: the average, from the first step on, if there is one.
+
+        The average is of no use before, for the weights to begin with may have come after it.
+        """
+        return self.average.net if self.average and self.average.steps else self.net
 
     @cached_property
     def parallel(self) -> nn.Module:
@@ -242,6 +252,8 @@ class Training(ABC, Generic[RecipeT, DataT]):
             total += self.step(images, labels, weight)
             steps += 1
         processes.average_statistics(self.net)
+        if self.average:
+            self.average.take_statistics(self.net)
         return {"train_loss": float(total) / max(steps, 1), "size_px": size, "steps": steps}
 
     def _random_numbers(self) -> tuple[np.random.Generator, np.random.Generator, torch.Generator]:
@@ -270,6 +282,8 @@ class Training(ABC, Generic[RecipeT, DataT]):
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
+        if self.average:
+            self.average.update(self.net)
         return loss.detach()
 
     def set_learning_rate(self, within_epoch: float) -> None:
@@ -307,10 +321,13 @@ class Training(ABC, Generic[RecipeT, DataT]):
             "best": self.best,
             "best_size_px": self.best_size_px,
             "elapsed_s": self.clock.elapsed_s,
+            **({"average": self.average.state()} if self.average else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
+        if self.average:
+            self.average.restore(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.plateau.load_state_dict(state["plateau"])
         self.epoch = state["epoch"]
@@ -348,7 +365,7 @@ class Trainer(Training[Recipe, SliceSet]):
 
         Processes take whole batches in turn, so that the loss does not depend on their number.
         """
-        self.net.eval()
+        net = self.kept.eval()
         loss = torch.zeros((), device=self.device)
         counts = torch.zeros(2, 3, device=self.device)  # (liver, tumor) x (shared, predicted, true)
         starts = range(0, len(data), self.recipe.batch)
@@ -356,7 +373,7 @@ class Trainer(Training[Recipe, SliceSet]):
             part = slice(start, start + self.recipe.batch)
             images, labels = to_batch(data.images[part], data.labels[part], size_px, self.device)
             with self.autocast():
-                logits = self.net(images.contiguous(memory_format=torch.channels_last))
+                logits = net(images.contiguous(memory_format=torch.channels_last))
             loss += self.recipe.loss(logits, labels) * len(labels)
             counts += _overlap(logits.argmax(1), labels)
         loss, counts = self.processes.summed(loss), self.processes.summed(counts)

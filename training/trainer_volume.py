@@ -82,7 +82,7 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
         A tumor that the liver mask leaves out counts as missed: the mask's voxels are all that the
         net is asked about. Processes take volumes, or batches, in turn.
         """
-        self.net.eval()
+        self.kept.eval()
         sums = torch.zeros(5, dtype=torch.float64)  # cross-entropy, voxels; shared, predicted, true
         parts = self._by_patches(data) if self.recipe.check.patches else self._by_windows(data)
         for foreground, target in parts:
@@ -103,7 +103,7 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
         self, volume: Volume, data: VolumeSet, window: SlidingWindow
     ) -> NDArray[np.float32]:
         """Probability of the class in each voxel (k, j, i); 0 outside of the region."""
-        self.net.eval()
+        self.kept.eval()
         channels = data.preprocessing.channels(volume.image, volume.region)
         result = np.zeros(volume.shape_kji, np.float32)
         if volume.region is not None and not volume.region.any():
@@ -128,9 +128,9 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
 
     @torch.no_grad()
     def predict(self, patches: Tensor) -> Tensor:
-        """Foreground probabilities (B, 1, k, j, i) of the net as it is."""
+        """Foreground probabilities (B, 1, k, j, i) of the net that is kept, as it is."""
         with self.autocast():
-            logits: Tensor = self.net(patches.contiguous(memory_format=self.layout))
+            logits: Tensor = self.kept(patches.contiguous(memory_format=self.layout))
         return logits.float().softmax(1)[:, 1:]
 
 
