@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 from LiverTumorSegLib.cli import main
+from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.postprocess import Postprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 from LiverTumorSegLib.spec import ModelSpec
@@ -36,6 +37,7 @@ MODEL_SPEC = ModelSpec(
     postprocessing=Postprocessing().to_dict(),
     provenance={"licence": "CC0", "data": "none: random weights"},
     storage="fp16",
+    decision=Decision(confidence=(1.0, 0.0)).to_dict(),
 )
 
 

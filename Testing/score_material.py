@@ -41,18 +41,31 @@ def score(
     *,
     group: str = "",
     probabilities: NDArray[np.float16] | None = None,
+    certainty: Labels | None = None,
 ) -> CaseScore:
     k, j, i = SPACING_KJI_MM
     ct = CtVolume(np.zeros(true.shape, np.int16), np.diag([-i, -j, k, 1.0]))
-    run = Run(predicted, "cpu", len(true), len(true) - 2, 1.5, probabilities)
+    run = Run(predicted, "cpu", len(true), len(true) - 2, 1.5, probabilities, certainty)
     return score_run(case(name, group), ct, run, true)
 
 
-def three_scores() -> list[CaseScore]:
-    """A good one, one that misses its tumor and marks another, and a tumor-free one."""
+def three_scores(*, sure: int | None = None) -> list[CaseScore]:
+    """A good one, one that misses its tumor and marks another, and a tumor-free one.
+
+    sure: certainty of every voxel that is marked tumor, 0 to 255; None for a model without.
+    """
     two = labels(tumors=[(3, 10), (5, 25)])
+    pairs = {
+        "a": (two, two),
+        "b": (labels(tumors=[(3, 28)]), labels(tumors=[(4, 10)])),
+        "c": (labels(liver=slice(2, 9)), labels()),
+    }
     return [
-        score("a", two, two),
-        score("b", labels(tumors=[(3, 28)]), labels(tumors=[(4, 10)])),
-        score("c", labels(liver=slice(2, 9)), labels()),
+        score(name, made, true, certainty=None if sure is None else certainty(made, sure))
+        for name, (made, true) in pairs.items()
     ]
+
+
+def certainty(predicted: Labels, sure: int) -> Labels:
+    """The same wherever tumor is marked."""
+    return np.where(predicted == Label.TUMOR, sure, 0).astype(np.uint8)

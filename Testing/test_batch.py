@@ -183,8 +183,8 @@ def test_a_case_too_large_for_the_gpu_does_not_slow_the_next(
     make = segment._load_slices
     kept: list[Any] = []
 
-    def on_gpu(*args: Any) -> Any:
-        kept.append(make(*args))
+    def on_gpu(*args: Any, **options: Any) -> Any:
+        kept.append(make(*args, **options))
         kept[-1].engine.device = "pretended GPU"
         return kept[-1]
 

@@ -50,7 +50,8 @@ ALLOWED = {
     "preprocess_volume": "preprocess volume",
     "postprocess": "labels volume",
     "postprocess_cascade": "labels postprocess preprocess_volume",
-    "lesions": "labels volume",
+    "decision": "postprocess",
+    "lesions": "decision labels volume",
     "sliding_window": "labels volume",
     "agreement": "labels volume lesions",
     "phantom*": "labels volume phantom*",
@@ -62,10 +63,11 @@ ALLOWED = {
     "bundle": "nets preprocess spec",
     "segmentation": "labels postprocess postprocess_cascade preprocess preprocess_volume"
     " slice_range spec volume",
+    "slice_answers": "decision labels preprocess scan segmentation",
     "cascade": "bundle catalog labels patch_engine postprocess_cascade preprocess_volume"
     " segmentation sliding_window spec volume",
-    "segment": "bundle cascade catalog engine labels postprocess preprocess scan segmentation spec"
-    " volume",
+    "segment": "bundle cascade catalog decision engine labels postprocess preprocess segmentation"
+    " slice_answers spec volume",
     "overview*": "drawing labels lesions overview* spec volume",
     "results": "agreement labels lesions nifti overview* segment volume",
     "dicom_headers": "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def test_the_table_and_the_record_say_the_same(finished: tuple[Path, list[str]])
         assert row.pop("notice") == NOTICE
         assert list(row) == list(lesion) == list(LESION_COLUMNS)
         assert {key: float(value) for key, value in row.items()} == lesion
+    assert all(0.5 < lesion["confidence"] < 1 for lesion in record["lesions"])
+    assert "calibrated" in record["confidence_meaning"]
     volumes = [lesion["volume_ml"] for lesion in record["lesions"]]
     assert volumes == sorted(volumes, reverse=True)
     assert sum(volumes) == pytest.approx(record["tumor_volume_ml"], abs=1e-3)
@@ -97,6 +100,7 @@ def test_the_record_says_how_it_was_made(finished: tuple[Path, list[str]], model
         "version": "0.3",
         "sha256": file_sha256(model),
         "preprocessing": MODEL_SPEC.preprocessing,
+        "decision": MODEL_SPEC.decision,
         "postprocessing": MODEL_SPEC.postprocessing,
     }
     assert record["run"]["device"] in ("cpu", "cuda")
@@ -228,6 +232,7 @@ def test_the_summary_for_people(
     assert lines[0].startswith("Liver ")
     assert "2 tumors" in lines[0]
     assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
+    assert all(re.search(r"  confidence \d+ %$", line) for line in lines[1:3])
     assert str(tmp_path / "result") in lines[-2]
     assert lines[-1] == NOTICE
     assert PATIENT not in outcome.out + outcome.err

@@ -16,6 +16,7 @@ import pytest
 from command_line import PACKAGE_FOLDER, run, save_ct, some_affine, some_hu
 from LiverTumorSegLib import child
 from LiverTumorSegLib.exchange import read_answer, write_request
+from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.nifti import read_ct, read_labels
 from numpy.typing import NDArray
 from random_model import save_random_model
@@ -98,6 +99,8 @@ def test_arrays_and_files_give_the_same_labels(
     labels, _ = read_labels(tmp_path / "r" / "seg.nii.gz")
     np.testing.assert_array_equal(answer.labels_kji, labels)
     assert answer.labels_kji.any()
+    assert answer.certainty_kji is not None
+    np.testing.assert_array_equal(answer.certainty_kji > 0, labels == Label.TUMOR)
     assert answer.probabilities is not None
     np.testing.assert_allclose(answer.probabilities.astype(np.float32).sum(0), 1, atol=5e-3)
     record = json.loads((tmp_path / "r" / "lesions.json").read_text())

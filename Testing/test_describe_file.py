@@ -56,6 +56,7 @@ def test_a_model_without_torch(tmp_path: Path) -> None:
     assert lines["network"] == 'hybrid2d {"width": 8}'
     assert json.loads(lines["preprocessing"]) == MODEL_SPEC.preprocessing
     assert json.loads(lines["postprocessing"]) == MODEL_SPEC.postprocessing
+    assert json.loads(lines["decision"]) == MODEL_SPEC.decision
     assert json.loads(lines["labels"]) == MODEL_SPEC.labels
     assert "trained on HU    -1024 to 3071\n" in describe_file(path)
     assert lines["licence"] == "CC0"

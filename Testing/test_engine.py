@@ -63,6 +63,14 @@ def test_the_networks_own_probabilities(net: nn.Module) -> None:
     np.testing.assert_allclose(probabilities, plain(net, images), atol=1e-5)
 
 
+def test_mirrored_answers_are_averaged(net: nn.Module) -> None:
+    images = grays(3)
+    straight, turned = plain(net, images), plain(net, images[..., ::-1].copy())
+    made = SliceEngine(net, "cpu", 2, mirror=True)(images)
+    np.testing.assert_allclose(made, (straight + turned[:, :, ::-1]) / 2, atol=1e-5)
+    assert np.abs(made - straight).max() > 1e-2  # a net that is not symmetric
+
+
 @pytest.mark.parametrize("batch", [2, 4, 5, 16])
 def test_a_batch_is_as_good_as_one_at_a_time(net: nn.Module, batch: int) -> None:
     images = grays(5)

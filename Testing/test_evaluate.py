@@ -11,7 +11,9 @@ from evaluated_folder import history_lines, save_model, write_cases
 from LiverTumorSegLib.nifti import read_labels
 from LiverTumorSegLib.results import NOTICE
 
+from training import evaluate
 from training.evaluate import main
+from training.figures import FIGURES
 
 FILES = {"report.html", "cases.csv", "lesions.csv", "slices.csv", "summary.json"}
 
@@ -23,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("evaluate") / "m.safetensors", ["0"])
+    decision = {"tumor_share": 0.5, "smoothing_mm": 5.0, "confidence": [1.5, -0.5]}
+    return save_model(tmp_path_factory.mktemp("evaluate") / "m.safetensors", ["0"], decision)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,68 @@ def test_report_shows_all_tables_and_figures(scores: Path) -> None:
 def test_every_figure_is_drawn_or_says_why_not(scores: Path) -> None:
     undrawn = json.loads((scores / "summary.json").read_text())["figures_not_drawn"]
     assert not undrawn
-    assert len(list((scores / "figures").iterdir())) == 15
+    assert {path.stem for path in (scores / "figures").iterdir()} == {k.name for k in FIGURES}
+
+
+def test_the_model_s_decision_and_its_confidence_are_reported(scores: Path) -> None:
+    summary = json.loads((scores / "summary.json").read_text())
+    decision = {"tumor_share": 0.5, "smoothing_mm": 5.0, "confidence": [1.5, -0.5]}
+    assert summary["decision"] == decision
+    assert summary["mirror"] is False
+    rows = [r for r in csv.DictReader((scores / "lesions.csv").open()) if r["side"] == "predicted"]
+    assert rows, "the tiny model marks something"
+    assert all(0 < float(row["confidence"]) <= 1 for row in rows)
+    assert all(row["true_share"] == row["overlap_fraction"] for row in rows)
+    bins = summary["lesion_confidence"]["bins"]
+    assert sum(part["lesions"] for part in bins) == len(rows)
+
+
+def test_a_model_without_confidence_says_so(folder: Path, tmp_path: Path) -> None:
+    plain = save_model(tmp_path / "m.safetensors", ["0"])
+    out = tmp_path / "scores"
+    assert main([str(plain), str(folder), "-o", str(out), "--no-figures"]) == 0
+    assert json.loads((out / "summary.json").read_text())["lesion_confidence"] is None
+    assert "this model gives none" in (out / "report.html").read_text()
+    assert {row["confidence"] for row in csv.DictReader((out / "lesions.csv").open())} <= {""}
+
+
+def test_mirrored_slices_are_averaged_and_named(
+    folder: Path, model: Path, scores: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores"
+    arguments = [str(model), str(folder), "-o", str(out), "--no-figures"]
+    assert main([*arguments, "--mirror"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["mirror"] is True
+    assert "mirrored copies" in (out / "report.html").read_text()
+    plain = json.loads((scores / "summary.json").read_text())
+    assert summary["calibration"] != plain["calibration"], "other probabilities"
+
+
+@pytest.mark.parametrize("broken", ["figure_material", "draw_all"])
+def test_an_error_in_the_drawing_costs_no_score(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setattr(evaluate, broken, lambda *_, **__: [][0])
+    out = tmp_path / "scores"
+    assert main([str(model), str(folder), "-o", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == FILES | {"labels"}
+    undrawn = json.loads((out / "summary.json").read_text())["figures_not_drawn"]
+    assert set(undrawn) == {kind.name for kind in FIGURES}
+    assert "IndexError, list index out of range" in undrawn["patients"]
+    assert "patients: An error in its drawing: IndexError" in (out / "report.html").read_text()
+
+
+def test_stopping_while_figures_are_drawn_leaves_nothing(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "draw_all", stop)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(model), str(folder), "-o", str(tmp_path / "scores")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_path_of_this_machine_is_written(scores: Path, folder: Path) -> None:

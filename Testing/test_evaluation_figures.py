@@ -15,6 +15,7 @@ from LiverTumorSegLib.segment import SliceSegmenter
 
 from training import lits
 from training.evaluation_figures import figure_material
+from training.figures_material import LesionConfidence
 from training.scoring import Run, read_pair, score_run
 
 SEGMENTER = cast(
@@ -37,7 +38,8 @@ def material(tmp_path: Path) -> Any:
         made = true.copy()
         made[2][made[2] == 2] = 1
         write_labels(tmp_path / "labels" / f"{case.name}.nii.gz", made, ct)
-        scores.append(score_run(case, ct, Run(made, "cpu", 4, 4, 1.0), true))
+        sure = np.where(made == 2, 204, 0).astype(np.uint8)
+        scores.append(score_run(case, ct, Run(made, "cpu", 4, 4, 1.0, None, sure), true))
     labels = tmp_path / "labels"
     made = figure_material(SEGMENTER, scores, cases, labels, scope="val", sets=[], history=[])
     return made, cases, scores
@@ -70,6 +72,8 @@ def test_numbers_are_those_of_the_scores(material: Any) -> None:
     assert [lesion.detected for lesion in made.lesions] == [True]
     # half of the lesion was found
     assert made.lesions[0].dice == pytest.approx(2 / 3)
+    # all that was marked is tumor
+    assert made.confidences == [LesionConfidence(0.8, 1.0)]
     assert made.calibration is None
     tumor = {one.patient: one.dice["tumor"] for one in made.patient_dice}
     assert tumor["lits3"] == pytest.approx(2 / 3)

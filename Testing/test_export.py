@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cascade_model import save_cascade
 from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.postprocess import Postprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegLib.segment import load_segmenter
+from LiverTumorSegLib.spec import ModelSpec, file_sha256
 
+from training.datasets import load_split
 from training.export import main
+from training.recipes import Recipe
+from training.trainer import Trainer
 
 PREPROCESSING = SlicePreprocessing(grid_px=64, size_px=64)
 
@@ -88,3 +96,83 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main([str(tmp_path), "-o", str(out), "--name", "m"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not out.exists()
+
+
+CHOSEN = Decision(tumor_share=0.7, smoothing_mm=4.0, confidence=(1.2, -0.3))
+CLEANED = Postprocessing(smallest_lesion_mm=7.0, liver_margin_mm=10.0)
+
+
+def write_choice_of(path: Path, sha256: str, **how: Any) -> Path:
+    stored = {
+        "decision": CHOSEN.to_dict(),
+        "postprocessing": CLEANED.to_dict(),
+        "how": {"sha256": sha256, "cases": ["3", "23"], "settings_tried": 42, **how},
+    }
+    path.write_text(json.dumps(stored))
+    return path
+
+
+def test_a_choice_goes_into_the_file_and_is_what_runs(run: Path, tmp_path: Path) -> None:
+    choice = write_choice_of(tmp_path / "choice.json", file_sha256(run / "best.safetensors"))
+    out = tmp_path / "m.safetensors"
+    assert main([str(run), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 0
+    segmenter = load_segmenter(out, "cpu")
+    assert segmenter.describe()["decision"] == CHOSEN.to_dict()
+    assert segmenter.postprocessing == CLEANED
+    provenance = ModelBundle.load(out).spec.provenance
+    assert provenance["chosen"]["cases"] == ["3", "23"]
+    assert provenance["chosen"]["settings_tried"] == 42
+    assert provenance["train"] == ["0"]
+
+
+def test_without_a_choice_the_likeliest_class_wins(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    assert main([str(run), "-o", str(out), "--name", "m"]) == 0
+    assert load_segmenter(out, "cpu").describe()["decision"] == Decision().to_dict()
+    assert "chosen" not in ModelBundle.load(out).spec.provenance
+
+
+def test_a_choice_for_other_weights(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of the same run before it was continued."""
+    choice = write_choice_of(tmp_path / "choice.json", file_sha256(run / "best.safetensors"))
+    best = ModelBundle.load(run / "best.safetensors")
+    name = next(iter(best.state))
+    ModelBundle(best.spec, {**best.state, name: best.state[name] + 1}).save(
+        run / "best.safetensors"
+    )
+    out = tmp_path / "m.safetensors"
+    assert main([str(run), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 2
+    assert "other weights" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_cascade_takes_no_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    liver, _ = save_cascade(tmp_path / "run")
+    best = liver.rename(liver.with_name("best.safetensors"))
+    choice = write_choice_of(tmp_path / "choice.json", file_sha256(best))
+    out = tmp_path / "m.safetensors"
+    assert main([str(best.parent), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 2
+    assert "network of a cascade" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_slices_are_measured_at_the_size_that_was_trained(
+    run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run at half the prepared size is fed half of it."""
+    best = ModelBundle.load(run / "best.safetensors")
+    spec = replace(best.spec, preprocessing={**best.spec.preprocessing, "size_px": 32})
+    ModelBundle(spec, best.state).save(run / "best.safetensors")
+    out = tmp_path / "m.safetensors"
+    arguments = [str(run), "-o", str(out), "--name", "m", "--storage", "fp32"]
+    assert main([*arguments, "--prepared", str(prepared), "--device", "cpu"]) == 0
+    measured = json.loads(capsys.readouterr().out)["validation_slices_dice"]["fp32"]
+    data = load_split(prepared, "val")
+    trainer = Trainer(Recipe(net=spec.net, net_args=spec.net_args), data, device="cpu", bf16=False)
+    trainer.net.load_state_dict(best.state)
+    facts = {size: trainer.validate(data, size) for size in (32, 64)}
+    assert measured["liver"] == pytest.approx(facts[32]["val_liver_dice"], abs=1e-4)
+    assert measured["tumor"] == pytest.approx(facts[32]["val_tumor_dice"], abs=1e-4)
+    assert facts[32] != facts[64]

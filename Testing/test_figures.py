@@ -9,10 +9,13 @@ import cv2
 import matplotlib
 import pytest
 from LiverTumorSegLib.results import NOTICE
+from matplotlib.figure import Figure
 from toy_figures import PLAIN, check_readable, toy_material
 
-from training import figures_style
-from training.figures import FIGURES, FigureKind, draw_all
+from training import figures, figures_style
+from training.figures import FIGURES, FigureKind, draw_all, reasons
+from training.figures_material import FigureMaterial
+from training.figures_style import Draw
 from training.recipes import RECIPES
 from training.train import _as_dict
 
@@ -59,6 +62,46 @@ def test_what_was_not_handed_over_is_a_sentence_not_a_file(tmp_path: Path) -> No
             assert reason.endswith(".")
             assert ": " in reason, "it says what to do, too"
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["fig05-network.png"]
+
+
+def fail(error: BaseException) -> Draw:
+    def draw(_: FigureMaterial) -> Figure:
+        raise error
+
+    return draw
+
+
+def with_a_failing_one(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    kinds = [FigureKind("broken", "It fails", fail(error)), *FIGURES]
+    monkeypatch.setattr(figures, "FIGURES", tuple(kinds))
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError, division by zero in test_fi"),
+        (MemoryError(), "MemoryError in test_figures.py, line"),
+        (ValueError("two\nlines"), "ValueError, two lines in test_figures.py"),
+        (FileNotFoundError(2, "No such file", "/home/anna/ct.nii"), "FileNotFoundError in test_f"),
+    ],
+)
+def test_an_error_in_one_figure_is_a_sentence_and_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, shown: str
+) -> None:
+    with_a_failing_one(monkeypatch, error)
+    made = draw_all(tmp_path, toy_material(), only=["broken", "fig08-confusion"])
+    assert shown in str(made["broken"])
+    assert "anna" not in str(made["broken"])
+    assert reasons(made) == {"broken": made["broken"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["fig08-confusion.png"]
+
+
+def test_whoever_stops_the_drawing_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_a_failing_one(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        draw_all(tmp_path, toy_material(), only=["broken"])
 
 
 def test_some_figures_alone(tmp_path: Path) -> None:

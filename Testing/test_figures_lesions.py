@@ -9,8 +9,14 @@ import pytest
 from scipy import stats
 from toy_figures import check_readable, texts_of, toy_material
 
-from training.figures_lesions import Limits, draw_bland_altman, draw_lesions, size_bin
-from training.figures_material import LesionOutcome, NotDrawn, VolumePair
+from training.figures_lesions import (
+    Limits,
+    draw_bland_altman,
+    draw_confidence,
+    draw_lesions,
+    size_bin,
+)
+from training.figures_material import LesionConfidence, LesionOutcome, NotDrawn, VolumePair
 
 
 @pytest.mark.parametrize(
@@ -48,6 +54,28 @@ def test_one_lesion_of_any_size_can_be_read(diameter_mm: float) -> None:
     check_readable(figure)
     low, high = figure.axes[1].get_xlim()
     assert low < diameter_mm < high
+
+
+def test_lesions_lie_by_confidence_and_true_share() -> None:
+    pairs = [(0.9, 0.8), (0.75, 0.0), (0.5, 0.01), (1.0, 1.0), (0.1, 0.0)]
+    figure = draw_confidence(toy_material(confidences=[LesionConfidence(*pair) for pair in pairs]))
+    dots, bars = figure.axes
+    diagonal, touching, others = dots.lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
+    assert list(touching.get_xdata()) == [0.9, 0.5, 1.0]
+    assert list(touching.get_ydata()) == [0.8, 0.01, 1.0]
+    assert list(others.get_xdata()) == [0.75, 0.1]
+    assert touching.get_markerfacecolor() == touching.get_color()
+    assert others.get_markerfacecolor() == "white"
+    shown = [text.get_text() for text in bars.texts]
+    assert shown == ["0 of 1\n(0%)", "none", "1 of 1\n(100%)", "2 of 3\n(67%)"]
+    assert "5 predicted lesions, 3 of them touch" in " ".join(texts_of(figure))
+
+
+@pytest.mark.parametrize("true_share", [0.0, 1.0])
+def test_one_lesion_with_confidence_can_be_read(true_share: float) -> None:
+    figure = draw_confidence(toy_material(confidences=[LesionConfidence(1.0, true_share)]))
+    check_readable(figure)
 
 
 def test_limits_of_agreement_by_the_formulas() -> None:
@@ -91,3 +119,7 @@ def test_no_tumors_give_a_reason() -> None:
         draw_lesions(toy_material(lesions=[]))
     with pytest.raises(NotDrawn, match="No tumor volumes"):
         draw_bland_altman(toy_material(pairs=[]))
+    with pytest.raises(NotDrawn, match="No confidence of lesions: "):
+        draw_confidence(toy_material(confidences=None))
+    with pytest.raises(NotDrawn, match="marked no tumor"):
+        draw_confidence(toy_material(confidences=[]))

@@ -12,10 +12,12 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from training.lesion_scores import (
+    LARGE_BINS,
     SIZE_BINS,
     LesionTable,
     ScoredLesion,
     detection_by_size,
+    detection_of,
     lesion_table,
 )
 from training.lits_matching import THRESHOLDS, lits_detection
@@ -142,7 +144,44 @@ def test_a_csv_line_has_plain_values_and_both_verdicts() -> None:
     assert row["detected_over_half"] is False
     assert (row["center_k"], row["center_j"], row["center_i"]) == (3, 6, 7)
     assert (row["volume_ml"], row["matched_iou"], row["size"]) == (0.4, 0.3333, SIZE_BINS[0])
+    assert row.pop("confidence") is None
     assert {type(value) for value in row.values()} == {int, float, str, bool}
+
+
+def test_large_lesions_are_those_of_the_two_upper_bins() -> None:
+    tables = [lesion_table(noise(s), noise(s + 9), (9.0, 3.0, 3.0)) for s in range(3)]
+    _, middle, large = detection_by_size(tables, 0.0).values()
+    both = detection_of(tables, 0.0, LARGE_BINS)
+    for name in ("tp", "fp", "fn", "predicted"):
+        assert getattr(both, name) == getattr(middle, name) + getattr(large, name)
+    assert both.volumes == 3
+    assert both.true_lesions == sum(
+        lesion.equivalent_diameter_mm >= 10 for table in tables for lesion in table.true
+    )
+
+
+def test_confidence_is_the_mean_certainty_of_a_lesions_voxels() -> None:
+    """Against scikit-image's regions; what lies outside of lesions does not count."""
+    predicted, true = noise(0), noise(1)
+    certainty = np.random.default_rng(2).integers(0, 256, predicted.shape).astype(np.uint8)
+    components, _ = ndimage.label(predicted.transpose() == 2)
+    regions = regionprops(components, intensity_image=certainty.transpose().astype(float))
+    table = lesion_table(predicted, true, SPACING)
+    sure = table.with_confidence(predicted, certainty)
+    assert [one.confidence for one in sure.predicted] == pytest.approx(
+        [region.intensity_mean / 255 for region in regions]
+    )
+    assert len(regions) > 5
+    assert sure.true == table.true
+    assert all(one.confidence is None for one in sure.true)
+    assert sure.predicted[0].row()["confidence"] == pytest.approx(
+        regions[0].intensity_mean / 255, abs=1e-4
+    )
+
+
+def test_confidence_without_a_predicted_lesion() -> None:
+    table = lesion_table(boxes(), TRUE, SPACING)
+    assert table.with_confidence(boxes(), np.zeros_like(TRUE)) == table
 
 
 def test_longest_axial_diameter_is_that_of_the_measures_users_see() -> None:

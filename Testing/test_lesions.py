@@ -227,13 +227,47 @@ def test_measures_do_not_depend_on_the_48_orientations() -> None:
             assert k == theirs.slice_index
 
 
+def test_confidence_is_the_mean_certainty_of_a_lesion() -> None:
+    """Whichever way the axes run, and without the voxels that the model has not marked."""
+    labels = np.ones((8, 12, 14), np.uint8)
+    labels[1:4, 2:6, 2:7] = labels[6, 9:11, 9:12] = labels[6, 2, 12] = Label.TUMOR
+    certainty = np.random.default_rng(2).integers(1, 256, labels.shape).astype(np.uint8)
+    certainty[(labels != Label.TUMOR) | (np.indices(labels.shape)[2] < 3)] = 0
+    certainty[6, 2, 12] = 0
+    large, middle = certainty[1:4, 2:6, 3:7], certainty[6, 9:11, 9:12]
+    for order in permutations(range(3)):
+        grid = np.block([[np.eye(3)[:, list(order)], np.zeros((3, 1))], [np.eye(4)[3]]])
+        axes = tuple(2 - axis for axis in order[::-1])
+        turned, sure = labels.transpose(axes), certainty.transpose(axes)[:, ::-1]
+        turned, sure = (np.ascontiguousarray(array) for array in (turned[:, ::-1], sure))
+        measures = measure(turned, CtVolume(np.zeros(turned.shape, np.int16), grid), sure)
+        assert [one.confidence for one in measures.lesions] == pytest.approx(
+            [large.mean() / 255, middle.mean() / 255, None]
+        )
+
+
+def test_confidence_is_told_only_if_there_is_one() -> None:
+    labels = np.ones((4, 6, 6), np.uint8)
+    labels[1:3, 2:4, 2:4] = Label.TUMOR
+    ct = CtVolume(np.zeros(labels.shape, np.int16), LPS)
+    sure = np.where(labels == Label.TUMOR, 204, 0).astype(np.uint8)
+    with_it, without = measure(labels, ct, sure), measure(labels, ct)
+    assert (with_it.has_confidence, without.has_confidence) == (True, False)
+    assert [lesion_rows(one)[0]["confidence"] for one in (with_it, without)] == [0.8, None]
+    assert "share of a lesion's voxels" in measures_to_dict(with_it)["confidence_meaning"]
+    assert "confidence_meaning" not in measures_to_dict(without)
+    with pytest.raises(ValueError, match=r"certainty .* own grid"):
+        measure(labels, ct, sure[1:])
+
+
 def test_rows_and_json_have_stable_columns() -> None:
     labels = np.ones((6, 9, 9), np.uint8)
     labels[2:4, 3:6, 3:6] = Label.TUMOR
     measures = measure_labels(labels, affine((1.0, 1.0, 2.0)))
     (row,) = lesion_rows(measures)
     assert tuple(row) == LESION_COLUMNS
-    assert row["mean_hu"] is None
+    assert LESION_COLUMNS[-1] == "confidence"
+    assert row["mean_hu"] is row["confidence"] is None
     values = json.loads(json.dumps(measures_to_dict(measures)))
     assert values["connectivity"] == "26-neighborhood"
     assert values["slice_axis"] == "k"

@@ -286,6 +286,29 @@ def test_volumes_carry_three_figures(volume_ml: float, shown: str) -> None:
     assert milliliters(volume_ml) == shown
 
 
+def test_confidence_is_a_column_when_there_is_one(
+    phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    text = Page.text
+
+    def listen(page: Page, words: str, *more: Any, **options: Any) -> None:
+        written.append(words)
+        text(page, words, *more, **options)
+
+    monkeypatch.setattr(Page, "text", listen)
+    measures = measure(phantom.labels, phantom.ct)
+    first, *others = measures.lesions
+    sure: LiverMeasures = replace(measures, lesions=(replace(first, confidence=0.874), *others))
+    words = {"title": "", "footer": ""}
+    draw_overview(phantom.ct, phantom.labels, measures, **words)
+    assert "mean HU" in written
+    assert "confidence" not in written
+    written.clear()
+    draw_overview(phantom.ct, phantom.labels, sure, **words)
+    assert {"mean HU", "confidence", "87 %", "-"} <= set(written)
+
+
 def test_wrong_arrays_are_refused_with_advice(phantom: Phantom) -> None:
     measures = measure(phantom.labels, phantom.ct)
     words = {"title": "", "footer": ""}

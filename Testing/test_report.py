@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from evaluated_folder import history_lines
+from LiverTumorSegLib.decision import Decision
 from score_material import labels, score, three_scores
 
+from training import figures
 from training.report import main, read_summary
 from training.summary import summarize
 
@@ -30,9 +34,14 @@ HEADER: dict[str, Any] = {
 }
 
 
+@cache
+def three_summarized(sure: int | None = None) -> dict[str, Any]:
+    return summarize(three_scores(sure=sure))
+
+
 def write_scores(folder: Path, **changes: Any) -> Path:
     folder.mkdir()
-    summary = {**HEADER, **summarize(three_scores()), **changes}
+    summary = {**HEADER, **three_summarized(), **changes}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -45,6 +54,65 @@ def test_is_made_from_the_summary_alone(tmp_path: Path) -> None:
     assert "Only 3 patients" in text
     assert "fig06-loss: No run was named." in text
     assert text.count("Measured on the CT&#x27;s own grid.") > 5  # over every table
+
+
+def test_a_summary_of_an_older_version_gives_a_report(tmp_path: Path) -> None:
+    summary = deepcopy(three_summarized())
+    del summary["lesion_confidence"], summary["detection"]["large"]
+    for case in summary["cases"]:
+        del case["tumor_free_slices"], case["false_tumor_on_tumor_free_slices_ml"]
+    scores = write_scores(tmp_path / "scores", **summary)
+    assert main([str(scores)]) == 0
+    text = (scores / "report.html").read_text()
+    assert '<section id="detection">' in text
+    assert "Decision" not in text
+
+
+def test_confidence_of_lesions_is_a_table_or_a_sentence(tmp_path: Path) -> None:
+    without = write_scores(tmp_path / "without")
+    sure = write_scores(tmp_path / "sure", **three_summarized(sure=204))
+    for folder in (without, sure):
+        assert main([str(folder)]) == 0
+    sentence, table = "this model gives none", '<section id="lesion-confidence">'
+    text = (without / "report.html").read_text()
+    assert sentence in text
+    assert table not in text
+    text = (sure / "report.html").read_text()
+    assert sentence not in text
+    assert table in text
+    assert '<section id="large-lesions">' in text
+    assert '<section id="false-tumor">' in text
+
+
+@pytest.mark.parametrize(
+    ("smoothing_mm", "mirror", "shown"),
+    [
+        (5.0, True, "over 0.7, averaged over neighboring slices by a Gaussian of 5 mm"),
+        (0.0, False, "over 0.7, slice by slice"),
+    ],
+)
+def test_says_how_the_labels_were_decided(
+    tmp_path: Path, smoothing_mm: float, mirror: bool, shown: str
+) -> None:
+    decision = Decision(tumor_share=0.7, smoothing_mm=smoothing_mm).to_dict()
+    scores = write_scores(tmp_path / "scores", decision=decision, mirror=mirror)
+    assert main([str(scores)]) == 0
+    text = (scores / "report.html").read_text()
+    assert shown in text
+    assert ("mirrored copies" in text) == mirror
+
+
+def test_a_figure_of_the_training_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, run = write_scores(tmp_path / "scores"), tmp_path / "run"
+    run.mkdir()
+    (run / "history.jsonl").write_text(history_lines(3))
+    monkeypatch.setattr(figures, "save_png", lambda *_: 1 / 0)
+    assert main([str(scores), "--run", str(run)]) == 0
+    text = (scores / "report.html").read_text()
+    assert "fig06-loss: An error in its drawing: ZeroDivisionError" in text
+    assert "No run was named" not in text
 
 
 def test_a_run_adds_its_table_and_figures(tmp_path: Path) -> None:

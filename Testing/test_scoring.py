@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.nifti import write_ct, write_labels
 from LiverTumorSegLib.volume import CtVolume
-from score_material import case, labels, score
+from score_material import case, certainty, labels, score
 
 from training.cases import Case
 from training.scoring import Run, read_pair, score_run
@@ -49,6 +49,19 @@ def test_lesion_rows_name_both_sides() -> None:
     assert not any(row["detected_over_0"] for row in rows)
 
 
+def test_only_predicted_lesions_have_confidence_and_true_share() -> None:
+    true, made = labels(tumors=[(3, 10)]), labels(tumors=[(3, 12)])
+    sure = certainty(made, 51)
+    sure[3, 10:14, 12:16] = 255
+    of_true, of_predicted = score("a", made, true, certainty=sure).lesion_rows()
+    assert of_predicted["confidence"] == pytest.approx((255 + 51) / 2 / 255)
+    assert of_predicted["true_share"] == of_predicted["overlap_fraction"] == 0.5
+    assert of_true["confidence"] is of_true["true_share"] is None
+    _, unsure = score("a", made, true).lesion_rows()
+    assert unsure["confidence"] is None
+    assert unsure["true_share"] == 0.5
+
+
 def test_slice_rows_count_every_voxel_once() -> None:
     rows = score("b", labels(tumors=[(3, 28)]), labels(tumors=[(4, 10)])).slice_rows()
     counts = [sum(v for k, v in row.items() if k.startswith("true_")) for row in rows]
@@ -61,17 +74,19 @@ def test_same_score_in_all_48_orientations() -> None:
     """The file's axes are turned and flipped; patient, slices and numbers stay."""
     true, made = labels(tumors=[(3, 10), (5, 25)]), labels(tumors=[(3, 11)], liver=slice(1, 8))
     affine = np.diag([-1.0, -1.0, 5.0, 1.0])
-    expected = score("a", made, true)
+    sure = np.random.default_rng(0).integers(0, 256, made.shape).astype(np.uint8)
+    expected = score("a", made, true, certainty=sure)
     for order in permutations(range(3)):
         for flips in product((False, True), repeat=3):
-            turned = [_turn(array, order, flips) for array in (true, made)]
+            turned = [_turn(array, order, flips) for array in (true, made, sure)]
             ct = CtVolume(
                 np.zeros(turned[0].shape, np.int16),
                 _turned_affine(affine, true.shape, order, flips),
             )
-            run = Run(turned[1], "cpu", 10, 8, 1.5)
+            run = Run(turned[1], "cpu", 10, 8, 1.5, certainty_kji=turned[2])
             got = score_run(case("a"), ct, run, turned[0])
             assert got.row() == expected.row()
+            assert got.lesion_rows() == expected.lesion_rows()
             np.testing.assert_array_equal(got.matrices, expected.matrices)
 
 

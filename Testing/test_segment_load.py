@@ -14,11 +14,17 @@ from cascade_model import LIVER_STEPS, PATCH_KJI, TUMOR_STEPS, random_net, save_
 from LiverTumorSegLib import segment as segment_file
 from LiverTumorSegLib.bundle import ModelBundle
 from LiverTumorSegLib.catalog import ModelEntry, ModelFile, import_model
+from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from LiverTumorSegLib.postprocess import Postprocessing
 from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import CascadeSegmenter, describe, load_segmenter
+from LiverTumorSegLib.segment import (
+    CascadeSegmenter,
+    SliceSegmenter,
+    describe,
+    load_segmenter,
+)
 from LiverTumorSegLib.sliding_window import SlidingWindow
 from LiverTumorSegLib.spec import STAGES, BundleError, ModelSpec, file_sha256
 from LiverTumorSegLib.volume import CtVolume
@@ -105,6 +111,37 @@ def test_the_callers_choices(tmp_path: Path) -> None:
     assert (chosen.scan, chosen.postprocessing) == (False, AS_IT_IS)
 
 
+def test_the_decision_is_the_files(tmp_path: Path) -> None:
+    decision = Decision(tumor_share=0.7, smoothing_mm=5.0, confidence=(1.5, -0.25))
+    write_bundle(tmp_path / "plain.safetensors")
+    write_bundle(tmp_path / "decided.safetensors", decision=decision.to_dict())
+    plain, decided = (
+        load_segmenter(tmp_path / f"{name}.safetensors", "cpu", postprocessing=AS_IT_IS)
+        for name in ("plain", "decided")
+    )
+    assert isinstance(plain, SliceSegmenter)
+    assert isinstance(decided, SliceSegmenter)
+    assert (plain.decision, decided.decision) == (Decision(), decision)
+    assert json.loads(json.dumps(decided.describe()))["decision"] == decision.to_dict()
+    made, expected = decided.segment(tiny_ct()), plain.answers(tiny_ct()).decide(decision)
+    np.testing.assert_array_equal(made.labels_kji, expected[0])
+    assert made.certainty_kji is not None
+    np.testing.assert_array_equal(made.certainty_kji, expected[1])
+    assert plain.segment(tiny_ct()).certainty_kji is None
+
+
+def test_a_mirrored_slice_model_sees_the_mirrored_patient_alike(tmp_path: Path) -> None:
+    steps = replace(SMALL, use_clahe=False)  # whose tiles are not seen alike from both sides
+    write_bundle(tmp_path / "tiny.safetensors", preprocessing=steps.to_dict())
+    ct = tiny_ct()
+    turned = CtVolume(np.ascontiguousarray(ct.hu[..., ::-1]), ct.ijk_to_ras)
+    worker = load_segmenter(tmp_path / "tiny.safetensors", "cpu", mirror=True)
+    made, mirrored = (worker.segment(one, probabilities=True) for one in (ct, turned))
+    assert made.probabilities is not None
+    assert mirrored.probabilities is not None
+    np.testing.assert_allclose(made.probabilities, mirrored.probabilities[..., ::-1], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -114,6 +151,8 @@ def test_the_callers_choices(tmp_path: Path) -> None:
         ({"preprocessing": {"kind": "volume"}, "labels": STAGES["tumor"]}, "tumor network of a"),
         ({"preprocessing": {"window_hu": 7}}, "newer LiverTumorSeg"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
+        ({"decision": {"in_plane_mm": 2.0}}, "in_plane_mm.*newer LiverTumorSeg"),
+        ({"decision": {"confidence": 1.0}}, "confidence is.*newer LiverTumorSeg"),
         ({"labels": {"background": 0, "tumor": 1, "liver": 2}}, "classes.*use another model"),
     ],
 )
@@ -223,8 +262,6 @@ def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Pa
     assert worker.liver.window.mirror_axes == worker.tumor.window.mirror_axes == (0, 1, 2)
     assert worker.liver.window.patch_kji == PATCH_KJI
     write_bundle(tmp_path / "tiny.safetensors")
-    with pytest.raises(ValueError, match="no cascade; only a cascade averages"):
-        load_segmenter(tmp_path / "tiny.safetensors", "cpu", mirror=True)
     with pytest.raises(ValueError, match="is a cascade: a slice model's steps"):
         load_segmenter(pair, "cpu", postprocessing=AS_IT_IS)
     with pytest.raises(ValueError, match="no cascade: a cascade's steps"):
@@ -239,6 +276,7 @@ def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Pa
         ({"preprocessing": {**TUMOR_STEPS.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumor"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
         ({"preprocessing": {**TUMOR_STEPS.to_dict(), "size_px": 32}}, "64 pixels and the tumor"),
+        ({"decision": {"tumor_share": 0.7}}, "changed.safetensors decides as a slice network does"),
         ({"preprocessing": LIVER_STEPS.to_dict()}, "must see all and the tumor network the liver"),
     ],
 )

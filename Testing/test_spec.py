@@ -56,6 +56,17 @@ def test_spec_does_not_follow_later_changes_of_what_it_was_made_from(spec: Model
     assert made.provenance["scores"]["dice"] == 0.5
 
 
+def test_a_decision_is_written_only_if_there_is_one(spec: ModelSpec) -> None:
+    """A file of an earlier version has none, and is the same bytes when written again."""
+    earlier = json.loads(spec.to_json())
+    assert "decision" not in earlier
+    assert ModelSpec.from_json(json.dumps(earlier)).decision == {}
+    decided = replace(spec, decision={"tumor_share": 0.7, "confidence": (1.5, -0.25)})
+    assert json.loads(decided.to_json())["decision"]["confidence"] == [1.5, -0.25]
+    assert ModelSpec.from_json(decided.to_json()) == decided
+    assert replace(decided, decision={}).to_json() == spec.to_json()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -70,6 +81,8 @@ def test_spec_does_not_follow_later_changes_of_what_it_was_made_from(spec: Model
         {"net_args": {"width": float("inf")}},
         {"net_args": {"width": object()}},
         {"preprocessing": None},
+        {"decision": None},
+        {"decision": {"tumor_share": float("nan")}},
         {"format": 0},
     ],
 )

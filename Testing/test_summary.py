@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from score_material import labels, score, three_scores
+from score_material import certainty, labels, score, three_scores
 
 from training.metrics import Overlap
 from training.summary import json_able, pooled_calibration, summarize
@@ -43,6 +43,42 @@ def test_counts_detection_and_false_tumor_by_hand() -> None:
     assert record["false_tumor"]["ml_on_tumor_free_slices"]["mean"] == pytest.approx(0.08 / 3, 1e-5)
 
 
+def test_large_lesions_are_counted_apart() -> None:
+    """One of 12 mm found, two of 6.8 mm missed, and one of these marked elsewhere."""
+    true, made = labels(tumors=[(3, 10), (6, 10)]), labels(tumors=[(6, 25)])
+    for array in (true, made):
+        array[3:6, 20:30, 6:10] = 2
+    record = summarize([score("a", made, true)])["detection"]
+    large, every = record["large"]["0.0"], record["clean"]["0.0"]
+    assert record["large"]["from_mm"] == 10
+    assert (large["tp"], large["true"], large["recall"], large["fp"]) == (1, 1, 1.0, 0)
+    assert (every["tp"], every["true"], every["fp_per_volume"]) == (1, 3, 1.0)
+
+
+def test_confidence_of_lesions_by_hand() -> None:
+    record = summarize(three_scores(sure=204))["lesion_confidence"]
+    assert [part["lesions"] for part in record["bins"]] == [0, 0, 0, 3]
+    last = record["bins"][3]
+    assert last["mean_confidence"] == record["mean_confidence"] == 0.8
+    assert last["mean_true_share"] == record["mean_true_share"] == pytest.approx(2 / 3, abs=1e-5)
+    assert last["touching"] == 2
+    assert record["patients"] == 2, "the tumor-free one has no lesion marked"
+    assert "2 patients" in record["warning"]
+
+
+def test_no_confidence_when_one_volume_has_none() -> None:
+    assert summarize(three_scores())["lesion_confidence"] is None
+    mixed = [*three_scores(sure=204)[:2], three_scores()[2]]
+    assert summarize(mixed)["lesion_confidence"] is None
+
+
+def test_confidence_without_a_predicted_lesion() -> None:
+    made = labels()
+    record = summarize([score("a", made, made, certainty=certainty(made, 255))])
+    assert sum(part["lesions"] for part in record["lesion_confidence"]["bins"]) == 0
+    assert record["lesion_confidence"]["mean_confidence"] is None
+
+
 def test_burden_by_hand() -> None:
     record = summarize(three_scores())["burden"]
     assert record["tumor_ml"]["n"] == 3
@@ -73,6 +109,9 @@ def test_cases_carry_what_a_comparison_needs() -> None:
     cases = summarize(three_scores())["cases"]
     assert [case["case"] for case in cases] == ["a", "b", "c"]
     assert [case["dice"]["tumor"] for case in cases] == [1.0, 0.0, None]
+    assert [case["tumor_free_slices"] for case in cases] == [6, 8, 10]
+    on_free = [case["false_tumor_on_tumor_free_slices_ml"] for case in cases]
+    assert on_free == pytest.approx([0, 0.08, 0])
 
 
 def test_pixel_accuracy_and_t_are_over_labeled_slices() -> None:

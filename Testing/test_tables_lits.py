@@ -1,4 +1,4 @@
-"""Tables of volumes, lesions and burden; the comparison of two models."""
+"""Tables of volumes and burden; the comparison of two models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ EVERY = (
     tables_lits.volume_table,
     tables_lits.volume_dice_table,
     tables_lits.surface_table,
-    tables_lits.detection_table,
     tables_lits.challenge_table,
     tables_lits.burden_table,
     tables_lits.cases_table,
@@ -38,15 +37,6 @@ def test_tumor_free_volumes_are_named() -> None:
     notes = tables_lits.volume_dice_table(SUMMARY, "").notes
     assert "1.000 (1 of 1)" in notes[0]
     assert "c: 0.00 mL" in notes[1]
-
-
-def test_every_rate_has_its_counts() -> None:
-    table = tables_lits.detection_table(SUMMARY, "")
-    recall = column(table, "recall (found of true)")
-    assert recall["any overlap, clean"] == "0.667 (2 of 3)"
-    assert all(" of " in cell for cell in recall.values())
-    false = column(table, "false a volume")["any overlap, clean"]
-    assert false == "0.33 (1 in 3)"
 
 
 def test_challenge_columns() -> None:

@@ -22,6 +22,7 @@ from training.figures_choice import RANKS
 from training.figures_material import (
     Calibration,
     FigureMaterial,
+    LesionConfidence,
     LesionOutcome,
     MeanInterval,
     PatientDice,
@@ -105,6 +106,16 @@ def toy_material(**changes: Any) -> FigureMaterial:
         lesions=[
             LesionOutcome(diameter, diameter > 8, 0.0 if diameter <= 8 else diameter / 60)
             for diameter in (4.0, 7.5, 8.0, 9.9, 10.0, 14.0, 20.0, 20.1, 55.0)
+        ],
+        confidences=[
+            LesionConfidence(confidence, true_share)
+            for confidence, true_share in (
+                (0.9, 0.8),
+                (0.85, 0.95),
+                (0.6, 0.0),
+                (0.3, 0.4),
+                (0.2, 0),
+            )
         ],
         pairs=[VolumePair(str(n), 5.0 * n, 5.0 * n + (-1) ** n, n / 2, n / 2) for n in range(9)],
         patient_dice=[

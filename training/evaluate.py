@@ -9,7 +9,7 @@ The folder receives, all together or not at all,
 
   report.html     tables and figures with their conditions, in one file
   cases.csv       a row a volume: overlap, surfaces, lesions, burden, false tumor, time
-  lesions.csv     a row a lesion, true or predicted: place, size, found or false
+  lesions.csv     a row a lesion, true or predicted: place, size, found or false, confidence
   slices.csv      a row a slice: the nine counts of its confusion matrix
   summary.json    everything the tables are made from
   figures/        the paper's figures and some more
@@ -47,7 +47,7 @@ from training.evaluation_cases import (
 )
 from training.evaluation_figures import figure_material, undrawable
 from training.evaluation_files import header, log_test_use, shown_command, write_tables
-from training.figures import FIGURES, draw_all
+from training.figures import FIGURES, draw_all, failure, reasons
 from training.report import (
     FIGURE_FOLDER,
     REPORT,
@@ -128,28 +128,31 @@ def _draw(
     extras: Extras,
     given: argparse.Namespace,
 ) -> dict[str, str]:
-    """Draw what can be drawn; why the others are missing."""
+    """Draw what can be drawn; why the others are missing. No error costs the scores."""
     if given.no_figures:
         return {}
-    material = figure_material(
-        segmenter,
-        scores,
-        cases,
-        part / LABEL_FOLDER,
-        scope=f"{given.split} split, {len({score.group for score in scores})} patients",
-        sets=sets,
-        history=extras.history,
-    )
     left_out = undrawable(segmenter)
     names = [kind.name for kind in FIGURES if kind.name not in left_out]
-    drawn = draw_all(part / FIGURE_FOLDER, material, names)
-    return left_out | {name: made for name, made in drawn.items() if isinstance(made, str)}
+    try:
+        material = figure_material(
+            segmenter,
+            scores,
+            cases,
+            part / LABEL_FOLDER,
+            scope=f"{given.split} split, {plural(len({s.group for s in scores}), 'patient')}",
+            sets=sets,
+            history=extras.history,
+        )
+        return left_out | reasons(draw_all(part / FIGURE_FOLDER, material, names))
+    except Exception as error:
+        return left_out | dict.fromkeys(names, failure(error))
 
 
 def shown_summary(summary: Record) -> str:
     """What a person wants to read at the end."""
     volumes, pooled = summary["volumes"], summary["pooled"]
     found, counts = summary["detection"]["clean"]["0.0"], summary["counts"]
+    large = summary["detection"]["large"]
     liver, tumor = volumes["liver"]["dice"]["agree"], volumes["tumor"]["dice"]["present"]
     tumor_text = "no volume has tumor" if tumor["mean"] is None else f"{tumor['mean']:.3f}"
     pooled_tumor = pooled["tumor"]["dice"]
@@ -160,8 +163,9 @@ def shown_summary(summary: Record) -> str:
             f"Liver Dice per volume {liver['mean']:.3f}",
             f"Tumor Dice per tumor volume {tumor_text} (n = {tumor['n']}), pooled"
             f" {'n/a' if pooled_tumor is None else format(pooled_tumor, '.3f')}",
-            f"Lesions touched: {found['tp']} of {found['true']}; false:"
-            f" {found['fp']} in {plural(found['volumes'], 'volume')}",
+            f"Lesions touched: {found['tp']} of {found['true']}, of those of"
+            f" {large['from_mm']:g} mm and more {large['0.0']['tp']} of {large['0.0']['true']};"
+            f" false: {found['fp']} in {plural(found['volumes'], 'volume')}",
             NOTICE,
         ]
     )
@@ -184,7 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--mirror",
         action="store_true",
-        help="a cascade averages eight mirrored copies, as published: eight times as slow",
+        help="average the answers to mirrored copies: of a model of slices with that to each slice"
+        " mirrored left to right (twice as slow), of a cascade over all eight, as published (eight"
+        " times as slow)",
     )
     add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
     add("--table", type=Path, help="CSV: file, patient_group, split")

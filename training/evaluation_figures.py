@@ -19,6 +19,7 @@ from training.cases import Case
 from training.figures_choice import SliceChoice, choose_ranked, choose_views, ranked_slices
 from training.figures_material import (
     FigureMaterial,
+    LesionConfidence,
     LesionOutcome,
     MeanInterval,
     PatientDice,
@@ -79,6 +80,7 @@ def figure_material(
         ranked_of=len(ranked_slices(tumor)),
         calibration=pooled_calibration(scores),
         lesions=_lesions(scores),
+        confidences=_confidences(scores),
         pairs=[_pair(score) for score in scores],
         patient_dice=_patients(scores),
         dice_intervals={mask: _interval(scores, mask) for mask in MASKS},
@@ -122,6 +124,17 @@ def _lesions(scores: Sequence[CaseScore]) -> list[LesionOutcome]:
         )
         for score in scores
         for lesion in score.volume.table.true
+    ]
+
+
+def _confidences(scores: Sequence[CaseScore]) -> list[LesionConfidence] | None:
+    if not all(score.has_confidence for score in scores):
+        return None
+    return [
+        LesionConfidence(lesion.confidence, lesion.overlap_fraction)
+        for score in scores
+        for lesion in score.volume.table.predicted
+        if lesion.confidence is not None
     ]
 
 

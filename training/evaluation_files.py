@@ -90,6 +90,8 @@ def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Rec
         "conditions": CONDITIONS,
         "command": command,
         "training_range": _training_range(segmenter),
+        "decision": segmenter.describe().get("decision"),
+        "mirror": given.mirror,
     }
 
 
@@ -105,7 +107,7 @@ def _training_range(segmenter: Segmenter) -> str:
     return f"{text}; the model was trained on CT numbers from {trained[0]} to {trained[1]} HU."
 
 
-def shown_command(arguments: Sequence[str]) -> str:
+def shown_command(arguments: Sequence[str], tool: str = "evaluate") -> str:
     """The command as anyone can repeat it: file names, not this machine's folders."""
     words = [re.sub(r"[^=]*[\\/]", "", word.rstrip("\\/")) for word in arguments]
-    return "python -m training.evaluate " + shlex.join(words)
+    return f"python -m training.{tool} {shlex.join(words)}"

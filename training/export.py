@@ -6,10 +6,13 @@
     python -m training.export runs/tumor -o gunetrpp-small-tumor.safetensors \\
         --name gunetrpp-small-tumor --prepared prepared3d --masks masks
 
+    python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
+
 Takes the run's best epoch, gives it a name, version, licence and summary, stores the weights as
 int8, fp16 or fp32, and, with --prepared, measures the pooled Dice on the validation slices, or
 volumes, with the fp32 weights and with the stored ones, so that the file itself says what its
-storage costs. The tumor network of a cascade is measured inside the liver masks.
+storage costs. The tumor network of a cascade is measured inside the liver masks. With --choice the
+file decides on tumors as training.choose has found best for these very weights.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ from typing import Any
 from LiverTumorSegLib.bundle import ModelBundle
 from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.sliding_window import SlidingWindow
-from LiverTumorSegLib.spec import STORAGES, BundleError, stage_of
+from LiverTumorSegLib.spec import STORAGES, BundleError, ModelSpec, stage_of
 
+from training.choice_files import RECORD, read_choice
 from training.datasets import load_split, read_manifest
 from training.recipes import Recipe
 from training.recipes_volume import VolumeCheck, VolumeRecipe
@@ -61,7 +65,7 @@ def _facts(bundle: ModelBundle, prepared: Path, device: str) -> Facts:
     recipe = Recipe(net=bundle.spec.net, net_args=bundle.spec.net_args)
     trainer = Trainer(recipe, data, device=device, bf16=False)
     trainer.net.load_state_dict(bundle.state)
-    return trainer.validate(data, data.images.shape[-1])
+    return trainer.validate(data, bundle.spec.preprocessing["size_px"])
 
 
 def _volume_facts(bundle: ModelBundle, prepared: Path, device: str, masks: Path | None) -> Facts:
@@ -85,8 +89,9 @@ def _volume_facts(bundle: ModelBundle, prepared: Path, device: str, masks: Path 
 def export(given: argparse.Namespace) -> dict[str, Any]:
     """Write the model file; what was measured, as JSON-able values."""
     best = ModelBundle.load(given.run / "best.safetensors")
+    trained = best.spec if given.choice is None else _as_chosen(best, given.choice)
     provenance: dict[str, Any] = {
-        **best.spec.provenance,
+        **trained.provenance,
         "title": given.title,
         "summary": given.summary,
         "licence": LICENCE,
@@ -94,7 +99,7 @@ def export(given: argparse.Namespace) -> dict[str, Any]:
         "code_version": given.version,
     }
     spec = replace(
-        best.spec,
+        trained,
         name=given.name,
         version=given.version,
         provenance=provenance,
@@ -123,6 +128,24 @@ def export(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _as_chosen(best: ModelBundle, path: Path) -> ModelSpec:
+    """The description with the decision that was chosen for these weights, and by which cases."""
+    if stage := stage_of(best.spec):
+        raise ValueError(f"This run is the {stage} network of a cascade; leave out --choice.")
+    choice = read_choice(path)
+    if choice.how["sha256"] != best.sha256:
+        raise ValueError(
+            f"{path.name} was chosen for other weights than this run's best; run training.choose on"
+            " its best.safetensors."
+        )
+    return replace(
+        best.spec,
+        decision=choice.decision.to_dict(),
+        postprocessing=choice.postprocessing.to_dict(),
+        provenance={**best.spec.provenance, "chosen": choice.how},
+    )
+
+
 def _stored(bundle: ModelBundle) -> ModelBundle:
     """The bundle as it comes back from its file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -148,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         "--prepared", type=Path, help="measure on the validation set of this folder"
     )
     parser.add_argument("--masks", type=Path, help="liver masks of training.liver_masks")
+    parser.add_argument("--choice", type=Path, help=f"{RECORD} of training.choose")
     parser.add_argument("--device", default="auto")
     return parser
 

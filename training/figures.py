@@ -1,20 +1,22 @@
-"""The paper's Figures 1 to 11 and four plots more, from what an evaluation measured.
+"""The paper's Figures 1 to 11 and five plots more, from what an evaluation measured.
 
     material = FigureMaterial(scope="test split, 5 patients", volumes=5, ...)
     for name, file_or_reason in draw_all(Path("scores/figures"), material).items(): ...
 
 Each figure is one function, material in, Matplotlib figure out. None reads a file or runs a model,
-and none needs a display. For research only, not for diagnosis.
+and none needs a display. One that fails costs no other, and no score.
+For research only, not for diagnosis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import extract_tb
 
 from training.figures_cases import draw_errors, draw_masks, draw_overlays, draw_sample
-from training.figures_lesions import draw_bland_altman, draw_lesions
+from training.figures_lesions import draw_bland_altman, draw_confidence, draw_lesions
 from training.figures_material import FigureMaterial, NotDrawn
 from training.figures_method import draw_enhancement, draw_preprocessing
 from training.figures_network import draw_network
@@ -47,6 +49,7 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind("fig11-errors", "Errors from the best slice to the worst", draw_errors),
     FigureKind("calibration", "Can the tumor probability be believed?", draw_calibration),
     FigureKind("lesions-by-size", "Which lesions are found", draw_lesions),
+    FigureKind("lesion-confidence", "How sure the model is of each lesion", draw_confidence),
     FigureKind("bland-altman", "Tumor volume and burden against the truth", draw_bland_altman),
     FigureKind("patients", "Dice of each patient", draw_patients),
 )
@@ -56,6 +59,9 @@ def draw_all(
     folder: Path, material: FigureMaterial, only: Collection[str] | None = None
 ) -> dict[str, Path | str]:
     """Draw every figure into a folder: name -> its PNG, or the sentence why there is none.
+
+    An error in the drawing of one is such a sentence too, for the evaluation behind the figures may
+    have taken hours.
 
     only: names of FIGURES; None means all. The folder is made when it is missing. ``ValueError``,
     before anything is drawn, for an unknown name and when one of the files is there already.
@@ -72,8 +78,27 @@ def draw_all(
     for kind in wanted:
         try:
             figure = kind.draw(material)
+            drawn[kind.name] = save_png(figure, folder / f"{kind.name}.png")
         except NotDrawn as reason:
             drawn[kind.name] = str(reason)
-            continue
-        drawn[kind.name] = save_png(figure, folder / f"{kind.name}.png")
+        except Exception as error:
+            drawn[kind.name] = failure(error)
     return drawn
+
+
+def reasons(drawn: Mapping[str, Path | str]) -> dict[str, str]:
+    """Of what :func:`draw_all` gives, the figures that are missing."""
+    return {name: made for name, made in drawn.items() if isinstance(made, str)}
+
+
+def failure(error: Exception) -> str:
+    """A sentence about an error that nobody foresaw, for a report that others read.
+
+    What the error says of itself is left out when it may name a folder of this machine.
+    """
+    says = " ".join(str(error).split())
+    kind = type(error).__name__
+    what = f"{kind}, {says}" if says and not {"/", "\\"} & set(says) else kind
+    frames = extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"An error in its drawing: {what}{where}. The scores do not depend on it."

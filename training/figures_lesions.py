@@ -1,7 +1,8 @@
-"""Plots of lesions and tumor volumes: found by size, and Bland-Altman of burden and volume."""
+"""Plots of lesions and tumor volumes: found by size, confidence, Bland-Altman of their volumes."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from training.figures_material import FigureMaterial, LesionOutcome, NotDrawn
+from training.confidence import BIN_EDGES, reliability
+from training.figures_material import FigureMaterial, LesionConfidence, LesionOutcome, NotDrawn
 from training.figures_style import (
     FAINT,
     INK,
@@ -22,7 +24,7 @@ from training.figures_style import (
     page,
     styled,
 )
-from training.metrics import Floats
+from training.metrics import Counts, Floats
 from training.tables import plural
 
 SMALL_MM, LARGE_MM = 10.0, 20.0
@@ -61,34 +63,40 @@ def _draw_found(axes: Axes, lesions: Sequence[LesionOutcome]) -> None:
         place = size_bin(lesion.equivalent_diameter_mm)
         total[place] += 1
         found[place] += lesion.detected
-    places = np.arange(3)
-    axes.bar(places, found, 0.62, color=TRAINING, label="found")
+    _draw_shares(axes, found, total, ("found", "missed"))
+    axes.set_xticks(np.arange(3), SIZE_NAMES, size=NORMAL)
+    axes.set_xlabel("diameter of the lesion")
+    axes.set_title("Found and missed, by size")
+    _legend_below(axes)
+
+
+def _draw_shares(axes: Axes, found: Counts, total: Counts, names: tuple[str, str]) -> None:
+    """A bar for each count, its lower part what was found. names: of the parts, lower first."""
+    places = np.arange(len(total))
+    axes.bar(places, found, 0.62, color=TRAINING, label=names[0])
     some = total > found  # a bar of height 0 would still draw its edge
-    axes.bar(
-        places[some],
-        (total - found)[some],
-        0.62,
-        bottom=found[some],
-        color="white",
-        edgecolor=VALIDATION,
-        hatch="///",
-        label="missed",
-    )
+    if some.any():  # a legend of no bar would be in another color
+        axes.bar(
+            places[some],
+            (total - found)[some],
+            0.62,
+            bottom=found[some],
+            color="white",
+            edgecolor=VALIDATION,
+            hatch="///",
+            label=names[1],
+        )
     for n in places:
         share = f"\n({found[n] / total[n]:.0%})" if total[n] else ""
         text = f"{found[n]} of {total[n]}{share}" if total[n] else "none"
         axes.text(
             float(n), total[n] + 0.02 * total.max(), text, ha="center", va="bottom", size=NORMAL
         )
-    axes.set_xticks(places, SIZE_NAMES, size=NORMAL)
-    axes.set_xlim(-0.6, 2.6)
+    axes.set_xlim(-0.6, len(total) - 0.4)
     axes.set_ylim(0, total.max() * 1.25)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(False, axis="x")
-    axes.set_xlabel("diameter of the lesion")
     axes.set_ylabel("lesions")
-    axes.set_title("Found and missed, by size")
-    _legend_below(axes)
 
 
 def _draw_sizes(axes: Axes, lesions: Sequence[LesionOutcome]) -> None:
@@ -131,6 +139,69 @@ def _diameter_ticks(axes: Axes, diameters_mm: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([x for x in steps if low <= x <= high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+@styled
+def draw_confidence(material: FigureMaterial) -> Figure:
+    """Each predicted lesion's confidence against its true share, and how many touch a true one."""
+    lesions = material.confidences
+    if lesions is None:
+        raise NotDrawn(
+            "No confidence of lesions: this model's file holds none; training.choose fits it."
+        )
+    if not lesions:
+        raise NotDrawn("No predicted lesion to show: the model marked no tumor in these volumes.")
+    touching = sum(lesion.true_share > 0 for lesion in lesions)
+    figure = page(
+        "How sure the model is of each lesion",
+        "Confidence: the share of a lesion's voxels that the model expects to be tumor. True share:"
+        " the share that is. On the diagonal it expects what comes true; below it is too sure.",
+        f"{plural(len(lesions), 'predicted lesion')}, {touching} of them"
+        f" {'touches' if touching == 1 else 'touch'} a true lesion. {material.basis}",
+        4.3,
+    )
+    dots, bars = figure.subplots(1, 2)
+    _draw_confidences(dots, lesions)
+    _draw_touching(bars, lesions)
+    return figure
+
+
+def _draw_confidences(axes: Axes, lesions: Sequence[LesionConfidence]) -> None:
+    axes.plot([0, 1], [0, 1], "--", color=SOFT, lw=1.2, label="confidence = true share")
+    for touches, fill, name in ((True, TRAINING, "touches"), (False, "white", "does not touch")):
+        part = [lesion for lesion in lesions if (lesion.true_share > 0) == touches]
+        axes.plot(
+            [lesion.confidence for lesion in part],
+            [lesion.true_share for lesion in part],
+            "o",
+            color=TRAINING if touches else VALIDATION,
+            markerfacecolor=fill,
+            markersize=7,
+            markeredgewidth=1.6,
+            alpha=0.8,
+            label=f"{name} a true lesion, n = {len(part)}",
+            clip_on=False,
+            in_layout=False,  # without points it would lie in the page's corner
+            zorder=4,
+        )
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    axes.set_xlabel("confidence (0 to 1)")
+    axes.set_ylabel("true share (0 to 1)")
+    axes.set_title("Each predicted lesion")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+
+
+def _draw_touching(axes: Axes, lesions: Sequence[LesionConfidence]) -> None:
+    bins = reliability([(lesion.confidence, lesion.true_share) for lesion in lesions])
+    touching, total = (np.array([part[name] for part in bins]) for name in ("touching", "lesions"))
+    _draw_shares(axes, touching, total, ("touch a true lesion", "do not"))
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(BIN_EDGES)]
+    axes.set_xticks(np.arange(len(names)), names, size=NORMAL)
+    axes.set_xlabel("confidence")
+    axes.set_title("How many touch a true lesion")
+    _legend_below(axes)
 
 
 @styled

@@ -134,6 +134,18 @@ class LesionOutcome:
 
 
 @dataclass(frozen=True)
+class LesionConfidence:
+    """One predicted lesion, both 0 to 1.
+
+    confidence: share of its voxels that the model expects to be tumor. true_share: the share that
+        is; above 0 it touches a true lesion.
+    """
+
+    confidence: float
+    true_share: float
+
+
+@dataclass(frozen=True)
 class VolumePair:
     """Tumor of one volume by truth and by prediction.
 
@@ -176,6 +188,7 @@ class FigureMaterial:
         predicted, of all voxels. views: one slice of each case, best tumor Dice first
         (:func:`training.figures_choice.choose_views`). ranked: rank -> slice, best first
         (:func:`training.figures_choice.choose_ranked`), out of ``ranked_of`` slices.
+    confidences: of all predicted lesions; None when the model gives none.
     """
 
     scope: str
@@ -192,6 +205,7 @@ class FigureMaterial:
     ranked_of: int = 0
     calibration: Calibration | None = None
     lesions: Sequence[LesionOutcome] = ()
+    confidences: Sequence[LesionConfidence] | None = None
     pairs: Sequence[VolumePair] = ()
     patient_dice: Sequence[PatientDice] = ()
     dice_intervals: Mapping[Mask, MeanInterval] = field(default_factory=dict)

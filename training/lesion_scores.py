@@ -5,27 +5,32 @@
     false = [lesion for lesion in table.predicted if not lesion.detected(0.5)]
     for size, counts in detection_by_size(tables, 0.5).items():
         print(f"{size}: {counts.tp} of {counts.true_lesions} found, {counts.fp} false")
+    sure = table.with_confidence(predicted, certainty).predicted[0].confidence
 
 Lesions are those of :mod:`training.lits_matching` (6-neighborhood), found or false as its ``clean``
-mode says. The size of a lesion is the diameter of a ball of its volume.
+mode says. The size of a lesion is the diameter of a ball of its volume. How sure the model is of
+one it predicted is the mean of its voxels' certainty, as users see it beside the lesion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from math import pi, prod
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.decision import SURE
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.lesions import measure_labels
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from training.lits_matching import HALF, TOUCH, Detection, LesionMatch, match_lesions
+from training.lits_matching import HALF, TOUCH, Detection, LesionMatch, Lesions, match_lesions
 
 SIZE_LIMITS_MM = (10.0, 20.0)  # both belong to the middle bin
 SIZE_BINS = ("< 10 mm", "10-20 mm", "> 20 mm")
+LARGE_BINS = SIZE_BINS[1:]  # 10 mm and more
 
 Floats = NDArray[np.float64]
 Triple = tuple[float, float, float]
@@ -42,6 +47,8 @@ class ScoredLesion:
     overlap_fraction: share of its voxels that are tumor on the other side too.
     best_iou: with the one lesion of the other side that fits best, unmerged; 0 if none touches.
     matched_iou: of the merged pair it belongs to, which decides detection; 0 without a pair.
+    confidence: share of its voxels that the model expects to be tumor, 0 to 1; None for a true
+        lesion and where the model says nothing of it.
     """
 
     number: int
@@ -52,6 +59,7 @@ class ScoredLesion:
     overlap_fraction: float
     best_iou: float
     matched_iou: float
+    confidence: float | None = None
 
     def detected(self, threshold: float) -> bool:
         """A true lesion is found, or a predicted one not false: its pair is over the threshold."""
@@ -81,6 +89,7 @@ class ScoredLesion:
             "matched_iou": round(self.matched_iou, 4),
             "detected_over_0": self.detected(TOUCH),
             "detected_over_half": self.detected(HALF),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
         }
 
 
@@ -97,10 +106,27 @@ class LesionTable:
         predicted, true = (_rows(match, side, spacing_kji_mm) for side in (0, 1))
         return cls(true, predicted)
 
-    def detection(self, threshold: float, size: str | None = None) -> Detection:
-        """Counts of this volume, ``clean``; of one size, each lesion by its own size."""
-        true = [lesion for lesion in self.true if size in (None, lesion.size)]
-        predicted = [lesion for lesion in self.predicted if size in (None, lesion.size)]
+    def with_confidence(
+        self, predicted: NDArray[np.uint8], certainty: NDArray[np.uint8]
+    ) -> LesionTable:
+        """The same with how sure the model is of each predicted lesion.
+
+        predicted: the labels ``(k, j, i)`` that the table is of. certainty: on their grid, 0 to 255
+            (``decision.SURE``) for a probability of tumor of 0 to 1.
+        """
+        means = _means(predicted == Label.TUMOR, certainty)
+        pairs = zip(self.predicted, means, strict=True)
+        return replace(
+            self,
+            predicted=tuple(
+                replace(lesion, confidence=float(mean) / SURE) for lesion, mean in pairs
+            ),
+        )
+
+    def detection(self, threshold: float, sizes: Collection[str] = SIZE_BINS) -> Detection:
+        """Counts of this volume, ``clean``; of some sizes, each lesion by its own size."""
+        true = [lesion for lesion in self.true if lesion.size in sizes]
+        predicted = [lesion for lesion in self.predicted if lesion.size in sizes]
         tp = sum(lesion.detected(threshold) for lesion in true)
         fp = sum(not lesion.detected(threshold) for lesion in predicted)
         return Detection("clean", threshold, tp, fp, len(true) - tp, len(predicted))
@@ -119,13 +145,17 @@ def detection_by_size(tables: Iterable[LesionTable], threshold: float) -> dict[s
     Found and missed by the size of the true lesion, false ones by the size of the prediction.
     """
     tables = list(tables)
-    return {
-        size: sum(
-            (table.detection(threshold, size) for table in tables),
-            start=Detection.none("clean", threshold),
-        )
-        for size in SIZE_BINS
-    }
+    return {size: detection_of(tables, threshold, (size,)) for size in SIZE_BINS}
+
+
+def detection_of(
+    tables: Iterable[LesionTable], threshold: float, sizes: Collection[str]
+) -> Detection:
+    """Counts over volumes of the lesions of some sizes together, such as :data:`LARGE_BINS`."""
+    return sum(
+        (table.detection(threshold, sizes) for table in tables),
+        start=Detection.none("clean", threshold),
+    )
 
 
 def _rows(match: LesionMatch, side: int, spacing_kji_mm: Triple) -> tuple[ScoredLesion, ...]:
@@ -154,6 +184,18 @@ def _rows(match: LesionMatch, side: int, spacing_kji_mm: Triple) -> tuple[Scored
             )
         )
     return tuple(rows)
+
+
+def _means(tumor: NDArray[np.bool_], values: NDArray[np.uint8]) -> Floats:
+    """Mean value of each lesion, by number: they are the same in any box around all tumor."""
+    found = ndimage.find_objects(tumor.view(np.uint8))
+    if not found:
+        return np.zeros(0)
+    lesions = Lesions.of(tumor[found[0]])
+    inside = lesions.numbers > 0
+    weights = values[found[0]].transpose()[inside]
+    sums = np.bincount(lesions.numbers[inside], weights=weights, minlength=len(lesions) + 1)[1:]
+    return np.asarray(sums / lesions.voxels)
 
 
 def _longest_mm(mask_ijk: NDArray[np.bool_], spacing_kji_mm: Triple) -> float:

@@ -21,8 +21,8 @@ from typing import Any
 
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 
-from training import published_grid, tables_lits, tables_paper
-from training.figures import FIGURES, draw_all
+from training import published_grid, tables_lesions, tables_lits, tables_paper
+from training.figures import FIGURES, draw_all, reasons
 from training.figures_material import FigureMaterial
 from training.figures_training import read_history
 from training.report_page import Chapter, page
@@ -102,7 +102,12 @@ def report_html(summary: Record, folder: Path, extras: Extras) -> str:
         summary["warnings"],
         [
             Chapter(key="volumes-and-lesions", title="Volumes", tables=_volumes(summary, extras)),
-            Chapter(key="lesions", title="Lesions and burden", tables=_lesions(summary)),
+            Chapter(
+                key="lesions",
+                title="Lesions and burden",
+                text=[] if summary.get("lesion_confidence") else [tables_lesions.NO_CONFIDENCE],
+                tables=_lesions(summary),
+            ),
             Chapter(
                 key="paper",
                 title="The hybrid2d paper's tables",
@@ -137,8 +142,24 @@ def _facts(summary: Record) -> list[str]:
         f" tumor. Evaluated on {summary['date']}, on {summary['device']}.",
         context_of(summary),
         summary["training_range"],
+        *_decided(summary),
         f"Command: {summary['command']}",
     ]
+
+
+def _decided(summary: Record) -> list[str]:
+    """How the network's answers became labels; summaries of older versions do not say."""
+    facts = []
+    if decision := summary.get("decision"):
+        smoothing_mm = decision["smoothing_mm"]
+        through = f", averaged over neighboring slices by a Gaussian of {smoothing_mm:g} mm"
+        facts.append(
+            "Decision: a voxel of the liver is tumor where p(tumor) / (p(liver) + p(tumor)) is over"
+            f" {decision['tumor_share']:g}{through if smoothing_mm else ', slice by slice'}."
+        )
+    if summary.get("mirror"):
+        facts.append("The answers are averaged with those to mirrored copies (--mirror).")
+    return facts
 
 
 def _volumes(summary: Record, extras: Extras) -> list[Table]:
@@ -156,11 +177,17 @@ def _volumes(summary: Record, extras: Extras) -> list[Table]:
 
 def _lesions(summary: Record) -> list[Table]:
     context = context_of(summary)
-    return [
-        tables_lits.detection_table(summary, context),
+    tables = [
+        tables_lesions.detection_table(summary, context),
         tables_lits.burden_table(summary, context),
         tables_lits.challenge_table(summary, context),
     ]
+    if "large" in summary["detection"]:  # summaries of older versions have neither
+        tables.insert(0, tables_lesions.large_lesions_table(summary, context))
+        tables.insert(2, tables_lesions.false_tumor_table(summary, context))
+    if summary.get("lesion_confidence"):
+        tables.insert(2, tables_lesions.confidence_table(summary, context))
+    return tables
 
 
 def _paper(summary: Record, extras: Extras) -> list[Table]:
@@ -214,11 +241,16 @@ def _undrawn(summary: Record, folder: Path) -> list[str]:
     ]
 
 
-def draw_training(folder: Path, summary: Record, history: Sequence[Mapping[str, Any]]) -> None:
-    """Figures 6 and 7 of an evaluation that was made without its run; present ones stay."""
+def draw_training(
+    folder: Path, summary: Record, history: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """Figures 6 and 7 of an evaluation that was made without its run; present ones stay.
+
+    Why one could not be drawn, by its name.
+    """
     missing = [n for n in OF_THE_TRAINING if not (folder / FIGURE_FOLDER / f"{n}.png").exists()]
     if not history or not missing:
-        return
+        return {}
     material = FigureMaterial(
         scope=f"{summary['split']} split",
         volumes=summary["counts"]["volumes"],
@@ -227,7 +259,7 @@ def draw_training(folder: Path, summary: Record, history: Sequence[Mapping[str, 
         net_args={},
         history=history,
     )
-    draw_all(folder / FIGURE_FOLDER, material, only=missing)
+    return reasons(draw_all(folder / FIGURE_FOLDER, material, only=missing))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -245,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         summary, extras = read_summary(given.scores), read_extras(given)
-        draw_training(given.scores, summary, extras.history)
+        summary["figures_not_drawn"] |= draw_training(given.scores, summary, extras.history)
         write_whole(given.scores / REPORT, report_html(summary, given.scores, extras))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -10,7 +10,7 @@ axial whatever way the file lies; slices count from 0 at the feet.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,11 @@ VOXEL_COLUMNS: tuple[Metric, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """How the prediction came about. labels_kji: on the CT's own grid."""
+    """How the prediction came about.
+
+    labels_kji: on the CT's own grid. certainty_kji: on it too, 0 to 255 for a calibrated
+        probability of tumor of 0 to 1; None when the model has none.
+    """
 
     labels_kji: Labels
     device: str
@@ -49,6 +53,7 @@ class Run:
     slices_run: int
     seconds: float
     probabilities: NDArray[np.float16] | None = None
+    certainty_kji: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +61,8 @@ class CaseScore:
     """One volume's agreement with its reference.
 
     volume: voxels, objects and lesions. tumor_surface: of the whole tumor mask in mm, NaN where
-        truth or prediction has none. calibration: None without probabilities. on_grid: by the
-        G-UNETR++ authors' measures.
+        truth or prediction has none. calibration: None without probabilities. has_confidence: the
+        model says how sure it is of each lesion. on_grid: by the G-UNETR++ authors' measures.
     """
 
     name: str
@@ -67,6 +72,7 @@ class CaseScore:
     volume: VolumeScore
     tumor_surface: SurfaceScores
     calibration: Calibration | None
+    has_confidence: bool
     on_grid: Mapping[GridMask, GridScores]
     device: str
     slices_run: int
@@ -91,6 +97,11 @@ class CaseScore:
         """Tumor marked on slices without any."""
         per_slice = Overlap.of(self.matrices, "tumor")
         return float(per_slice.fp[per_slice.true_voxels == 0].sum()) * self.voxel_ml
+
+    @property
+    def tumor_free_slices(self) -> int:
+        """Slices without tumor in truth."""
+        return int((Overlap.of(self.matrices, "tumor").true_voxels == 0).sum())
 
     def overlap(self, mask: Mask) -> Overlap:
         """Voxel counts of the whole volume."""
@@ -154,11 +165,17 @@ class CaseScore:
         }
 
     def lesion_rows(self) -> list[dict[str, Any]]:
-        """Lines of lesions.csv: every true lesion, then every predicted one."""
+        """Lines of lesions.csv: every true lesion, then every predicted one.
+
+        true_share: a predicted lesion's overlap, by the name under which its confidence is judged.
+        """
+        table = self.volume.table
+        sides = (("true", table.true), ("predicted", table.predicted))
         return [
-            {"case": self.name, "patient": self.group, "side": side, **lesion.row()}
-            for side in ("true", "predicted")
-            for lesion in getattr(self.volume.table, side)
+            {"case": self.name, "patient": self.group, "side": side, **row}
+            | {"true_share": row["overlap_fraction"] if side == "predicted" else None}
+            for side, lesions in sides
+            for row in (lesion.row() for lesion in lesions)
         ]
 
     def slice_rows(self) -> list[dict[str, Any]]:
@@ -197,6 +214,7 @@ def run_model(segmenter: Segmenter, ct: CtVolume) -> Run:
         done.slices_run,
         done.seconds,
         done.probabilities,
+        done.certainty_kji,
     )
 
 
@@ -206,17 +224,21 @@ def score_run(case: Case, ct: CtVolume, run: Run, true_kji: Labels) -> CaseScore
     predicted, true = turn.apply(run.labels_kji), turn.apply(true_kji)
     spacing_mm = lps.spacing_kji_mm
     tumor = surface_scores(predicted == Label.TUMOR, true == Label.TUMOR, spacing_mm)
-    calibration = None
+    volume, calibration = score_volume(predicted, true, spacing_mm), None
     if run.probabilities is not None:
         calibration = tumor_calibration(turn.apply(run.probabilities), true, predicted)
+    if run.certainty_kji is not None:
+        table = volume.table.with_confidence(predicted, turn.apply(run.certainty_kji))
+        volume = replace(volume, table=table)
     return CaseScore(
         name=case.name,
         group=case.group,
         spacing_kji_mm=spacing_mm,
         voxel_ml=ct.voxel_ml,
-        volume=score_volume(predicted, true, spacing_mm),
+        volume=volume,
         tumor_surface=tumor,
         calibration=calibration,
+        has_confidence=run.certainty_kji is not None,
         on_grid=grid_scores(predicted, true, spacing_mm),
         device=run.device,
         slices_run=run.slices_run,

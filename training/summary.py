@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from training import calibration
+from training.confidence import reliability
 from training.figures_material import Calibration
-from training.lesion_scores import detection_by_size
+from training.lesion_scores import LARGE_BINS, SIZE_LIMITS_MM, detection_by_size, detection_of
 from training.lits_matching import MODES, THRESHOLDS, Detection
 from training.lits_score import SCORED_MASKS, challenge_scores
 from training.metrics import MASKS, EmptyPolicy, Overlap, pixel_accuracy, scored
@@ -54,6 +55,7 @@ def summarize(scores: Sequence[CaseScore]) -> Record:
         "liver_against_tumor": _liver_against_tumor(scores),
         "lits": _lits(scores),
         "detection": _detection(scores),
+        "lesion_confidence": _lesion_confidence(scores),
         "false_tumor": _false_tumor(scores),
         "burden": _burden(scores),
         "calibration": _calibration(scores),
@@ -124,7 +126,7 @@ def _lits(scores: Sequence[CaseScore]) -> Record:
 
 
 def _detection(scores: Sequence[CaseScore]) -> Record:
-    """mode -> threshold -> counts; and by size (clean)."""
+    """mode -> threshold -> counts; and (clean) by size, and of all but the small."""
     every: Record = {
         mode: {
             str(over): _rates(
@@ -142,7 +144,8 @@ def _detection(scores: Sequence[CaseScore]) -> Record:
         str(over): {size: _rates(found) for size, found in detection_by_size(tables, over).items()}
         for over in THRESHOLDS
     }
-    return {**every, "by_size": by_size}
+    large = {str(over): _rates(detection_of(tables, over, LARGE_BINS)) for over in THRESHOLDS}
+    return {**every, "by_size": by_size, "large": {"from_mm": SIZE_LIMITS_MM[0], **large}}
 
 
 def _rates(found: Detection) -> Record:
@@ -157,6 +160,26 @@ def _rates(found: Detection) -> Record:
         "recall": found.recall,
         "f1": found.f1,
         "fp_per_volume": found.fp_per_volume,
+    }
+
+
+def _lesion_confidence(scores: Sequence[CaseScore]) -> Record | None:
+    """Bins of predicted lesions by how sure the model is of them; None when it does not say."""
+    if not all(score.has_confidence for score in scores):
+        return None
+    pairs = [
+        (lesion.confidence, lesion.overlap_fraction)
+        for score in scores
+        for lesion in score.volume.table.predicted
+        if lesion.confidence is not None
+    ]
+    patients = len({score.group for score in scores if score.volume.table.predicted})
+    return {
+        "patients": patients,
+        "warning": few_patients_warning(patients),
+        "bins": reliability(pairs),
+        "mean_confidence": describe([confidence for confidence, _ in pairs])["mean"],
+        "mean_true_share": describe([true_share for _, true_share in pairs])["mean"],
     }
 
 
@@ -218,7 +241,10 @@ def _case(score: CaseScore) -> Record:
         "patient": score.group,
         "has_tumor": score.has_tumor,
         "dice": dice,
+        "slices": len(score.matrices),
+        "tumor_free_slices": score.tumor_free_slices,
         "false_tumor_ml": score.false_tumor_ml,
+        "false_tumor_on_tumor_free_slices_ml": score.false_tumor_on_free_slices_ml,
         "seconds": score.seconds,
         "device": score.device,
     }

@@ -1,4 +1,4 @@
-"""What the LiTS challenge reports and a reader of a tumor tool needs: volumes, lesions, burden.
+"""What the LiTS challenge reports and a reader of a tumor tool needs: volumes and burden.
 
 Definitions: spec metrics-and-sota, section 2. ``clean`` is the repaired scoring, ``official`` the
 challenge script to the letter, for comparison with published numbers only.
@@ -52,7 +52,6 @@ OBJECT_NAMES = {
     "rmsd_mm": "RMSD, mm",
     "msd_mm": "MSD, mm",
 }
-THRESHOLD_NAMES = {"0.0": "any overlap", "0.5": "IoU > 0.5"}
 
 
 def volume_table(summary: Record, context: str) -> Table:
@@ -144,48 +143,6 @@ def surface_table(summary: Record, context: str) -> Table:
             "ASSD, RMSD, MSD: LiTS definitions (surface by the 18-neighborhood, both directions)."
             " HD95, NSD: MONAI's.",
         ),
-    )
-
-
-def detection_table(summary: Record, context: str) -> Table:
-    """Lesions found and false, at both thresholds and in both ways of counting."""
-    rows = []
-    for mode in ("clean", "official"):
-        for over, shown in THRESHOLD_NAMES.items():
-            found = summary["detection"][mode][over]
-            rows.append((f"{shown}, {mode}", *_detection_cells(found)))
-    for over, shown in THRESHOLD_NAMES.items():
-        for size, found in summary["detection"]["by_size"][over].items():
-            rows.append((f"{shown}, clean, {size}", *_detection_cells(found)))
-    return Table(
-        key="detection",
-        title="Lesions found",
-        columns=(
-            "overlap, counting, size",
-            "recall (found of true)",
-            "precision (of predicted)",
-            "F1",
-            "false a volume",
-        ),
-        rows=rows,
-        context=context,
-        notes=(
-            "Lesions are 6-neighborhood components. Size: diameter of a ball of the lesion's volume"
-            " (10 and 20 mm sharp in the middle bin); found and missed by the true lesion's size,"
-            " false ones by the prediction's.",
-            "“official” repeats the challenge script with its quirks (its count of found lesions"
-            " can be negative); “clean” merges and matches by the true union.",
-        ),
-    )
-
-
-def _detection_cells(found: Record) -> tuple[str, str, str, str]:
-    correct = found["predicted"] - found["fp"]
-    return (
-        rate(found["tp"], found["true"]),
-        rate(correct, found["predicted"]),
-        number(found["f1"]),
-        f"{number(found['fp_per_volume'], 2)} ({found['fp']} in {found['volumes']})",
     )
 
 

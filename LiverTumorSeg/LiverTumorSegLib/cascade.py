@@ -30,6 +30,7 @@ from .segmentation import (
     Progress,
     Segmentation,
     Steps,
+    part_of,
     saturation_warning,
     silent,
 )
@@ -271,10 +272,8 @@ def _three_classes(of_liver: Floats, of_tumor: Floats) -> Floats:
 def _part(tell: Progress, start: float, end: float, name: str) -> Progress:
     """A stage's own progress as a part of the whole."""
 
-    def told(fraction: float, phrase: str) -> None:
-        tell(start + (end - start) * fraction, f"{name}: {phrase[0].lower()}{phrase[1:]}")
-
-    return told
+    whole = part_of(tell, start, end)
+    return lambda fraction, phrase: whole(fraction, f"{name}: {phrase[0].lower()}{phrase[1:]}")
 
 
 def joint_spec(name: str, version: str, liver: ModelSpec, tumor: ModelSpec) -> ModelSpec:
@@ -335,6 +334,8 @@ def _load_stage(stage: str, file: ModelFile, device: str, mirror_axes: tuple[int
     net: Any = bundle.build_net()
     if not hasattr(net, "patch_kji"):
         raise BundleError(f"The net {spec.net!r} takes no patches; use another model.")
+    if spec.decision:
+        raise BundleError(f"{file.path.name} decides as a slice network does; use another model.")
     return Stage(
         engine=PatchEngine(net, device),
         spec=spec,

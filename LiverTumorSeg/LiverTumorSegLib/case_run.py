@@ -72,7 +72,7 @@ def run_case(
     return CaseResult(
         ct=ct,
         segmentation=done,
-        measures=measure(done.labels_kji, ct),
+        measures=measure(done.labels_kji, ct, done.certainty_kji),
         model=describe(segmenter),
         warnings=(*notes, *done.warnings),
     )
@@ -123,6 +123,7 @@ def _lesion_lines(measures: LiverMeasures) -> list[str]:
         f"  {lesion.number:2d}  {lesion.volume_ml:7.2f} mL"
         f"  {lesion.longest_axial_diameter_mm:5.1f} x"
         f" {lesion.perpendicular_diameter_mm:.1f} mm  slice {lesion.slice_index}"
+        + ("" if lesion.confidence is None else f"  confidence {100 * lesion.confidence:.0f} %")
         for lesion in measures.lesions[:LISTED_LESIONS]
     ]
     more = len(measures.lesions) - LISTED_LESIONS

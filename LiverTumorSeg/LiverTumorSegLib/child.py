@@ -44,7 +44,7 @@ def add_ways_in_and_out(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
-        " labels.npy and record.json written there",
+        " labels.npy, record.json and more written there",
     )
     add("--series", type=int, metavar="N", help="which series of a DICOM folder, as `info` counts")
     add("--with-parent", action="store_true", help="for programs: end when standard input closes")
@@ -96,7 +96,10 @@ def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
     reporter.progress(HANDING_OVER, "Handing over the labels")
     done = result.segmentation
     try:
-        write_answer(given.raw, Answer(done.labels_kji, result.to_dict(), done.probabilities))
+        write_answer(
+            given.raw,
+            Answer(done.labels_kji, result.to_dict(), done.probabilities, done.certainty_kji),
+        )
     except OSError as error:
         raise ValueError(
             f"The labels cannot be handed over: {error.strerror or error}. Free some space on the"

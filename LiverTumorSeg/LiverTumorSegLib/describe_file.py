@@ -66,6 +66,7 @@ def _describe_model(path: Path) -> str:
         ("SHA-256", file_sha256(path)),
         ("network", f"{spec.net} {json.dumps(spec.net_args)}"),
         ("preprocessing", json.dumps(spec.preprocessing)),
+        *([("decision", json.dumps(spec.decision))] if spec.decision else []),
         ("postprocessing", json.dumps(spec.postprocessing)),
         ("labels", json.dumps(spec.labels)),
         ("trained on HU", _range(spec)),

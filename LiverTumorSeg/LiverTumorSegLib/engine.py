@@ -99,15 +99,37 @@ class NetEngine(ABC):
 
 
 class SliceEngine(NetEngine):
-    """Runs a slice network: grays (B, H, W) 0-255 to class probabilities (B, H, W, classes)."""
+    """Runs a slice network: grays (B, H, W) 0-255 to class probabilities (B, H, W, classes).
+
+    mirror: average each answer with that to the slice's left-right mirror image, mirrored back.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        device: str = "auto",
+        batch: int | None = None,
+        *,
+        mirror: bool = False,
+    ) -> None:
+        self.mirror = mirror
+        super().__init__(net, device, batch)
 
     def _run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
             images = torch.from_numpy(inputs).to(self.device)[:, None].float() / 255
-            logits = self._net(images.contiguous(memory_format=torch.channels_last))
-            probabilities = logits.float().softmax(1).permute(0, 2, 3, 1).contiguous()
-            result: NDArray[np.float32] = probabilities.cpu().numpy()
+            probabilities = self._probabilities(images)
+            if self.mirror:
+                turned = self._probabilities(images.flip(3)).flip(3)
+                probabilities = (probabilities + turned) / 2
+            classes_last = probabilities.permute(0, 2, 3, 1).contiguous()
+            result: NDArray[np.float32] = classes_last.cpu().numpy()
             return result
+
+    def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 1, H, W) to (B, classes, H, W)."""
+        logits: torch.Tensor = self._net(images.contiguous(memory_format=torch.channels_last))
+        return logits.float().softmax(1)
 
     def _place(self) -> None:
         self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

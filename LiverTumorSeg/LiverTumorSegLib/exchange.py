@@ -7,6 +7,7 @@
     ct.npy              int16 (k, j, i), Hounsfield units
     ct.json             {"ijk_to_ras": 4 x 4}, millimeters
     labels.npy          uint8 (k, j, i): 0 background, 1 liver, 2 tumor
+    certainty.npy       uint8 (k, j, i), 255 times the probability of what is tumor, where known
     probabilities.npy   float16 (3, k, j, i), when asked for
     record.json         what lesions.json holds
 
@@ -31,6 +32,7 @@ from .volume import CtVolume
 
 CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
 LABELS, PROBABILITIES, RECORD = "labels.npy", "probabilities.npy", "record.json"
+CERTAINTY = "certainty.npy"
 CLASSES = 3
 
 
@@ -39,11 +41,13 @@ class Answer:
     """What a segmentation hands back.
 
     labels_kji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i) or None.
+    certainty_kji: uint8, see ``segmentation.Segmentation``, or None.
     """
 
     labels_kji: NDArray[np.uint8]
     record: dict[str, Any]
     probabilities: NDArray[np.float16] | None
+    certainty_kji: NDArray[np.uint8] | None = None
 
 
 def write_request(
@@ -76,9 +80,11 @@ def write_answer(folder: Path, answer: Answer) -> None:
 
     An earlier answer in the folder is replaced; between the two there is none.
     """
-    for name in (RECORD, PROBABILITIES):
+    for name in (RECORD, PROBABILITIES, CERTAINTY):
         (folder / name).unlink(missing_ok=True)
     _write_array(folder / LABELS, answer.labels_kji)
+    if answer.certainty_kji is not None:
+        _write_array(folder / CERTAINTY, answer.certainty_kji)
     if answer.probabilities is not None:
         _write_array(folder / PROBABILITIES, answer.probabilities)
     _write_json(folder / RECORD, answer.record)
@@ -87,15 +93,14 @@ def write_answer(folder: Path, answer: Answer) -> None:
 def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
     """What was written for a CT of that shape; ``ValueError`` when it is missing or not whole."""
     record = _read_json(folder / RECORD)
-    labels = _read_array(folder / LABELS, np.dtype(np.uint8), 3)
-    if labels.shape != tuple(shape_kji):
-        raise ValueError(f"{LABELS} has shape {labels.shape}, the CT {shape_kji}; run it again.")
-    probabilities = None
+    shape, classes = tuple(shape_kji), (CLASSES, *shape_kji)
+    labels = _read_result(folder / LABELS, np.dtype(np.uint8), shape)
+    certainty, probabilities = None, None
+    if (folder / CERTAINTY).exists():
+        certainty = _read_result(folder / CERTAINTY, np.dtype(np.uint8), shape)
     if (folder / PROBABILITIES).exists():
-        probabilities = _read_array(folder / PROBABILITIES, np.dtype(np.float16), 4)
-        if probabilities.shape != (CLASSES, *shape_kji):
-            raise ValueError(f"{PROBABILITIES} has shape {probabilities.shape}; run it again.")
-    return Answer(labels, record, probabilities)
+        probabilities = _read_result(folder / PROBABILITIES, np.dtype(np.float16), classes)
+    return Answer(labels, record, probabilities, certainty)
 
 
 def _write_array(
@@ -125,6 +130,15 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
+
+
+def _read_result(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    array = _read_array(path, dtype, len(shape))
+    if array.shape != shape:
+        raise ValueError(
+            f"{path.name} has shape {array.shape}, which for this CT is {shape}; run it again."
+        )
+    return array
 
 
 def _read_array(path: Path, dtype: np.dtype[Any], axes: int) -> Any:

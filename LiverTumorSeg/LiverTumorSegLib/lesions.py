@@ -1,6 +1,6 @@
 """What a label map says in numbers: liver volume, tumor burden, each lesion with its diameters.
 
-    measures = measure(labels_kji, ct)
+    measures = measure(labels_kji, ct, certainty_kji)
     for row in lesion_rows(measures): ...
 
 A lesion is a 26-neighborhood component of the tumor label: voxels that share a face, an edge or a
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .decision import SURE
 from .labels import Label
 from .volume import CtVolume, Reorientation
 
@@ -40,6 +41,11 @@ LESION_COLUMNS = (
     "centroid_a_mm",
     "centroid_s_mm",
     "mean_hu",
+    "confidence",
+)
+CONFIDENCE_MEANING = (
+    "the share of a lesion's voxels expected to be tumor, by the model's own probability as"
+    " calibrated on its validation patients"
 )
 TIE_MM = 1e-6  # two slices this close are equally long; the one with more pixels is taken
 SAMPLES_PER_PIXEL = 4  # along the lines that look for the perpendicular diameter
@@ -57,6 +63,9 @@ class Lesion:
         outline to outline of this lesion; never longer than the longest diameter.
     slice_index: that slice, from 0, in the labelmap's own grid along ``LiverMeasures.slice_axis``.
     mean_hu: None when no CT was given.
+    confidence: 0 to 1, the mean certainty of its voxels (:data:`CONFIDENCE_MEANING`). Voxels that
+        somebody else added, whose certainty is 0, do not count; None when there is no other, or no
+        certainty was given.
     """
 
     number: int
@@ -67,6 +76,7 @@ class Lesion:
     slice_index: int
     mean_hu: float | None
     voxels: int
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,11 @@ class LiverMeasures:
     slice_axis: str = "k"
     connectivity: int = CONNECTIVITY
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the confidence of any lesion is known."""
+        return any(lesion.confidence is not None for lesion in self.lesions)
+
 
 @dataclass(frozen=True)
 class _Diameters:
@@ -95,33 +110,38 @@ class _Diameters:
     slice_index: int
 
 
-def measure(labels_kji: NDArray[np.uint8], ct: CtVolume) -> LiverMeasures:
-    """Measure labels (0, 1, 2) on the CT's own grid; both ``(k, j, i)``.
+def measure(
+    labels_kji: NDArray[np.uint8], ct: CtVolume, certainty_kji: NDArray[np.uint8] | None = None
+) -> LiverMeasures:
+    """Measure labels (0, 1, 2) on the CT's own grid; all ``(k, j, i)``.
 
+    certainty_kji: see ``segmentation.Segmentation``.
     An empty label map gives volumes of 0, burden None and no lesions. Raises ``ValueError`` when
     the labels are not uint8 of the CT's shape or hold other values.
     """
-    return measure_labels(labels_kji, ct.ijk_to_ras, ct.hu)
+    return measure_labels(labels_kji, ct.ijk_to_ras, ct.hu, certainty_kji)
 
 
 def measure_labels(
     labels_kji: NDArray[np.uint8],
     ijk_to_ras: NDArray[np.float64],
     hu_kji: NDArray[np.int16] | None = None,
+    certainty_kji: NDArray[np.uint8] | None = None,
 ) -> LiverMeasures:
     """As :func:`measure`, for labels without a CT (mean HU None) and a grid given by its affine."""
     _check_labels(labels_kji)
-    if hu_kji is not None and hu_kji.shape != labels_kji.shape:
-        raise ValueError(
-            f"The labels have shape {labels_kji.shape} and the CT {hu_kji.shape}; "
-            "give labels on the CT's own grid."
-        )
+    for name, array in (("CT", hu_kji), ("certainty", certainty_kji)):
+        if array is not None and array.shape != labels_kji.shape:
+            raise ValueError(
+                f"The labels have shape {labels_kji.shape} and the {name} {array.shape}; "
+                "give both on the CT's own grid."
+            )
     voxel_ml = float(abs(np.linalg.det(ijk_to_ras[:3, :3])) / 1000.0)
     liver = int(np.count_nonzero(labels_kji == Label.LIVER))
     tumor = int(np.count_nonzero(labels_kji == Label.TUMOR))
     shape = (labels_kji.shape[0], labels_kji.shape[1], labels_kji.shape[2])
     turn = Reorientation.to_lps(ijk_to_ras, shape)
-    lesions = _find_lesions(labels_kji, ijk_to_ras, hu_kji) if tumor else []
+    lesions = _find_lesions(labels_kji, ijk_to_ras, hu_kji, certainty_kji) if tumor else []
     return LiverMeasures(
         liver_volume_ml=(liver + tumor) * voxel_ml,
         tumor_volume_ml=tumor * voxel_ml,
@@ -150,9 +170,9 @@ def lesion_rows(measures: LiverMeasures) -> list[dict[str, int | float | None]]:
 
 
 def measures_to_dict(measures: LiverMeasures) -> dict[str, Any]:
-    """The measures as plain JSON values; names the connectivity."""
+    """The measures as plain JSON values; names the connectivity and what a confidence is."""
     burden = measures.burden_percent
-    return {
+    values = {
         "liver_volume_ml": round(measures.liver_volume_ml, 4),
         "tumor_volume_ml": round(measures.tumor_volume_ml, 4),
         "burden_percent": None if burden is None else round(burden, 4),
@@ -160,6 +180,9 @@ def measures_to_dict(measures: LiverMeasures) -> dict[str, Any]:
         "slice_axis": measures.slice_axis,
         "lesions": lesion_rows(measures),
     }
+    if measures.has_confidence:
+        values["confidence_meaning"] = CONFIDENCE_MEANING
+    return values
 
 
 def _row(lesion: Lesion) -> dict[str, int | float | None]:
@@ -174,6 +197,7 @@ def _row(lesion: Lesion) -> dict[str, int | float | None]:
         round(a, 2),
         round(s, 2),
         None if lesion.mean_hu is None else round(lesion.mean_hu, 1),
+        None if lesion.confidence is None else round(lesion.confidence, 4),
     )
     return dict(zip(LESION_COLUMNS, values, strict=True))
 
@@ -191,7 +215,10 @@ def _check_labels(labels: NDArray[np.uint8]) -> None:
 
 
 def _find_lesions(
-    labels: NDArray[np.uint8], ijk_to_ras: NDArray[np.float64], hu: NDArray[np.int16] | None
+    labels: NDArray[np.uint8],
+    ijk_to_ras: NDArray[np.float64],
+    hu: NDArray[np.int16] | None,
+    certainty: NDArray[np.uint8] | None,
 ) -> list[Lesion]:
     """The lesions, largest first. Works on the box around all tumor, turned to LPS."""
     from scipy import ndimage
@@ -205,7 +232,10 @@ def _find_lesions(
     components, _ = label_lesions(turn.apply(cropped))
     found = list(
         _measure_components(
-            components, turn.apply_affine(affine), None if hu is None else turn.apply(hu[box])
+            components,
+            turn.apply_affine(affine),
+            None if hu is None else turn.apply(hu[box]),
+            None if certainty is None else turn.apply(certainty[box]),
         )
     )
     found.sort(key=lambda lesion: -lesion.voxels)
@@ -224,7 +254,10 @@ def _renumbered(lesion: Lesion, number: int, turn: Reorientation, start: int) ->
 
 
 def _measure_components(
-    components: NDArray[np.int32], ijk_to_ras: NDArray[np.float64], hu: NDArray[np.int16] | None
+    components: NDArray[np.int32],
+    ijk_to_ras: NDArray[np.float64],
+    hu: NDArray[np.int16] | None,
+    certainty: NDArray[np.uint8] | None,
 ) -> Iterator[Lesion]:
     """Each numbered component of an LPS grid as a Lesion; slices counted in that grid."""
     from scipy import ndimage
@@ -247,7 +280,14 @@ def _measure_components(
             slice_index=diameters.slice_index + int(start_kji[0]),
             mean_hu=None if hu is None else float(hu[box][mask].mean()),
             voxels=voxels,
+            confidence=None if certainty is None else _confidence(certainty[box][mask]),
         )
+
+
+def _confidence(certainties: NDArray[np.uint8]) -> float | None:
+    """Mean, 0 to 1, of those that a model has given."""
+    given = certainties[certainties > 0]
+    return float(given.mean()) / SURE if len(given) else None
 
 
 def _center(mask: Mask) -> NDArray[np.float64]:

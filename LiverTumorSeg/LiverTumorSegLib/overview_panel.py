@@ -38,6 +38,14 @@ COLUMNS = (  # heading, right edge
     ("slice", LEFT + 298),
     ("mean HU", RIGHT - 2),
 )
+COLUMNS_WITH_CONFIDENCE = (
+    ("#", LEFT + 24),
+    ("mL", LEFT + 86),
+    ("axial mm", LEFT + 182),
+    ("slice", LEFT + 240),
+    ("mean HU", LEFT + 316),
+    ("confidence", RIGHT - 2),
+)
 NO_LIVER = "No liver found"
 PURPOSE = "For research only, not for diagnosis"
 
@@ -110,20 +118,24 @@ def _draw_dice(page: Page, dice: tuple[float | None, float | None], y: float) ->
 
 
 def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> float:
-    """The largest lesions, then how many more there are; returns where it ends."""
+    """The largest lesions, then how many more there are; returns where it ends.
+
+    Confidence has a column only if a lesion has one.
+    """
     if not measures.lesions:
         page.text("No tumor found", (LEFT, y + 22), 18, INK, bold=True)
         return y + 30
     page.text("Lesions, largest first", (LEFT, y + 20), 17, INK, bold=True)
     y += 34
-    for heading, right in COLUMNS:
+    columns = COLUMNS_WITH_CONFIDENCE if measures.has_confidence else COLUMNS
+    for heading, right in columns:
         page.text(heading, (right, y + 18), 13.5, MUTED, align="right")
     page.fill((LEFT, y + 27, RIGHT, y + 28), RULE)
     y += 28
     for n, lesion in enumerate(measures.lesions[:ROWS]):
         if n % 2:
             page.fill((LEFT, y, RIGHT, y + ROW_HEIGHT), CARD)
-        for (_, right), value in zip(COLUMNS, _values(lesion), strict=True):
+        for (_, right), value in zip(columns, _values(lesion), strict=False):
             page.text(value, (right, y + 19), 15.5, INK, align="right")
         y += ROW_HEIGHT
     if len(measures.lesions) > ROWS:
@@ -133,11 +145,14 @@ def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> float:
     return y
 
 
-def _values(lesion: Lesion) -> tuple[str, str, str, str, str]:
+def _values(lesion: Lesion) -> tuple[str, ...]:
+    """In the order of the columns."""
     longest, across = lesion.longest_axial_diameter_mm, lesion.perpendicular_diameter_mm
     hu = "-" if lesion.mean_hu is None else f"{round(lesion.mean_hu, 6):.0f}"
     axial = f"{round(longest, 6):.0f} x {round(across, 6):.0f}"
-    return str(lesion.number), milliliters(lesion.volume_ml), axial, str(lesion.slice_index), hu
+    sure = "-" if lesion.confidence is None else f"{100 * lesion.confidence:.0f} %"
+    number, volume = str(lesion.number), milliliters(lesion.volume_ml)
+    return number, volume, axial, str(lesion.slice_index), hu, sure
 
 
 def milliliters(volume_ml: float) -> str:

@@ -22,7 +22,7 @@ from .preprocess import SlicePreprocessing
 from .preprocess_volume import VolumePreprocessing
 from .slice_range import SliceRange
 from .spec import ModelSpec
-from .volume import CtVolume
+from .volume import CtVolume, Reorientation
 
 WINDOWED_HU = -400  # a CT whose least value is not below this was cut to a window
 SATURATED_SHARE = 0.10
@@ -40,7 +40,10 @@ class Cancelled(Exception):
 class Segmentation:
     """Labels and how they came about.
 
-    labels_kji: uint8 on the CT's grid. probabilities: float16 (classes, k, j, i), or None.
+    labels_kji: uint8 on the CT's grid. probabilities: float16 (classes, k, j, i) of the network
+        itself, before any decision or step, or None.
+    certainty_kji: uint8 on the CT's grid, 255 times the calibrated probability of tumor, 1 to 255,
+        of each voxel labeled tumor and 0 elsewhere; None when the model has no such calibration.
     slices, slices_run: axial slices there are, and those that the network saw.
     device: where it ended.
     slice_range: first and last axial slice that was asked for, from 0 at the feet; None for all.
@@ -55,6 +58,7 @@ class Segmentation:
     warnings: tuple[str, ...]
     postprocessing: Steps
     slice_range: tuple[int, int] | None = None
+    certainty_kji: Labels | None = None
 
     @property
     def found_liver(self) -> bool:
@@ -104,16 +108,33 @@ class Segmenter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the part of a CT that is asked for lies in it: the way back from LPS order."""
+
+    part: SliceRange
+    turn: Reorientation
+
+    def on_ct(self, labels: Labels) -> Labels:
+        """uint8 (k, j, i) of the part on the CT's own grid; 0 beyond the part."""
+        return self.turn.undo(self.part.paste(labels))
+
+    def probabilities_on_ct(self, probabilities: NDArray[np.float16]) -> NDArray[np.float16]:
+        """(classes, k, j, i) of the part on the CT's own grid; sure background beyond it."""
+        return self.turn.undo(self.part.paste_probabilities(probabilities))
+
+
 class Frame:
     """The part of a CT that is asked for, in LPS order, and the way back to the whole.
 
-    lps: that part. part: which axial slices it has.
+    lps: that part. part: which axial slices it has. place: the way back.
     """
 
     def __init__(self, ct: CtVolume, slices: Sequence[int] | None) -> None:
         self._started = time.monotonic()
-        whole, self._turn = ct.to_lps()
+        whole, turn = ct.to_lps()
         self.part = SliceRange.of(slices, whole.shape_kji[0])
+        self.place = Place(self.part, turn)
         self.lps = self.part.cut(whole)
 
     def result(
@@ -125,14 +146,15 @@ class Frame:
         slices_run: int,
         warnings: Sequence[str],
         postprocessing: Steps,
+        certainty: Labels | None = None,
     ) -> Segmentation:
-        """labels (k, j, i) and probabilities (classes, k, j, i) are those of ``lps``."""
-        part, turn = self.part, self._turn
+        """labels, certainty (k, j, i) and probabilities (classes, k, j, i) are those of ``lps``."""
+        part, place = self.part, self.place
         return Segmentation(
-            labels_kji=turn.undo(part.paste(labels)),
+            labels_kji=place.on_ct(labels),
             probabilities=None
             if probabilities is None
-            else turn.undo(part.paste_probabilities(probabilities)),
+            else place.probabilities_on_ct(probabilities),
             device=device,
             slices=part.count,
             slices_run=slices_run,
@@ -140,11 +162,21 @@ class Frame:
             warnings=tuple(warnings),
             postprocessing=postprocessing,
             slice_range=(part.first, part.last) if part.note else None,
+            certainty_kji=None if certainty is None else place.on_ct(certainty),
         )
 
 
 def silent(fraction: float, phrase: str) -> None:
     """The progress of a caller that does not ask for it."""
+
+
+def part_of(tell: Progress, start: float, end: float) -> Progress:
+    """The progress of one piece of the work as that part of the whole."""
+
+    def told(fraction: float, phrase: str) -> None:
+        tell(start + (end - start) * fraction, phrase)
+
+    return told
 
 
 def saturation_warning(hu: NDArray[np.int16], labels: Labels, top_hu: int) -> list[str]:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +24,14 @@ FORMAT = 1
 STORAGES = ("fp32", "fp16", "int8")
 LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 GET_AGAIN = "Get the file again from where it came."
+DICTIONARIES = (
+    "net_args",
+    "preprocessing",
+    "labels",
+    "postprocessing",
+    "provenance",
+    "decision",
+)
 STAGES = {  # of a cascade, in their order: the labels of each one's network
     "liver": {"background": 0, "liver": 1},
     "tumor": {"background": 0, "tumor": 1},
@@ -46,6 +54,8 @@ class ModelSpec:
     postprocessing: the steps after the net that the scores were measured with.
     provenance: data, split ids, scores, licence, code version, commands.
     storage: how the weights lie in the file, one of :data:`STORAGES`.
+    decision: ``Decision.to_dict()``; empty, and then not in the file, for a cascade's networks and
+        where a voxel gets its likeliest class.
     Values are kept as JSON keeps them (a tuple becomes a list), so that a spec equals its copy from
     a file. ``ValueError`` when a value is not of its kind.
     """
@@ -61,12 +71,13 @@ class ModelSpec:
     provenance: dict[str, Any]
     storage: str
     format: int = FORMAT
+    decision: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("name", "version", "net"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
                 raise ValueError(f"The model's {key} must be a text that is not empty.")
-        for key in ("net_args", "preprocessing", "labels", "postprocessing", "provenance"):
+        for key in DICTIONARIES:
             object.__setattr__(self, key, _as_json_keeps_it(key, getattr(self, key)))
         _check_labels(self.labels)
         object.__setattr__(self, "training_hu_range", _checked_range(self.training_hu_range))
@@ -77,7 +88,10 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """One line; equal specs give equal text, which makes files and their hashes repeatable."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        values = asdict(self)
+        if not self.decision:  # a file without one is readable to versions that know of none
+            del values["decision"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -223,8 +237,8 @@ def _check_extent(header: Mapping[str, Any], data_bytes: int) -> None:
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:
-    known = {field.name for field in fields(ModelSpec)}
-    required = {field.name for field in fields(ModelSpec) if field.default is MISSING}
+    known = {one.name for one in fields(ModelSpec)}
+    required = {one.name for one in fields(ModelSpec) if _is_required(one)}
     newer = "the file was made by a newer version of LiverTumorSeg. Update LiverTumorSeg."
     number = values.get("format", FORMAT)
     if isinstance(number, int) and number > FORMAT:
@@ -233,6 +247,10 @@ def _check_keys(values: Mapping[str, Any]) -> None:
         raise BundleError(f"The key {unknown[0]!r} in the model's description is unknown: {newer}")
     if missing := sorted(required - values.keys()):
         raise BundleError(f"The model's description lacks {', '.join(missing)}. {GET_AGAIN}")
+
+
+def _is_required(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
 
 
 def _as_json_keeps_it(key: str, value: object) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class JobRequest:
     @property
     def exchangedBytes(self) -> int:
         """What the files of the run take at most."""
-        return self.huKji.nbytes + self.huKji.size * (1 + 6 * self.probabilities)
+        return self.huKji.nbytes + self.huKji.size * (2 + 6 * self.probabilities)
 
     def arguments(self, folder: Path) -> list[str]:
         """The command line, for a Python."""
@@ -91,12 +91,16 @@ class JobRequest:
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i)."""
+    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i).
+
+    certaintyKji: uint8, 255 times the probability of what is tumor; None when it is not known.
+    """
 
     labelsKji: np.ndarray
     record: dict[str, Any]
     probabilities: np.ndarray | None
     log: str
+    certaintyKji: np.ndarray | None = None
 
 
 class State(Enum):
@@ -316,7 +320,7 @@ class SegmentationJob:
             self._state = State.ENDED
             self._removeFolder()
             values = answer.labels_kji, answer.record, answer.probabilities
-            self._onFinished(JobResult(*values, self.log))
+            self._onFinished(JobResult(*values, self.log, answer.certainty_kji))
 
     # --- all -------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import slicer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.lesions import Lesion, LiverMeasures, measure_labels
 
+from .certainty import Certainty, certaintyOf
 from .placement import worldIjkToRas
 from .segment_map import SegmentMap, mapSegments
 from .segments import boxAround
@@ -38,6 +39,8 @@ def measureSegments(
 ) -> tuple[LiverMeasures, tuple[MeasuredLesion, ...]]:
     """Volumes and lesions, largest first, with the mean HU of the CT.
 
+    A lesion's confidence is that of the voxels that the model itself has marked; None without any.
+
     Raises ``ValueError`` when a node is gone or the CT is under a transform that bends space.
     """
     grid = worldIjkToRas(volumeNode)
@@ -45,7 +48,8 @@ def measureSegments(
     box = boxAround(found.numbersKji) or (slice(0, 1),) * 3
     numbersKji = found.numbersKji[box]
     voxels = np.bincount(numbersKji.ravel(), minlength=len(found.segmentIds) + 1)
-    lesions = _lesions(found, box, slicer.util.arrayFromVolume(volumeNode), grid)
+    certainty = certaintyOf(segmentationNode, volumeNode)
+    lesions = _lesions(found, box, slicer.util.arrayFromVolume(volumeNode), grid, certainty)
     counts = {label: 0 for label in Label}
     for number, label in enumerate(found.labels, start=1):
         counts[label] += int(voxels[number])
@@ -66,7 +70,11 @@ def _sliceAxis(grid: np.ndarray) -> str:
 
 
 def _lesions(
-    found: SegmentMap, box: Box, huKji: np.ndarray, grid: np.ndarray
+    found: SegmentMap,
+    box: Box,
+    huKji: np.ndarray,
+    grid: np.ndarray,
+    certainty: Certainty | None,
 ) -> tuple[MeasuredLesion, ...]:
     """All lesions, numbered from the largest; ``box`` holds every voxel of a segment."""
     lesions = []
@@ -77,7 +85,8 @@ def _lesions(
         tight = boxAround(inSegment)
         if tight is not None:
             whole = _within(box, tight)
-            lesions += _lesionsOf(inSegment[tight], whole, huKji[whole], grid, segmentId)
+            sure = None if certainty is None else certainty.within(whole)
+            lesions += _lesionsOf(inSegment[tight], whole, huKji[whole], sure, grid, segmentId)
     lesions.sort(key=lambda measured: -measured.lesion.voxels)
     return tuple(
         replace(measured, lesion=replace(measured.lesion, number=number))
@@ -93,13 +102,19 @@ def _within(outer: Box, inner: Box) -> Box:
 
 
 def _lesionsOf(
-    mask: np.ndarray, box: Box, huKji: np.ndarray, grid: np.ndarray, segmentId: str
+    mask: np.ndarray,
+    box: Box,
+    huKji: np.ndarray,
+    certaintyKji: np.ndarray | None,
+    grid: np.ndarray,
+    segmentId: str,
 ) -> list[MeasuredLesion]:
-    """The lesions of one segment, cut out of the CT by ``box``."""
+    """The lesions of one segment; all arrays are cut out of the CT by ``box``."""
     start = np.array([side.start for side in box])
     here = grid.copy()
     here[:3, 3] += grid[:3, :3] @ start[::-1]
-    measures = measure_labels(mask.astype(np.uint8) * np.uint8(Label.TUMOR), here, huKji)
+    labelsKji = mask.astype(np.uint8) * np.uint8(Label.TUMOR)
+    measures = measure_labels(labelsKji, here, huKji, certaintyKji)
     axis = "kji".index(measures.slice_axis)
     lesions = []
     for lesion in measures.lesions:

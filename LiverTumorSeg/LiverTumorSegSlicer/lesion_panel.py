@@ -10,7 +10,7 @@ import slicer
 from LiverTumorSegLib.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
-from .lesion_table import LesionRow, LesionTable, headers
+from .lesion_table import LesionRow, LesionTable, confidenceMeaning, headers
 from .placement import isInScene
 from .questions import Questions
 from .scene import resultRecord
@@ -18,6 +18,7 @@ from .segments import rolesOf
 
 MOST_ROWS_SHOWN = 6  # then the table scrolls
 HEADER_LINES = 2
+CONFIDENCE_COLUMN = 5
 FRAME = 8  # pixels around the header's text and the table
 CSV_FILTER = "CSV (*.csv)"
 
@@ -70,13 +71,17 @@ class LesionPanel:
 
     def _setUpTable(self) -> None:
         table = self._ui.lesionTable
-        columns = ("#", _("Volume\n(mL)"), _("Longest\n(mm)"), _("Perp.\n(mm)"), _("Slice"))
-        table.columnCount = len(headers())
-        table.setHorizontalHeaderLabels([*columns, _("Segment")])
+        sizes = (_("Volume\n(mL)"), _("Longest\n(mm)"), _("Perp.\n(mm)"))
+        columns = ["#", *sizes, _("Slice"), _("Conf.\n(%)"), _("Segment")]
+        table.columnCount = len(columns)
+        table.setHorizontalHeaderLabels(columns)
         for column, name in enumerate(headers()):
-            table.horizontalHeaderItem(column).setToolTip(name)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().stretchLastSection = True
+            isConfidence = column == CONFIDENCE_COLUMN
+            toolTip = confidenceMeaning() if isConfidence else name
+            table.horizontalHeaderItem(column).setToolTip(toolTip)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(len(columns) - 1, qt.QHeaderView.Stretch)
         table.verticalHeader().setVisible(False)
 
     def _showTable(self) -> None:

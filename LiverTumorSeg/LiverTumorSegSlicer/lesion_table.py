@@ -26,6 +26,7 @@ from .file_writing import refuseExisting, writeWhole
 from .lesion_measures import MeasuredLesion, measureSegments
 
 DEBOUNCE_MS = 400
+UNKNOWN = "-"
 NOTICE = "For research only, not for diagnosis."
 
 
@@ -70,19 +71,33 @@ def headers() -> tuple[str, ...]:
         _("Longest axial (mm)"),
         _("Perpendicular (mm)"),
         _("Slice"),
+        _("Confidence (%)"),
         _("Segment"),
+    )
+
+
+def confidenceMeaning() -> str:
+    """What the column Confidence holds, for its tooltip."""
+    return _(
+        "Confidence: the share of this tumor's voxels expected to be tumor, by the model's own"
+        " probability as calibrated on its validation patients; what was drawn by hand does not"
+        " count, and - means that it is not known."
     )
 
 
 @dataclass(frozen=True)
 class LesionRow:
-    """One lesion. ``sliceIndex``: from 0, along the CT's axial direction; ``pointRasMm``: in it."""
+    """One lesion. ``sliceIndex``: from 0, along the CT's axial direction; ``pointRasMm``: in it.
+
+    confidence: 0 to 1, as :func:`confidenceMeaning` says; None when it is not known.
+    """
 
     number: int
     volumeMl: float
     longestMm: float
     perpendicularMm: float
     sliceIndex: int
+    confidence: float | None
     segmentId: str
     segmentName: str
     pointRasMm: tuple[float, float, float]
@@ -95,6 +110,7 @@ class LesionRow:
             f"{self.longestMm:.1f}",
             f"{self.perpendicularMm:.1f}",
             str(self.sliceIndex),
+            UNKNOWN if self.confidence is None else f"{100 * self.confidence:.0f}",
             self.segmentName,
         )
 
@@ -188,6 +204,7 @@ class LesionTable:
             longestMm=lesion.longest_axial_diameter_mm,
             perpendicularMm=lesion.perpendicular_diameter_mm,
             sliceIndex=lesion.slice_index,
+            confidence=lesion.confidence,
             segmentId=measured.segmentId,
             segmentName=segment.GetName(),
             pointRasMm=measured.pointRasMm,

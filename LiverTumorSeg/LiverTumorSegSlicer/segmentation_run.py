@@ -18,6 +18,7 @@ from slicer.i18n import tr as _
 
 from .appearance import showForReview
 from .axial_slices import AxialSlices
+from .certainty import keepCertainty
 from .job import JobFailure, JobRequest, JobResult, SegmentationJob
 from .placement import isInScene
 from .probability_volumes import addProbabilityVolumes, forgetProbabilityVolumes
@@ -188,6 +189,7 @@ class SegmentationRun:
         if _voxelStamp(self._volumeNode) != self._voxelsBefore:
             notes.append(_("The CT was changed meanwhile; the result is that of the CT before."))
         node, note = self._write(result)
+        keepCertainty(node, self._volumeNode, result.certaintyKji)
         showForReview(node)
         forgetProbabilityVolumes(node)
         if result.probabilities is not None:

@@ -67,10 +67,16 @@ class FakeRunner:
     def begin(self) -> None:
         self.say("started", pid=CHILD_PID)
 
-    def answer(self, labelsKji: np.ndarray | None = None, **values: Any) -> None:
+    def answer(
+        self,
+        labelsKji: np.ndarray | None = None,
+        certaintyKji: np.ndarray | None = None,
+        **values: Any,
+    ) -> None:
         """Write the labels and say so."""
         labels = someLabels() if labelsKji is None else labelsKji
-        write_answer(self.folder, Answer(labels, {"notice": "for research", **values}, None))
+        record = {"notice": "for research", **values}
+        write_answer(self.folder, Answer(labels, record, None, certaintyKji))
         self.say("finished", summary="", **values)
 
     def exit(self, code: int = 0, *, crashed: bool = False) -> None:

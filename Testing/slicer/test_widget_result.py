@@ -137,7 +137,7 @@ def test_segment_editor_opens_on_that_lesion_s_own_segment(desk: PanelDesk) -> N
     desk.parameters.onePerLesion = True
     desk.answerWith()
     desk.run()
-    assert desk.ui.lesionTable.item(1, 5).text() == "Tumor 2"
+    assert desk.ui.lesionTable.item(1, 6).text() == "Tumor 2"
     desk.ui.lesionTable.setCurrentCell(1, 0)
     desk.click(desk.ui.editButton)
     assert slicer.modules.SegmentEditorWidget.editor.currentSegmentID() == "Tumor_2"
@@ -262,6 +262,44 @@ def runWithProbabilities(desk: PanelDesk) -> Any:
     desk.answer = lambda: AnsweringRunner(lambda ct: desk.labelsKji, probabilities=share)
     desk.run()
     return desk.runners[-1]
+
+
+def confidences(desk: PanelDesk) -> list[str]:
+    return [desk.ui.lesionTable.item(n, 5).text() for n in range(desk.ui.lesionTable.rowCount)]
+
+
+def answerSure(desk: PanelDesk, level: int) -> None:
+    """From now on the child is so sure, in 255ths, of all tumors."""
+    sure = np.where(desk.labelsKji == 2, level, 0).astype(np.uint8)
+    desk.answer = lambda: AnsweringRunner(lambda ct: desk.labelsKji, certaintyKji=sure)
+
+
+def test_confidence_stands_in_the_table_and_is_explained(desk: PanelDesk) -> None:
+    desk.loadCt("Scan")
+    answerSure(desk, 204)
+    desk.run()
+    assert confidences(desk) == ["80", "80"]
+    header = desk.ui.lesionTable.horizontalHeaderItem(5)
+    assert header.text() == "Conf.\n(%)"
+    assert "calibrated" in header.toolTip()
+    desk.click(desk.ui.copyTableButton)
+    assert "\t80\tTumor\n" in slicer.app.clipboard().text()
+
+
+def test_confidence_goes_and_comes_back_with_its_run(desk: PanelDesk) -> None:
+    desk.loadCt("Scan")
+    answerSure(desk, 204)
+    desk.run()
+    desk.answerWith()  # a model without any
+    desk.run()
+    assert confidences(desk) == ["-", "-"]
+    answerSure(desk, 51)
+    desk.run()
+    assert confidences(desk) == ["20", "20"]
+    desk.click(desk.ui.removeButton)
+    assert confidences(desk) == ["-", "-"]
+    desk.click(desk.ui.removeButton)
+    assert confidences(desk) == ["80", "80"]
 
 
 def lesion(volumeMl: float) -> Lesion:

@@ -1,0 +1,123 @@
+"""From a slice network's probabilities to labels: what is tumor, and how sure the model is of it.
+
+    decision = Decision(tumor_share=0.7, smoothing_mm=5.0, confidence=(1.1, -0.4))
+    labels_lps, certainty_lps = segmenter.answers(ct).decide(decision)
+
+A slice network sees no neighbors, so a bright vessel on one slice looks to it as a lesion does. A
+tumor goes on from slice to slice: its share of liver and tumor, averaged through the plane, tells
+the two apart. Where liver or tumor is at all is each slice's own and does not depend on these
+settings. They are chosen on a model's validation patients and lie in its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .postprocess import check_settings
+
+Floats = NDArray[np.float32]
+
+REACH_SD = 3.0  # the Gaussian is cut here
+LEAST_SHARE = 1e-4  # what a share is clipped to, and 1 minus it, before its logit is taken
+SURE = 255  # certainty of a voxel that is tumor beyond doubt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The settings; those that are given here leave each voxel the likeliest of three classes.
+
+    tumor_share: inside what is liver or tumor, a voxel is tumor where the share
+        p_tumor / (p_liver + p_tumor) is above this.
+    smoothing_mm: standard deviation of a Gaussian through the plane, by which both sums of the
+        share are averaged over neighboring slices; 0 leaves each slice to itself.
+    confidence: (slope, offset) of the probability that a voxel is tumor,
+        sigmoid(slope * logit(share) + offset) (Platt 1999); None when they are not known.
+    Raises ``ValueError`` for values that are not of their kind.
+    """
+
+    tumor_share: float = 0.5
+    smoothing_mm: float = 0.0
+    confidence: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, numbers=("tumor_share", "smoothing_mm"), switches=())
+        if not 0 < self.tumor_share < 1:
+            raise ValueError(f"tumor_share is {self.tumor_share}; give one between 0 and 1.")
+        if self.confidence is not None:
+            object.__setattr__(self, "confidence", _checked_pair(self.confidence))
+
+    @property
+    def reach_mm(self) -> float:
+        """How far another slice may be and still count."""
+        return REACH_SD * self.smoothing_mm
+
+    def weights(self, distances_mm: NDArray[np.float64]) -> Floats:
+        """Of slices so far away, signed or not; 1 for the slice itself, 0 beyond the reach."""
+        away_mm = np.abs(np.asarray(distances_mm, np.float64))
+        if self.smoothing_mm == 0:
+            return np.equal(away_mm, 0).astype(np.float32)
+        weights = np.exp(-0.5 * (away_mm / self.smoothing_mm) ** 2)
+        # a slice that lies just at the reach is within it, whatever the rounding of its place
+        weights[away_mm > self.reach_mm * (1 + 1e-6)] = 0
+        return weights.astype(np.float32)
+
+    def probability(self, share: Floats) -> Floats:
+        """That voxels with such shares of tumor are tumor, as calibrated; any shape.
+
+        Raises ``ValueError`` when ``confidence`` is None.
+        """
+        if self.confidence is None:
+            raise ValueError("This model's confidence is not calibrated; choose a decision first.")
+        slope, offset = self.confidence
+        known = np.clip(share, LEAST_SHARE, 1 - LEAST_SHARE).astype(np.float64)
+        score = slope * np.log(known / (1 - known)) + offset
+        return (0.5 * (1 + np.tanh(0.5 * score))).astype(np.float32)  # a sigmoid without overflow
+
+    def certainty(self, share: Floats) -> NDArray[np.uint8]:
+        """255 times the probability of voxels that are labeled tumor, rounded; at least 1.
+
+        So that 0 means one thing only: the model has not labeled the voxel tumor.
+        """
+        return np.rint(SURE * self.probability(share)).clip(1, SURE).astype(np.uint8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the model's spec and the output; see :meth:`from_dict`."""
+        pair = None if self.confidence is None else list(self.confidence)
+        return {
+            "tumor_share": self.tumor_share,
+            "smoothing_mm": self.smoothing_mm,
+            "confidence": pair,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Decision:
+        """The inverse of :meth:`to_dict`; missing keys take their defaults.
+
+        Raises ``ValueError`` for keys it does not know: a step of a later version must not be
+        dropped in silence.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(
+                f"Unknown decision settings: {', '.join(unknown)}. "
+                f"Known are: {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+
+def _checked_pair(pair: object) -> tuple[float, float]:
+    problem = f"confidence is {pair!r}; give two numbers, a slope of 0 or more and an offset."
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(problem)
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in pair):
+        raise ValueError(problem)
+    slope, offset = (float(value) for value in pair)
+    if not (isfinite(slope) and isfinite(offset) and slope >= 0):
+        raise ValueError(problem)
+    return slope, offset

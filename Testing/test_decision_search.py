@@ -1,0 +1,192 @@
+"""The best setting is the best, nothing is cut off, and a patient left out has had no say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from math import prod
+
+import numpy as np
+import pytest
+from choice_material import (
+    DEFAULT,
+    SPACING_KJI_MM,
+    Spot,
+    answered,
+    random_spots,
+    scan,
+    search,
+    segmenter,
+)
+from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.slice_answers import SliceAnswers
+
+from training.decision_search import TRIED, Scores, Setting
+from training.lits_matching import lits_detection
+from training.metrics import Overlap, slice_matrices
+
+TRUE = Spot(2, 7, 10)
+UNSURE = Spot(4, 5, 40, share=0.65, true=False)
+SETTINGS = [
+    DEFAULT,
+    Setting(Decision(tumor_share=0.7), Postprocessing(smallest_lesion_mm=0.0)),
+    Setting(Decision(tumor_share=0.4, smoothing_mm=6.0), Postprocessing(liver_margin_mm=20.0)),
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.decision.tumor_share}")
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_are_those_of_what_users_get(setting: Setting, seed: int) -> None:
+    """However much was cut off around the liver."""
+    spots = random_spots(seed)
+    ct, true = scan(spots)
+    labels = segmenter(setting).segment(ct).labels_kji
+    found = answered("3", "anna", spots).counts(setting.decision, [setting.postprocessing])[setting]
+    overlap = Overlap.of(slice_matrices(labels, true).sum(axis=0), "tumor")
+    counted = (found.shared, found.predicted, found.true)
+    assert counted == (overlap.tp, overlap.predicted_voxels, overlap.true_voxels)
+    assert found.detection == lits_detection(labels, true, threshold=0.0)
+    assert found.voxel_ml == pytest.approx(prod(SPACING_KJI_MM) / 1000)
+
+
+def test_tumor_where_no_liver_was_found_counts_as_missed() -> None:
+    """Truth outside all that the network saw belongs to the box, too."""
+    volume = answered("3", "anna", [TRUE])
+    true = np.zeros_like(scan([])[1])
+    true[0, :4, :4] = 2
+    moved = volume.of("3", "anna", volume.answers, true)
+    (counts,) = moved.counts(Decision(), [Postprocessing()]).values()
+    assert (counts.shared, counts.true, counts.detection.fn) == (0, 16, 1)
+
+
+def test_a_higher_share_is_chosen_where_it_helps_and_no_more_than_that() -> None:
+    """The unsure spot goes from 0.7 on; that is nearer to the default than smoothing it away."""
+    best = search(answered("3", "anna", [TRUE, UNSURE])).best()
+    assert best == DEFAULT.with_value("tumor_share", 0.7)
+
+
+def test_smoothing_is_chosen_against_what_is_sure_on_one_slice() -> None:
+    """No threshold tells the two apart: the false spot is the surer one."""
+    spots = [Spot(1, 9, 10, share=0.8), Spot(4, 5, 40, share=1.0, true=False)]
+    found = search(answered("3", "anna", spots))
+    assert found.best().decision.smoothing_mm > 0
+    assert found.scores(found.best()).score == 1
+    assert found.scores(DEFAULT).score < 1
+
+
+def test_small_lesions_go_when_all_small_ones_are_false() -> None:
+    """Of 8.2 mm in diameter and as sure and as thick as the true one."""
+    spots = [Spot(1, 9, 10, share=1.0), Spot(1, 9, 40, share=1.0, side=1, true=False)]
+    best = search(answered("3", "anna", spots)).best()
+    assert best == DEFAULT.with_value("smallest_lesion_mm", 10.0)
+
+
+def test_a_wider_margin_is_chosen_where_tumors_lie_apart() -> None:
+    """9 mm from the liver, the default keeps what is within 5."""
+    spots = [Spot(2, 7, 10, share=1.0, row=58, side=4), Spot(1, 9, 10, share=1.0)]
+    best = search(answered("3", "anna", spots)).best()
+    assert best == DEFAULT.with_value("liver_margin_mm", 10.0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_first_step_finds_the_best_of_all_pairs(seed: int) -> None:
+    """Tried here one by one, by the segmenter itself."""
+    spots = random_spots(seed)
+    ct, true = scan(spots)
+    scores = {}
+    for share, smoothing in product(TRIED["tumor_share"], TRIED["smoothing_mm"]):
+        decision = Decision(tumor_share=share, smoothing_mm=smoothing)
+        labels = segmenter(Setting(decision, Postprocessing())).segment(ct).labels_kji
+        dice = Overlap.of(slice_matrices(labels, true).sum(axis=0), "tumor").dice
+        scores[decision] = (float(dice) + lits_detection(labels, true, threshold=0.0).f1) / 2
+    found = search(answered("3", "anna", spots))
+    found.best()
+    tried = {s.decision: found.scores(s).score for s in found.tried()[: len(scores)]}
+    assert tried == pytest.approx(scores)
+    assert found.scores(found.best()).score >= max(scores.values())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_best_is_no_worse_than_anything_tried(seed: int) -> None:
+    found = search(answered("3", "a", random_spots(seed)), answered("4", "b", random_spots(9)))
+    tried = found.tried()
+    best = found.scores(found.best()).score
+    assert best == max(found.scores(setting).score for setting in tried)
+    assert DEFAULT in tried
+    assert len(tried) == len(set(tried)) == 35 + 4 + 3  # one of each later step is known already
+
+
+def test_what_scores_the_same_stays_as_it_was() -> None:
+    """Also where the model's own setting is none of those tried."""
+    own = Setting(Decision(tumor_share=0.55), Postprocessing(smallest_lesion_mm=6.0))
+    whole = [Spot(1, 9, 10, share=1.0)]
+    found = search(answered("3", "anna", whole), default=own)
+    assert {found.scores(setting).score for setting in found.tried()} == {1.0}
+    assert found.best() == own
+
+
+def test_each_decision_is_made_once_a_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Decision] = []
+    decide = SliceAnswers.decide
+
+    def counted(self: SliceAnswers, decision: Decision) -> object:
+        made.append(decision)
+        return decide(self, decision)
+
+    monkeypatch.setattr(SliceAnswers, "decide", counted)
+    found = search(answered("3", "anna", [TRUE, UNSURE]), answered("4", "ben", [TRUE]))
+    found.best()
+    found.leave_one_patient_out()
+    found.tried()
+    # each of 35, and again that of the best pair for the lesions and for the margin
+    assert len(made) <= 2 * (35 + 2 + 2 * 2)
+
+
+def test_who_is_left_out_has_no_say() -> None:
+    """The same as a search that has never seen the patient."""
+    volumes = [answered(str(n), f"p{n // 2}", random_spots(n)) for n in range(3)]
+    volumes.append(answered("41", "carl", [UNSURE]))
+    for left in search(*volumes).leave_one_patient_out():
+        others = [volume for volume in volumes if volume.patient != left.patient]
+        assert left.setting == search(*others).best()
+        assert not left.blind
+        own = [volume for volume in volumes if volume.patient == left.patient]
+        setting = left.setting
+        counts = [volume.counts(setting.decision, [setting.postprocessing]) for volume in own]
+        assert left.counts == tuple(found[setting] for found in counts)
+
+
+def test_nothing_is_chosen_on_patients_without_tumor() -> None:
+    only, free = answered("3", "anna", [TRUE]), answered("41", "ben", [UNSURE])
+    by_patient = {left.patient: left for left in search(only, free).leave_one_patient_out()}
+    assert by_patient["anna"].blind
+    assert by_patient["anna"].setting == DEFAULT
+    assert not by_patient["ben"].blind
+    assert search(only).leave_one_patient_out() == []
+    with pytest.raises(ValueError, match="No validation case has tumor"):
+        search(free)
+
+
+def test_scores_by_hand() -> None:
+    """One found, one missed, one false beside the found one and one in a tumor-free volume."""
+    a = answered("3", "anna", [TRUE, UNSURE])
+    b = answered("4", "ben", [replace(TRUE, share=0.2)])
+    c = answered("41", "carl", [UNSURE])
+    scores = search(a, b, c).scores(DEFAULT)
+    tumor, false = 5 * 36, 36
+    assert scores.tumor_dice == pytest.approx(2 * tumor / (tumor + 2 * false + 2 * tumor))
+    assert scores.tumor_dice_per_volume.n == 2
+    assert scores.tumor_dice_per_volume.value == pytest.approx(tumor / (2 * tumor + false))
+    assert (scores.detection.tp, scores.detection.fp, scores.detection.fn) == (1, 2, 1)
+    assert scores.score == pytest.approx((scores.tumor_dice + 2 / 5) / 2)
+    assert scores.false_ml_without_tumor == pytest.approx(false * 36 / 1000)
+    assert scores.row()["false_ml_on_volumes_without_tumor"] == pytest.approx(1.296)
+
+
+def test_scores_of_nothing_are_not_defined() -> None:
+    free = search(answered("3", "anna", [TRUE]), answered("47", "dora", []))
+    row = Scores.of(free.counts(DEFAULT, ["dora"])).row()
+    assert row["tumor_dice_pooled"] is None
+    assert row["score"] is None
+    assert row["lesions_true"] == row["false_lesions"] == 0

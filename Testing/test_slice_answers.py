@@ -1,0 +1,330 @@
+"""Decisions on what a pretended network said: shares, smoothing through the plane, certainty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from LiverTumorSegLib.agreement import dice
+from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.segment import Cancelled, SliceAnswers, SliceSegmenter
+from LiverTumorSegLib.volume import CtVolume
+from numpy.typing import NDArray
+from scipy import ndimage
+from test_segment import (
+    AS_IT_IS,
+    FAST,
+    GrayEngine,
+    abdomen,
+    distance_mm,
+    segmenter,
+    spec_of,
+    turned,
+    volume,
+)
+
+Array = NDArray[Any]
+
+SIDE = 64
+COPY = replace(FAST, grid_px=SIDE, size_px=SIDE)  # of square slices of this side it makes copies
+SHARES = [0.1, 0.3, 0.45, 0.5, 0.55, 0.7, 0.9]
+
+
+class Told:
+    """In place of a network: the next of the answers that it was given."""
+
+    device, batch = "cpu", 1
+
+    def __init__(self, probabilities: Array) -> None:
+        self.notes: list[str] = []
+        self.answers = iter(probabilities.astype(np.float32))
+
+    def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return next(self.answers)[None]
+
+
+def random_probabilities(count: int = 12, seed: int = 0, empty: tuple[int, ...] = ()) -> Array:
+    """(count, SIDE, SIDE, 3): blobs of every class, rough from slice to slice, with some ties."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=(count, SIDE, SIDE, 3)), (0.7, 2, 2, 0))
+    raised = np.exp(12 * field)
+    levels = np.rint(64 * raised / raised.sum(axis=3, keepdims=True))
+    made = (levels + 1) / (levels.sum(axis=3, keepdims=True) + 3)
+    for k in empty:
+        made[k] = (0.9, 0.05, 0.05)
+    return made
+
+
+def answers_of(
+    probabilities: Array,
+    spacing_mm: float = 2.0,
+    shape_ji: tuple[int, int] = (SIDE, SIDE),
+    **settings: Any,
+) -> SliceAnswers:
+    ct = volume(np.zeros((len(probabilities), *shape_ji)), (spacing_mm, 1.0, 1.0))
+    worker = SliceSegmenter(Told(probabilities), spec_of(), COPY, scan=False, **settings)
+    return worker.answers(ct)
+
+
+def labels_of(probabilities: Array, decision: Decision, spacing_mm: float = 2.0) -> Array:
+    return answers_of(probabilities, spacing_mm).decide(decision)[0]
+
+
+@pytest.mark.parametrize("shape_ji", [(SIDE, SIDE), (97, 80)])
+def test_the_default_decision_is_the_likeliest_class(shape_ji: tuple[int, int]) -> None:
+    """Bit for bit, and a tie goes to the lower number, as NumPy's argmax has it."""
+    probabilities = random_probabilities()
+    answers = answers_of(probabilities, shape_ji=shape_ji)
+    geometry = COPY.geometry(shape_ji, (1.0, 1.0))
+    expected = [COPY.undo(one.astype(np.float32), geometry).argmax(2) for one in probabilities]
+    assert set(np.unique(expected)) == {0, 1, 2}
+    np.testing.assert_array_equal(answers.decide(Decision())[0], expected)
+    with_confidence = Decision(confidence=(1.0, 0.0))
+    np.testing.assert_array_equal(answers.decide(with_confidence)[0], expected)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_tumor_is_where_its_share_is_above_the_threshold(share: float) -> None:
+    probabilities = random_probabilities()
+    likeliest = labels_of(probabilities, Decision())
+    made = labels_of(probabilities, Decision(tumor_share=share))
+    of_tumor = probabilities[..., 2] / probabilities[..., 1:].sum(axis=3)
+    expected = np.where(likeliest > 0, np.where(of_tumor > share, 2, 1), 0)
+    clear = np.abs(of_tumor - share) > 1e-3  # more than what halves round
+    assert clear.mean() > 0.98
+    np.testing.assert_array_equal(made[clear], expected[clear])
+    assert (made != likeliest).any()
+
+
+@pytest.mark.parametrize("empty", [(), (0, 4, 5, 11)])
+def test_smoothing_is_the_quotient_of_two_filters(empty: tuple[int, ...]) -> None:
+    """Beyond the ends, and on slices without any liver or tumor, both sums are 0."""
+    probabilities = random_probabilities(empty=empty)
+    seen = dict(answers_of(probabilities).shares(smoothing_mm=3.0))
+    assert sorted(seen) == [k for k in range(12) if k not in empty]
+    counted = probabilities.copy()
+    counted[list(empty)] = 0
+    options: dict[str, Any] = {"sigma": 1.5, "axis": 0, "mode": "constant", "truncate": 2.99}
+    tumor = ndimage.gaussian_filter1d(counted[..., 2], **options)
+    both = ndimage.gaussian_filter1d(counted[..., 1:].sum(axis=3), **options)
+    for k, share in seen.items():
+        np.testing.assert_allclose(share, tumor[k] / both[k], atol=2e-3)
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
+    answers = answers_of(random_probabilities(empty=(3,)))
+    labels, _ = answers.decide(Decision(tumor_share=share, smoothing_mm=3.0))
+    expected = answers.likeliest_lps.copy()
+    for k, shares in answers.shares(3.0):
+        expected[k][expected[k] > 0] = 1
+        expected[k][(expected[k] > 0) & (shares > share)] = 2
+    np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("smoothing_mm", [0.0, 4.0])
+def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_mm: float) -> None:
+    answers = answers_of(random_probabilities())
+    likeliest = answers.likeliest_lps.copy()
+    made = [
+        answers.decide(Decision(tumor_share=share, smoothing_mm=smoothing_mm))[0]
+        for share in SHARES
+    ]
+    for labels in made:
+        np.testing.assert_array_equal(labels > 0, likeliest > 0)
+    for lower, higher in pairwise(made):
+        assert ((higher == 2) <= (lower == 2)).all()
+    counts = [np.count_nonzero(labels == 2) for labels in made]
+    assert counts[0] > counts[-1] > 0
+    np.testing.assert_array_equal(answers.likeliest_lps, likeliest)  # deciding changes nothing
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_smoothing_alike_slices_changes_nothing(share: float) -> None:
+    alike = np.repeat(random_probabilities(count=1, seed=3), 9, axis=0)
+    plain = labels_of(alike, Decision(tumor_share=share))
+    smooth = labels_of(alike, Decision(tumor_share=share, smoothing_mm=5.0))
+    of_tumor = alike[..., 2] / alike[..., 1:].sum(axis=3)
+    clear = np.abs(of_tumor - share) > 1e-3
+    assert set(np.unique(plain)) == {0, 1, 2}
+    np.testing.assert_array_equal(smooth[clear], plain[clear])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_slices_too_far_apart_are_left_to_themselves(share: float) -> None:
+    probabilities = random_probabilities()
+    plain = labels_of(probabilities, Decision(tumor_share=share), spacing_mm=6.1)
+    decision = Decision(tumor_share=share, smoothing_mm=2.0)
+    np.testing.assert_array_equal(labels_of(probabilities, decision, spacing_mm=6.1), plain)
+    assert (labels_of(probabilities, decision, spacing_mm=5.9) != plain).any()
+
+
+@pytest.mark.parametrize(("slices", "stays"), [(1, False), (12, True)])
+def test_a_spot_on_one_thin_slice_goes_and_a_tumor_through_many_stays(
+    slices: int, stays: bool
+) -> None:
+    liver, tumor, first = (0.1, 0.8, 0.1), (0.05, 0.1, 0.85), 10
+    probabilities = np.full((30, SIDE, SIDE, 3), (0.98, 0.01, 0.01))
+    probabilities[:, 10:50, 10:50] = liver
+    spot = (slice(first, first + slices), slice(20, 30), slice(20, 30))
+    probabilities[spot] = tumor
+    assert (labels_of(probabilities, Decision())[spot] == 2).all()
+    made = labels_of(probabilities, Decision(smoothing_mm=5.0), spacing_mm=1.0)
+    middle = made[first + slices // 2, 20:30, 20:30]
+    assert (middle == (2 if stays else 1)).all()
+    assert (made == 2).any() == stays
+
+
+def test_shifted_or_turned_over_the_labels_go_along() -> None:
+    decision, probabilities = Decision(tumor_share=0.6, smoothing_mm=3.0), random_probabilities()
+    made = labels_of(probabilities, decision)
+    np.testing.assert_array_equal(labels_of(probabilities[::-1], decision)[::-1], made)
+    empty = np.full((5, SIDE, SIDE, 3), (0.9, 0.05, 0.05))
+    shifted = labels_of(np.concatenate([empty, probabilities, empty[:2]]), decision)
+    np.testing.assert_array_equal(shifted[5:-2], made)
+    assert not shifted[:5].any()
+    assert not shifted[-2:].any()
+
+
+def rough_abdomen(**place: Any) -> CtVolume:
+    """The liver's HU are everything from plain liver to plain tumor, in blobs."""
+    ct = abdomen(**place)
+    rng = np.random.default_rng(1)
+    blobs = ndimage.gaussian_filter(rng.normal(size=ct.shape_kji), 1.2)
+    hu = np.where(ct.hu > -60, 110 + 60 * blobs / blobs.std(), ct.hu)
+    return CtVolume(np.clip(hu, -1000, 160).astype(np.int16), ct.ijk_to_ras)
+
+
+SMOOTH = Decision(tumor_share=0.55, smoothing_mm=5.0, confidence=(0.8, -0.3))
+
+
+@pytest.fixture(scope="module")
+def upright() -> tuple[CtVolume, Array, Array]:
+    ct = rough_abdomen()
+    result = segmenter(decision=SMOOTH, postprocessing=AS_IT_IS).segment(ct)
+    plain = segmenter(postprocessing=AS_IT_IS).segment(ct)
+    assert (result.labels_kji != plain.labels_kji).any()
+    assert set(np.unique(result.labels_kji)) == {0, 1, 2}
+    assert result.certainty_kji is not None
+    return ct, result.labels_kji, result.certainty_kji
+
+
+def test_however_the_grid_lies_the_decision_is_the_same(
+    upright: tuple[CtVolume, Array, Array], axes_to_ras: Array
+) -> None:
+    ct, labels, certainty = upright
+    hu, new_to_old = turned(ct.hu, axes_to_ras)
+    worker = segmenter(decision=SMOOTH, postprocessing=AS_IT_IS)
+    result = worker.segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old))
+    np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
+    assert result.certainty_kji is not None
+    np.testing.assert_array_equal(result.certainty_kji, turned(certainty, axes_to_ras)[0])
+
+
+def test_the_scan_changes_nothing_with_smoothing_either() -> None:
+    ct = rough_abdomen(count=96, bottom=41, spacing_k_mm=4.0)
+    full = segmenter(scan=False, decision=SMOOTH).segment(ct)
+    quick = segmenter(decision=SMOOTH).segment(ct)
+    assert quick.slices_run < 48
+    np.testing.assert_array_equal(quick.labels_kji, full.labels_kji)
+    assert quick.certainty_kji is not None
+    assert full.certainty_kji is not None
+    np.testing.assert_array_equal(quick.certainty_kji, full.certainty_kji)
+
+
+def test_segmenting_is_answering_deciding_and_cleaning() -> None:
+    ct, steps = rough_abdomen(), Postprocessing(smallest_lesion_mm=9.0)
+    worker = segmenter(decision=SMOOTH, postprocessing=steps)
+    result, answers = worker.segment(ct), worker.answers(ct)
+    decided, _ = answers.decide(SMOOTH)
+    by_hand = answers.on_ct(steps(decided, answers.spacing_kji_mm))
+    np.testing.assert_array_equal(result.labels_kji, by_hand)
+    assert result.slices_run == answers.slices_run
+    assert worker.describe()["decision"] == SMOOTH.to_dict()
+
+
+def test_certainty_is_the_calibrated_share_of_what_is_tumor() -> None:
+    answers = answers_of(random_probabilities())
+    labels, certainty = answers.decide(SMOOTH)
+    assert certainty is not None
+    assert certainty.dtype == np.uint8
+    np.testing.assert_array_equal(certainty > 0, labels == Label.TUMOR)
+    for k, share in answers.shares(SMOOTH.smoothing_mm):
+        tumor = labels[k] == Label.TUMOR
+        np.testing.assert_array_equal(certainty[k][tumor], SMOOTH.certainty(share[tumor]))
+    assert answers.decide(Decision(tumor_share=0.7))[1] is None
+
+
+def test_certainty_goes_with_the_tumor_that_is_cleaned_away() -> None:
+    ct, decision = rough_abdomen(), replace(SMOOTH, tumor_share=0.7)
+    steps = Postprocessing(smallest_lesion_mm=20.0)
+    kept = segmenter(decision=decision, postprocessing=AS_IT_IS).segment(ct)
+    cleaned = segmenter(decision=decision, postprocessing=steps).segment(ct)
+    assert kept.certainty_kji is not None
+    assert cleaned.certainty_kji is not None
+    tumor = cleaned.labels_kji == Label.TUMOR
+    assert 0 < tumor.sum() < (kept.labels_kji == Label.TUMOR).sum()
+    np.testing.assert_array_equal(cleaned.certainty_kji, np.where(tumor, kept.certainty_kji, 0))
+
+
+def test_no_certainty_without_a_calibration() -> None:
+    assert segmenter().segment(abdomen()).certainty_kji is None
+
+
+def test_a_part_is_decided_by_its_own_slices() -> None:
+    ct = rough_abdomen()
+    worker = segmenter(decision=SMOOTH, postprocessing=AS_IT_IS)
+    part = worker.segment(ct, slices=(4, 8))
+    alone = worker.segment(CtVolume(ct.hu[4:9], ct.ijk_to_ras))
+    np.testing.assert_array_equal(part.labels_kji[4:9], alone.labels_kji)
+    assert part.certainty_kji is not None
+    assert alone.certainty_kji is not None
+    np.testing.assert_array_equal(part.certainty_kji[4:9], alone.certainty_kji)
+    assert not part.certainty_kji[:4].any()
+    assert not part.certainty_kji[9:].any()
+
+
+def test_progress_and_cancel_reach_into_the_decision() -> None:
+    told: list[tuple[float, str]] = []
+    worker, ct = segmenter(engine := GrayEngine(), decision=SMOOTH), rough_abdomen()
+    worker.segment(ct, lambda *news: told.append(news))
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    deciding = [phrase for _, phrase in told if phrase.startswith("Deciding on tumors, slice")]
+    assert 2 < len(deciding) <= len(engine.calls)
+
+    def stop(fraction: float, phrase: str) -> None:
+        if phrase == deciding[2]:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        worker.segment(ct, stop)
+    again = worker.segment(ct)
+    np.testing.assert_array_equal(again.labels_kji, worker.segment(ct).labels_kji)
+
+
+def test_nothing_found_is_decided_as_nothing() -> None:
+    air = volume(np.full((9, 30, 30), -1000), (5.0, 2.0, 2.0))
+    result = segmenter(decision=SMOOTH).segment(air)
+    assert not result.found_liver
+    assert result.certainty_kji is not None
+    assert not result.certainty_kji.any()
+
+
+def test_a_ball_loses_no_more_than_its_rim() -> None:
+    shape, spacing = (40, SIDE, SIDE), np.array([2.0, 2.0, 2.0])
+    center = np.array([20.0, 30.0, 30.0])
+    probabilities = np.full((*shape, 3), (0.98, 0.01, 0.01))
+    probabilities[distance_mm(shape, spacing, center) < 36] = (0.05, 0.9, 0.05)
+    ball = distance_mm(shape, spacing, center) < 18
+    probabilities[ball] = (0.05, 0.05, 0.9)
+    made = labels_of(probabilities, Decision(smoothing_mm=4.0)) == Label.TUMOR
+    assert dice(made, ball) > 0.95
+    assert (made <= ball).all()
+    assert made[distance_mm(shape, spacing, center) < 15].all()

@@ -1,0 +1,141 @@
+"""Choose how a slice network's probabilities become labels, on validation patients.
+
+    python -m training.choose runs/mine/best.safetensors LITS_FOLDER -o choice
+    python -m training.choose best.safetensors LITS_FOLDER -o choice --split-file split.json
+    python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
+
+The network runs once over every validation volume; then settings are tried without it: how much of
+a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
+around the liver. With what is chosen, a lesion's confidence is calibrated. The folder receives, all
+together or not at all,
+
+  choice.json    decision and postprocessing for the model file, and how they came about
+  choice.csv     a row a setting that was tried, with its scores
+  choice.md      the chosen setting beside the one before, for a model card
+
+A choice on few patients fits these patients. So everything is told a second time for each patient
+by a choice, or a calibration, on the others.
+For research only, not for diagnosis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib.segment import SliceSegmenter, load_segmenter
+from LiverTumorSegLib.spec import BundleError
+
+from training.cases import Case
+from training.choice_files import RECORD, Choice, choice_text, write_choice
+from training.confidence import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
+from training.decision_search import AnsweredVolume, Search, Setting
+from training.evaluation_cases import chosen_cases, find_cases, refuse_training_cases
+from training.evaluation_files import header, shown_command
+from training.scoring import read_pair
+from training.whole_folder import whole_folder
+
+HEADER = ("model", "sha256", "split", "date", "code", "device", "mirror", "command")
+SPLIT = "val"
+Show = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+def choose(given: argparse.Namespace, command: str, show: Show) -> str:
+    """Run, try, write the files; their text. show: a progress bar around what is gone through."""
+    if given.split != SPLIT:
+        raise ValueError(
+            f"A decision is chosen on the validation split alone; on {given.split!r} it would make"
+            " the scores there worthless. Leave out --split."
+        )
+    segmenter = _load(given)
+    every, split_warning = find_cases(given)
+    cases = chosen_cases(every, given.split)
+    refuse_training_cases(segmenter, cases)
+    with whole_folder(given.output, mark=RECORD, overwrite=given.overwrite) as part:
+        volumes = [_answered(segmenter, case) for case in show(cases)]
+        default = Setting(segmenter.decision, segmenter.postprocessing).without_confidence()
+        choice = best_choice(Search(volumes, default, show))
+        head = header(segmenter, given, command)
+        kept = {name: head[name] for name in HEADER}
+        write_choice(part, choice, kept)
+    return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
+
+
+def best_choice(search: Search) -> Choice:
+    """The best setting with its confidence, and how both do on patients they have not seen."""
+    best, tried = search.best(), search.tried()
+    evidence = by_patient(volume.evidence(best) for volume in search.volumes)
+    enough = len(evidence) >= FEWEST_PATIENTS
+    confidence = fit_confidence(evidence) if enough else None
+    if confidence is not None and confidence[0] == 0:
+        confidence = None  # the same for every lesion: it would look like knowledge and be none
+    return Choice(
+        default=search.default,
+        chosen=replace(best, decision=replace(best.decision, confidence=confidence)),
+        tried={setting: search.scores(setting) for setting in tried},
+        left_out=search.leave_one_patient_out(),
+        cases=[volume.case for volume in search.volumes],
+        patients=len(search.patients),
+        confident=len(evidence),
+        lesions=left_out(evidence) if enough else [],
+    )
+
+
+def _load(given: argparse.Namespace) -> SliceSegmenter:
+    segmenter = load_segmenter(given.model, given.device, mirror=given.mirror)
+    if not isinstance(segmenter, SliceSegmenter):
+        raise ValueError(
+            f"{segmenter.spec.name} is a cascade, which decides by its two networks; give a model"
+            " that works slice by slice."
+        )
+    return segmenter
+
+
+def _answered(segmenter: SliceSegmenter, case: Case) -> AnsweredVolume:
+    ct, true_kji = read_pair(case)
+    _, turn = ct.to_lps()
+    answers = segmenter.answers(ct)
+    return AnsweredVolume.of(case.name, case.group, answers, turn.apply(true_kji))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.choose",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", help="model name or file; for training.export a run's best.safetensors")
+    add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
+    add("-o", "--output", type=Path, required=True)
+    add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
+    add("--table", type=Path, help="CSV: file, patient_group, split")
+    add("--split-file", type=Path, help="JSON of training.splits: its sets, not the table's")
+    add("--mirror", action="store_true", help="average with the mirrored slice: twice as slow")
+    add("--device", default="auto")
+    add("--overwrite", action="store_true", help="replace a choice that is in the folder")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from tqdm import tqdm
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(words)
+    command = shown_command(words, "choose")
+    try:
+        text = choose(given, command, lambda things: tqdm(things, leave=False, disable=None))
+    except (ValueError, OSError, BundleError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(text)
+    print(given.output / RECORD)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
