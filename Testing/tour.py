@@ -1,4 +1,4 @@
-"""Walk once through everything: split, prepare, train, export, evaluate, segment one and many.
+"""Walk once through everything: split, prepare, train, choose, export, evaluate, segment, batch.
 
     python Testing/tour.py
     python Testing/tour.py --data ../shared/data/lits-subset
@@ -73,7 +73,11 @@ def walk(table: Path, validation: str, folder: Path) -> None:
     python("training.train", prepared, "-o", run_folder, "--recipe", "tour")
     epochs = (run_folder / "history.jsonl").read_text().splitlines()
     check(len(epochs) == 2, f"two epochs were wanted, {len(epochs)} were trained")
-    python("training.export", run_folder, "-o", model, "--name", "tour", "--prepared", prepared)
+    best, choice = run_folder / "best.safetensors", folder / "choice"
+    python("training.choose", best, data, "--split-file", split, "-o", choice)
+    chosen = choice / "choice.json"
+    words = ("--name", "tour", "--prepared", prepared, "--choice", chosen)
+    python("training.export", run_folder, "-o", model, *words)
     python(
         "training.evaluate", model, data, "--split-file", split, "-o", scores, "--run", run_folder
     )
