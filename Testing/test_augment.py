@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -27,6 +27,8 @@ from training.augment import (
     warp,
 )
 
+one_thread = torch_threads.one_thread
+
 CPU = torch.device("cpu")
 GEOMETRY = replace(NONE, horizontal_flip_p=0.5, vertical_flip_p=0.5, rotation_p=1.0, ssr_p=1.0)
 EVERY_GEOMETRY = replace(
@@ -38,14 +40,6 @@ INTENSITY = replace(
 ALWAYS = replace(
     STRONG, **{field.name: 1.0 for field in fields(STRONG) if field.name.endswith("_p")}
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from scipy import ndimage
 from torch import Tensor
 
@@ -27,6 +27,8 @@ from training.augment_volume import (
     warp,
 )
 
+one_thread = torch_threads.one_thread
+
 CPU = torch.device("cpu")
 SHAPE = (12, 20, 24)
 EVERY_P = [field.name for field in fields(PAPER) if field.name.endswith("_p")]
@@ -44,14 +46,6 @@ GEOMETRY = replace(with_p(1.0, "rotation_p", "zoom_p"), mirror_p=(0.5, 0.5, 0.5)
 INTENSITY = with_p(
     1.0, *(name for name in EVERY_P if name not in ("rotation_p", "zoom_p", "mirror_p"))
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from LiverTumorSegLib.bundle import ModelBundle
 from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.spec import STAGES, ModelSpec
@@ -20,13 +20,7 @@ from training.liver_masks import LiverNet, choose_nets, main, make_masks
 from training.recipes_volume import VOLUME_RECIPES
 from training.volume_patches import PatchSampling, load_volumes
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = torch_threads.one_thread
 
 
 @pytest.fixture(scope="module")

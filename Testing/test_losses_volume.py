@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 from torch import Tensor
@@ -16,18 +16,12 @@ from torch.nn import functional
 
 from training.losses_volume import REFERENCE, VolumeLoss, coarsen, eroded_error
 
+one_thread = torch_threads.one_thread
+
 OFF = VolumeLoss(hausdorff="off")
 SOFT = VolumeLoss(dice=0.0, cross_entropy=0.0)
 HEADS = (4 / 7, 2 / 7, 1 / 7)
 Volume = NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def balls(shape: tuple[int, int, int] = (16, 24, 24)) -> Tensor:
