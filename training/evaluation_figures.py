@@ -19,7 +19,6 @@ from training.cases import Case
 from training.figures_choice import SliceChoice, choose_ranked, choose_views, ranked_slices
 from training.figures_material import (
     FigureMaterial,
-    LesionConfidence,
     LesionOutcome,
     MeanInterval,
     PatientDice,
@@ -29,7 +28,7 @@ from training.figures_material import (
 )
 from training.lits_matching import TOUCH
 from training.metrics import Mask, Overlap, scored
-from training.scoring import CaseScore
+from training.scoring import CaseScore, lesion_confidences
 from training.significance import bootstrap_mean
 from training.summary import pooled_calibration
 from training.tables_paper import SetFacts
@@ -80,7 +79,7 @@ def figure_material(
         ranked_of=len(ranked_slices(tumor)),
         calibration=pooled_calibration(scores),
         lesions=_lesions(scores),
-        confidences=_confidences(scores),
+        confidences=lesion_confidences(scores),
         pairs=[_pair(score) for score in scores],
         patient_dice=_patients(scores),
         dice_intervals={mask: _interval(scores, mask) for mask in MASKS},
@@ -124,17 +123,6 @@ def _lesions(scores: Sequence[CaseScore]) -> list[LesionOutcome]:
         )
         for score in scores
         for lesion in score.volume.table.true
-    ]
-
-
-def _confidences(scores: Sequence[CaseScore]) -> list[LesionConfidence] | None:
-    if not all(score.has_confidence for score in scores):
-        return None
-    return [
-        LesionConfidence(lesion.confidence, lesion.overlap_fraction)
-        for score in scores
-        for lesion in score.volume.table.predicted
-        if lesion.confidence is not None
     ]
 
 

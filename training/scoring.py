@@ -9,7 +9,7 @@ axial whatever way the file lies; slices count from 0 at the feet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from training.calibration import tumor_calibration
 from training.cases import Case
-from training.figures_material import Calibration
+from training.figures_material import Calibration, LesionConfidence
 from training.lits_score import VolumeScore, score_volume
 from training.metrics import Counts, Mask, Metric, Overlap, scored
 from training.published_grid import GridMask, GridScores, grid_scores
@@ -190,6 +190,18 @@ class CaseScore:
             }
             for k, matrix in enumerate(self.matrices)
         ]
+
+
+def lesion_confidences(scores: Sequence[CaseScore]) -> list[LesionConfidence] | None:
+    """Of every predicted lesion; None when the model does not say how sure it is."""
+    if not all(score.has_confidence for score in scores):
+        return None
+    return [
+        LesionConfidence(lesion.confidence, lesion.overlap_fraction)
+        for score in scores
+        for lesion in score.volume.table.predicted
+        if lesion.confidence is not None
+    ]
 
 
 def read_pair(case: Case) -> tuple[CtVolume, Labels]:

@@ -22,7 +22,7 @@ from training.lits_matching import MODES, THRESHOLDS, Detection
 from training.lits_score import SCORED_MASKS, challenge_scores
 from training.metrics import MASKS, EmptyPolicy, Overlap, pixel_accuracy, scored
 from training.published_grid import grid_record
-from training.scoring import CaseScore
+from training.scoring import CaseScore, lesion_confidences
 from training.significance import bland_altman, few_patients_warning, paired_t
 from training.surfaces import SurfaceScores
 from training.voxel_scores import (
@@ -165,21 +165,16 @@ def _rates(found: Detection) -> Record:
 
 def _lesion_confidence(scores: Sequence[CaseScore]) -> Record | None:
     """Bins of predicted lesions by how sure the model is of them; None when it does not say."""
-    if not all(score.has_confidence for score in scores):
+    lesions = lesion_confidences(scores)
+    if lesions is None:
         return None
-    pairs = [
-        (lesion.confidence, lesion.overlap_fraction)
-        for score in scores
-        for lesion in score.volume.table.predicted
-        if lesion.confidence is not None
-    ]
     patients = len({score.group for score in scores if score.volume.table.predicted})
     return {
         "patients": patients,
         "warning": few_patients_warning(patients),
-        "bins": reliability(pairs),
-        "mean_confidence": describe([confidence for confidence, _ in pairs])["mean"],
-        "mean_true_share": describe([true_share for _, true_share in pairs])["mean"],
+        "bins": reliability([(lesion.confidence, lesion.true_share) for lesion in lesions]),
+        "mean_confidence": describe([lesion.confidence for lesion in lesions])["mean"],
+        "mean_true_share": describe([lesion.true_share for lesion in lesions])["mean"],
     }
 
 

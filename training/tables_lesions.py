@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from LiverTumorSegLib.lesions import CONFIDENCE_MEANING
+
 from training.tables import Table, mean_sd, number, plural, rate
 
 Record = Mapping[str, Any]
@@ -151,9 +153,8 @@ def confidence_table(summary: Record, context: str) -> Table:
         rows=[*rows, _confidence_row("all", every)],
         context=context,
         notes=(
-            "Confidence: the share of a lesion's voxels expected to be tumor, by the model's own"
-            " probability as calibrated on its validation patients. True share: the share that is"
-            " tumor in truth. Where confidence holds, the two means are alike.",
+            f"Confidence: {CONFIDENCE_MEANING}. True share: the share that is tumor in truth. Where"
+            " confidence holds, the two means are alike.",
             f"Lesions of {patients}; each counts once, whatever its size.",
             *([record["warning"]] if record["warning"] else []),
         ),

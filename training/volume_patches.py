@@ -54,14 +54,16 @@ class Volume:
     @cached_property
     def target_voxels(self) -> Rows:
         """Voxels (n, 3) of the class, where the net sees them."""
-        seen = self.target > 0
-        return _remembered(seen if self.region is None else seen & self.region)
+        return _remembered(self._seen_target())
 
     @cached_property
     def target_size(self) -> int:
         """Voxels of the class that the net sees."""
-        seen = self.target > 0
-        return int(np.count_nonzero(seen if self.region is None else seen & self.region))
+        return int(np.count_nonzero(self._seen_target()))
+
+    def _seen_target(self) -> Mask:
+        marked = self.target > 0
+        return marked if self.region is None else marked & self.region
 
     @cached_property
     def region_voxels(self) -> Rows:

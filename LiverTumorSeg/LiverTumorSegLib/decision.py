@@ -12,14 +12,14 @@ settings. They are chosen on a model's validation patients and lie in its file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .postprocess import check_settings
+from .postprocess import check_settings, refuse_unknown
 
 Floats = NDArray[np.float32]
 
@@ -99,15 +99,9 @@ class Decision:
     def from_dict(cls, values: Mapping[str, Any]) -> Decision:
         """The inverse of :meth:`to_dict`; missing keys take their defaults.
 
-        Raises ``ValueError`` for keys it does not know: a step of a later version must not be
-        dropped in silence.
+        Raises ``ValueError`` for keys it does not know.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(
-                f"Unknown decision settings: {', '.join(unknown)}. "
-                f"Known are: {', '.join(sorted(known))}."
-            )
+        refuse_unknown("decision", cls, values)
         return cls(**values)
 
 

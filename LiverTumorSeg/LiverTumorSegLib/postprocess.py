@@ -8,7 +8,7 @@ grid's spacing, so what is removed does not depend on slice thickness or axis or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, pi, prod
 from typing import Any
@@ -33,6 +33,19 @@ def check_settings(settings: object, numbers: Sequence[str], switches: Sequence[
     for name in switches:
         if not isinstance(getattr(settings, name), bool):
             raise ValueError(f"{name} is {getattr(settings, name)!r}; give true or false.")
+
+
+def refuse_unknown(kind: str, settings: type[Any], names: Iterable[str]) -> None:
+    """``ValueError`` for names that the dataclass has no field of.
+
+    A step of a later version must not be dropped in silence.
+    """
+    known = {field.name for field in fields(settings)}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(
+            f"Unknown {kind} settings: {', '.join(unknown)}. Known are: {', '.join(sorted(known))}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +125,9 @@ class Postprocessing:
     def from_dict(cls, values: Mapping[str, Any]) -> Postprocessing:
         """The inverse of :meth:`to_dict`; missing keys take their defaults.
 
-        Raises ``ValueError`` for keys it does not know: a step of a later version must not be
-        dropped in silence.
+        Raises ``ValueError`` for keys it does not know.
         """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(
-                f"Unknown postprocessing settings: {', '.join(unknown)}. "
-                f"Known are: {', '.join(sorted(known))}."
-            )
+        refuse_unknown("postprocessing", cls, values)
         return cls(**values)
 
 

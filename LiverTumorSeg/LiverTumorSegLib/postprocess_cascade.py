@@ -12,14 +12,14 @@ on the CT's. A liver mask holds its tumors, as in LiTS.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .labels import Label
-from .postprocess import Postprocessing, check_settings
+from .postprocess import Postprocessing, check_settings, refuse_unknown
 from .preprocess_volume import clean_liver, widened
 
 Labels = NDArray[np.uint8]
@@ -117,9 +117,7 @@ class CascadePostprocessing:
         values = dict(stored)
         if values.pop("kind", "cascade") != "cascade":
             raise ValueError(f"Postprocessing kind {stored['kind']!r} is not for a cascade.")
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ValueError(f"Unknown postprocessing settings: {', '.join(unknown)}.")
+        refuse_unknown("postprocessing", cls, values)
         return cls(**values)
 
 
