@@ -61,12 +61,14 @@ def ball_in_liver(
     ("shape_ji", "spacing_ji_mm"),
     [((256, 256), (1.4, 1.4)), ((101, 77), (3.0, 3.0)), ((256, 100), (1.2, 1.7))],
 )
+@pytest.mark.parametrize("liver_px", [64, 128, 192])
 def test_a_ball_stays_where_it_is(
-    shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]
+    shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float], liver_px: int
 ) -> None:
     spacing = np.array([7.0, *spacing_ji_mm])
     ct, truth = ball_in_liver((11, *shape_ji), spacing, 28.0)
-    labels = segmenter(sees=replace(SEES_LIVER, size_px=128)).segment(ct).labels_kji
+    worker = segmenter(sees=replace(SEES_LIVER, size_px=128), liver_px=liver_px)
+    labels = worker.segment(ct).labels_kji
     found = labels == Label.TUMOR
     assert np.abs(np.argwhere(found).mean(0) - np.argwhere(truth).mean(0)).max() < 0.15
     assert dice(found, truth) > 0.95
@@ -110,6 +112,30 @@ def test_the_margin_keeps_a_tumor_at_the_rim(margin_mm: float, kept: bool) -> No
     worker.liver = replace(worker.liver, engine=Blind(blind))
     labels = worker.segment(volume(hu, (6.0, 4.0, 4.0))).labels_kji
     assert (labels[5:7, 13:19, 25:26] == Label.TUMOR).all() == kept
+
+
+@pytest.mark.parametrize("liver_px", [32, 128])
+def test_each_network_works_on_its_own_grid(liver_px: int) -> None:
+    """And what the tumor network is shown differs by no more than the liver's outline."""
+    ct, both, alike = abdomen(), segmenter(liver_px=liver_px), segmenter()
+    labels = both.segment(ct, probabilities=True)
+    expected = alike.segment(ct, probabilities=True)
+    seen = len(both.liver.engine.seen), len(alike.liver.engine.seen)
+    assert (seen[0] > seen[1]) == (liver_px > 64), "a finer grid takes more windows"
+    assert dice(labels.labels_kji > 0, expected.labels_kji > 0) > 0.93
+    assert dice(labels.labels_kji == 2, expected.labels_kji == 2) > 0.99
+    assert labels.probabilities is not None
+    assert np.abs(labels.probabilities.astype(np.float32).sum(0) - 1).max() < 3e-3
+
+
+def test_the_published_sizes_are_counted_on_the_tumor_networks_grid() -> None:
+    """A spot of 50 of its voxels grows, however coarse the liver network's are."""
+    hu = np.full((12, 64, 64), LIVER_HU)
+    hu[0] = hu[-1] = AIR_HU
+    hu[5, 30:34, 30:34] = 160
+    ct, grow = volume(hu, (5.0, 2.0, 2.0)), replace(AS_IT_IS, grow_small_tumors=True)
+    apart, alike = (segmenter(grow, liver_px=px).segment(ct).labels_kji for px in (32, 64))
+    np.testing.assert_array_equal(apart == Label.TUMOR, alike == Label.TUMOR)
 
 
 def test_a_mask_behind_the_whole_image() -> None:

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.phantom import make_phantom
 from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing, clean_liver, widened
+from LiverTumorSegLib.preprocess_volume import (
+    VolumePreprocessing,
+    clean_liver,
+    on_grid,
+    widened,
+)
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -180,6 +185,33 @@ def rough_liver() -> Mask:
     noise = np.random.default_rng(0).random(shape)
     rough = ball(shape, (10, 18, 18), 9) & (noise > 0.15)
     return np.asarray(rough | ball(shape, (3, 35, 35), 3) | ball(shape, (0, 18, 18), 2))
+
+
+@pytest.mark.parametrize(("size_px", "least"), [(32, 0.95), (96, 0.98), (128, 0.98), (256, 0.98)])
+def test_a_mask_on_another_grid_is_where_it_was(size_px: int, least: float) -> None:
+    """A disk drawn there is the oracle."""
+
+    def disks(side: int) -> Any:
+        j, i = (np.indices((side, side)) + 0.5) / side
+        return np.stack([np.hypot(j - 0.4, i - 0.55) < radius for radius in (0.3, 0.2, 0.0)])
+
+    placed = on_grid(disks(64), size_px)
+    expected = disks(size_px)
+    assert placed.dtype == np.bool_
+    assert placed.shape == expected.shape
+    assert not placed[2].any()
+    for one, other in zip(placed[:2], expected[:2], strict=True):
+        assert 2 * (one & other).sum() / (one.sum() + other.sum()) > least
+        apart_px = np.argwhere(one).mean(0) - np.argwhere(other).mean(0)
+        assert np.abs(apart_px).max() < 0.2
+
+
+def test_a_mask_on_its_own_grid_is_a_copy() -> None:
+    mask = np.random.default_rng(3).random((3, 32, 32)) < 0.5
+    placed = on_grid(mask, 32)
+    np.testing.assert_array_equal(placed, mask)
+    placed[...] = False
+    assert mask.any()
 
 
 def test_cleaning_equals_the_largest_piece_and_scipys_median() -> None:

@@ -79,7 +79,10 @@ def test_the_small_nets_are_the_small_preset() -> None:
     for stage in ("liver", "tumor"):
         recipe = VOLUME_RECIPES[f"gunetrpp-small-{stage}"]
         assert recipe.patch_kji == (32, 64, 64)
-        assert (recipe.net_args["dims"], recipe.net_args["depth"]) == ((16, 32, 64, 128), 1)
+        assert (recipe.net_args["dims"], recipe.net_args["depth"]) == ((16, 32, 64, 64), 1)
+        with torch.device("meta"):
+            net: Any = NETS[recipe.net](**recipe.net_args)
+        assert sum(p.numel() for p in net.parameters()) < 5e6, "a pair is to fit 10 MB in int8"
 
 
 @pytest.mark.parametrize(

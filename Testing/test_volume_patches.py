@@ -78,6 +78,30 @@ def test_the_margin_is_in_mm_and_put_on_when_masks_are_loaded(prepared: Path, ma
     assert (reach[1][0] - reach[3][0], reach[3][-1] - reach[1][-1]) == (3, 3)
 
 
+def test_masks_may_be_of_a_liver_network_with_another_grid(
+    prepared: Path, masks: Path, tmp_path: Path
+) -> None:
+    coarse = shutil.copytree(masks, tmp_path / "coarse")
+    for path in coarse.glob("*.npy"):
+        np.save(path, np.load(path)[:, ::2, ::2])
+    of_fine, of_coarse = (
+        load_volumes(prepared, "val", "tumor", masks=folder, margin_mm=0.0).volumes[0].region
+        for folder in (masks, coarse)
+    )
+    assert of_fine is not None
+    assert of_coarse is not None
+    assert of_coarse.shape == of_fine.shape
+    shared = 2 * (of_fine & of_coarse).sum() / (of_fine.sum() + of_coarse.sum())
+    assert 0.9 < shared < 1
+
+
+def test_masks_of_other_slices_are_refused(prepared: Path, masks: Path, tmp_path: Path) -> None:
+    short = shutil.copytree(masks, tmp_path / "short")
+    np.save(short / "5.npy", np.load(short / "5.npy")[1:])
+    with pytest.raises(ValueError, match="liver mask of 5 has 27 slices and its image 28"):
+        load_volumes(prepared, "val", "tumor", masks=short, margin_mm=0.0)
+
+
 @pytest.mark.parametrize("fault", ["slices", "no split", "no masks", "other scan", "missing"])
 def test_what_does_not_fit_is_refused(
     fault: str, tmp_path: Path, prepared: Path, masks: Path

@@ -60,13 +60,15 @@ def segmenter(
     steps: CascadePostprocessing = AS_IT_IS,
     *,
     sees: VolumePreprocessing = SEES_LIVER,
+    liver_px: int | None = None,
     trained: tuple[float, float] | None = None,
 ) -> CascadeSegmenter:
     """Liver from 10 HU, the middle between air's end of the window and liver; tumor from 110.
 
-    sees: what the tumor network does.
+    sees: what the tumor network does. liver_px: of the liver network's slices, if not the same.
     """
-    sees_all = replace(sees, liver_margin_mm=None, mask_as_channel=False)
+    size_px = liver_px or sees.size_px
+    sees_all = replace(sees, size_px=size_px, liver_margin_mm=None, mask_as_channel=False)
     liver = stage_of("liver", sees_all, Threshold(2.0, 0.0))
     tumor = stage_of("tumor", sees, Threshold(4.0, -2.5))
     spec = replace(joint_spec("pair", "1", liver.spec, tumor.spec), training_hu_range=trained)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess_volume import Mask, VolumePreprocessing
+from LiverTumorSegLib.preprocess_volume import Mask, VolumePreprocessing, on_grid
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -161,11 +161,12 @@ def _volume(
                 " python -m training.liver_masks again."
             )
         liver = np.load(masks / f"{case['name']}.npy").astype(np.bool_)
-        if liver.shape != image.shape:
+        if len(liver) != len(image):
             raise ValueError(
-                f"The liver mask of {case['name']} is {liver.shape} and its image {image.shape};"
-                " make the masks of these prepared volumes."
+                f"The liver mask of {case['name']} has {len(liver)} slices and its image"
+                f" {len(image)}; make the masks of these scans."
             )
+        liver = on_grid(liver, preprocessing.size_px)  # the liver net may have worked on another
         k, j, i = case["shape_kji"]
         region = preprocessing.liver_region(liver, _spacing(case), (k, j, i))
     target = (labels >= LEAST[stage]).astype(np.uint8)

@@ -4,8 +4,9 @@
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
 
 As in G-UNETR++ (Shin et al. 2026): both networks work on slices of 256 x 256 pixels, the second one
-on the liver that the first one has found and nothing else. What they answer is brought back to the
-CT's own grid as probabilities and decided there, so that outlines have no steps.
+on the liver that the first one has found and nothing else. Each may have been trained on another
+grid: a small liver network needs a wide view, and a tumor network fine pixels. What they answer is
+brought back to the CT's own grid as probabilities and decided there, so that outlines have no steps.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from .catalog import ModelEntry, ModelFile
 from .labels import Label
 from .postprocess_cascade import CascadePostprocessing
-from .preprocess_volume import VolumePreprocessing
+from .preprocess_volume import VolumePreprocessing, on_grid
 from .segmentation import (
     WINDOWED_HU,
     Frame,
@@ -95,11 +96,6 @@ class CascadeSegmenter:
     def __post_init__(self) -> None:
         if self.liver.preprocessing.needs_liver or not self.tumor.preprocessing.needs_liver:
             raise BundleError("The liver network must see all and the tumor network the liver.")
-        if self.liver.preprocessing.size_px != self.tumor.preprocessing.size_px:
-            raise BundleError(
-                f"The liver network works on {self.liver.preprocessing.size_px} pixels and the"
-                f" tumor network on {self.tumor.preprocessing.size_px}; use two that fit."
-            )
 
     def segment(
         self,
@@ -195,7 +191,7 @@ class CascadeSegmenter:
 
 
 class _Run:
-    """The state of one pass over a CT in LPS order; arrays (k, j, i) of the networks' grid.
+    """The state of one pass over a CT in LPS order; arrays (k, j, i), each of its network's grid.
 
     of_liver, of_tumor: what the networks say. added, removed: tumor by the steps alone.
     """
@@ -204,13 +200,17 @@ class _Run:
         self, owner: CascadeSegmenter, lps: CtVolume, steps: CascadePostprocessing, tell: Progress
     ) -> None:
         self.owner, self.lps, self.steps, self.tell = owner, lps, steps, tell
-        spacing, shape = lps.spacing_kji_mm, lps.shape_kji
-        self.grid_mm = owner.liver.preprocessing.grid_spacing_kji_mm(spacing, shape)
-        self.geometry = owner.liver.preprocessing.geometry(shape[1:], spacing[1:])
-        size_px = owner.liver.preprocessing.size_px
-        grid = (shape[0], size_px, size_px)
-        self.of_liver, self.of_tumor = np.zeros(grid, np.float16), np.zeros(grid, np.float16)
-        self.added, self.removed = np.zeros(grid, np.bool_), np.zeros(grid, np.bool_)
+        self.of_liver = np.zeros(self._grid(owner.liver), np.float16)
+        self.of_tumor = np.zeros(self._grid(owner.tumor), np.float16)
+        self.added = np.zeros(self.of_tumor.shape, np.bool_)
+        self.removed = np.zeros(self.of_tumor.shape, np.bool_)
+
+    def _grid(self, stage: Stage) -> tuple[int, int, int]:
+        size_px = stage.preprocessing.size_px
+        return len(self.lps.hu), size_px, size_px
+
+    def _voxel_mm(self, stage: Stage) -> tuple[float, float, float]:
+        return stage.preprocessing.grid_spacing_kji_mm(self.lps.spacing_kji_mm, self.lps.shape_kji)
 
     def networks(self) -> None:
         """Both, one after the other; without a liver there is nothing to look for tumors in."""
@@ -220,19 +220,20 @@ class _Run:
         tell = _part(self.tell, 0.0, LIVER_DONE, "Liver")
         self.of_liver = liver.probability(liver.preprocessing.channels(image), tell)
         found = self.steps.liver_on_grid(self.of_liver > HALF)
-        voxels = int(np.count_nonzero(found))
-        if voxels == 0 or voxels * prod(self.grid_mm) / 1000 < self.steps.smallest_liver_ml:
+        liver_ml = int(np.count_nonzero(found)) * prod(self._voxel_mm(liver)) / 1000
+        if liver_ml == 0 or liver_ml < self.steps.smallest_liver_ml:
             return
         self.tell(LIVER_DONE, "Preparing the liver")
-        if tumor.preprocessing.window_hu != liver.preprocessing.window_hu:
+        if _sees(tumor) != _sees(liver):
             image = tumor.preprocessing(lps.hu, lps.spacing_kji_mm)
+        found = on_grid(found, tumor.preprocessing.size_px)
         region = tumor.preprocessing.liver_region(found, lps.spacing_kji_mm, lps.shape_kji)
         channels = tumor.preprocessing.channels(image, region)
         del image  # 40 MB of 300 slices, as each of these arrays
         tell = _part(self.tell, LIVER_DONE, TUMOR_DONE, "Tumor")
         self.of_tumor = tumor.probability(channels, tell, where=region)
         marked = self.of_tumor > HALF
-        wanted = self.steps.tumor_on_grid(marked, found, self.grid_mm)
+        wanted = self.steps.tumor_on_grid(marked, found, self._voxel_mm(tumor))
         self.added, self.removed = wanted & ~marked, marked & ~wanted
 
     def native(self, *, keep_probabilities: bool) -> tuple[Labels, Half | None]:
@@ -240,19 +241,27 @@ class _Run:
         shape = self.lps.shape_kji
         liver, tumor = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         kept = np.empty((len(Label), *shape), np.float16) if keep_probabilities else None
-        undo, count = self.owner.liver.preprocessing.undo, len(liver)
+        of_liver, of_tumor = (self._way_back(s) for s in (self.owner.liver, self.owner.tumor))
+        count = len(liver)
         for k in range(count):
             done = TUMOR_DONE + (NATIVE_DONE - TUMOR_DONE) * k / count
             self.tell(done, f"Back to the CT's own pixels, slice {k + 1} of {count}")
-            layers = [self.of_liver[k], self._decided_tumor(k), self.of_tumor[k]]
-            if kept is None and max(layer.max() for layer in layers[:2]) <= HALF:
+            decided = self._decided_tumor(k)
+            if kept is None and max(self.of_liver[k].max(), decided.max()) <= HALF:
                 continue
-            native = undo(np.stack(layers[: 2 if kept is None else 3]), self.geometry)
-            liver[k], tumor[k] = native[:2] > HALF
+            native = of_liver(self.of_liver[k])
+            liver[k], tumor[k] = native > HALF, of_tumor(decided) > HALF
             if kept is not None:
-                kept[:, k] = _three_classes(native[0], native[2])
+                kept[:, k] = _three_classes(native, of_tumor(self.of_tumor[k]))
         self.tell(NATIVE_DONE, "Cleaning up")
         return self.steps(liver, tumor, self.lps.spacing_kji_mm), kept
+
+    def _way_back(self, stage: Stage) -> Callable[[Half], Floats]:
+        """From a layer on the stage's grid (j, i) to the CT's own pixels."""
+        shape, spacing = self.lps.shape_kji, self.lps.spacing_kji_mm
+        geometry = stage.preprocessing.geometry(shape[1:], spacing[1:])
+        undo = stage.preprocessing.undo
+        return lambda layer: undo(layer[None], geometry)[0]
 
     def _decided_tumor(self, k: int) -> Half:
         """The tumor's layer of a slice, sure where the steps have added or removed something."""
@@ -261,6 +270,11 @@ class _Run:
             layer = layer.copy()
             layer[self.added[k]], layer[self.removed[k]] = 1, 0
         return layer
+
+
+def _sees(stage: Stage) -> tuple[tuple[int, int], int]:
+    """What an image for the stage depends on."""
+    return stage.preprocessing.window_hu, stage.preprocessing.size_px
 
 
 def _three_classes(of_liver: Floats, of_tumor: Floats) -> Floats:

@@ -191,6 +191,21 @@ def widened(mask: Mask, margin_mm: float, spacing_kji_mm: Spacing) -> Mask:
     return wide.view(np.bool_)
 
 
+def on_grid(mask: Mask, size_px: int) -> Mask:
+    """A mask (k, n, n) of another network's grid on one of (k, size_px, size_px), outlines linear.
+
+    Both grids cover the same square of a slice; where its sides differ, by the rounding of the
+    padding, an outline may lie a voxel off.
+    """
+    if mask.shape[1:] == (size_px, size_px):
+        return mask.copy()
+    placed = np.zeros((len(mask), size_px, size_px), np.bool_)
+    for k in np.flatnonzero(mask.any(axis=(1, 2))):
+        plane = mask[k].astype(np.float32)
+        placed[k] = cv2.resize(plane, (size_px, size_px), interpolation=cv2.INTER_LINEAR) > 0.5
+    return placed
+
+
 def _disk(
     radius_mm: float, height_mm: float, spacing_ji_mm: tuple[float, float]
 ) -> NDArray[np.uint8]:
