@@ -6,7 +6,7 @@
 As in G-UNETR++ (Shin et al. 2026): both networks work on slices of 256 x 256 pixels, the second one
 on the liver that the first one has found and nothing else. Each may have been trained on another
 grid: a small liver network needs a wide view, and a tumor network fine pixels. Their answers are
-brought back to the CT's own grid as probabilities and decided there, so that outlines have no steps.
+brought back to the CT's own grid as probabilities and decided there: outlines have no steps.
 """
 
 from __future__ import annotations
