@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.cascade import CascadeSegmenter, joint_spec
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.postprocess_cascade import PRESETS, CascadePostprocessing
 from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.segment import Cancelled
 from LiverTumorSegLib.spec import BundleError
@@ -178,6 +179,33 @@ def test_networks_that_do_not_fit_each_other() -> None:
     worker = segmenter()
     with pytest.raises(BundleError, match="must see all"):
         replace(worker, tumor=worker.liver)
+
+
+def test_a_higher_share_marks_less_and_says_so() -> None:
+    """Tumor's p is 0.5 at the rims of its balls and nearly 1 within."""
+    half, sure = segmenter(), segmenter()
+    sure.decision = Decision(tumor_share=0.9)
+    plain, strict = (worker.segment(abdomen()).labels_kji for worker in (half, sure))
+    assert ((plain == 2) & (strict != 2)).any()
+    assert not ((strict == 2) & (plain != 2)).any()
+    np.testing.assert_array_equal(plain > 0, strict > 0)
+    assert sure.describe()["decision"]["tumor_share"] == 0.9
+
+
+@pytest.mark.parametrize("steps", [CascadePostprocessing(), PRESETS["published"]])
+def test_decided_again_without_the_networks(steps: CascadePostprocessing) -> None:
+    """The same labels as a run with that decision and these steps."""
+    worker, ct = segmenter(), abdomen()
+    answers = worker.answers(ct)
+    seen = len(worker.liver.engine.seen), len(worker.tumor.engine.seen)
+    for share in (0.3, 0.5, 0.8):
+        decision = Decision(tumor_share=share)
+        labels, _ = answers.decide(decision, steps)
+        expected = segmenter(steps)
+        expected.decision = decision
+        turned = answers.place.on_ct(labels)
+        np.testing.assert_array_equal(turned, expected.segment(ct).labels_kji)
+    assert (len(worker.liver.engine.seen), len(worker.tumor.engine.seen)) == seen
 
 
 def test_the_ct_is_only_read() -> None:

@@ -13,9 +13,11 @@ from cascade_model import save_cascade
 from choice_material import Spot, answered, search, seen, write_cases, write_model
 from command_line import ENGINE
 from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.results import NOTICE
 from LiverTumorSegLib.spec import file_sha256
 
+from training.choice_files import read_choice
 from training.choose import best_choice, main
 
 FILES = {"choice.json", "choice.csv", "choice.md"}
@@ -114,9 +116,25 @@ def test_refuses_cases_that_were_trained_on(
     assert "shares a patient" in refused(write_model(tmp_path / "m.safetensors", [trained_on]))
 
 
-def test_refuses_a_cascade(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_one_network_of_a_cascade_is_no_model(refused: Callable[..., str], tmp_path: Path) -> None:
     liver, _ = save_cascade(tmp_path)
     assert "cascade" in refused(liver)
+
+
+def test_a_cascade_is_given_with_both_networks(data: Path, tmp_path: Path) -> None:
+    """They mark half of all at random, and what is chosen is chosen for the very two."""
+    liver, tumor = save_cascade(tmp_path / "models", train=["0"], train_groups=["p0"])
+    out = tmp_path / "choice"
+    assert main([str(liver), str(data), "-o", str(out), "--second", str(tumor)]) == 0
+    how = json.loads((out / "choice.json").read_text())["how"]
+    assert how["stages"] == {"liver": file_sha256(liver), "tumor": file_sha256(tumor)}
+    assert how["sha256"] not in how["stages"].values()
+    assert "smoothing_mm" not in how["tried"]
+    stored = read_choice(out / "choice.json")
+    assert isinstance(stored.postprocessing, CascadePostprocessing)
+    text = (out / "choice.md").read_text()
+    assert "smoothing" not in text
+    assert "have none yet" in text
 
 
 def test_a_case_that_fails_leaves_nothing(

@@ -15,6 +15,7 @@ from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
 from LiverTumorSegLib.segment import load_segmenter
 from LiverTumorSegLib.spec import ModelSpec, file_sha256
@@ -148,13 +149,43 @@ def test_a_choice_for_other_weights(
     assert not out.exists()
 
 
-def test_a_cascade_takes_no_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    liver, _ = save_cascade(tmp_path / "run")
-    best = liver.rename(liver.with_name("best.safetensors"))
-    choice = write_choice_of(tmp_path / "choice.json", file_sha256(best))
+def run_of_stage(folder: Path, stage: str) -> Path:
+    """A run folder with one network of a cascade, best.safetensors."""
+    liver, tumor = save_cascade(folder)
+    {"liver": liver, "tumor": tumor}[stage].rename(folder / "best.safetensors")
+    return folder
+
+
+def test_a_cascades_choice_goes_into_its_tumor_file(tmp_path: Path) -> None:
+    folder = run_of_stage(tmp_path / "run", "tumor")
+    stages = {"liver": "1" * 64, "tumor": file_sha256(folder / "best.safetensors")}
+    choice = write_choice_of(tmp_path / "choice.json", "of both", stages=stages)
+    stored = json.loads(choice.read_text())
+    stored["decision"] = Decision(tumor_share=0.8).to_dict()
+    stored["postprocessing"] = CascadePostprocessing(smallest_lesion_mm=7.0).to_dict()
+    choice.write_text(json.dumps(stored))
     out = tmp_path / "m.safetensors"
-    assert main([str(best.parent), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 2
-    assert "network of a cascade" in capsys.readouterr().err
+    assert main([str(folder), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 0
+    segmenter = load_segmenter((folder / "liver.safetensors", out), "cpu")
+    assert segmenter.decision.tumor_share == 0.8
+    assert segmenter.postprocessing == CascadePostprocessing(smallest_lesion_mm=7.0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), [("liver", "whose tumor network decides"), ("tumor", "other weights")]
+)
+def test_a_choice_for_another_network_of_a_cascade(
+    stage: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_of_stage(tmp_path / "run", stage)
+    choice = write_choice_of(
+        tmp_path / "choice.json",
+        file_sha256(folder / "best.safetensors"),
+        stages={"liver": "1" * 64, "tumor": "2" * 64},
+    )
+    out = tmp_path / "m.safetensors"
+    assert main([str(folder), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 2
+    assert words in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -275,8 +275,9 @@ def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Pa
     [
         ({"preprocessing": {**TUMOR_STEPS.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumor"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
-        ({"preprocessing": {**TUMOR_STEPS.to_dict(), "size_px": 32}}, "64 pixels and the tumor"),
-        ({"decision": {"tumor_share": 0.7}}, "changed.safetensors decides as a slice network does"),
+        ({"decision": {"tumor_share": 0.7, "smoothing_mm": 4.0}}, "holds a tumor_share alone"),
+        ({"decision": {"tumor_share": 0.7, "confidence": [1.0, 0.0]}}, "no calibrated confidence"),
+        ({"decision": {"sharpness": 1}}, "sharpness.*newer LiverTumorSeg"),
         ({"preprocessing": LIVER_STEPS.to_dict()}, "must see all and the tumor network the liver"),
     ],
 )
@@ -285,6 +286,20 @@ def test_a_cascade_whose_files_ask_for_more_than_there_is(
 ) -> None:
     with pytest.raises(BundleError, match=sentence):
         load_segmenter(changed(pair, tmp_path, **changes), "cpu")
+
+
+def test_a_cascade_decides_as_its_tumor_file_says(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    worker = load_segmenter(changed(pair, tmp_path, decision={"tumor_share": 0.7}), "cpu")
+    assert worker.decision == Decision(tumor_share=0.7)
+    assert worker.describe()["decision"]["tumor_share"] == 0.7
+
+
+def test_a_liver_network_decides_on_no_tumor(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle = ModelBundle.load(pair[0])
+    liver = tmp_path / "deciding.safetensors"
+    ModelBundle(replace(bundle.spec, decision={"tumor_share": 0.7}), bundle.state).save(liver)
+    with pytest.raises(BundleError, match=r"deciding\.safetensors decides on tumors"):
+        load_segmenter((liver, pair[1]), "cpu")
 
 
 def test_entries_that_are_no_cascade(

@@ -17,10 +17,11 @@ from typing import Any
 from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.lesions import CONFIDENCE_MEANING
 from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.results import NOTICE
 
 from training.confidence import FEWEST_PATIENTS, reliability
-from training.decision_search import TRIED, LeftOut, Scores, Setting
+from training.decision_search import LeftOut, Scores, Setting, Steps
 from training.significance import few_patients_warning
 from training.tables import number, plural
 
@@ -85,6 +86,8 @@ class Choice:
     @property
     def confidence_words(self) -> str:
         fitted = self.chosen.decision.confidence
+        if isinstance(self.default.postprocessing, CascadePostprocessing):
+            return "No confidence is stored: a cascade's lesions have none yet."
         if fitted is None and self.confident >= FEWEST_PATIENTS:
             return FLAT
         if fitted is None:
@@ -105,7 +108,7 @@ class StoredChoice:
     """choice.json, read back."""
 
     decision: Decision
-    postprocessing: Postprocessing
+    postprocessing: Steps
     how: Record
 
 
@@ -137,7 +140,8 @@ def read_choice(path: Path) -> StoredChoice:
             f"{path.name} is no choice; give the {RECORD} that training.choose has written."
         ) from None
     try:
-        return StoredChoice(Decision.from_dict(parts[0]), Postprocessing.from_dict(parts[1]), how)
+        steps = CascadePostprocessing if parts[1].get("kind") == "cascade" else Postprocessing
+        return StoredChoice(Decision.from_dict(parts[0]), steps.from_dict(parts[1]), how)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path.name}: {error} Choose again.") from error
 
@@ -154,7 +158,7 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
             "patients": choice.patients,
             "warnings": choice.warnings,
             "score": SCORE,
-            "tried": {name: list(values) for name, values in TRIED.items()},
+            "tried": {name: list(values) for name, values in choice.default.tried.items()},
             "settings_tried": len(choice.tried),
             "scores": choice.scores(choice.chosen).row(),
             "before": {**_settings(choice.default), "scores": choice.scores(choice.default).row()},
@@ -212,7 +216,7 @@ def choice_text(choice: Choice, header: Mapping[str, Any]) -> str:
         + f" {len(choice.tried)} settings were tried and scored by {SCORE}, so the scores of the"
         " chosen one are too good; those left out are of each patient by a choice on the others.",
         _scores_table(choice),
-        _left_out_table(choice.left_out) if choice.left_out else SINGLE,
+        _left_out_table(choice) if choice.left_out else SINGLE,
         choice.confidence_words,
         *([_reliability_table(choice)] if choice.lesions else []),
         f"Weights: SHA-256 `{header['sha256']}`, {header['code']}, {header['date']}.",
@@ -228,7 +232,7 @@ def _scores_table(choice: Choice) -> str:
         columns.append(("left out", None, choice.scores_left_out))
     rows = [
         [name.replace("_", " "), *(_setting_cell(setting, name) for _, setting, _ in columns)]
-        for name in TRIED
+        for name in choice.default.tried
     ]
     cells = [_score_cells(scores) for _, _, scores in columns]
     rows += [[words, *(column[words] for column in cells)] for words in cells[0]]
@@ -251,18 +255,19 @@ def _score_cells(scores: Scores) -> dict[str, str]:
     }
 
 
-def _left_out_table(left_out: Sequence[LeftOut]) -> str:
+def _left_out_table(choice: Choice) -> str:
     """A line a patient: chosen on the others, scored here."""
-    head = ["patient left out", *(name.replace("_", " ") for name in TRIED)]
+    tried = choice.default.tried
+    head = ["patient left out", *(name.replace("_", " ") for name in tried)]
     shown = ["tumor Dice, pooled", "lesions found", "false lesions"]
     head += shown
     rows = []
-    for one in left_out:
-        cells, name = _score_cells(one.scores), ", ".join(count.case for count in one.counts)
+    for one in choice.left_out:
+        cells, cases = _score_cells(one.scores), ", ".join(count.case for count in one.counts)
         rows.append(
             [
-                f"{name} (others without tumor: as before)" if one.blind else name,
-                *(_setting_cell(one.setting, value) for value in TRIED),
+                f"{cases} (others without tumor: as before)" if one.blind else cases,
+                *(_setting_cell(one.setting, name) for name in tried),
                 *(cells[words] for words in shown),
             ]
         )

@@ -1,13 +1,16 @@
-"""Choose how a slice network's probabilities become labels, on validation patients.
+"""Choose how a model's probabilities become labels, on validation patients.
 
     python -m training.choose runs/mine/best.safetensors LITS_FOLDER -o choice
     python -m training.choose best.safetensors LITS_FOLDER -o choice --split-file split.json
     python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
+    python -m training.choose runs/liver/best.safetensors LITS_FOLDER -o choice \\
+        --second runs/tumor/best.safetensors
 
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
-around the liver. With what is chosen, a lesion's confidence is calibrated. The folder receives, all
-together or not at all,
+around the liver. With what is chosen, a lesion's confidence is calibrated. A cascade has neither
+smoothing nor confidence, and its choice goes into the tumor network's file. The folder receives,
+all together or not at all,
 
   choice.json    decision and postprocessing for the model file, and how they came about
   choice.csv     a row a setting that was tried, with its scores
@@ -27,12 +30,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.segment import SliceSegmenter, load_segmenter
+from LiverTumorSegLib.segment import CascadeSegmenter, SliceSegmenter, load_segmenter
 from LiverTumorSegLib.spec import BundleError
 
 from training.cases import Case
 from training.choice_files import RECORD, Choice, choice_text, write_choice
 from training.confidence import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
+from training.decision_cascade import AnsweredCascade
 from training.decision_search import AnsweredVolume, Search, Setting
 from training.evaluation_cases import chosen_cases, find_cases, refuse_training_cases
 from training.evaluation_files import header, shown_command
@@ -41,6 +45,7 @@ from training.whole_folder import whole_folder
 
 HEADER = ("model", "sha256", "split", "date", "code", "device", "mirror", "command")
 SPLIT = "val"
+Choosable = SliceSegmenter | CascadeSegmenter
 Show = Callable[[Sequence[Any]], Iterable[Any]]
 
 
@@ -60,7 +65,7 @@ def choose(given: argparse.Namespace, command: str, show: Show) -> str:
         default = Setting(segmenter.decision, segmenter.postprocessing).without_confidence()
         choice = best_choice(Search(volumes, default, show))
         head = header(segmenter, given, command)
-        kept = {name: head[name] for name in HEADER}
+        kept = {name: head[name] for name in HEADER} | _stages(segmenter)
         write_choice(part, choice, kept)
     return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
 
@@ -68,7 +73,8 @@ def choose(given: argparse.Namespace, command: str, show: Show) -> str:
 def best_choice(search: Search) -> Choice:
     """The best setting with its confidence, and how both do on patients they have not seen."""
     best, tried = search.best(), search.tried()
-    evidence = by_patient(volume.evidence(best) for volume in search.volumes)
+    of_slices = (volume for volume in search.volumes if isinstance(volume, AnsweredVolume))
+    evidence = by_patient(volume.evidence(best) for volume in of_slices)
     enough = len(evidence) >= FEWEST_PATIENTS
     confidence = fit_confidence(evidence) if enough else None
     if confidence is not None and confidence[0] == 0:
@@ -85,21 +91,26 @@ def best_choice(search: Search) -> Choice:
     )
 
 
-def _load(given: argparse.Namespace) -> SliceSegmenter:
-    segmenter = load_segmenter(given.model, given.device, mirror=given.mirror)
-    if not isinstance(segmenter, SliceSegmenter):
-        raise ValueError(
-            f"{segmenter.spec.name} is a cascade, which decides by its two networks; give a model"
-            " that works slice by slice."
-        )
-    return segmenter
+def _load(given: argparse.Namespace) -> Choosable:
+    model = given.model if given.second is None else (given.model, given.second)
+    return load_segmenter(model, given.device, mirror=given.mirror)
 
 
-def _answered(segmenter: SliceSegmenter, case: Case) -> AnsweredVolume:
+def _stages(segmenter: Choosable) -> dict[str, Any]:
+    """By which weights each network of a cascade is known; its own sha256 is of both."""
+    if isinstance(segmenter, SliceSegmenter):
+        return {}
+    stages = segmenter.describe()["stages"]
+    return {"stages": {name: stage["sha256"] for name, stage in stages.items()}}
+
+
+def _answered(segmenter: Choosable, case: Case) -> AnsweredVolume | AnsweredCascade:
     ct, true_kji = read_pair(case)
     _, turn = ct.to_lps()
-    answers = segmenter.answers(ct)
-    return AnsweredVolume.of(case.name, case.group, answers, turn.apply(true_kji))
+    true_lps = turn.apply(true_kji)
+    if isinstance(segmenter, CascadeSegmenter):
+        return AnsweredCascade(case.name, case.group, segmenter.answers(ct), true_lps)
+    return AnsweredVolume.of(case.name, case.group, segmenter.answers(ct), true_lps)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", help="model name or file; for training.export a run's best.safetensors")
+    add(
+        "--second", metavar="FILE", help="a cascade's tumor network; the model is its liver network"
+    )
     add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
     add("-o", "--output", type=Path, required=True)
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")

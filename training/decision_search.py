@@ -1,4 +1,4 @@
-"""Which way from a slice network's probabilities to labels scores best, tried without the network.
+"""Which way from a network's probabilities to labels scores best, tried without the network.
 
     volumes = [AnsweredVolume.of(case, patient, answers, true_lps) for ...]
     search = Search(volumes, Setting(segmenter.decision, segmenter.postprocessing))
@@ -10,7 +10,8 @@ Tumor share and smoothing are tried in all pairs; with the best pair the smalles
 the margin around the liver. The score is the mean of the tumor Dice, all voxels of all volumes in
 one pot, and the F1 of lesions at any overlap (6-neighborhood, ``clean``): voxels alone would forget
 small lesions, and lesions alone their outlines. What scores the same goes to the setting nearest
-the one that the model had.
+the one that the model had. A cascade, whose tumor network sees neighboring slices itself, has no
+smoothing to try; its volumes are :class:`training.decision_cascade.AnsweredCascade`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.slice_answers import SliceAnswers
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -38,9 +40,11 @@ TRIED: dict[str, tuple[float, ...]] = {
     "smallest_lesion_mm": (0.0, 3.0, 5.0, 7.0, 10.0),
     "liver_margin_mm": (0.0, 5.0, 10.0, 20.0),
 }
+OF_SLICES_ALONE = ("smoothing_mm",)
 STEPS = (("tumor_share", "smoothing_mm"), ("smallest_lesion_mm",), ("liver_margin_mm",))
 
 Labels = NDArray[np.uint8]
+Steps = Postprocessing | CascadePostprocessing
 Box = tuple[slice, slice, slice]
 Show = Callable[[Sequence[Decision]], Iterable[Decision]]
 
@@ -50,19 +54,25 @@ class Setting:
     """From probabilities to labels."""
 
     decision: Decision
-    postprocessing: Postprocessing
+    postprocessing: Steps
+
+    @property
+    def tried(self) -> dict[str, tuple[float, ...]]:
+        """The part of TRIED that such a model has."""
+        of_slices = isinstance(self.postprocessing, Postprocessing)
+        return {n: v for n, v in TRIED.items() if of_slices or n not in OF_SLICES_ALONE}
 
     @property
     def values(self) -> dict[str, float]:
-        """By the names in TRIED."""
+        """By the names in :attr:`tried`."""
         known = {**self.decision.to_dict(), **self.postprocessing.to_dict()}
-        return {name: float(known[name]) for name in TRIED}
+        return {name: float(known[name]) for name in self.tried}
 
     def with_value(self, name: str, value: float) -> Setting:
-        """The same with one of TRIED changed."""
+        """The same with one of :attr:`tried` changed."""
         decided, cleaned = self.decision.to_dict(), self.postprocessing.to_dict()
         (decided if name in decided else cleaned)[name] = value
-        return Setting(Decision.from_dict(decided), Postprocessing.from_dict(cleaned))
+        return Setting(Decision.from_dict(decided), type(self.postprocessing).from_dict(cleaned))
 
     def without_confidence(self) -> Setting:
         """The same labels."""
@@ -72,7 +82,7 @@ class Setting:
         """Sum of the differences, each as a part of the range that is tried."""
         return fsum(
             abs(self.values[name] - other.values[name]) / (max(tried) - min(tried))
-            for name, tried in TRIED.items()
+            for name, tried in self.tried.items()
         )
 
 
@@ -90,6 +100,37 @@ class VolumeCounts:
     true: int
     voxel_ml: float
     detection: Detection
+
+    @classmethod
+    def of(
+        cls, case: str, patient: str, match: LesionMatch, spacing_kji_mm: tuple[float, float, float]
+    ) -> VolumeCounts:
+        return cls(
+            case=case,
+            patient=patient,
+            shared=sum(match.shared.values()),
+            predicted=int(match.predicted.voxels.sum()),
+            true=int(match.true.voxels.sum()),
+            voxel_ml=float(np.prod(spacing_kji_mm)) / 1000,
+            detection=match.detection("clean", TOUCH),
+        )
+
+
+class Tryable(Protocol):
+    """A volume whose network has answered. true: its labels, or the part that can matter."""
+
+    @property
+    def case(self) -> str: ...
+
+    @property
+    def patient(self) -> str: ...
+
+    @property
+    def true(self) -> Labels: ...
+
+    def counts(self, decision: Decision, steps: Iterable[Steps]) -> dict[Setting, VolumeCounts]:
+        """Decided once, cleaned in several ways."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -163,12 +204,10 @@ class AnsweredVolume:
     @classmethod
     def of(cls, case: str, patient: str, answers: SliceAnswers, true_kji: Labels) -> AnsweredVolume:
         """true_kji: of the whole volume, in LPS order as the answers."""
-        box = _box((answers.likeliest_lps > 0) | (true_kji == Label.TUMOR))
+        box = box_around((answers.likeliest_lps > 0) | (true_kji == Label.TUMOR))
         return cls(case, patient, answers, np.ascontiguousarray(true_kji[box]), box)
 
-    def counts(
-        self, decision: Decision, steps: Iterable[Postprocessing]
-    ) -> dict[Setting, VolumeCounts]:
+    def counts(self, decision: Decision, steps: Iterable[Steps]) -> dict[Setting, VolumeCounts]:
         """Decided once, cleaned in several ways."""
         labels = self._decided(decision)
         return {Setting(decision, step): self._counts(self._match(labels, step)) for step in steps}
@@ -184,22 +223,16 @@ class AnsweredVolume:
     def _decided(self, decision: Decision) -> Labels:
         return np.ascontiguousarray(self.answers.decide(decision)[0][self.found])
 
-    def _match(self, labels: Labels, step: Postprocessing) -> LesionMatch:
+    def _match(self, labels: Labels, step: Steps) -> LesionMatch:
+        if not isinstance(step, Postprocessing):
+            raise TypeError("A slice network's labels are cleaned by Postprocessing.")
         return match_lesions(step(labels, self.answers.spacing_kji_mm), self.true)
 
     def _counts(self, match: LesionMatch) -> VolumeCounts:
-        return VolumeCounts(
-            case=self.case,
-            patient=self.patient,
-            shared=sum(match.shared.values()),
-            predicted=int(match.predicted.voxels.sum()),
-            true=int(match.true.voxels.sum()),
-            voxel_ml=float(np.prod(self.answers.spacing_kji_mm)) / 1000,
-            detection=match.detection("clean", TOUCH),
-        )
+        return VolumeCounts.of(self.case, self.patient, match, self.answers.spacing_kji_mm)
 
 
-def _box(mask: NDArray[np.bool_]) -> Box:
+def box_around(mask: NDArray[np.bool_]) -> Box:
     found = ndimage.find_objects(mask.view(np.uint8))
     k, j, i = found[0] if found else (slice(0, 1),) * 3
     return k, j, i
@@ -229,9 +262,7 @@ class Search:
     ``ValueError`` when no volume has tumor.
     """
 
-    def __init__(
-        self, volumes: Sequence[AnsweredVolume], default: Setting, show: Show = iter
-    ) -> None:
+    def __init__(self, volumes: Sequence[Tryable], default: Setting, show: Show = iter) -> None:
         self.volumes, self.default, self._show = volumes, default, show
         self._known: dict[Setting, tuple[VolumeCounts, ...]] = {}
         if not self._can_choose(self.patients):
@@ -288,7 +319,9 @@ class Search:
         for names in STEPS:
             candidates = [best]
             for name in names:
-                candidates = [c.with_value(name, v) for c in candidates for v in TRIED[name]]
+                values = self.default.tried.get(name)
+                if values is not None:
+                    candidates = [c.with_value(name, v) for c in candidates for v in values]
             best = self._best_of([best, *candidates], patients)
             seen += candidates
         return best, list(dict.fromkeys(seen))
@@ -304,7 +337,7 @@ class Search:
 
     def _try(self, settings: Iterable[Setting]) -> None:
         """Score what has not been scored; each decision is made once."""
-        wanted: dict[Decision, list[Postprocessing]] = {}
+        wanted: dict[Decision, list[Steps]] = {}
         for setting in settings:
             if setting not in self._known:
                 wanted.setdefault(setting.decision, []).append(setting.postprocessing)

@@ -12,7 +12,8 @@ Takes the run's best epoch, gives it a name, version, licence and summary, store
 int8, fp16 or fp32, and, with --prepared, measures the pooled Dice on the validation slices, or
 volumes, with the fp32 weights and with the stored ones, so that the file itself says what its
 storage costs. The tumor network of a cascade is measured inside the liver masks. With --choice the
-file decides on tumors as training.choose has found best for these very weights.
+file decides on tumors as training.choose has found best for these very weights; that of a cascade
+goes into its tumor network's file.
 """
 
 from __future__ import annotations
@@ -130,10 +131,15 @@ def export(given: argparse.Namespace) -> dict[str, Any]:
 
 def _as_chosen(best: ModelBundle, path: Path) -> ModelSpec:
     """The description with the decision that was chosen for these weights, and by which cases."""
-    if stage := stage_of(best.spec):
-        raise ValueError(f"This run is the {stage} network of a cascade; leave out --choice.")
+    stage = stage_of(best.spec)
+    if stage == "liver":
+        raise ValueError(
+            "This run is the liver network of a cascade, whose tumor network decides; leave out"
+            " --choice here, and give it there."
+        )
     choice = read_choice(path)
-    if choice.how["sha256"] != best.sha256:
+    chosen_for = choice.how.get("stages", {}).get(stage) if stage else choice.how["sha256"]
+    if chosen_for != best.sha256:
         raise ValueError(
             f"{path.name} was chosen for other weights than this run's best; run training.choose on"
             " its best.safetensors."

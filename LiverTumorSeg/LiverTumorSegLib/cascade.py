@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .cascade_answers import HALF, CascadeAnswers
 from .catalog import ModelEntry, ModelFile
+from .decision import Decision
 from .labels import Label
 from .postprocess_cascade import CascadePostprocessing
 from .preprocess_volume import VolumePreprocessing, on_grid
@@ -40,13 +42,11 @@ from .spec import STAGES, BundleError, ModelSpec, stage_of
 from .volume import CtVolume
 
 MIRROR_AXES = (0, 1, 2)
-HALF = 0.5  # a class is marked where it is likelier than not
-# of the progress: the liver network sees the whole CT, the tumor network the liver's part of it
-LIVER_DONE, TUMOR_DONE, NATIVE_DONE = 0.6, 0.92, 0.97
+NETWORKS_DONE = 0.92  # of a run's progress
+LIVER_DONE = 0.65  # of the networks': one sees the whole CT, the other the liver's part of it
 
 Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
-Floats = NDArray[np.float32]
 T = TypeVar("T")
 
 
@@ -86,16 +86,23 @@ class CascadeSegmenter:
     """Runs a liver and a tumor network over a CT; a ``segmentation.Segmenter``.
 
     spec: of both as one model, see :func:`joint_spec`.
+    decision: the share of the tumor network's answer from which on a voxel is tumor.
     """
 
     liver: Stage
     tumor: Stage
     spec: ModelSpec
     postprocessing: CascadePostprocessing
+    decision: Decision = field(default_factory=Decision)
 
     def __post_init__(self) -> None:
         if self.liver.preprocessing.needs_liver or not self.tumor.preprocessing.needs_liver:
             raise BundleError("The liver network must see all and the tumor network the liver.")
+        if self.decision != Decision(tumor_share=self.decision.tumor_share):
+            raise BundleError(
+                "A cascade's tumor network sees neighboring slices itself and has no calibrated"
+                " confidence: its decision holds a tumor_share alone."
+            )
 
     def segment(
         self,
@@ -108,23 +115,20 @@ class CascadeSegmenter:
         """See :meth:`segmentation.Segmenter.segment`; progress is told after every window.
 
         The probabilities are the networks' own, before any step: the tumor network's p, and of what
-        is left the liver network's p and 1 - p. A voxel is tumor where p is over a half, which is
-        not always the largest of the three.
+        is left the liver network's p and 1 - p. A voxel is tumor where p is over the decision's
+        share, which is not always the largest of the three.
         """
         tell = progress or silent
-        frame, steps = Frame(ct, slices), self.postprocessing
-        lps, note = frame.lps, frame.part.note
-        if note:
-            steps = replace(steps, smallest_liver_ml=0.0)
-        run = _Run(self, lps, steps, tell)
-        try:
-            run.networks()
-            notes = dict.fromkeys([*self.liver.engine.notes, *self.tumor.engine.notes])
-        finally:  # cancelled or not, what happened in this run is no news in the next
-            self.liver.engine.notes.clear()
-            self.tumor.engine.notes.clear()
-        labels, kept = run.native(keep_probabilities=probabilities)
-        warnings = (*notes, *note, *self._window_warnings(lps, labels))
+        frame = Frame(ct, slices)
+        lps, note, steps = frame.lps, frame.part.note, self._steps(frame)
+        answers = self._answers(frame, steps, part_of(tell, 0.0, NETWORKS_DONE))
+        labels, kept = answers.decide(
+            self.decision,
+            steps,
+            part_of(tell, NETWORKS_DONE, 1.0),
+            keep_probabilities=probabilities,
+        )
+        warnings = (*answers.notes, *note, *self._window_warnings(lps, labels))
         tell(1.0, "Done")
         return frame.result(
             labels,
@@ -134,6 +138,68 @@ class CascadeSegmenter:
             warnings=warnings,
             postprocessing=steps,
         )
+
+    def answers(
+        self,
+        ct: CtVolume,
+        progress: Progress | None = None,
+        *,
+        slices: Sequence[int] | None = None,
+    ) -> CascadeAnswers:
+        """What both networks say of a CT, to be decided on later; arguments as of :meth:`segment`.
+
+        It holds none of the CT's own numbers.
+        """
+        frame = Frame(ct, slices)
+        return self._answers(frame, self._steps(frame), progress or silent)
+
+    def _steps(self, frame: Frame) -> CascadePostprocessing:
+        """A few slices may hold little liver."""
+        steps = self.postprocessing
+        return replace(steps, smallest_liver_ml=0.0) if frame.part.note else steps
+
+    def _answers(
+        self, frame: Frame, steps: CascadePostprocessing, tell: Progress
+    ) -> CascadeAnswers:
+        """Both, one after the other; without a liver there is nothing to look for tumors in."""
+        lps, liver, tumor = frame.lps, self.liver.preprocessing, self.tumor.preprocessing
+        try:
+            tell(0.0, "Preparing the CT")
+            image = liver(lps.hu, lps.spacing_kji_mm)
+            told = _part(tell, 0.0, LIVER_DONE, "Liver")
+            of_liver = self.liver.probability(liver.channels(image), told)
+            found = steps.liver_on_grid(of_liver > HALF)
+            voxel_mm = liver.grid_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji)
+            liver_ml = int(np.count_nonzero(found)) * prod(voxel_mm) / 1000
+            found = on_grid(found, tumor.size_px)
+            of_tumor = np.zeros(found.shape, np.float16)
+            if found.any() and liver_ml >= steps.smallest_liver_ml:
+                tell(LIVER_DONE, "Preparing the liver")
+                if _sees(self.tumor) != _sees(self.liver):
+                    image = tumor(lps.hu, lps.spacing_kji_mm)
+                of_tumor = self._tumors(lps, image, found, _part(tell, LIVER_DONE, 1.0, "Tumor"))
+            notes = dict.fromkeys([*self.liver.engine.notes, *self.tumor.engine.notes])
+        finally:  # cancelled or not, what happened in this run is no news in the next
+            self.liver.engine.notes.clear()
+            self.tumor.engine.notes.clear()
+        return CascadeAnswers(
+            of_liver,
+            of_tumor,
+            found,
+            liver,
+            tumor,
+            lps.shape_kji,
+            lps.spacing_kji_mm,
+            frame.place,
+            tuple(notes),
+        )
+
+    def _tumors(self, lps: CtVolume, image: Half, found: Mask, tell: Progress) -> Half:
+        """What the tumor network says where the liver is, and 0 elsewhere."""
+        preprocessing = self.tumor.preprocessing
+        region = preprocessing.liver_region(found, lps.spacing_kji_mm, lps.shape_kji)
+        channels = preprocessing.channels(image, region)
+        return self.tumor.probability(channels, tell, where=region)
 
     @property
     def preprocessing(self) -> VolumePreprocessing:
@@ -174,6 +240,7 @@ class CascadeSegmenter:
                 }
                 for name, stage in stages.items()
             },
+            "decision": self.decision.to_dict(),
             "postprocessing": self.postprocessing.to_dict(),
         }
 
@@ -190,97 +257,9 @@ class CascadeSegmenter:
         return warnings
 
 
-class _Run:
-    """The state of one pass over a CT in LPS order; arrays (k, j, i), each of its network's grid.
-
-    of_liver, of_tumor: what the networks say. added, removed: tumor by the steps alone.
-    """
-
-    def __init__(
-        self, owner: CascadeSegmenter, lps: CtVolume, steps: CascadePostprocessing, tell: Progress
-    ) -> None:
-        self.owner, self.lps, self.steps, self.tell = owner, lps, steps, tell
-        self.of_liver = np.zeros(self._grid(owner.liver), np.float16)
-        self.of_tumor = np.zeros(self._grid(owner.tumor), np.float16)
-        self.added = np.zeros(self.of_tumor.shape, np.bool_)
-        self.removed = np.zeros(self.of_tumor.shape, np.bool_)
-
-    def _grid(self, stage: Stage) -> tuple[int, int, int]:
-        size_px = stage.preprocessing.size_px
-        return len(self.lps.hu), size_px, size_px
-
-    def _voxel_mm(self, stage: Stage) -> tuple[float, float, float]:
-        return stage.preprocessing.grid_spacing_kji_mm(self.lps.spacing_kji_mm, self.lps.shape_kji)
-
-    def networks(self) -> None:
-        """Both, one after the other; without a liver there is nothing to look for tumors in."""
-        lps, liver, tumor = self.lps, self.owner.liver, self.owner.tumor
-        self.tell(0.0, "Preparing the CT")
-        image = liver.preprocessing(lps.hu, lps.spacing_kji_mm)
-        tell = _part(self.tell, 0.0, LIVER_DONE, "Liver")
-        self.of_liver = liver.probability(liver.preprocessing.channels(image), tell)
-        found = self.steps.liver_on_grid(self.of_liver > HALF)
-        liver_ml = int(np.count_nonzero(found)) * prod(self._voxel_mm(liver)) / 1000
-        if liver_ml == 0 or liver_ml < self.steps.smallest_liver_ml:
-            return
-        self.tell(LIVER_DONE, "Preparing the liver")
-        if _sees(tumor) != _sees(liver):
-            image = tumor.preprocessing(lps.hu, lps.spacing_kji_mm)
-        found = on_grid(found, tumor.preprocessing.size_px)
-        region = tumor.preprocessing.liver_region(found, lps.spacing_kji_mm, lps.shape_kji)
-        channels = tumor.preprocessing.channels(image, region)
-        del image  # 40 MB of 300 slices, as each of these arrays
-        tell = _part(self.tell, LIVER_DONE, TUMOR_DONE, "Tumor")
-        self.of_tumor = tumor.probability(channels, tell, where=region)
-        marked = self.of_tumor > HALF
-        wanted = self.steps.tumor_on_grid(marked, found, self._voxel_mm(tumor))
-        self.added, self.removed = wanted & ~marked, marked & ~wanted
-
-    def native(self, *, keep_probabilities: bool) -> tuple[Labels, Half | None]:
-        """Labels (k, j, i) and, if wanted, probabilities (3, k, j, i) on the CT's own grid."""
-        shape = self.lps.shape_kji
-        liver, tumor = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-        kept = np.empty((len(Label), *shape), np.float16) if keep_probabilities else None
-        of_liver, of_tumor = (self._way_back(s) for s in (self.owner.liver, self.owner.tumor))
-        count = len(liver)
-        for k in range(count):
-            done = TUMOR_DONE + (NATIVE_DONE - TUMOR_DONE) * k / count
-            self.tell(done, f"Back to the CT's own pixels, slice {k + 1} of {count}")
-            decided = self._decided_tumor(k)
-            if kept is None and max(self.of_liver[k].max(), decided.max()) <= HALF:
-                continue
-            native = of_liver(self.of_liver[k])
-            liver[k], tumor[k] = native > HALF, of_tumor(decided) > HALF
-            if kept is not None:
-                kept[:, k] = _three_classes(native, of_tumor(self.of_tumor[k]))
-        self.tell(NATIVE_DONE, "Cleaning up")
-        return self.steps(liver, tumor, self.lps.spacing_kji_mm), kept
-
-    def _way_back(self, stage: Stage) -> Callable[[Half], Floats]:
-        """From a layer on the stage's grid (j, i) to the CT's own pixels."""
-        shape, spacing = self.lps.shape_kji, self.lps.spacing_kji_mm
-        geometry = stage.preprocessing.geometry(shape[1:], spacing[1:])
-        undo = stage.preprocessing.undo
-        return lambda layer: undo(layer[None], geometry)[0]
-
-    def _decided_tumor(self, k: int) -> Half:
-        """The tumor's layer of a slice, sure where the steps have added or removed something."""
-        layer: Half = self.of_tumor[k]
-        if self.added[k].any() or self.removed[k].any():
-            layer = layer.copy()
-            layer[self.added[k]], layer[self.removed[k]] = 1, 0
-        return layer
-
-
 def _sees(stage: Stage) -> tuple[tuple[int, int], int]:
     """What an image for the stage depends on."""
     return stage.preprocessing.window_hu, stage.preprocessing.size_px
-
-
-def _three_classes(of_liver: Floats, of_tumor: Floats) -> Floats:
-    """Background, liver, tumor, whose sum is 1; (j, i) each to (3, j, i)."""
-    rest = 1 - of_tumor
-    return np.stack([rest * (1 - of_liver), rest * of_liver, of_tumor])
 
 
 def _part(tell: Progress, start: float, end: float, name: str) -> Progress:
@@ -333,8 +312,9 @@ def load_cascade(
         for stage, file in zip(STAGES, entry.files, strict=True)
     )
     stored = _understood(CascadePostprocessing.from_dict, tumor.spec.postprocessing)
+    decision = _understood(Decision.from_dict, tumor.spec.decision)
     spec = joint_spec(entry.name, entry.version, liver.spec, tumor.spec)
-    return CascadeSegmenter(liver, tumor, spec, chosen or stored)
+    return CascadeSegmenter(liver, tumor, spec, chosen or stored, decision)
 
 
 def _load_stage(stage: str, file: ModelFile, device: str, mirror_axes: tuple[int, ...]) -> Stage:
@@ -348,8 +328,8 @@ def _load_stage(stage: str, file: ModelFile, device: str, mirror_axes: tuple[int
     net: Any = bundle.build_net()
     if not hasattr(net, "patch_kji"):
         raise BundleError(f"The net {spec.net!r} takes no patches; use another model.")
-    if spec.decision:
-        raise BundleError(f"{file.path.name} decides as a slice network does; use another model.")
+    if spec.decision and stage == "liver":
+        raise BundleError(f"{file.path.name} decides on tumors, which its mate does; use another.")
     return Stage(
         engine=PatchEngine(net, device),
         spec=spec,

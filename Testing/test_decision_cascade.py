@@ -1,0 +1,97 @@
+"""Settings tried on what a cascade has answered: what users would get, and what is chosen by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.postprocess import Postprocessing
+from LiverTumorSegLib.postprocess_cascade import PRESETS, CascadePostprocessing
+from LiverTumorSegLib.volume import CtVolume
+from numpy.typing import NDArray
+from test_segment import AIR_HU, LIVER_HU, volume
+from threshold_cascade import AS_IT_IS, segmenter
+
+from training.decision_cascade import AnsweredCascade
+from training.decision_search import Search, Setting, Tryable
+from training.lits_matching import lits_detection
+from training.metrics import Overlap, slice_matrices
+
+SURE_HU, UNSURE_HU = 130, 117  # the tumor network says 0.9 and 0.64
+OURS = CascadePostprocessing(smallest_lesion_mm=0.0, smallest_liver_ml=0.0, clean_liver=False)
+Labels = NDArray[np.uint8]
+
+
+def scan(seed: int = 0) -> tuple[CtVolume, Labels]:
+    """A liver with a true tumor, placed by the seed, and a false one that is less sure."""
+    hu, true = np.full((12, 64, 64), AIR_HU), np.zeros((12, 64, 64), np.uint8)
+    hu[1:-1, 8:48, 8:56], true[1:-1, 8:48, 8:56] = LIVER_HU, 1
+    column = 12 + 4 * seed
+    for first, left, look, is_true in (
+        (3, column, SURE_HU, True),
+        (5, 40, UNSURE_HU, False),
+    ):
+        where = slice(first, first + 4), slice(16, 26), slice(left, left + 10)
+        hu[where] = look
+        if is_true:
+            true[where] = 2
+    return volume(hu, (6.0, 4.0, 4.0)), true
+
+
+def answered(case: str, patient: str, seed: int = 0) -> AnsweredCascade:
+    ct, true = scan(seed)
+    _, turn = ct.to_lps()
+    return AnsweredCascade(case, patient, segmenter().answers(ct), turn.apply(true))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "steps",
+    [OURS, replace(OURS, smallest_lesion_mm=30.0, liver_margin_mm=0.0), PRESETS["published"]],
+    ids=["ours", "strict", "published"],
+)
+def test_counts_are_those_of_what_users_get(share: float, steps: CascadePostprocessing) -> None:
+    ct, true = scan()
+    setting = Setting(Decision(tumor_share=share), steps)
+    worker = segmenter(steps)
+    worker.decision = setting.decision
+    labels = worker.segment(ct).labels_kji
+    found = answered("3", "anna").counts(setting.decision, [steps])[setting]
+    overlap = Overlap.of(slice_matrices(labels, true).sum(axis=0), "tumor")
+    assert (found.shared, found.predicted, found.true) == (
+        overlap.tp,
+        overlap.predicted_voxels,
+        overlap.true_voxels,
+    )
+    assert found.detection == lits_detection(labels, true, threshold=0.0)
+    assert found.voxel_ml == pytest.approx(6 * 4 * 4 / 1000)
+
+
+def test_a_share_above_the_false_tumor_is_chosen() -> None:
+    search = Search(
+        [answered("3", "anna", 0), answered("4", "ben", 1)], Setting(Decision(), AS_IT_IS)
+    )
+    assert search.scores(search.default).detection.fp == 2
+    best = search.best()
+    assert best.decision == Decision(tumor_share=0.7)
+    assert search.scores(best).detection.fp == 0
+    assert [left.scores.detection.fp for left in search.leave_one_patient_out()] == [0, 0]
+
+
+def test_neighboring_slices_are_not_smoothed() -> None:
+    search = Search([answered("3", "anna")], Setting(Decision(), AS_IT_IS))
+    assert {setting.decision.smoothing_mm for setting in search.tried()} == {0.0}
+    assert set(search.default.values) == {
+        "tumor_share",
+        "smallest_lesion_mm",
+        "liver_margin_mm",
+    }
+    assert len(search.tried()) > 10
+
+
+def test_a_slice_models_steps_do_not_fit() -> None:
+    volume: Tryable = answered("3", "anna")
+    with pytest.raises(TypeError, match="CascadePostprocessing"):
+        volume.counts(Decision(), [Postprocessing()])
