@@ -12,7 +12,7 @@ from cascade_model import NET_ARGS, PATCH_KJI
 from LiverTumorSegLib import engine as engine_file
 from LiverTumorSegLib.engine import fold_batch_norm
 from LiverTumorSegLib.nets.gunetrpp import GUnetrpp
-from LiverTumorSegLib.patch_engine import CUDA_PATCHES, PatchEngine
+from LiverTumorSegLib.patch_engine import CPU_PATCHES, CUDA_PATCHES, PatchEngine
 from LiverTumorSegLib.sliding_window import SlidingWindow
 from numpy.typing import NDArray
 from torch import nn
@@ -115,8 +115,8 @@ def _pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_batch_halves_and_the_cpu_takes_over() -> None:
     engine, inputs = Tight(room=0), patches(3)
     np.testing.assert_array_equal(engine(inputs), inputs)
-    assert engine.tried == [("cuda", 3), ("cuda", 2), ("cuda", 1), *[("cpu", 1)] * 3]
-    assert (engine.device, engine.batch) == ("cpu", 1)
+    assert engine.tried == [("cuda", 3), ("cuda", 2), ("cuda", 1), ("cpu", 2), ("cpu", 1)]
+    assert (engine.device, engine.batch) == ("cpu", CPU_PATCHES)
     assert "with 2 patches at a time" in engine.notes[0]
     assert "with 1 patch at a time" in engine.notes[1]
     assert "CPU" in engine.notes[2]
@@ -144,3 +144,19 @@ class Greedy(nn.Module):
 def test_a_cpu_without_memory_says_so() -> None:
     with pytest.raises(MemoryError, match="does not hold one patch; close other programs"):
         PatchEngine(Greedy(), "cpu")(patches(1))
+
+
+class OneAtATime(nn.Module):
+    """Finds memory for a single patch."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return torch.cat([-images, images], dim=1)
+
+
+def test_a_cpu_short_of_memory_takes_one_patch_at_a_time() -> None:
+    engine, inputs = PatchEngine(OneAtATime(), "cpu"), patches(3)
+    assert engine(inputs).shape == inputs.shape
+    assert (engine.device, engine.batch) == ("cpu", 1)
+    assert engine.notes == ["Memory ran short: continued with 1 patch at a time."]

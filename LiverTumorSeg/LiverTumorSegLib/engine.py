@@ -34,11 +34,11 @@ class NetEngine(ABC):
     """
 
     one, several = "slice", "slices"  # what an input is called in sentences
-    cuda_batch = CUDA_BATCH
+    cuda_batch, cpu_batch = CUDA_BATCH, CPU_BATCH
 
     def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
         self.device = choose_device(device)
-        self.batch = batch or (CPU_BATCH if self.device == "cpu" else self.cuda_batch)
+        self.batch = batch or (self.cpu_batch if self.device == "cpu" else self.cuda_batch)
         self.notes: list[str] = []
         self._net = fold_batch_norm(net)
         try:
@@ -67,22 +67,21 @@ class NetEngine(ABC):
         """One batch."""
 
     def _step_down(self) -> None:
-        """Half the batch, or the CPU when one input is too much already."""
-        if self.device == "cpu":
-            raise MemoryError(f"The memory does not hold one {self.one}; close other programs.")
+        """Half the batch, or the CPU when one input is too much for the GPU."""
         if self.batch > 1:
             self.batch //= 2
             some = self.one if self.batch == 1 else self.several
-            self.notes.append(
-                f"GPU memory ran short: continued with {self.batch} {some} at a time."
-            )
+            whose = "Memory" if self.device == "cpu" else "GPU memory"
+            self.notes.append(f"{whose} ran short: continued with {self.batch} {some} at a time.")
+        elif self.device == "cpu":
+            raise MemoryError(f"The memory does not hold one {self.one}; close other programs.")
         else:
             self._move_to_cpu()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _move_to_cpu(self) -> None:
-        self.device, self.batch = "cpu", CPU_BATCH
+        self.device, self.batch = "cpu", self.cpu_batch
         self._place()
         self.notes.append("GPU memory ran out: the run continued on the CPU, which is slower.")
 
