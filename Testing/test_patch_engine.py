@@ -115,8 +115,8 @@ def _pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_batch_halves_and_the_cpu_takes_over() -> None:
     engine, inputs = Tight(room=0), patches(3)
     np.testing.assert_array_equal(engine(inputs), inputs)
-    assert engine.tried == [("cuda", 3), ("cuda", 2), ("cuda", 1), ("cpu", 2), ("cpu", 1)]
-    assert (engine.device, engine.batch) == ("cpu", CPU_PATCHES)
+    assert engine.tried == [("cuda", 3), ("cuda", 2), ("cuda", 1), *[("cpu", 1)] * 3]
+    assert (engine.device, engine.batch) == ("cpu", 1)
     assert "with 2 patches at a time" in engine.notes[0]
     assert "with 1 patch at a time" in engine.notes[1]
     assert "CPU" in engine.notes[2]
@@ -146,8 +146,18 @@ def test_a_cpu_without_memory_says_so() -> None:
         PatchEngine(Greedy(), "cpu")(patches(1))
 
 
+@pytest.mark.parametrize(("patch_kji", "batch"), [((32, 64, 64), CPU_PATCHES), ((64, 128, 128), 1)])
+def test_small_patches_go_in_pairs_on_a_cpu(patch_kji: tuple[int, ...], batch: int) -> None:
+    net = nn.Identity()
+    net.patch_kji = patch_kji
+    assert PatchEngine(net, "cpu").batch == batch
+    assert PatchEngine(net, "cpu", batch=3).batch == 3
+
+
 class OneAtATime(nn.Module):
     """Finds memory for a single patch."""
+
+    patch_kji = (8, 16, 16)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if len(images) > 1:

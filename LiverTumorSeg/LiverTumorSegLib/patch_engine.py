@@ -9,15 +9,19 @@ file only where a network is about to run.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from .engine import NetEngine
 
 CUDA_PATCHES = 4  # Cancel waits for no more than these
-# PyTorch has a slow convolution for one small patch and another for two, in a third of the time
-CPU_PATCHES = 2
+# PyTorch has a slow convolution for one small patch and another for two, in a third of the time; a
+# large one takes the fast one alone, and Cancel should not wait for two of them
+CPU_PATCHES, SMALL_VOXELS = 2, 2**18
 
 
 class PatchEngine(NetEngine):
@@ -29,7 +33,12 @@ class PatchEngine(NetEngine):
     """
 
     one, several = "patch", "patches"
-    cuda_batch, cpu_batch = CUDA_PATCHES, CPU_PATCHES
+    cuda_batch = CUDA_PATCHES
+
+    def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
+        patch_kji: tuple[int, ...] = getattr(net, "patch_kji", ())
+        self.cpu_batch = CPU_PATCHES if patch_kji and prod(patch_kji) <= SMALL_VOXELS else 1
+        super().__init__(net, device, batch)
 
     def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
         """Patches (B, channels, k, j, i) to foreground probabilities (B, classes - 1, k, j, i)."""
