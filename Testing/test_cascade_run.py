@@ -200,12 +200,27 @@ def test_decided_again_without_the_networks(steps: CascadePostprocessing) -> Non
     seen = len(worker.liver.engine.seen), len(worker.tumor.engine.seen)
     for share in (0.3, 0.5, 0.8):
         decision = Decision(tumor_share=share)
-        labels, _ = answers.decide(decision, steps)
         expected = segmenter(steps)
         expected.decision = decision
-        turned = answers.place.on_ct(labels)
+        turned = answers.place.on_ct(answers.decide(decision, steps).labels)
         np.testing.assert_array_equal(turned, expected.segment(ct).labels_kji)
     assert (len(worker.liver.engine.seen), len(worker.tumor.engine.seen)) == seen
+
+
+def test_certainty_is_the_calibrated_answer_of_the_tumor_network() -> None:
+    """Of each voxel that is tumor in the end, and of no other."""
+    decision = Decision(tumor_share=0.6, confidence=(0.8, -0.3))
+    worker = segmenter(CascadePostprocessing(smallest_lesion_mm=14.0))
+    worker.decision = decision
+    result = worker.segment(abdomen(), probabilities=True)
+    certainty, tumor = result.certainty_kji, result.labels_kji == 2
+    assert certainty is not None
+    assert result.probabilities is not None
+    np.testing.assert_array_equal(certainty > 0, tumor)
+    told = decision.certainty(result.probabilities[2].astype(np.float32))
+    assert np.abs(certainty[tumor].astype(int) - told[tumor]).max() <= 1, "halves of the answers"
+    plain = segmenter(CascadePostprocessing(smallest_lesion_mm=14.0)).segment(abdomen())
+    assert plain.certainty_kji is None
 
 
 def test_the_ct_is_only_read() -> None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from test_segment import AIR_HU, LIVER_HU, volume
 from threshold_cascade import AS_IT_IS, segmenter
 
+from training.choose import best_choice
+from training.confidence import fit_confidence
 from training.decision_cascade import AnsweredCascade
 from training.decision_search import Search, Setting, Tryable
 from training.lits_matching import lits_detection
@@ -89,6 +91,27 @@ def test_neighboring_slices_are_not_smoothed() -> None:
         "liver_margin_mm",
     }
     assert len(search.tried()) > 10
+
+
+def test_evidence_is_what_was_labeled_and_how_it_was_seen() -> None:
+    evidence = answered("3", "anna").evidence(Setting(Decision(), AS_IT_IS))
+    assert evidence.patient == "anna"
+    assert set(evidence.lesions) == {0, 1}
+    sure, unsure = (evidence.shares[evidence.tumor == is_true] for is_true in (True, False))
+    assert max(sure) == pytest.approx(0.9, abs=0.01)
+    assert max(unsure) == pytest.approx(0.64, abs=0.01)
+    assert min(evidence.shares) > 0.5
+
+
+def test_a_confidence_is_calibrated_and_stored() -> None:
+    """Where what looks sure is tumor and the rest is none."""
+    volumes = [answered("3", "anna", 0), answered("4", "ben", 1)]
+    strict = Setting(Decision(), replace(AS_IT_IS, smallest_lesion_mm=0.0))
+    fitted = fit_confidence([volume.evidence(strict) for volume in volumes])
+    sure, unsure = Decision(confidence=fitted).probability(np.array([0.9, 0.64], np.float32))
+    assert sure > 0.9
+    assert unsure < 0.4
+    assert len(best_choice(Search(volumes, strict)).chosen.decision.confidence or ()) == 2
 
 
 def test_a_slice_models_steps_do_not_fit() -> None:

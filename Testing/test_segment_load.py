@@ -275,8 +275,7 @@ def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Pa
     [
         ({"preprocessing": {**TUMOR_STEPS.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumor"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
-        ({"decision": {"tumor_share": 0.7, "smoothing_mm": 4.0}}, "holds a tumor_share alone"),
-        ({"decision": {"tumor_share": 0.7, "confidence": [1.0, 0.0]}}, "no calibrated confidence"),
+        ({"decision": {"tumor_share": 0.7, "smoothing_mm": 4.0}}, "no smoothing_mm, and here"),
         ({"decision": {"sharpness": 1}}, "sharpness.*newer LiverTumorSeg"),
         ({"preprocessing": LIVER_STEPS.to_dict()}, "must see all and the tumor network the liver"),
     ],
@@ -288,10 +287,13 @@ def test_a_cascade_whose_files_ask_for_more_than_there_is(
         load_segmenter(changed(pair, tmp_path, **changes), "cpu")
 
 
+DECIDES = Decision(tumor_share=0.7, confidence=(1.2, -0.4))
+
+
 def test_a_cascade_decides_as_its_tumor_file_says(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    worker = load_segmenter(changed(pair, tmp_path, decision={"tumor_share": 0.7}), "cpu")
-    assert worker.decision == Decision(tumor_share=0.7)
-    assert worker.describe()["decision"]["tumor_share"] == 0.7
+    worker = load_segmenter(changed(pair, tmp_path, decision=DECIDES.to_dict()), "cpu")
+    assert worker.decision == DECIDES
+    assert worker.describe()["decision"] == DECIDES.to_dict()
 
 
 def test_a_liver_network_decides_on_no_tumor(pair: tuple[Path, Path], tmp_path: Path) -> None:

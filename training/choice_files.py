@@ -86,8 +86,6 @@ class Choice:
     @property
     def confidence_words(self) -> str:
         fitted = self.chosen.decision.confidence
-        if isinstance(self.default.postprocessing, CascadePostprocessing):
-            return "No confidence is stored: a cascade's lesions have none yet."
         if fitted is None and self.confident >= FEWEST_PATIENTS:
             return FLAT
         if fitted is None:

@@ -8,9 +8,9 @@
 
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
-around the liver. With what is chosen, a lesion's confidence is calibrated. A cascade has neither
-smoothing nor confidence, and its choice goes into the tumor network's file. The folder receives,
-all together or not at all,
+around the liver. With what is chosen, a lesion's confidence is calibrated. A cascade, whose tumor
+network sees neighboring slices itself, has no smoothing; its choice goes into that network's file.
+The folder receives, all together or not at all,
 
   choice.json    decision and postprocessing for the model file, and how they came about
   choice.csv     a row a setting that was tried, with its scores
@@ -73,8 +73,7 @@ def choose(given: argparse.Namespace, command: str, show: Show) -> str:
 def best_choice(search: Search) -> Choice:
     """The best setting with its confidence, and how both do on patients they have not seen."""
     best, tried = search.best(), search.tried()
-    of_slices = (volume for volume in search.volumes if isinstance(volume, AnsweredVolume))
-    evidence = by_patient(volume.evidence(best) for volume in of_slices)
+    evidence = by_patient(volume.evidence(best) for volume in search.volumes)
     enough = len(evidence) >= FEWEST_PATIENTS
     confidence = fit_confidence(evidence) if enough else None
     if confidence is not None and confidence[0] == 0:

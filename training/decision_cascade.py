@@ -14,8 +14,9 @@ from LiverTumorSegLib.cascade_answers import CascadeAnswers
 from LiverTumorSegLib.decision import Decision
 from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 
-from training.decision_search import Labels, Setting, Steps, VolumeCounts, box_around
-from training.lits_matching import match_lesions
+from training.confidence import Evidence
+from training.decision_search import Box, Labels, Setting, Steps, VolumeCounts, box_around
+from training.lits_matching import LesionMatch, match_lesions
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +32,22 @@ class AnsweredCascade:
         """Brought to the CT's pixels anew for each: the first steps work before that."""
         return {Setting(decision, step): self._counts(decision, step) for step in steps}
 
+    def evidence(self, setting: Setting) -> Evidence:
+        """How the tumor network saw the voxels that are labeled tumor at last."""
+        match, (first, rows, columns) = self._match(setting.decision, setting.postprocessing)
+        shares = self.answers.shares()
+        slices = ((k - first.start, share_ji[rows, columns]) for k, share_ji in shares)
+        return Evidence.of(self.patient, match, slices)
+
     def _counts(self, decision: Decision, step: Steps) -> VolumeCounts:
+        match, _ = self._match(decision, step)
+        return VolumeCounts.of(self.case, self.patient, match, self.answers.spacing_kji_mm)
+
+    def _match(self, decision: Decision, step: Steps) -> tuple[LesionMatch, Box]:
+        """Of the box around all that is labeled, and the box."""
         if not isinstance(step, CascadePostprocessing):
             raise TypeError("A cascade's answers are cleaned by CascadePostprocessing.")
-        labels, _ = self.answers.decide(decision, step)
+        labels = self.answers.decide(decision, step).labels
         box = box_around((labels > 0) | (self.true > 0))
-        match = match_lesions(*(np.ascontiguousarray(one[box]) for one in (labels, self.true)))
-        return VolumeCounts.of(self.case, self.patient, match, self.answers.spacing_kji_mm)
+        pair = (np.ascontiguousarray(one[box]) for one in (labels, self.true))
+        return match_lesions(*pair), box

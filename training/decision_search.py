@@ -132,6 +132,10 @@ class Tryable(Protocol):
         """Decided once, cleaned in several ways."""
         ...
 
+    def evidence(self, setting: Setting) -> Evidence:
+        """How the network saw the voxels that are labeled tumor at last."""
+        ...
+
 
 @dataclass(frozen=True)
 class Scores:

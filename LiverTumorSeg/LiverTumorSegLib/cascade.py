@@ -86,7 +86,7 @@ class CascadeSegmenter:
     """Runs a liver and a tumor network over a CT; a ``segmentation.Segmenter``.
 
     spec: of both as one model, see :func:`joint_spec`.
-    decision: the share of the tumor network's answer from which on a voxel is tumor.
+    decision: above which answer of the tumor network a voxel is tumor, and how sure that is.
     """
 
     liver: Stage
@@ -98,10 +98,10 @@ class CascadeSegmenter:
     def __post_init__(self) -> None:
         if self.liver.preprocessing.needs_liver or not self.tumor.preprocessing.needs_liver:
             raise BundleError("The liver network must see all and the tumor network the liver.")
-        if self.decision != Decision(tumor_share=self.decision.tumor_share):
+        if self.decision.smoothing_mm > 0:
             raise BundleError(
-                "A cascade's tumor network sees neighboring slices itself and has no calibrated"
-                " confidence: its decision holds a tumor_share alone."
+                "A cascade's tumor network sees neighboring slices itself: its decision has no"
+                f" smoothing_mm, and here it is {self.decision.smoothing_mm:g}; use another model."
             )
 
     def segment(
@@ -122,7 +122,7 @@ class CascadeSegmenter:
         frame = Frame(ct, slices)
         lps, note, steps = frame.lps, frame.part.note, self._steps(frame)
         answers = self._answers(frame, steps, part_of(tell, 0.0, NETWORKS_DONE))
-        labels, kept = answers.decide(
+        labels, certainty, kept = answers.decide(
             self.decision,
             steps,
             part_of(tell, NETWORKS_DONE, 1.0),
@@ -137,6 +137,7 @@ class CascadeSegmenter:
             slices_run=len(lps.hu),
             warnings=warnings,
             postprocessing=steps,
+            certainty=certainty,
         )
 
     def answers(

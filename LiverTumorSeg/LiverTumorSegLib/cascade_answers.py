@@ -2,7 +2,8 @@
 
     answers = segmenter.answers(ct)                        # both networks, once
     for share in (0.5, 0.7):                               # any number of decisions, without them
-        labels_lps, _ = answers.decide(Decision(tumor_share=share), CascadePostprocessing())
+        decided = answers.decide(Decision(tumor_share=share), CascadePostprocessing())
+        decided.labels, decided.certainty
 
 What the networks say is brought to the CT's own pixels as probabilities and decided there, so that
 outlines have no steps.
@@ -10,8 +11,9 @@ outlines have no steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,19 @@ Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
 Floats = NDArray[np.float32]
 Spacing = tuple[float, float, float]
+
+
+class Decided(NamedTuple):
+    """Arrays (k, j, i) of the CT's pixels, in LPS order.
+
+    labels: uint8, after all steps. certainty: uint8, 255 times the calibrated probability of tumor,
+    1 to 255, where the label is tumor and 0 elsewhere; None when the decision has no confidence.
+    probabilities: float16 (3, k, j, i) of the networks themselves, or None.
+    """
+
+    labels: Labels
+    certainty: Labels | None
+    probabilities: Half | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,30 +74,45 @@ class CascadeAnswers:
         progress: Progress | None = None,
         *,
         keep_probabilities: bool = False,
-    ) -> tuple[Labels, Half | None]:
-        """Clean labels (k, j, i) and, if wanted, probabilities (3, k, j, i), on the CT's pixels.
+    ) -> Decided:
+        """A voxel is tumor where the tumor network's answer is above ``decision.tumor_share``.
 
-        A voxel is tumor where the tumor network's answer is above ``decision.tumor_share``; the
-        probabilities are the networks' own and know of neither decision nor steps.
+        The probabilities are the networks' own and know of neither decision nor steps.
         progress may raise ``Cancelled`` between two slices.
         """
         tell = progress or silent
         liver, tumor = np.zeros(self.shape_kji, np.bool_), np.zeros(self.shape_kji, np.bool_)
         kept = np.empty((len(Label), *self.shape_kji), np.float16) if keep_probabilities else None
+        certainty = None if decision.confidence is None else np.zeros(self.shape_kji, np.uint8)
         liver_there, tumor_there = self._way_back(self.liver), self._way_back(self.tumor)
-        share, added, removed = decision.tumor_share, *self._changed(decision, steps)
+        share, (added, removed) = decision.tumor_share, self._changed(decision, steps)
         count = len(liver)
         for k in range(count):
             tell(CLEANING * k / count, f"Back to the CT's own pixels, slice {k + 1} of {count}")
             layer = _certain(self.of_tumor[k], added[k], removed[k])
             if kept is None and self.of_liver[k].max() <= HALF and layer.max() <= share:
                 continue
-            native = liver_there(self.of_liver[k])
-            liver[k], tumor[k] = native > HALF, tumor_there(layer) > share
+            of_liver = liver_there(self.of_liver[k])
+            liver[k], tumor[k] = of_liver > HALF, tumor_there(layer) > share
+            if kept is None and certainty is None:
+                continue
+            of_tumor = tumor_there(self.of_tumor[k])
             if kept is not None:
-                kept[:, k] = _three_classes(native, tumor_there(self.of_tumor[k]))
+                kept[:, k] = _three_classes(of_liver, of_tumor)
+            if certainty is not None:
+                certainty[k] = decision.certainty(of_tumor)
         tell(CLEANING, "Cleaning up")
-        return steps(liver, tumor, self.spacing_kji_mm), kept
+        labels = steps(liver, tumor, self.spacing_kji_mm)
+        if certainty is not None:
+            certainty[labels != Label.TUMOR] = 0
+        return Decided(labels, certainty, kept)
+
+    def shares(self) -> Iterator[tuple[int, Floats]]:
+        """Each slice k where the tumor network says anything, with what it says, (j, i), 0 to 1."""
+        tumor_there = self._way_back(self.tumor)
+        for k, layer in enumerate(self.of_tumor):
+            if layer.any():
+                yield k, tumor_there(layer)
 
     def _changed(self, decision: Decision, steps: CascadePostprocessing) -> tuple[Mask, Mask]:
         """Tumor that the steps alone add, and that they take away, on the tumor network's grid."""
