@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from LiverTumorSegLib import engine as engine_file
 from LiverTumorSegLib.engine import CUDA_BATCH, SliceEngine, choose_device, fold_batch_norm
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from numpy.typing import NDArray
 from torch import nn
 
+one_thread = torch_threads.one_thread
+
 SIDE = 64
 Grays = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

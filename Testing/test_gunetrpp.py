@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
 from LiverTumorSegLib.nets.gunetrpp import (
     Block,
     GUnetrpp,
@@ -18,6 +18,8 @@ from LiverTumorSegLib.nets.gunetrpp import (
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+one_thread = torch_threads.one_thread
+
 SMALL: dict[str, Any] = {"patch_kji": (16, 64, 64), "dims": (8, 16, 32, 64), "depth": 1}
 PARTS = [
     f"encoders.{encoder}.{part}.{n}"
@@ -26,14 +28,6 @@ PARTS = [
     for n in range(4)
 ] + ["decoder5", "decoder4", "decoder3", "up", "full_resolution", "decoder2"]
 BIT = 1e-5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

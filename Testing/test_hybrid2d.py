@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
 from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.nets.hybrid2d import EncoderLayer, Hybrid2d, PositionEmbedding
 from torch import Tensor, nn
+
+one_thread = torch_threads.one_thread
 
 BIT = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _same_numbers() -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def without_numbers(**arguments: Any) -> Hybrid2d:

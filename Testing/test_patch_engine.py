@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from cascade_model import NET_ARGS, PATCH_KJI
 from LiverTumorSegLib import engine as engine_file
 from LiverTumorSegLib.engine import fold_batch_norm
@@ -17,15 +17,9 @@ from LiverTumorSegLib.sliding_window import SlidingWindow
 from numpy.typing import NDArray
 from torch import nn
 
+one_thread = torch_threads.one_thread
+
 Patches = NDArray[np.float32]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
