@@ -72,8 +72,9 @@ def random_cascade(folder: Path, net: str) -> list[str]:
 
     from training.recipes_volume import SMALL_NET
 
-    sees_all = VolumePreprocessing(window_hu=(-40, 160))
-    steps = {"liver": sees_all, "tumor": replace(sees_all, liver_margin_mm=5.0)}
+    full = VolumePreprocessing(window_hu=(-40, 160))
+    sees_all = replace(full, size_px=128) if net == "small" else full  # as it is shipped
+    steps = {"liver": sees_all, "tumor": replace(full, liver_margin_mm=10.0)}
     files = []
     for seed, (stage, labels) in enumerate(STAGES.items()):
         torch.manual_seed(seed)
