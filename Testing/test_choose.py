@@ -124,16 +124,22 @@ def test_one_network_of_a_cascade_is_no_model(refused: Callable[..., str], tmp_p
 def test_a_cascade_is_given_with_both_networks(data: Path, tmp_path: Path) -> None:
     """They mark half of all at random, and what is chosen is chosen for the very two."""
     liver, tumor = save_cascade(tmp_path / "models", train=["0"], train_groups=["p0"])
-    out = tmp_path / "choice"
-    assert main([str(liver), str(data), "-o", str(out), "--second", str(tumor)]) == 0
+    out, wide = tmp_path / "choice", ("--region-mm", "17")
+    assert main([str(liver), str(data), "-o", str(out), "--second", str(tumor), *wide]) == 0
     how = json.loads((out / "choice.json").read_text())["how"]
     assert how["stages"] == {"liver": file_sha256(liver), "tumor": file_sha256(tumor)}
     assert how["sha256"] not in how["stages"].values()
+    assert how["liver_margin_mm"] == 17
     assert "smoothing_mm" not in how["tried"]
     stored = read_choice(out / "choice.json")
     assert isinstance(stored.postprocessing, CascadePostprocessing)
     text = (out / "choice.md").read_text()
     assert "smoothing" not in text
+    assert "the liver widened by 17 mm" in text
+
+
+def test_a_slice_model_sees_the_whole_slice(refused: Callable[..., str], weights: Path) -> None:
+    assert "is for a cascade" in refused(weights, "--region-mm", "17")
 
 
 def test_a_case_that_fails_leaves_nothing(

@@ -17,7 +17,7 @@ from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.postprocess import Postprocessing
 from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import load_segmenter
+from LiverTumorSegLib.segment import CascadeSegmenter, load_segmenter
 from LiverTumorSegLib.spec import ModelSpec, file_sha256
 
 from training.datasets import load_split
@@ -159,7 +159,9 @@ def run_of_stage(folder: Path, stage: str) -> Path:
 def test_a_cascades_choice_goes_into_its_tumor_file(tmp_path: Path) -> None:
     folder = run_of_stage(tmp_path / "run", "tumor")
     stages = {"liver": "1" * 64, "tumor": file_sha256(folder / "best.safetensors")}
-    choice = write_choice_of(tmp_path / "choice.json", "of both", stages=stages)
+    choice = write_choice_of(
+        tmp_path / "choice.json", "of both", stages=stages, liver_margin_mm=12.0
+    )
     stored = json.loads(choice.read_text())
     stored["decision"] = Decision(tumor_share=0.8).to_dict()
     stored["postprocessing"] = CascadePostprocessing(smallest_lesion_mm=7.0).to_dict()
@@ -167,7 +169,9 @@ def test_a_cascades_choice_goes_into_its_tumor_file(tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     assert main([str(folder), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 0
     segmenter = load_segmenter((folder / "liver.safetensors", out), "cpu")
+    assert isinstance(segmenter, CascadeSegmenter)
     assert segmenter.decision.tumor_share == 0.8
+    assert segmenter.preprocessing.liver_margin_mm == 12.0
     assert segmenter.postprocessing == CascadePostprocessing(smallest_lesion_mm=7.0)
 
 

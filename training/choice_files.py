@@ -26,6 +26,7 @@ from training.significance import few_patients_warning
 from training.tables import number, plural
 
 RECORD, TABLE, TEXT = "choice.json", "choice.csv", "choice.md"
+REGION = "liver_margin_mm"  # of a cascade's tumor network, in ``StoredChoice.how``
 SCORE = (
     "the mean of the tumor Dice, all voxels of all volumes in one pot, and the F1 of lesions at any"
     " overlap (6-neighborhood)"
@@ -217,9 +218,17 @@ def choice_text(choice: Choice, header: Mapping[str, Any]) -> str:
         _left_out_table(choice) if choice.left_out else SINGLE,
         choice.confidence_words,
         *([_reliability_table(choice)] if choice.lesions else []),
+        *_region_words(header),
         f"Weights: SHA-256 `{header['sha256']}`, {header['code']}, {header['date']}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _region_words(header: Mapping[str, Any]) -> list[str]:
+    """Of a cascade."""
+    if header.get(REGION) is None:
+        return []
+    return [f"The tumor network was shown the liver widened by {header[REGION]:g} mm."]
 
 
 def _scores_table(choice: Choice) -> str:

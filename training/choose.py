@@ -9,7 +9,9 @@
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
 around the liver. With what is chosen, a lesion's confidence is calibrated. A cascade, whose tumor
-network sees neighboring slices itself, has no smoothing; its choice goes into that network's file.
+network sees neighboring slices itself, has no smoothing; its choice goes into that network's file,
+with --region-mm, by how much the liver is widened for it here in place of what it was trained with:
+a liver network may leave out the very tumors that are looked for.
 The folder receives, all together or not at all,
 
   choice.json    decision and postprocessing for the model file, and how they came about
@@ -34,7 +36,7 @@ from LiverTumorSegLib.segment import CascadeSegmenter, SliceSegmenter, load_segm
 from LiverTumorSegLib.spec import BundleError
 
 from training.cases import Case
-from training.choice_files import RECORD, Choice, choice_text, write_choice
+from training.choice_files import RECORD, REGION, Choice, choice_text, write_choice
 from training.confidence import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
 from training.decision_cascade import AnsweredCascade
 from training.decision_search import AnsweredVolume, Search, Setting
@@ -92,15 +94,26 @@ def best_choice(search: Search) -> Choice:
 
 def _load(given: argparse.Namespace) -> Choosable:
     model = given.model if given.second is None else (given.model, given.second)
-    return load_segmenter(model, given.device, mirror=given.mirror)
+    segmenter = load_segmenter(model, given.device, mirror=given.mirror)
+    if given.region_mm is None:
+        return segmenter
+    if not isinstance(segmenter, CascadeSegmenter):
+        raise ValueError("--region-mm is for a cascade, whose second network sees the liver alone.")
+    tumor = segmenter.tumor
+    wider = replace(tumor.preprocessing, liver_margin_mm=given.region_mm)
+    return replace(segmenter, tumor=replace(tumor, preprocessing=wider))
 
 
 def _stages(segmenter: Choosable) -> dict[str, Any]:
-    """By which weights each network of a cascade is known; its own sha256 is of both."""
+    """By which weights each network of a cascade is known, its own sha256 is of both; and how much
+    of the CT the tumor network was shown."""
     if isinstance(segmenter, SliceSegmenter):
         return {}
     stages = segmenter.describe()["stages"]
-    return {"stages": {name: stage["sha256"] for name, stage in stages.items()}}
+    return {
+        "stages": {name: stage["sha256"] for name, stage in stages.items()},
+        REGION: segmenter.tumor.preprocessing.liver_margin_mm,
+    }
 
 
 def _answered(segmenter: Choosable, case: Case) -> AnsweredVolume | AnsweredCascade:
@@ -125,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
     add("-o", "--output", type=Path, required=True)
+    add(
+        "--region-mm",
+        type=float,
+        help="by which the liver is widened for a cascade's tumor network",
+    )
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
     add("--table", type=Path, help="CSV: file, patient_group, split")
     add("--split-file", type=Path, help="JSON of training.splits: its sets, not the table's")

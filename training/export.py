@@ -32,7 +32,7 @@ from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.sliding_window import SlidingWindow
 from LiverTumorSegLib.spec import STORAGES, BundleError, ModelSpec, stage_of
 
-from training.choice_files import RECORD, read_choice
+from training.choice_files import RECORD, REGION, read_choice
 from training.datasets import load_split, read_manifest
 from training.recipes import Recipe
 from training.recipes_volume import VolumeCheck, VolumeRecipe
@@ -144,8 +144,12 @@ def _as_chosen(best: ModelBundle, path: Path) -> ModelSpec:
             f"{path.name} was chosen for other weights than this run's best; run training.choose on"
             " its best.safetensors."
         )
+    preprocessing = dict(best.spec.preprocessing)
+    if stage:
+        preprocessing["liver_margin_mm"] = choice.how[REGION]
     return replace(
         best.spec,
+        preprocessing=preprocessing,
         decision=choice.decision.to_dict(),
         postprocessing=choice.postprocessing.to_dict(),
         provenance={**best.spec.provenance, "chosen": choice.how},
