@@ -1,8 +1,9 @@
 """A person's path with the real child process: load a CT, click Segment, look in 2D and 3D.
 
-    python Testing/slicer/click_through.py FOLDER
+    python Testing/slicer/click_through.py FOLDER [MODEL]
 
-Prints one JSON object, and leaves a picture of the window in FOLDER. The click comes from the X
+Prints one JSON object, and leaves a picture of the window in FOLDER. MODEL: the name of a shipped
+model, else the default one. The click comes from the X
 server where there is one (and xdotool), else from Qt. A shipped model is run when there is one,
 else the model in the folder LIVERTUMORSEG_MODELS.
 """
@@ -127,7 +128,7 @@ def showFirstTumor(panel: Any) -> None:
 
 
 def main() -> int:
-    folder = Path(sys.argv[1])
+    folder, model = Path(sys.argv[1]), "".join(sys.argv[2:])
     load_module(MODULE_FOLDER / "LiverTumorSeg.py")
     window = main_window()
     window.show()
@@ -135,6 +136,7 @@ def main() -> int:
     panel = slicer.modules.LiverTumorSegWidget
     volume = loadCt()
     parameters = panel.logic.getParameterNode()
+    parameters.model = model
     parameters.scan, parameters.device, parameters.smallestLesionMm = False, "cpu", 0.1
     waitUntil(lambda: panel.ui.segmentButton.enabled)
     told: dict[str, Any] = {"platform": qt.QGuiApplication.platformName(), "before": tinted()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib.catalog import import_model
+from LiverTumorSegLib.catalog import import_model, shipped_models
 from random_model import save_random_model
 
 SCRIPT = Path(__file__).with_name("click_through.py")
@@ -37,16 +37,19 @@ def screen() -> Iterator[dict[str, str]]:
             server.terminate()
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the path left behind."""
+MODELS = [entry.name for entry in shipped_models()] or [""]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the path left behind, with each of the shipped models."""
     folder = tmp_path_factory.mktemp("path")
     models = folder / "models"
     import_model(save_random_model(folder / "tiny.safetensors"), models)
     own = {"LIVERTUMORSEG_MODELS": str(models), "OMP_NUM_THREADS": "1"}
     with screen() as display:
         done = subprocess.run(
-            [sys.executable, str(SCRIPT), str(folder)],
+            [sys.executable, str(SCRIPT), str(folder), request.param],
             env={**{k: v for k, v in os.environ.items() if k != "DISPLAY"}, **own, **display},
             capture_output=True,
             text=True,
@@ -55,7 +58,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
     assert done.returncode == 0, done.stderr[-4000:]
     assert (folder / "window.png").stat().st_size > 10_000
-    return json.loads(done.stdout.splitlines()[-1])
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert request.param in ("", said["model"])
+    return said
 
 
 @pytest.mark.slow
