@@ -43,7 +43,7 @@ from .volume import CtVolume
 
 MIRROR_AXES = (0, 1, 2)
 NETWORKS_DONE = 0.92  # of a run's progress
-LIVER_DONE = 0.65  # of the networks': one sees the whole CT, the other the liver's part of it
+TUMOR_PART = 0.5  # of the CT, about, that the tumor network sees: the liver and what is around it
 
 Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
@@ -164,10 +164,11 @@ class CascadeSegmenter:
     ) -> CascadeAnswers:
         """Both, one after the other; without a liver there is nothing to look for tumors in."""
         lps, liver, tumor = frame.lps, self.liver.preprocessing, self.tumor.preprocessing
+        liver_done = liver.size_px**2 / (liver.size_px**2 + TUMOR_PART * tumor.size_px**2)
         try:
             tell(0.0, "Preparing the CT")
             image = liver(lps.hu, lps.spacing_kji_mm)
-            told = _part(tell, 0.0, LIVER_DONE, "Liver")
+            told = _part(tell, 0.0, liver_done, "Liver")
             of_liver = self.liver.probability(liver.channels(image), told)
             found = steps.liver_on_grid(of_liver > HALF)
             voxel_mm = liver.grid_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji)
@@ -175,10 +176,10 @@ class CascadeSegmenter:
             found = on_grid(found, tumor.size_px)
             of_tumor = np.zeros(found.shape, np.float16)
             if found.any() and liver_ml >= steps.smallest_liver_ml:
-                tell(LIVER_DONE, "Preparing the liver")
+                tell(liver_done, "Preparing the liver")
                 if _sees(self.tumor) != _sees(self.liver):
                     image = tumor(lps.hu, lps.spacing_kji_mm)
-                of_tumor = self._tumors(lps, image, found, _part(tell, LIVER_DONE, 1.0, "Tumor"))
+                of_tumor = self._tumors(lps, image, found, _part(tell, liver_done, 1.0, "Tumor"))
             notes = dict.fromkeys([*self.liver.engine.notes, *self.tumor.engine.notes])
         finally:  # cancelled or not, what happened in this run is no news in the next
             self.liver.engine.notes.clear()
