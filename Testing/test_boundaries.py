@@ -64,8 +64,9 @@ ALLOWED = {
     "segmentation": "labels postprocess postprocess_cascade preprocess preprocess_volume"
     " slice_range spec volume",
     "slice_answers": "decision labels preprocess scan segmentation",
-    "cascade": "bundle catalog labels patch_engine postprocess_cascade preprocess_volume"
-    " segmentation sliding_window spec volume",
+    "cascade_answers": "decision labels postprocess_cascade preprocess_volume segmentation",
+    "cascade": "bundle cascade_answers catalog decision labels patch_engine postprocess_cascade"
+    " preprocess_volume segmentation sliding_window spec volume",
     "segment": "bundle cascade catalog decision engine labels postprocess preprocess segmentation"
     " slice_answers spec volume",
     "overview*": "drawing labels lesions overview* spec volume",

@@ -45,7 +45,7 @@ def test_scores_and_report_of_a_cascade(scores: Path) -> None:
     assert float(rows[0]["liver_predicted_ml"]) > 0
     assert "small 1" in (scores / "report.html").read_text()
     assert summary["lesion_confidence"] is None
-    assert not summary.get("decision")
+    assert summary["decision"]["tumor_share"] == 0.5
 
 
 def test_figures_of_slice_preprocessing_say_why_they_are_missing(scores: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage:
     assert stage_of(spec) == stage
     assert spec.name == f"gunetrpp-{stage}"
     steps = VolumePreprocessing.from_dict(spec.preprocessing)
-    seen = {"liver_margin_mm": 5.0, "mask_as_channel": True} if stage == "tumor" else {}
+    seen = {"liver_margin_mm": 10.0, "mask_as_channel": True} if stage == "tumor" else {}
     assert steps.to_dict() == {**STEPS.to_dict(), **seen}
     assert CascadePostprocessing.from_dict(spec.postprocessing) == CascadePostprocessing()
     assert spec.training_hu_range == (-40, 160)
