@@ -43,7 +43,10 @@ def test_scores_and_report_of_a_cascade(scores: Path) -> None:
     rows = list(csv.DictReader((scores / "cases.csv").open()))
     assert [row["case"] for row in rows] == ["3"]
     assert float(rows[0]["liver_predicted_ml"]) > 0
-    assert "small 1" in (scores / "report.html").read_text()
+    report = (scores / "report.html").read_text()
+    assert "small 1" in report
+    assert "where the tumor network says more than 0.5." in report
+    assert "p(tumor) / (p(liver)" not in report
     assert summary["lesion_confidence"] is None
     assert summary["decision"]["tumor_share"] == 0.5
 

@@ -91,6 +91,7 @@ def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Rec
         "command": command,
         "training_range": _training_range(segmenter),
         "decision": segmenter.describe().get("decision"),
+        "cascade": "stages" in segmenter.describe(),
         "mirror": given.mirror,
     }
 

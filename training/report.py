@@ -150,7 +150,11 @@ def _facts(summary: Record) -> list[str]:
 def _decided(summary: Record) -> list[str]:
     """How the network's answers became labels; summaries of older versions do not say."""
     facts = []
-    if decision := summary.get("decision"):
+    decision = summary.get("decision")
+    if decision and summary.get("cascade"):
+        share = decision["tumor_share"]
+        facts.append(f"Decision: tumor is where the tumor network says more than {share:g}.")
+    elif decision:
         smoothing_mm = decision["smoothing_mm"]
         through = f", averaged over neighboring slices by a Gaussian of {smoothing_mm:g} mm"
         facts.append(
