@@ -26,7 +26,8 @@ from training.significance import few_patients_warning
 from training.tables import number, plural
 
 RECORD, TABLE, TEXT = "choice.json", "choice.csv", "choice.md"
-REGION = "liver_margin_mm"  # of a cascade's tumor network, in ``StoredChoice.how``
+# a cascade's alone, in ``StoredChoice.how`` as in its tumor network's preprocessing
+REGION = "liver_margin_mm"
 SCORE = (
     "the mean of the tumor Dice, all voxels of all volumes in one pot, and the F1 of lesions at any"
     " overlap (6-neighborhood)"

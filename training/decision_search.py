@@ -319,13 +319,12 @@ class Search:
 
     def _walk(self, patients: Collection[str]) -> tuple[Setting, list[Setting]]:
         """The best, and all that was looked at; each step goes out from the best before it."""
-        best, seen = self.default, [self.default]
+        best, seen, known = self.default, [self.default], self.default.tried
         for names in STEPS:
             candidates = [best]
             for name in names:
-                values = self.default.tried.get(name)
-                if values is not None:
-                    candidates = [c.with_value(name, v) for c in candidates for v in values]
+                if name in known:
+                    candidates = [c.with_value(name, v) for c in candidates for v in known[name]]
             best = self._best_of([best, *candidates], patients)
             seen += candidates
         return best, list(dict.fromkeys(seen))

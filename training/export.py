@@ -144,12 +144,10 @@ def _as_chosen(best: ModelBundle, path: Path) -> ModelSpec:
             f"{path.name} was chosen for other weights than this run's best; run training.choose on"
             " its best.safetensors."
         )
-    preprocessing = dict(best.spec.preprocessing)
-    if stage:
-        preprocessing["liver_margin_mm"] = choice.how[REGION]
+    region = {REGION: choice.how[REGION]} if REGION in choice.how else {}
     return replace(
         best.spec,
-        preprocessing=preprocessing,
+        preprocessing={**best.spec.preprocessing, **region},
         decision=choice.decision.to_dict(),
         postprocessing=choice.postprocessing.to_dict(),
         provenance={**best.spec.provenance, "chosen": choice.how},
