@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.spec import STAGES, ModelSpec
 
 PATCH_KJI = (16, 32, 32)  # the least that the net takes
 NET_ARGS: dict[str, Any] = {

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from evaluated_folder import save_model
-from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.ct.nifti import write_ct, write_labels
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.nifti import write_ct, write_labels
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

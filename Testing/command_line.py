@@ -13,17 +13,18 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from LiverTumorSegLib.cli import main
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegLib.cli.main import main
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.model.spec import ModelSpec
 from numpy.typing import NDArray
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1] / "LiverTumorSeg"
 PATIENT = "DOE_JANE_1234"
-ENGINE = "LiverTumorSegLib.engine.SliceEngine.__call__"  # to be replaced by one of those below
-PICTURE = "LiverTumorSegLib.results.draw_overview"
+# what the networks below stand in for
+ENGINE = "LiverTumorSegLib.inference.network.SliceEngine.__call__"
+PICTURE = "LiverTumorSegLib.result.files.draw_overview"
 TURN = np.array([[-0.98, 0.199, 0.0], [-0.199, -0.98, 0.0], [0.0, 0.0, 1.0]])
 RESULTS = {"seg.nii.gz", "lesions.csv", "lesions.json", "overview.png"}
 MODEL_SPEC = ModelSpec(
@@ -69,7 +70,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def save_model(path: Path, name: str = "tiny") -> Path:
     """A whole model file whose weights are random."""
     import torch
-    from LiverTumorSegLib.bundle import ModelBundle
+    from LiverTumorSegLib.model.file import ModelBundle
     from LiverTumorSegLib.nets import NETS
 
     with torch.random.fork_rng(devices=[]):

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.ct.nifti import write_ct, write_labels
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegLib.nets import NETS
-from LiverTumorSegLib.nifti import write_ct, write_labels
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.spec import ModelSpec
 from LiverTumorSegLib.volume import CtVolume
 
 

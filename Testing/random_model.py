@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from command_line import MODEL_SPEC
-from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import Agreement, compare, dice
+from LiverTumorSegLib.result.agreement import Agreement, compare, dice
 from numpy.typing import NDArray
 
 Labels = NDArray[np.uint8]

@@ -27,8 +27,8 @@ from command_line import (
     tree,
 )
 from dicom_files import save_series
-from LiverTumorSegLib import segment
-from LiverTumorSegLib.batch_summary import COLUMNS
+from LiverTumorSegLib.cli.batch_summary import COLUMNS
+from LiverTumorSegLib.inference import segmenter as segment
 
 NOTICE = "For research only, not for diagnosis."
 Batch = Callable[..., Outcome]
@@ -59,7 +59,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path, 
         patch.setattr(ENGINE, disks)
         patch.setattr(PICTURE, dot)
         patch.setattr("sys.stdout", said)
-        from LiverTumorSegLib.cli import main
+        from LiverTumorSegLib.cli.main import main
 
         assert main(["batch", str(source), str(out), "--model", str(model), "--events"]) == 1
     return out, [json.loads(line) for line in (home / "said").read_text().splitlines()]
@@ -189,8 +189,12 @@ def test_a_case_too_large_for_the_gpu_does_not_slow_the_next(
         return kept[-1]
 
     monkeypatch.setattr(segment, "_load_slices", on_gpu)
-    monkeypatch.setattr("LiverTumorSegLib.engine.choose_device", lambda wanted: "pretended GPU")
-    monkeypatch.setattr("LiverTumorSegLib.engine.SliceEngine._place", lambda engine: None)
+    monkeypatch.setattr(
+        "LiverTumorSegLib.inference.network.choose_device", lambda wanted: "pretended GPU"
+    )
+    monkeypatch.setattr(
+        "LiverTumorSegLib.inference.network.SliceEngine._place", lambda engine: None
+    )
     monkeypatch.setattr(ENGINE, falls)
     assert batch().code == 0
     assert [row["device"] for row in rows_of(out)] == ["cpu", "pretended GPU"]

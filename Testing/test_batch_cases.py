@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import PATIENT, save_ct
 from dicom_files import save_enhanced, save_series, some_ct
-from LiverTumorSegLib.batch_cases import Case, find_cases
+from LiverTumorSegLib.cli.batch_cases import Case, find_cases
 
 
 def names(cases: list[Case]) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from command_line import PACKAGE_FOLDER, tree
-from LiverTumorSegLib import batch_folder
-from LiverTumorSegLib.batch_folder import BatchFolder, opened_batch_folder, write_stamp
-from LiverTumorSegLib.batch_summary import table_text
+from LiverTumorSegLib.cli import batch_folder
+from LiverTumorSegLib.cli.batch_folder import BatchFolder, opened_batch_folder, write_stamp
+from LiverTumorSegLib.cli.batch_summary import table_text
 
 SETTINGS = {"model": "m", "slices": [1, 2]}
 

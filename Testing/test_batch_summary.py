@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import pytest
-from LiverTumorSegLib.batch_summary import COLUMNS, failed_row, line_of, result_row, table_text
+from LiverTumorSegLib.cli.batch_summary import COLUMNS, failed_row, line_of, result_row, table_text
 
 NOTICE = "For research only, not for diagnosis."
 RECORD: dict[str, Any] = {

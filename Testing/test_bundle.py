@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec
 from LiverTumorSegLib.nets import NETS
-from LiverTumorSegLib.spec import BundleError, ModelSpec, file_sha256, read_spec
 from torch import Tensor, nn
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import dice
+from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess_cascade import PRESETS, CascadePostprocessing
+from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from test_segment import AIR_HU, LIVER_HU, TUMOR_HU, abdomen, distance_mm, oblique, turned, volume

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.cascade import CascadeSegmenter, joint_spec
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.postprocess_cascade import PRESETS, CascadePostprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.segment import Cancelled
-from LiverTumorSegLib.spec import BundleError
+from LiverTumorSegLib.inference.cascade import CascadeSegmenter, joint_spec
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.segmenter import Cancelled
+from LiverTumorSegLib.model.spec import BundleError
 from test_segment import AIR_HU, LIVER_HU, abdomen, volume
 from threshold_cascade import SEES_ALL, SEES_LIVER, Floats, Threshold, segmenter, spec_of
 

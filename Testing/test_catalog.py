@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from LiverTumorSegLib import catalog
-from LiverTumorSegLib.catalog import (
+from LiverTumorSegLib.model import catalog
+from LiverTumorSegLib.model.catalog import (
     default_model_folder,
     find_model,
     import_model,
@@ -22,7 +22,7 @@ from LiverTumorSegLib.catalog import (
     shipped_models,
     verify,
 )
-from LiverTumorSegLib.spec import BundleError, ModelSpec
+from LiverTumorSegLib.model.spec import BundleError, ModelSpec
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1] / "LiverTumorSeg"
 SPEC = ModelSpec(
@@ -330,7 +330,7 @@ before = set(sys.modules)
 def watch(event, _):
     assert not event.startswith(("socket.", "urllib.", "http.")), event
 sys.addaudithook(watch)
-from LiverTumorSegLib import catalog
+from LiverTumorSegLib.model import catalog
 folder = {str(folder)!r}
 catalog.import_model({str(source)!r}, folder, name="x")
 for entry in catalog.installed_models(folder):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from LiverTumorSegLib.catalog import (
+from LiverTumorSegLib.model.catalog import (
     common_name,
     find_model,
     import_model,
@@ -15,7 +15,7 @@ from LiverTumorSegLib.catalog import (
     remove_model,
     verify,
 )
-from LiverTumorSegLib.spec import STAGES, BundleError, stage_of
+from LiverTumorSegLib.model.spec import STAGES, BundleError, stage_of
 from test_catalog import SPEC, contents, write_model
 
 

@@ -12,10 +12,10 @@ import pytest
 from cascade_model import save_cascade
 from choice_material import Spot, answered, search, seen, write_cases, write_model
 from command_line import ENGINE
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.results import NOTICE
-from LiverTumorSegLib.spec import file_sha256
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.model.spec import file_sha256
+from LiverTumorSegLib.result.files import NOTICE
 
 from training.choice_files import read_choice
 from training.choose import best_choice, main

@@ -27,9 +27,9 @@ from command_line import (
     some_hu,
     tree,
 )
-from LiverTumorSegLib.lesions import LESION_COLUMNS
-from LiverTumorSegLib.results import NOTICE
-from LiverTumorSegLib.spec import file_sha256
+from LiverTumorSegLib.model.spec import file_sha256
+from LiverTumorSegLib.result.files import NOTICE
+from LiverTumorSegLib.result.lesions import LESION_COLUMNS
 
 # What a run leaves
 
@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Pat
     with pytest.MonkeyPatch.context() as patch, (home / "said").open("w") as said:
         patch.setattr(ENGINE, disks)
         patch.setattr("sys.stdout", said)
-        from LiverTumorSegLib.cli import main
+        from LiverTumorSegLib.cli.main import main
 
         target = home / "new" / "parents" / "result"
         code = main(["segment", str(path), "-o", str(target), "--model", str(model), "--events"])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from cascade_model import save_cascade
 from command_line import PATIENT, rows_of, run, tree
-from LiverTumorSegLib.cli import build_parser
-from LiverTumorSegLib.command_parser import with_joined_models
-from LiverTumorSegLib.spec import file_sha256
+from LiverTumorSegLib.cli.arguments import with_joined_models
+from LiverTumorSegLib.cli.main import build_parser
+from LiverTumorSegLib.model.spec import file_sha256
 
 pytestmark = pytest.mark.usefixtures("no_picture")
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import PACKAGE_FOLDER, run, save_ct, some_affine, some_hu
-from LiverTumorSegLib import child
-from LiverTumorSegLib.exchange import read_answer, write_request
+from LiverTumorSegLib.cli import child
+from LiverTumorSegLib.cli.exchange import read_answer, write_request
+from LiverTumorSegLib.ct.nifti import read_ct, read_labels
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.nifti import read_ct, read_labels
 from numpy.typing import NDArray
 from random_model import save_random_model
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_told(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("LiverTumorSegLib.exchange.write_answer", full)
+    monkeypatch.setattr("LiverTumorSegLib.cli.exchange.write_answer", full)
     outcome = run(capsys, "segment", "--raw", folder, "--events", "--model", model, *KEEP)
     assert outcome.code == 2
     assert "Free some space" in events(outcome.out)[-1]["text"]
@@ -244,7 +244,7 @@ def is_alive(pid: int) -> bool:
 def test_a_child_that_cannot_be_interrupted_ends_too(tmp_path: Path) -> None:
     """As in a library's own code, which no signal handler of Python's interrupts."""
     program = (
-        "import signal, time; from LiverTumorSegLib import child;"
+        "import signal, time; from LiverTumorSegLib.cli import child;"
         "signal.signal(signal.SIGINT, signal.SIG_IGN); child.end_with_parent();"
         "print('ready', flush=True); time.sleep(60)"
     )

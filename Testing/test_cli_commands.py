@@ -19,9 +19,9 @@ from command_line import (
     start,
     tree,
 )
-from LiverTumorSegLib import phantom
-from LiverTumorSegLib.cli import DEMO_SEED, build_parser
-from LiverTumorSegLib.spec import file_sha256
+from LiverTumorSegLib.cli.main import DEMO_SEED, build_parser
+from LiverTumorSegLib.model.spec import file_sha256
+from LiverTumorSegLib.phantom import phantom
 
 COMMANDS = [
     *([], ["segment"], ["batch"], ["demo"], ["models"], ["info"]),
@@ -133,7 +133,7 @@ def test_info_tells_of_a_ct_and_of_a_model(
 def test_letters_that_a_terminal_lacks_stop_nothing(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from LiverTumorSegLib.cli import main
+    from LiverTumorSegLib.cli.main import main
 
     with (tmp_path / "out").open("w", encoding="ascii") as out:
         monkeypatch.setattr("sys.stdout", out)

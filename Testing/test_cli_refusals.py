@@ -29,7 +29,7 @@ from command_line import (
     some_hu,
     tree,
 )
-from LiverTumorSegLib.cli import build_parser
+from LiverTumorSegLib.cli.main import build_parser
 
 ADVICE = (
     *("give ", "check ", "export ", "copy ", "replace ", "name ", "free ", "choose "),
@@ -269,7 +269,7 @@ def test_a_disk_that_fills_up_on_the_way(
     if step != "picture":  # the real picture takes its time
         monkeypatch.setattr(PICTURE, dot)
     if step == "table":
-        monkeypatch.setattr("LiverTumorSegLib.results.csv.DictWriter", _refuse_all)
+        monkeypatch.setattr("LiverTumorSegLib.result.files.csv.DictWriter", _refuse_all)
     else:
         _fail_at(monkeypatch, step)
     sentence = refused("segment", ct, "-o", folder / target, "--model", model, "--overwrite")
@@ -346,7 +346,7 @@ def test_too_little_memory(
     def too_much(*args: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("LiverTumorSegLib.segment.SliceSegmenter.segment", too_much)
+    monkeypatch.setattr("LiverTumorSegLib.inference.segmenter.SliceSegmenter.segment", too_much)
     assert "memory" in refused("segment", ct, "-o", folder / "result", "--model", model)
 
 
@@ -367,7 +367,7 @@ def test_an_incomplete_command_shows_how_it_is_written(
 def test_a_bad_ct_is_refused_before_torch_is_loaded(folder: Path) -> None:
     _text(folder / "ct.nii.gz")
     program = (
-        "import sys; from LiverTumorSegLib.cli import main;"
+        "import sys; from LiverTumorSegLib.cli.main import main;"
         f"code = main(['segment', {str(folder / 'ct.nii.gz')!r}, '-o', 'result']);"
         "assert code == 2; assert 'torch' not in sys.modules"
     )

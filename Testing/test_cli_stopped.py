@@ -19,7 +19,7 @@ from command_line import (
     start,
     tree,
 )
-from LiverTumorSegLib.segment import Cancelled
+from LiverTumorSegLib.inference.segmenter import Cancelled
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "end"])

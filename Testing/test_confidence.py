@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from choice_material import DEFAULT, Spot, answered, scan, segmenter
-from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.inference.decision import Decision
 from numpy.typing import NDArray
 
 from training import confidence

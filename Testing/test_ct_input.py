@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from command_line import PATIENT, run, save_ct, tree
 from dicom_files import save_series, some_ct
-from LiverTumorSegLib.ct_input import read_input, series_in
-from LiverTumorSegLib.nifti import read_labels
+from LiverTumorSegLib.ct.nifti import read_labels
+from LiverTumorSegLib.ct.read import read_input, series_in
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from numpy.typing import NDArray
 
 from training.datasets import Sampling, SliceSet, load_split, resize_batch, to_batch

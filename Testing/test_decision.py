@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.decision import LEAST_SHARE, Decision
+from LiverTumorSegLib.inference.decision import LEAST_SHARE, Decision
 from scipy import ndimage, special, stats
 
 SHARES = np.linspace(0, 1, 1001, dtype=np.float32)

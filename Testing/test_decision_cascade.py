@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import PRESETS, CascadePostprocessing
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from test_segment import AIR_HU, LIVER_HU, volume

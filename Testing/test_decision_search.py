@@ -18,9 +18,9 @@ from choice_material import (
     search,
     segmenter,
 )
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.slice_answers import SliceAnswers
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.slices import SliceAnswers
 
 from training.decision_search import TRIED, Scores, Setting
 from training.lits_matching import lits_detection

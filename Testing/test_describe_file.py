@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import MODEL_SPEC, PATIENT, save_ct, some_affine, some_hu
-from LiverTumorSegLib.describe_file import describe_file
-from LiverTumorSegLib.spec import BundleError, ModelSpec, file_sha256
+from LiverTumorSegLib.cli.info import describe_file
+from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256
 from numpy.typing import NDArray
 
 

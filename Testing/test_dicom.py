@@ -20,7 +20,7 @@ from dicom_files import (
     slice_of,
     some_ct,
 )
-from LiverTumorSegLib.dicom import find_series, list_files, read_series
+from LiverTumorSegLib.ct.dicom import find_series, list_files, read_series
 from LiverTumorSegLib.volume import CtVolume
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.dicom_grid import find_grid
+from LiverTumorSegLib.ct.dicom_grid import find_grid
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from command_line import PATIENT
 from dicom_files import INTERCEPT, compress, save_series, some_ct
-from LiverTumorSegLib.dicom_headers import (
+from LiverTumorSegLib.ct.dicom_headers import (
     TAGS,
     DicomImage,
     decode,

@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib import engine as engine_file
-from LiverTumorSegLib.engine import CUDA_BATCH, SliceEngine, choose_device, fold_batch_norm
+from LiverTumorSegLib.inference import network as engine_file
+from LiverTumorSegLib.inference.network import (
+    CUDA_BATCH,
+    SliceEngine,
+    choose_device,
+    fold_batch_norm,
+)
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from numpy.typing import NDArray
 from torch import nn

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from evaluated_folder import history_lines, save_model, write_cases
-from LiverTumorSegLib.nifti import read_labels
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.ct.nifti import read_labels
+from LiverTumorSegLib.result.files import NOTICE
 
 from training import evaluate
 from training.evaluate import main

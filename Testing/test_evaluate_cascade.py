@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cascade_model import save_cascade
 from evaluated_folder import save_model, write_cases
-from LiverTumorSegLib.catalog import import_model
+from LiverTumorSegLib.model.catalog import import_model
 
 from training.evaluate import main
 from training.evaluation_figures import OF_SLICE_MODELS

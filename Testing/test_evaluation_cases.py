@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from evaluated_folder import write_cases
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 from score_material import case
 
 from training import lits

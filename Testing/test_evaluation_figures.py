@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from evaluated_folder import write_cases
-from LiverTumorSegLib.nifti import write_labels
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.ct.nifti import write_labels
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 
 from training import lits
 from training.evaluation_figures import figure_material

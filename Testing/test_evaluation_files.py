@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.result.files import NOTICE
 from score_material import labels, score, three_scores
 
 from training.evaluation_files import log_test_use, shown_command, write_tables

@@ -9,8 +9,8 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from LiverTumorSegLib import events
-from LiverTumorSegLib.events import Console, JsonLines, TimeLeft
+from LiverTumorSegLib.cli import progress as events
+from LiverTumorSegLib.cli.progress import Console, JsonLines, TimeLeft
 
 SENTENCE = "ct.nii.gz is cut off or damaged; copy or export it again."
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.exchange import (
+from LiverTumorSegLib.cli.exchange import (
     Answer,
     read_answer,
     read_request,

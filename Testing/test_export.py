@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_model import save_cascade
-from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, load_segmenter
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import ModelSpec, file_sha256
 from LiverTumorSegLib.nets import NETS
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import CascadeSegmenter, load_segmenter
-from LiverTumorSegLib.spec import ModelSpec, file_sha256
 
 from training.datasets import load_split
 from training.export import main

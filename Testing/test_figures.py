@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import pytest
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.result.files import NOTICE
 from matplotlib.figure import Figure
 from toy_figures import PLAIN, check_readable, toy_material
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import dice
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.result.agreement import dice
 from toy_figures import PLAIN, toy_calibration, toy_view, toy_views
 
 from training.figures_material import Calibration, NotDrawn, SliceView

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess import SlicePreprocessing
 from matplotlib.figure import Figure
 
 from training.figures_material import SliceView

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from toy_figures import (
     NET_ARGS,
     PREPROCESSING,

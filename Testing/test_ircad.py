@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dicom_files import INTERCEPT, Change, save_series
-from LiverTumorSegLib.phantom import Phantom, make_phantom
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -342,7 +342,7 @@ def test_only_the_slices_that_matter_are_fingerprinted(folder: Path) -> None:
 def test_they_are_prepared_as_the_same_scans_from_nifti_are(
     folder: Path, tmp_path: Path, phantom: Phantom
 ) -> None:
-    from LiverTumorSegLib.nifti import write_ct, write_labels
+    from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 
     table = tmp_path / "table.csv"
     table.write_text("name,patient_group,split\n32,a,train\n39,b,val\n")

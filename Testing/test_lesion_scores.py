@@ -6,7 +6,7 @@ from math import pi
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.lesions import measure_labels
+from LiverTumorSegLib.result.lesions import measure_labels
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import (
+from LiverTumorSegLib.result.lesions import (
     LESION_COLUMNS,
     label_lesions,
     lesion_rows,

@@ -6,7 +6,7 @@ from math import isnan, nan, sqrt
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import dice
+from LiverTumorSegLib.result.agreement import dice
 from numpy.typing import NDArray
 
 from training.lits_matching import HALF, MODES, TOUCH

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
-from LiverTumorSegLib.spec import STAGES, ModelSpec
 from test_prepare import file_times
 from toy_volumes import CASES, STEPS, TINY_NET, tiny, write_toy_volumes
 

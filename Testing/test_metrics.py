@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import dice
+from LiverTumorSegLib.result.agreement import dice
 from numpy.typing import NDArray
 from scipy.spatial import distance
 

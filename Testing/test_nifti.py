@@ -14,12 +14,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import (
-    read_ct,
-    read_labels,
-    write_ct,
-    write_labels,
-)
+from LiverTumorSegLib.ct.nifti import read_ct, read_labels, write_ct, write_labels
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
@@ -380,7 +375,7 @@ def test_what_is_no_label_is_refused(
 
 
 def test_importing_the_reader_does_not_load_nibabel() -> None:
-    code = "import LiverTumorSegLib.nifti, sys; sys.exit('nibabel' in sys.modules)"
+    code = "import LiverTumorSegLib.ct.nifti, sys; sys.exit('nibabel' in sys.modules)"
     library = Path(__file__).resolve().parents[1] / "LiverTumorSeg"
     environment = {**os.environ, "PYTHONPATH": str(library)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

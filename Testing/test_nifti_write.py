@@ -10,12 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import (
-    read_labels,
-    write_ct,
-    write_labels,
-    write_probabilities,
-)
+from LiverTumorSegLib.ct.nifti import read_labels, write_ct, write_labels, write_probabilities
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

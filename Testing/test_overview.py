@@ -10,20 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from LiverTumorSegLib import (
-    drawing,
-    overview,
-    overview_panel,
-    overview_surface,
-    overview_views,
-)
-from LiverTumorSegLib.drawing import FINE, Page, Tags
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import LiverMeasures, measure
-from LiverTumorSegLib.overview import draw_overview, write_png
-from LiverTumorSegLib.overview_panel import AMBER, HEIGHT, LIVER, TUMOR, WIDTH, milliliters
-from LiverTumorSegLib.overview_views import Frame, choose_slices
-from LiverTumorSegLib.phantom import Phantom, make_phantom
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
+from LiverTumorSegLib.result.lesions import LiverMeasures, measure
+from LiverTumorSegLib.result.overview import drawing
+from LiverTumorSegLib.result.overview import page as overview
+from LiverTumorSegLib.result.overview import panel as overview_panel
+from LiverTumorSegLib.result.overview import surface as overview_surface
+from LiverTumorSegLib.result.overview import views as overview_views
+from LiverTumorSegLib.result.overview.drawing import FINE, Page, Tags
+from LiverTumorSegLib.result.overview.page import draw_overview, write_png
+from LiverTumorSegLib.result.overview.panel import AMBER, HEIGHT, LIVER, TUMOR, WIDTH, milliliters
+from LiverTumorSegLib.result.overview.views import Frame, choose_slices
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch_threads
 from cascade_model import NET_ARGS, PATCH_KJI
-from LiverTumorSegLib import engine as engine_file
-from LiverTumorSegLib.engine import fold_batch_norm
+from LiverTumorSegLib.inference import network as engine_file
+from LiverTumorSegLib.inference.network import fold_batch_norm
+from LiverTumorSegLib.inference.patch_network import CPU_PATCHES, CUDA_PATCHES, PatchEngine
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.nets.gunetrpp import GUnetrpp
-from LiverTumorSegLib.patch_engine import CPU_PATCHES, CUDA_PATCHES, PatchEngine
-from LiverTumorSegLib.sliding_window import SlidingWindow
 from numpy.typing import NDArray
 from torch import nn
 

@@ -7,7 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.phantom import Phantom, make_phantom
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import Reorientation
 from scipy import ndimage
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess import Postprocessing
 from numpy.typing import NDArray
 from scipy import ndimage
 

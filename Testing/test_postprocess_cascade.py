@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing, grown
+from LiverTumorSegLib.inference.preprocess_volume import clean_liver
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import PRESETS, CascadePostprocessing, grown
-from LiverTumorSegLib.preprocess_volume import clean_liver
 from numpy.typing import NDArray
 from scipy import ndimage
 

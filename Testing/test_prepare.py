@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import read_ct, write_ct, write_labels
-from LiverTumorSegLib.phantom import Phantom, make_phantom
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.ct.nifti import read_ct, write_ct, write_labels
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 

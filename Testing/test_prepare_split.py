@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.phantom import Phantom, make_phantom
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from test_prepare import SMALL, arrays, file_times, write_case
 
 from training.prepare import find_sources, main, prepare

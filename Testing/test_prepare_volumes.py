@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import read_ct
-from LiverTumorSegLib.phantom import Phantom, make_phantom
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.ct.nifti import read_ct
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from test_prepare import arrays, file_times, turned, write_case, write_manifest
 
 from training.prepare import Source, find_sources

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import read_ct, read_labels
-from LiverTumorSegLib.phantom import make_phantom
-from LiverTumorSegLib.preprocess import SlicePreprocessing, gamma_table, gray_table
+from LiverTumorSegLib.ct.nifti import read_ct, read_labels
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing, gamma_table, gray_table
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from LiverTumorSegLib.preprocess import SliceGeometry, SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess import SliceGeometry, SlicePreprocessing
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]

@@ -8,14 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from LiverTumorSegLib.phantom import make_phantom
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.preprocess_volume import (
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import (
     VolumePreprocessing,
     clean_liver,
     on_grid,
     widened,
 )
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from numpy.typing import NDArray
 from scipy import ndimage
 

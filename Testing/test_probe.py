@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib import probe
+from LiverTumorSegLib.cli import probe
 
 PACKAGE_FOLDER = Path(probe.__file__).resolve().parents[1]
 
@@ -24,7 +24,7 @@ def said(text: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
 
 def run_probe(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "LiverTumorSegLib.probe"],
+        [sys.executable, "-m", "LiverTumorSegLib.cli.probe"],
         env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER), **environment},
         capture_output=True,
         text=True,
@@ -74,7 +74,7 @@ def test_a_package_in_part_is_told_and_the_rest_is_tried(tmp_path: Path) -> None
 def test_a_model_that_was_changed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from LiverTumorSegLib import catalog
+    from LiverTumorSegLib.model import catalog
 
     (tmp_path / "m.safetensors").write_bytes(b"changed")
     file = catalog.ModelFile(tmp_path / "m.safetensors", "0" * 64, 7)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import read_labels
+from LiverTumorSegLib.ct.nifti import read_labels
 from LiverTumorSegLib.volume import Reorientation
 from numpy.typing import NDArray
 from scipy import ndimage

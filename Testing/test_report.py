@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from evaluated_folder import history_lines
-from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.inference.decision import Decision
 from score_material import labels, score, three_scores
 
 from training import figures

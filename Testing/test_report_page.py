@@ -6,7 +6,7 @@ import base64
 import re
 from pathlib import Path
 
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.result.files import NOTICE
 
 from training.report_page import Chapter, page
 from training.tables import Table

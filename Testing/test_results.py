@@ -15,12 +15,12 @@ import nibabel
 import numpy as np
 import pytest
 from command_line import some_affine, some_hu, tree
-from LiverTumorSegLib import results
-from LiverTumorSegLib.agreement import compare
-from LiverTumorSegLib.lesions import measure
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.results import ALL_FILES, NOTICE, CaseResult, result_folder
-from LiverTumorSegLib.segment import Segmentation
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.segmenter import Segmentation
+from LiverTumorSegLib.result import files as results
+from LiverTumorSegLib.result.agreement import compare
+from LiverTumorSegLib.result.files import ALL_FILES, NOTICE, CaseResult, result_folder
+from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import CtVolume
 
 EARLIER = {"seg.nii.gz": b"old labels", "probabilities.nii.gz": b"old", "notes.txt": b"mine"}

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from LiverTumorSegLib.bundle import ModelBundle, ModelSpec
-from LiverTumorSegLib.segment import SliceSegmenter
+from LiverTumorSegLib.inference.segmenter import SliceSegmenter
+from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
 from score_material import case
 
 from training.evaluation_cases import refuse_training_cases, shared_with_training

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.scan import SHORT_SCAN, SlicePlan
+from LiverTumorSegLib.inference.coarse_search import SHORT_SCAN, SlicePlan
 
 GRIDS = [
     (40, 5.0),

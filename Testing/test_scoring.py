@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.nifti import write_ct, write_labels
+from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.volume import CtVolume
 from score_material import case, certainty, labels, score
 

@@ -11,11 +11,11 @@ from typing import Any
 import nibabel.orientations as nib
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import dice
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import Cancelled, SliceSegmenter
-from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import Cancelled, SliceSegmenter
+from LiverTumorSegLib.model.spec import ModelSpec
+from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
 from numpy.typing import NDArray
 

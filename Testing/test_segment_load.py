@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 import torch
 from cascade_model import LIVER_STEPS, PATCH_KJI, TUMOR_STEPS, random_net, save_cascade
-from LiverTumorSegLib import segment as segment_file
-from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.catalog import ModelEntry, ModelFile, import_model
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import (
+from LiverTumorSegLib.inference import segmenter as segment_file
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import (
     CascadeSegmenter,
     SliceSegmenter,
     describe,
     load_segmenter,
 )
-from LiverTumorSegLib.sliding_window import SlidingWindow
-from LiverTumorSegLib.spec import STAGES, BundleError, ModelSpec, file_sha256
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
+from LiverTumorSegLib.model.catalog import ModelEntry, ModelFile, import_model
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import STAGES, BundleError, ModelSpec, file_sha256
+from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

@@ -11,8 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 from invented_cases import case, lits_cases
-from LiverTumorSegLib.nifti import write_ct, write_labels
-from LiverTumorSegLib.phantom import make_phantom
+from LiverTumorSegLib.ct.nifti import write_ct, write_labels
+from LiverTumorSegLib.phantom.phantom import make_phantom
 
 from training.lits import Case, CaseCheck, CaseReport, check_cases, find_cases
 from training.select import (

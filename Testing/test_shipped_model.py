@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import compare, dice
-from LiverTumorSegLib.catalog import find_model, shipped_models, verify
+from LiverTumorSegLib.ct.nifti import read_ct, read_labels
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import label_lesions
-from LiverTumorSegLib.nifti import read_ct, read_labels
-from LiverTumorSegLib.phantom import make_phantom
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.segment import CascadeSegmenter, SliceSegmenter, load_segmenter
-from LiverTumorSegLib.spec import ModelSpec, read_spec, stage_of
+from LiverTumorSegLib.model.catalog import find_model, shipped_models, verify
+from LiverTumorSegLib.model.spec import ModelSpec, read_spec, stage_of
+from LiverTumorSegLib.phantom.phantom import make_phantom
+from LiverTumorSegLib.result.agreement import compare, dice
+from LiverTumorSegLib.result.lesions import label_lesions
 
 PHANTOM_SEEDS = (7, 21)  # training uses seeds from 1000 on
 CASCADE = "gunetrpp-small"

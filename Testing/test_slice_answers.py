@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.agreement import dice
-from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.segmenter import Cancelled, SliceAnswers, SliceSegmenter
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.segment import Cancelled, SliceAnswers, SliceSegmenter
+from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from scipy import ndimage

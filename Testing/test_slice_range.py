@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import Segmentation, SliceSegmenter
-from LiverTumorSegLib.slice_range import SliceRange
-from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import Segmentation, SliceSegmenter
+from LiverTumorSegLib.inference.slice_range import SliceRange
+from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

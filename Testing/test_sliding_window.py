@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.segment import Cancelled
-from LiverTumorSegLib.sliding_window import Floats, SlidingWindow, gaussian_importance
+from LiverTumorSegLib.inference.segmenter import Cancelled
+from LiverTumorSegLib.inference.sliding_window import Floats, SlidingWindow, gaussian_importance
 from numpy.typing import NDArray
 
 PATCH = (6, 8, 10)

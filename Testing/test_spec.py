@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib.spec import BundleError, ModelSpec, file_sha256, read_spec, whole_file
+from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec, whole_file
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1] / "LiverTumorSeg"
 
@@ -185,7 +185,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_imports_the_standard_library_only() -> None:
     code = (
-        "import sys; before = set(sys.modules); import LiverTumorSegLib.spec;"
+        "import sys; before = set(sys.modules); import LiverTumorSegLib.model.spec;"
         "new = {name.split('.')[0] for name in set(sys.modules) - before};"
         "print(sorted(new - set(sys.stdlib_module_names) - {'LiverTumorSegLib'}))"
     )

@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch_threads
 import toy_slices
-from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.model.file import ModelBundle
 from run_folder import history, same_bits
 from toy_slices import PLAIN, TINY
 

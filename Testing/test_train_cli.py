@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib.bundle import ModelBundle, file_sha256
+from LiverTumorSegLib.model.file import ModelBundle, file_sha256
 from LiverTumorSegLib.nets import NETS
 from run_folder import history
 from toy_slices import write_toy

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib.bundle import ModelBundle
+from LiverTumorSegLib.model.file import ModelBundle
 from run_folder import history, same_bits
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm

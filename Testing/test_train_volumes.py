@@ -11,10 +11,10 @@ import pytest
 import torch
 import torch_threads
 import toy_volumes
-from LiverTumorSegLib.bundle import ModelBundle, file_sha256
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.spec import stage_of
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.model.file import ModelBundle, file_sha256
+from LiverTumorSegLib.model.spec import stage_of
 from run_folder import history, same_bits
 from toy_slices import write_toy
 from toy_volumes import STEPS, TINY_NET, tiny

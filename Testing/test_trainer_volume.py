@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch_threads
 import toy_volumes
-from LiverTumorSegLib.sliding_window import SlidingWindow
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
 from toy_volumes import TINY_NET, tiny

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.cascade import CascadeSegmenter, Stage, joint_spec
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.sliding_window import SlidingWindow
-from LiverTumorSegLib.spec import STAGES, ModelSpec
+from LiverTumorSegLib.inference.cascade import CascadeSegmenter, Stage, joint_spec
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
+from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]

@@ -30,8 +30,8 @@ REAL_CASES = {"0": "train", "0-context": "train", "22": "val"}  # small ones, of
 
 def phantom_cases(folder: Path) -> Path:
     """Two phantoms to train on, 12 slices each, and one to validate; the table of the splits."""
-    from LiverTumorSegLib.nifti import write_ct, write_labels
-    from LiverTumorSegLib.phantom import make_phantom
+    from LiverTumorSegLib.ct.nifti import write_ct, write_labels
+    from LiverTumorSegLib.phantom.phantom import make_phantom
 
     folder.mkdir()
     for seed in range(3):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.phantom import Phantom, make_phantom
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text

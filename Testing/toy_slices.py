@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
 from training.augment import NONE
 from training.datasets import SliceSet, load_split

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 
 from training.augment_volume import NONE
 from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.lesions import CONFIDENCE_MEANING
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.result.files import NOTICE
+from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
 
 from training.confidence import FEWEST_PATIENTS, reliability
 from training.decision_search import LeftOut, Scores, Setting, Steps

@@ -32,8 +32,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.segment import CascadeSegmenter, SliceSegmenter, load_segmenter
-from LiverTumorSegLib.spec import BundleError
+from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.model.spec import BundleError
 
 from training.cases import Case
 from training.choice_files import RECORD, REGION, Choice, choice_text, write_choice

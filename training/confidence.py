@@ -4,9 +4,9 @@
     bins = reliability(left_out([evidence_of_anna, evidence_of_ben]))
 
 P(tumor) of a voxel is sigmoid(slope * logit(share) + offset), its share of the tumor being what
-``LiverTumorSegLib.decision`` compares with a threshold; a lesion's confidence is the mean over its
-voxels. Fitted by maximum likelihood (Platt 1999) on the voxels that were labeled tumor, for these
-are what a lesion's confidence speaks of, and so that every patient weighs the same.
+``LiverTumorSegLib.inference.decision`` compares with a threshold; a lesion's confidence is the mean
+over its voxels. Fitted by maximum likelihood (Platt 1999) on the voxels that were labeled tumor,
+for these are what a lesion's confidence speaks of, and so that every patient weighs the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.decision import LEAST_SHARE, SURE, Decision
+from LiverTumorSegLib.inference.decision import LEAST_SHARE, SURE, Decision
 from numpy.typing import NDArray
 
 from training.lits_matching import LesionMatch

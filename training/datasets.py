@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess import SlicePreprocessing
 from numpy.typing import NDArray
 from torch import Tensor
 

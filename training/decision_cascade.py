@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from LiverTumorSegLib.cascade_answers import CascadeAnswers
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.prediction import CascadeAnswers
 
 from training.confidence import Evidence
 from training.decision_search import Box, Labels, Setting, Steps, VolumeCounts, box_around

@@ -22,11 +22,11 @@ from math import fsum
 from typing import Any, Protocol
 
 import numpy as np
-from LiverTumorSegLib.decision import Decision
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.slices import SliceAnswers
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.slice_answers import SliceAnswers
 from numpy.typing import NDArray
 from scipy import ndimage
 

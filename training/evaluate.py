@@ -31,11 +31,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from LiverTumorSegLib.nifti import write_labels
-from LiverTumorSegLib.postprocess_cascade import PRESETS
-from LiverTumorSegLib.results import NOTICE
-from LiverTumorSegLib.segment import Segmenter, load_segmenter
-from LiverTumorSegLib.spec import BundleError
+from LiverTumorSegLib.ct.nifti import write_labels
+from LiverTumorSegLib.inference.postprocess_cascade import PRESETS
+from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
+from LiverTumorSegLib.model.spec import BundleError
+from LiverTumorSegLib.result.files import NOTICE
 
 from training.cases import Case
 from training.evaluation_cases import (

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 import numpy as np
+from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.segment import Segmenter
 from LiverTumorSegLib.volume import Reorientation
 
 from training import lits, splits

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.nifti import read_labels
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.segment import Segmenter
+from LiverTumorSegLib.ct.nifti import read_labels
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import Segmenter
 
 from training.cases import Case
 from training.figures_choice import SliceChoice, choose_ranked, choose_views, ranked_slices

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib import __version__
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.results import NOTICE
-from LiverTumorSegLib.segment import Segmenter
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.result.files import NOTICE
 
 from training.scoring import CaseScore
 from training.summary import Record

@@ -27,10 +27,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.sliding_window import SlidingWindow
-from LiverTumorSegLib.spec import STORAGES, BundleError, ModelSpec, stage_of
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.spec import STORAGES, BundleError, ModelSpec, stage_of
 
 from training.choice_files import RECORD, REGION, read_choice
 from training.datasets import load_split, read_manifest

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from numpy.typing import NDArray
 
 from training.metrics import CLASSES, Counts, Floats, Mask, Overlap, slice_matrices

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.overview_views import AIR_HU
-from LiverTumorSegLib.preprocess import SlicePreprocessing
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.result.overview.views import AIR_HU
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.overview_views import Plane, body_extent, choose_window
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.result.overview.views import Plane, body_extent, choose_window
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from numpy.typing import NDArray

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import matplotlib
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.result.files import NOTICE
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg

@@ -20,9 +20,9 @@ from math import pi, prod
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.decision import SURE
+from LiverTumorSegLib.inference.decision import SURE
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import measure_labels
+from LiverTumorSegLib.result.lesions import measure_labels
 from numpy.typing import NDArray
 from scipy import ndimage
 

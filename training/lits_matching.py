@@ -7,7 +7,7 @@
     print(f"{total.tp} of {total.true_lesions} found, {total.fp_per_volume:.1f} false a volume")
 
 A lesion is a component of the tumor label whose voxels share faces (6-neighborhood), as in the
-challenge; ``LiverTumorSegLib.lesions`` counts corners too and so finds fewer and larger ones.
+challenge; ``LiverTumorSegLib.result.lesions`` counts corners too and so finds fewer, larger ones.
 
 Matching (from what PatrickChrist/lits-challenge-scoring does): the true lesions that one prediction
 overlaps, and no other overlaps more, are merged; each prediction goes to the merged true lesion it

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.bundle import BundleError, ModelBundle
-from LiverTumorSegLib.patch_engine import PatchEngine
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.preprocess_volume import Mask, VolumePreprocessing
-from LiverTumorSegLib.sliding_window import SlidingWindow
-from LiverTumorSegLib.spec import stage_of
+from LiverTumorSegLib.inference.patch_network import PatchEngine
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
+from LiverTumorSegLib.model.file import BundleError, ModelBundle
+from LiverTumorSegLib.model.spec import stage_of
 from numpy.typing import NDArray
 
 from training import train

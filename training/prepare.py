@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.inference.preprocess import PRESETS, SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess import PRESETS, SlicePreprocessing
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
@@ -57,7 +57,7 @@ class Source:
     def read(self) -> tuple[CtVolume, Bytes]:
         """The volume and its labels on the same grid (k, j, i)."""
         if self.phantom_seed is not None:
-            from LiverTumorSegLib.phantom import make_phantom
+            from LiverTumorSegLib.phantom.phantom import make_phantom
 
             phantom = make_phantom(
                 seed=self.phantom_seed, shape_kji=(40, 384, 384), spacing_kji_mm=(7.0, 1.0, 1.0)

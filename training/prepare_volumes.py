@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

@@ -26,8 +26,8 @@ from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
 from training import published_grid, tables_lesions, tables_lits, tables_paper
 from training.figures import FIGURES, draw_all, reasons

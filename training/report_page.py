@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from LiverTumorSegLib.results import NOTICE
+from LiverTumorSegLib.result.files import NOTICE
 
 from training.tables import Table
 

@@ -16,11 +16,11 @@ from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.bundle import ModelBundle, ModelSpec
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.postprocess import Postprocessing
-from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-from LiverTumorSegLib.spec import STAGES
+from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
+from LiverTumorSegLib.model.spec import STAGES
 
 from training.datasets import SliceSet, read_manifest
 from training.recipes import Course, Recipe

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from LiverTumorSegLib import nifti
+from LiverTumorSegLib.ct import nifti
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.segment import Segmenter
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 

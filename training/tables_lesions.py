@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from LiverTumorSegLib.lesions import CONFIDENCE_MEANING
+from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
 
 from training.tables import Table, mean_sd, number, plural, rate
 

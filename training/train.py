@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from LiverTumorSegLib.bundle import BundleError, ModelBundle, ModelSpec
+from LiverTumorSegLib.model.file import BundleError, ModelBundle, ModelSpec
 from torch import nn
 
 from training.datasets import load_split, read_manifest, shrink_step

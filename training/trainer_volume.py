@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from LiverTumorSegLib.sliding_window import SlidingWindow
+from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from numpy.typing import NDArray
 from torch import Tensor, nn
 

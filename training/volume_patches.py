@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing, on_grid
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.preprocess_volume import Mask, VolumePreprocessing, on_grid
 from numpy.typing import NDArray
 from torch import Tensor
 

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 import qt
-from LiverTumorSegLib.catalog import ModelEntry
-from LiverTumorSegLib.spec import BundleError
+from LiverTumorSegLib.model.catalog import ModelEntry
+from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from .environment import Environment, EnvironmentReport

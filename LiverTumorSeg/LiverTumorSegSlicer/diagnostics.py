@@ -12,7 +12,7 @@ from pathlib import Path
 
 import LiverTumorSegLib
 import slicer
-from LiverTumorSegLib.catalog import ModelEntry
+from LiverTumorSegLib.model.catalog import ModelEntry
 from slicer.i18n import tr as _
 
 from .installer import packagesFolder

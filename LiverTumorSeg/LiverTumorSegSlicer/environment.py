@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from LiverTumorSegLib import catalog
-from LiverTumorSegLib.spec import BundleError
+from LiverTumorSegLib.model import catalog
+from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from .diagnostics import asText, modelRows, packageRows, systemRows

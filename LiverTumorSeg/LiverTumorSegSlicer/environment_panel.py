@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from LiverTumorSegLib.spec import BundleError, read_spec, stage_of
+from LiverTumorSegLib.model.spec import BundleError, read_spec, stage_of
 from slicer.i18n import tr as _
 
 from .choices import ModelChoice

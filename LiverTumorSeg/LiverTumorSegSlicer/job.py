@@ -5,7 +5,7 @@
     job.start()       # returns at once; one of the last three callbacks ends the run
 
 The CT goes to the child, and the labels come back, as raw arrays in a private temporary folder
-(LiverTumorSegLib/exchange.py). They are written and read in threads; everything else happens in
+(LiverTumorSegLib/cli/exchange.py). They are written and read in threads; everything else happens in
 short steps on the main thread, where all callbacks arrive too.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.exchange import Answer, read_answer, write_request
+from LiverTumorSegLib.cli.exchange import Answer, read_answer, write_request
 from slicer.i18n import tr as _
 
 from .job_folder import makeJobFolder, removeJobFolder, removeLeftovers

@@ -1,7 +1,8 @@
 """The lesions of a segmentation as it is now, measured as the run's own record measures them.
 
 Each tumor segment is measured by itself: two touching lesions that a person put into two segments
-are two lesions. With one tumor segment the numbers are those of ``LiverTumorSegLib.lesions``.
+are two lesions. With one tumor segment the numbers are those of
+``LiverTumorSegLib.result.lesions``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import slicer
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import Lesion, LiverMeasures, measure_labels
+from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures, measure_labels
 
 from .certainty import Certainty, certaintyOf
 from .placement import worldIjkToRas

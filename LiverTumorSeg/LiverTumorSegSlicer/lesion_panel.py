@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 import slicer
-from LiverTumorSegLib.lesions import LiverMeasures
+from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
 from .lesion_table import LesionRow, LesionTable, confidenceMeaning, headers

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import qt
 import slicer
-from LiverTumorSegLib.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows
+from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows
 from slicer.i18n import tr as _
 
 from .file_writing import refuseExisting, writeWhole

@@ -90,7 +90,7 @@ class SlicerProber:
             onProof(readProof(lines, "\n".join(errors)))
 
         runner = self._runner = self._makeRunner()
-        arguments = ["-m", "LiverTumorSegLib.probe"]
+        arguments = ["-m", "LiverTumorSegLib.cli.probe"]
         try:
             runner.start(arguments, lines.append, errors.append, end)
         except OSError as error:
@@ -111,7 +111,7 @@ def findPackage(name: str) -> Found | None:
 
 
 def readProof(lines: list[str], errorText: str) -> Proof:
-    """What the child's JSON lines (LiverTumorSegLib/probe.py) say together."""
+    """What the child's JSON lines (LiverTumorSegLib/cli/probe.py) say together."""
     results: dict[str, dict[str, Any]] = {}
     trying = None
     for line in lines:

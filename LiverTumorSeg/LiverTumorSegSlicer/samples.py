@@ -55,7 +55,7 @@ def loadPhantom(_source: Any = None) -> Any:
 
     It looks like portal-venous CT, is no model of any person, and proves no accuracy.
     """
-    from LiverTumorSegLib.phantom import make_phantom
+    from LiverTumorSegLib.phantom.phantom import make_phantom
 
     with slicer.util.WaitCursor():
         phantom = make_phantom(

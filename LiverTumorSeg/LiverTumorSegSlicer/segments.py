@@ -16,7 +16,7 @@ import numpy as np
 import slicer
 import vtk
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import label_lesions
+from LiverTumorSegLib.result.lesions import label_lesions
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
-from LiverTumorSegLib.exchange import Answer, read_request, write_answer
+from LiverTumorSegLib.cli.exchange import Answer, read_request, write_answer
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.lesions import measure, measures_to_dict
+from LiverTumorSegLib.result.lesions import measure, measures_to_dict
 from LiverTumorSegLib.volume import CtVolume
 
 from .process import ExitCallback, LineCallback

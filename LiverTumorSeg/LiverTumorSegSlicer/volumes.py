@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-from LiverTumorSegLib import ct_checks
+from LiverTumorSegLib.ct import checks as ct_checks
 from LiverTumorSegLib.volume import CtVolume
 from slicer.i18n import tr as _
 

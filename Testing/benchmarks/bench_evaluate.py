@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.phantom import make_phantom
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from numpy.typing import NDArray
 from pairs import print_table
 

@@ -19,8 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from LiverTumorSegLib.nifti import write_ct
-from LiverTumorSegLib.phantom import make_phantom
+from LiverTumorSegLib.ct.nifti import write_ct
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from pairs import print_table
 
 HEIGHT_MM = 375.0
@@ -39,10 +39,10 @@ def peak_gb() -> float:
 
 def child(ct_file: str, model: str | None, scan: bool) -> None:
     """Segment a CT as the command line does; prints the measures as JSON."""
-    import LiverTumorSegLib.engine  # noqa: F401
-    from LiverTumorSegLib.lesions import measure
-    from LiverTumorSegLib.nifti import read_ct
-    from LiverTumorSegLib.segment import load_segmenter
+    import LiverTumorSegLib.inference.network  # noqa: F401
+    from LiverTumorSegLib.ct.nifti import read_ct
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
+    from LiverTumorSegLib.result.lesions import measure
     from scipy import ndimage, spatial  # noqa: F401
 
     idle_gb = peak_gb()

@@ -13,8 +13,8 @@ import argparse
 
 import cv2
 import numpy as np
-from LiverTumorSegLib.phantom import make_phantom
-from LiverTumorSegLib.preprocess import SlicePreprocessing, gamma_table
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing, gamma_table
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from numpy.typing import NDArray
 from pairs import print_table, run_in_turns
 

@@ -20,12 +20,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from LiverTumorSegLib.bundle import ModelBundle
-from LiverTumorSegLib.catalog import find_model
-from LiverTumorSegLib.decision import Decision
-from LiverTumorSegLib.engine import SliceEngine
-from LiverTumorSegLib.phantom import make_phantom
-from LiverTumorSegLib.segment import Segmentation, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.network import SliceEngine
+from LiverTumorSegLib.inference.segmenter import Segmentation, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.model.catalog import find_model
+from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from pairs import print_table, run_in_turns

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_memory import HEIGHT_MM, peak_gb
-from LiverTumorSegLib.nifti import write_ct
-from LiverTumorSegLib.phantom import make_phantom
+from LiverTumorSegLib.ct.nifti import write_ct
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from pairs import Pairs, print_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -37,10 +37,10 @@ Row = dict[str, Any]
 
 def child(ct_file: str, models: list[str] | None, device: str) -> None:
     """Segment a CT; prints seconds, steps (slices or windows) and memory as JSON."""
-    import LiverTumorSegLib.engine  # noqa: F401
+    import LiverTumorSegLib.inference.network  # noqa: F401
     import torch
-    from LiverTumorSegLib.nifti import read_ct
-    from LiverTumorSegLib.segment import load_segmenter
+    from LiverTumorSegLib.ct.nifti import read_ct
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
 
     idle_gb, started = peak_gb(), time.perf_counter()
     segmenter = load_segmenter(models, device)
@@ -64,11 +64,11 @@ def child(ct_file: str, models: list[str] | None, device: str) -> None:
 def random_cascade(folder: Path, net: str) -> list[str]:
     """Two model files whose weights are random, the head's so that half of noise is foreground."""
     import torch
-    from LiverTumorSegLib.bundle import ModelBundle
+    from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+    from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+    from LiverTumorSegLib.model.file import ModelBundle
+    from LiverTumorSegLib.model.spec import STAGES, ModelSpec
     from LiverTumorSegLib.nets import NETS
-    from LiverTumorSegLib.postprocess_cascade import CascadePostprocessing
-    from LiverTumorSegLib.preprocess_volume import VolumePreprocessing
-    from LiverTumorSegLib.spec import STAGES, ModelSpec
 
     from training.recipes_volume import SMALL_NET
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from bench_memory import HEIGHT_MM, peak_gb
-from LiverTumorSegLib.nifti import write_ct
-from LiverTumorSegLib.phantom import make_phantom
+from LiverTumorSegLib.ct.nifti import write_ct
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.volume import CtVolume
 from pairs import print_table
 
@@ -32,9 +32,9 @@ COLUMNS = ("slices", "way", "run", "s", "of naive", "peak GB", "above idle GB")
 
 def child(ct_file: str, way: str, model: str | None, naive_slices: int) -> None:
     """Segment a CT one way; prints seconds, slices run and memory as JSON."""
-    import LiverTumorSegLib.engine  # noqa: F401
-    from LiverTumorSegLib.nifti import read_ct
-    from LiverTumorSegLib.segment import load_segmenter
+    import LiverTumorSegLib.inference.network  # noqa: F401
+    from LiverTumorSegLib.ct.nifti import read_ct
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
 
     idle_gb, started = peak_gb(), time.perf_counter()
     if way == "naive":
@@ -50,9 +50,9 @@ def naive(ct_file: str, model: str | None, wanted: int) -> tuple[int, float]:
     """Slices run, and how many times as long all of them would have taken."""
     import nibabel
     from bench_segment import eager
-    from LiverTumorSegLib.bundle import ModelBundle
-    from LiverTumorSegLib.catalog import find_model
-    from LiverTumorSegLib.segment import load_segmenter
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
+    from LiverTumorSegLib.model.catalog import find_model
+    from LiverTumorSegLib.model.file import ModelBundle
 
     image = nibabel.Nifti1Image.from_filename(ct_file)
     hu = image.get_fdata()  # float64, as scripts do

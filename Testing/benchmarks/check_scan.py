@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from LiverTumorSegLib.nifti import read_ct
-from LiverTumorSegLib.segment import load_segmenter
+from LiverTumorSegLib.ct.nifti import read_ct
+from LiverTumorSegLib.inference.segmenter import load_segmenter
 
 WHOLE_SCANS = (29, 30, 32, 35, 36, 39, 41, 42, 47)  # the others hold the liver's range only
 

@@ -14,8 +14,8 @@ import json
 import sys
 from pathlib import Path
 
-from LiverTumorSegLib.agreement import compare
-from LiverTumorSegLib.nifti import read_labels
+from LiverTumorSegLib.ct.nifti import read_labels
+from LiverTumorSegLib.result.agreement import compare
 
 
 def main() -> int:

@@ -111,7 +111,7 @@ def desk(
     from panel_desk import PanelDesk
 
     (tmp_path / "models.json").write_text('{"models": []}')
-    monkeypatch.setattr("LiverTumorSegLib.catalog.CATALOG_FILE", tmp_path / "models.json")
+    monkeypatch.setattr("LiverTumorSegLib.model.catalog.CATALOG_FILE", tmp_path / "models.json")
 
     desk = PanelDesk(module, tmp_path, monkeypatch, main_window)
     desk.open()

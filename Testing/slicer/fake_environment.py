@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib import catalog
+from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment import Environment
 from LiverTumorSegSlicer.installer import InstallFailed
 from LiverTumorSegSlicer.prober import PACKAGES, Found, Proof

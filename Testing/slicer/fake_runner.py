@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.exchange import Answer, write_answer
+from LiverTumorSegLib.cli.exchange import Answer, write_answer
 from LiverTumorSegSlicer.job import JobFailure, JobRequest, JobResult, SegmentationJob
 
 CHILD_PID = 4_000_000_000  # no system gives that number to a process

@@ -28,7 +28,7 @@ boot()
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
-from LiverTumorSegLib.phantom import make_phantom  # noqa: E402
+from LiverTumorSegLib.phantom.phantom import make_phantom  # noqa: E402
 from LiverTumorSegSlicer import samples  # noqa: E402
 from LiverTumorSegSlicer.environment import Environment  # noqa: E402
 from LiverTumorSegSlicer.prober import Found  # noqa: E402

@@ -13,7 +13,7 @@ import pytest
 import qt
 import slicer
 from fake_runner import FakeRunner
-from LiverTumorSegLib.spec import ModelSpec
+from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegSlicer.environment import Environment
 from LiverTumorSegSlicer.prober import Found, Proof
 from LiverTumorSegSlicer.questions import Questions, Replace

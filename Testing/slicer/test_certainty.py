@@ -8,7 +8,7 @@ import ct_scenes as toys
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegLib.lesions import measure
+from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegSlicer import certainty
 from LiverTumorSegSlicer.certainty import certaintyOf, keepCertainty
 from LiverTumorSegSlicer.lesion_table import LesionTable

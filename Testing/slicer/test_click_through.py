@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib.catalog import import_model, shipped_models
+from LiverTumorSegLib.model.catalog import import_model, shipped_models
 from random_model import save_random_model
 
 SCRIPT = Path(__file__).with_name("click_through.py")

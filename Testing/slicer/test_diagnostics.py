@@ -13,7 +13,7 @@ from fake_environment import (
     environmentOf,
     shipSmallModel,
 )
-from LiverTumorSegLib import catalog
+from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
 from LiverTumorSegSlicer.prober import Proof
 

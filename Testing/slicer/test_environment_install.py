@@ -15,7 +15,7 @@ from fake_environment import (
     noNetwork,
     shipSmallModel,
 )
-from LiverTumorSegLib import catalog
+from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer import environment as environment_module
 from LiverTumorSegSlicer.environment import TORCH_REQUIREMENT, Environment, isAtLeast, requirements
 from LiverTumorSegSlicer.installer import Declined

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runner import SHAPE, Desk, FakeRunner, someLabels, someRequest
-from LiverTumorSegLib.exchange import read_request
+from LiverTumorSegLib.cli.exchange import read_request
 from LiverTumorSegSlicer import job as job_module
 from LiverTumorSegSlicer.job import SegmentationJob
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.segment import load_segmenter
+from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.volume import CtVolume
 from LiverTumorSegSlicer.job import (
     JobFailure,

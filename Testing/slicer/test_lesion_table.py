@@ -11,7 +11,7 @@ import ct_scenes as toys
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegLib.lesions import LESION_COLUMNS, LiverMeasures, measure
+from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, measure
 from LiverTumorSegSlicer import placement
 from LiverTumorSegSlicer.lesion_table import LesionTable, headers
 from LiverTumorSegSlicer.scene import readVolume, writeSegmentation

@@ -133,7 +133,7 @@ def test_a_child_that_says_nothing() -> None:
 def test_the_child_is_asked_once() -> None:
     runner, proofs = FakeRunner(), []
     SlicerProber(lambda: runner).prove(proofs.append)
-    assert runner.arguments == ["-m", "LiverTumorSegLib.probe"]
+    assert runner.arguments == ["-m", "LiverTumorSegLib.cli.probe"]
     for line in said(*good("torch"), *good("cuda", "")):
         runner.print(line)
     assert proofs == []

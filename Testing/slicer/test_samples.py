@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegLib.phantom import make_phantom
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegSlicer import samples
 from LiverTumorSegSlicer.scene import checkVolume, readVolume
 

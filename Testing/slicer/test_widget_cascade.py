@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import slicer
-from LiverTumorSegLib import catalog
-from LiverTumorSegLib.spec import STAGES
+from LiverTumorSegLib.model import catalog
+from LiverTumorSegLib.model.spec import STAGES
 from LiverTumorSegSlicer.diagnostics import modelRows
 from panel_desk import PanelDesk, writeModel
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from LiverTumorSegLib.lesions import Lesion, LiverMeasures
+from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures
 from LiverTumorSegSlicer.lesion_panel import resultText
 from LiverTumorSegSlicer.placement import ijkToRas
 from LiverTumorSegSlicer.scene import readLabels

@@ -1,0 +1,152 @@
+"""The command line as another program's child: raw arrays in and out, and never left alone.
+
+    python -m LiverTumorSegLib segment --raw FOLDER --events --with-parent
+
+The program keeps the child's standard input open. When it closes, because the program wants so or
+has died, the child ends.
+"""
+
+from __future__ import annotations
+
+import _thread
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .progress import Reporter
+
+if TYPE_CHECKING:
+    from LiverTumorSegLib.result.files import CaseResult
+    from LiverTumorSegLib.volume import CtVolume
+
+HANDING_OVER = 0.97  # of the progress, after all computing
+SCAN_NAME = "The volume"  # in sentences: the scan has no file name here
+EXIT_ORPHANED = 130  # as if it had been cancelled
+GRACE_SECONDS = 2.0  # to clean up, before the child ends in the midst of it
+POLL_SECONDS = 0.5
+
+Run = Callable[[argparse.Namespace, Reporter, "CtVolume", tuple[str, ...]], "CaseResult"]
+
+
+def add_ways_in_and_out(parser: argparse.ArgumentParser) -> None:
+    """Where ``segment`` takes its CT from and puts its results: files, or a program's arrays."""
+    add = parser.add_argument
+    add("ct", type=Path, nargs="?", metavar="CT", help=".nii or .nii.gz file, or DICOM folder")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where results go")
+    way.add_argument(
+        "--raw",
+        type=Path,
+        metavar="FOLDER",
+        help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
+        " labels.npy, record.json and more written there",
+    )
+    add("--series", type=int, metavar="N", help="which series of a DICOM folder, as `info` counts")
+    add("--with-parent", action="store_true", help="for programs: end when standard input closes")
+
+
+def add_part_options(parser: argparse.ArgumentParser) -> None:
+    """Which part of the CT, and which lesions, a run is about."""
+    add = parser.add_argument
+    add(
+        "--slices",
+        type=int,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="only these axial slices and those between them, counted from 0 at the feet",
+    )
+    add(
+        "--smallest-lesion-mm",
+        type=float,
+        metavar="MM",
+        help="drop tumors that are smaller than a ball of this diameter (default: the model's)",
+    )
+
+
+def called_by_program(given: argparse.Namespace) -> bool:
+    """Whether the CT comes as raw arrays. From here on, the parent is watched if that was asked.
+
+    ``ValueError`` when the options name both ways of giving a CT, or neither.
+    """
+    if given.with_parent:
+        end_with_parent()
+    if bool(given.ct) == bool(given.raw):
+        raise ValueError("Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help.")
+    return bool(given.raw)
+
+
+def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
+    """``livertumorseg segment --raw FOLDER``: exchange.py says what the folder holds."""
+    from LiverTumorSegLib.ct.checks import check_ct_values, refuse_one_slice
+
+    from .exchange import Answer, read_request, write_answer
+
+    reporter.started()
+    reporter.progress(0.0, "Reading the CT")
+    ct = read_request(given.raw)
+    refuse_one_slice(SCAN_NAME, ct.shape_kji)
+    notes = check_ct_values(SCAN_NAME, float(ct.hu.min()), float(ct.hu.max()))
+    for note in notes:
+        reporter.warning(note)
+    result = run(given, reporter, ct, notes)
+    reporter.progress(HANDING_OVER, "Handing over the labels")
+    done = result.segmentation
+    try:
+        write_answer(
+            given.raw,
+            Answer(done.labels_kji, result.to_dict(), done.probabilities, done.certainty_kji),
+        )
+    except OSError as error:
+        raise ValueError(
+            f"The labels cannot be handed over: {error.strerror or error}. Free some space on the"
+            " disk of the temporary folder."
+        ) from error
+    reporter.finished("The labels are in the folder.", result.to_dict())
+    return 0
+
+
+def end_with_parent() -> None:
+    """From now on this process ends itself when its standard input closes."""
+    stream = sys.stdin
+    if stream is None:  # a process without console and pipes: nothing tells it about its parent
+        return
+    watch = threading.Thread(target=_end_when_closed, args=(stream.fileno(),), daemon=True)
+    watch.start()
+
+
+def _end_when_closed(descriptor: int) -> None:
+    _wait_until_closed(descriptor)
+    _thread.interrupt_main()  # as Ctrl-C does: files that were begun are removed
+    time.sleep(GRACE_SECONDS)
+    os._exit(EXIT_ORPHANED)
+
+
+if sys.platform == "win32":
+    import _winapi
+    import msvcrt
+
+    def _wait_until_closed(descriptor: int) -> None:
+        """Looks instead of reading: a pending read of standard input blocks Windows from loading
+        DLLs that ask for the kind of that pipe, numpy's and SciPy's among them."""
+        handle = msvcrt.get_osfhandle(descriptor)
+        while True:
+            try:
+                _winapi.PeekNamedPipe(handle, 0)
+            except OSError:
+                return
+            time.sleep(POLL_SECONDS)
+
+else:
+
+    def _wait_until_closed(descriptor: int) -> None:
+        while True:
+            try:
+                if not os.read(descriptor, 4096):
+                    return
+            except OSError:
+                return

@@ -1,0 +1,165 @@
+"""How another program hands over a CT and takes the labels back: plain arrays in a folder.
+
+    write_request(folder, hu_kji, ijk_to_ras)              the program
+    livertumorseg segment --raw FOLDER --events            the command line
+    answer = read_answer(folder, hu_kji.shape)             the program
+
+    ct.npy              int16 (k, j, i), Hounsfield units
+    ct.json             {"ijk_to_ras": 4 x 4}, millimeters
+    labels.npy          uint8 (k, j, i): 0 background, 1 liver, 2 tumor
+    certainty.npy       uint8 (k, j, i), 255 times the probability of what is tumor, where known
+    probabilities.npy   float16 (3, k, j, i), when asked for
+    record.json         what lesions.json holds
+
+Raw arrays are written and read at the speed of the disk, and nothing of the patient but the voxels
+is in them. Each file gets its name when it is whole, and ``ct.json`` and ``record.json`` get theirs
+last: where they are, the rest is. numpy and the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.volume import CtVolume
+
+CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
+LABELS, PROBABILITIES, RECORD = "labels.npy", "probabilities.npy", "record.json"
+CERTAINTY = "certainty.npy"
+CLASSES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a segmentation hands back.
+
+    labels_kji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i) or None.
+    certainty_kji: uint8, see ``segmentation.Segmentation``, or None.
+    """
+
+    labels_kji: NDArray[np.uint8]
+    record: dict[str, Any]
+    probabilities: NDArray[np.float16] | None
+    certainty_kji: NDArray[np.uint8] | None = None
+
+
+def write_request(
+    folder: Path,
+    hu_kji: NDArray[np.int16],
+    ijk_to_ras: NDArray[np.float64],
+    between_slices: Callable[[], None] | None = None,
+) -> None:
+    """Write the CT. ``OSError`` as the disk raises it.
+
+    between_slices: called often; what it raises stops the writing.
+    """
+    _write_array(folder / CT_ARRAY, hu_kji, between_slices)
+    _write_json(folder / CT_GEOMETRY, {"ijk_to_ras": np.asarray(ijk_to_ras, float).tolist()})
+
+
+def read_request(folder: Path) -> CtVolume:
+    """The CT in a folder; ``ValueError`` when there is none, or not a whole one."""
+    geometry = _read_json(folder / CT_GEOMETRY)
+    hu = _read_array(folder / CT_ARRAY, np.dtype(np.int16), 3)
+    try:
+        ijk_to_ras = np.array(geometry["ijk_to_ras"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{CT_GEOMETRY} holds no 4 x 4 ijk_to_ras; write it anew.") from error
+    return CtVolume(hu, ijk_to_ras)
+
+
+def write_answer(folder: Path, answer: Answer) -> None:
+    """Write the labels and what is known of them. ``OSError`` as the disk raises it.
+
+    An earlier answer in the folder is replaced; between the two there is none.
+    """
+    for name in (RECORD, PROBABILITIES, CERTAINTY):
+        (folder / name).unlink(missing_ok=True)
+    _write_array(folder / LABELS, answer.labels_kji)
+    if answer.certainty_kji is not None:
+        _write_array(folder / CERTAINTY, answer.certainty_kji)
+    if answer.probabilities is not None:
+        _write_array(folder / PROBABILITIES, answer.probabilities)
+    _write_json(folder / RECORD, answer.record)
+
+
+def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
+    """What was written for a CT of that shape; ``ValueError`` when it is missing or not whole."""
+    record = _read_json(folder / RECORD)
+    shape, classes = tuple(shape_kji), (CLASSES, *shape_kji)
+    labels = _read_result(folder / LABELS, np.dtype(np.uint8), shape)
+    certainty, probabilities = None, None
+    if (folder / CERTAINTY).exists():
+        certainty = _read_result(folder / CERTAINTY, np.dtype(np.uint8), shape)
+    if (folder / PROBABILITIES).exists():
+        probabilities = _read_result(folder / PROBABILITIES, np.dtype(np.float16), classes)
+    return Answer(labels, record, probabilities, certainty)
+
+
+def _write_array(
+    path: Path, array: NDArray[Any], between_slices: Callable[[], None] | None = None
+) -> None:
+    """One slice at a time: an array that is not contiguous is never copied as a whole."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(array.dtype),
+        "fortran_order": False,
+        "shape": array.shape,
+    }
+    part = _part(path)
+    with open(part, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for index in np.ndindex(array.shape[:-2]):
+            if between_slices:
+                between_slices()
+            stream.write(np.ascontiguousarray(array[index]).data)
+    os.replace(part, path)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    part = _part(path)
+    part.write_text(json.dumps(values), encoding="utf-8")
+    os.replace(part, path)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _read_result(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    array = _read_array(path, dtype, len(shape))
+    if array.shape != shape:
+        raise ValueError(
+            f"{path.name} has shape {array.shape}, which for this CT is {shape}; run it again."
+        )
+    return array
+
+
+def _read_array(path: Path, dtype: np.dtype[Any], axes: int) -> Any:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"The folder holds no {path.name}; write it there first.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path.name} is damaged; write it anew.") from error
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != axes:
+        raise ValueError(f"{path.name} is not a {dtype} array of {axes} axes; write it anew.")
+    return array
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"The folder holds no {path.name}; write it there first.") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name} is damaged; write it anew.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} is not a JSON object; write it anew.")
+    return values

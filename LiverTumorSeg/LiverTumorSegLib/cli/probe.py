@@ -1,0 +1,112 @@
+"""Do the packages and the model work, or do they only lie there? Each is tried; JSON lines tell.
+
+    python -m LiverTumorSegLib.cli.probe
+
+It runs in a process of its own, because a package that is half installed may take down the Python
+that imports it. What was being tried when that happened is the last line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+def main() -> None:
+    """Try each in turn."""
+    for name, proof in PROOFS.items():
+        _say(trying=name)
+        try:
+            version = proof()
+        except Exception as error:
+            _say(name=name, ok=False, kind=type(error).__name__, error=str(error))
+        else:
+            _say(name=name, ok=True, version=version)
+
+
+def _numpy() -> str:
+    import numpy as np
+
+    np.ones(2).sum()
+    return np.__version__
+
+
+def _scipy() -> str:
+    import scipy
+    from scipy import ndimage
+
+    ndimage.label([0, 1])
+    return str(scipy.__version__)
+
+
+def _cv2() -> str:
+    import cv2
+    import numpy as np
+
+    cv2.createCLAHE().apply(np.zeros((8, 8), np.uint8))
+    return str(cv2.__version__)
+
+
+def _nibabel() -> str:
+    import nibabel
+    import numpy as np
+
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))  # type: ignore[no-untyped-call]
+    image.to_bytes()
+    return str(nibabel.__version__)
+
+
+def _safetensors() -> str:
+    import numpy as np
+    import safetensors
+    import safetensors.numpy
+
+    safetensors.numpy.load(safetensors.numpy.save({"ones": np.ones(2, np.float32)}))
+    return str(safetensors.__version__)
+
+
+def _torch() -> str:
+    import torch
+
+    torch.nn.functional.conv2d(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)).sum().item()
+    torch.ones(1).numpy()  # fails where torch was built for another numpy
+    return str(torch.__version__)
+
+
+def _cuda() -> str:
+    """The GPU's name; empty where there is none, an error where there is one that does not run."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    (torch.ones(8, device="cuda") * 2).sum().item()  # a card too new or too old fails only here
+    return torch.cuda.get_device_name()
+
+
+def _model() -> str:
+    from LiverTumorSegLib.model.catalog import find_model, verify
+
+    entry = find_model()
+    verify(entry)
+    return f"{entry.name} {entry.version}"
+
+
+PROOFS: dict[str, Callable[[], str]] = {
+    "numpy": _numpy,
+    "scipy": _scipy,
+    "cv2": _cv2,
+    "nibabel": _nibabel,
+    "torch": _torch,
+    "safetensors": _safetensors,
+    "cuda": _cuda,
+    "model": _model,
+}
+
+
+def _say(**values: Any) -> None:
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    main()

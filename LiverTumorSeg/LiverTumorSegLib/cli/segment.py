@@ -1,0 +1,134 @@
+"""One case on the command line: model, run, measures, files. ``segment``, ``demo``, ``batch`` and
+programs (``child``) all come through here.
+
+    segmenter = load_asked(given)
+    result = run_case(segmenter, given, reporter, ct, notes)
+    write_case(result, folder, reporter)
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .progress import CaseReporter, Reporter
+
+if TYPE_CHECKING:
+    from LiverTumorSegLib.inference.segmenter import Segmenter
+    from LiverTumorSegLib.result.files import CaseResult
+    from LiverTumorSegLib.result.lesions import LiverMeasures
+    from LiverTumorSegLib.volume import CtVolume
+
+SEGMENTED = 0.94  # of the progress bar; the rest is measuring, drawing and writing
+LISTED_LESIONS = 10
+
+
+def load_asked(given: argparse.Namespace) -> Segmenter:
+    """The segmenter that the options ask for; errors as of ``load_segmenter``."""
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
+
+    return load_segmenter(
+        given.model,
+        given.device,
+        folder=given.model_folder,
+        scan=not given.no_scan,
+        smallest_lesion_mm=given.smallest_lesion_mm,
+    )
+
+
+def load_and_run(
+    given: argparse.Namespace, reporter: Reporter, ct: CtVolume, notes: tuple[str, ...]
+) -> CaseResult:
+    """:func:`run_case` with a model of its own."""
+    reporter.progress(0.0, "Loading the model")
+    return run_case(load_asked(given), given, reporter, ct, notes)
+
+
+def run_case(
+    segmenter: Segmenter,
+    given: argparse.Namespace,
+    reporter: CaseReporter,
+    ct: CtVolume,
+    notes: tuple[str, ...],
+) -> CaseResult:
+    """Segment and measure; warnings of the run are reported as they are known."""
+    from LiverTumorSegLib.inference.segmenter import Cancelled, describe
+    from LiverTumorSegLib.result.files import CaseResult
+    from LiverTumorSegLib.result.lesions import measure
+
+    try:
+        done = segmenter.segment(
+            ct,
+            lambda fraction, phrase: reporter.progress(SEGMENTED * fraction, phrase),
+            probabilities=given.probabilities,
+            slices=given.slices,
+        )
+    except Cancelled:
+        raise KeyboardInterrupt from None
+    reporter.progress(SEGMENTED, "Measuring the tumors")
+    for warning in done.warnings:
+        reporter.warning(warning)
+    return CaseResult(
+        ct=ct,
+        segmentation=done,
+        measures=measure(done.labels_kji, ct, done.certainty_kji),
+        model=describe(segmenter),
+        warnings=(*notes, *done.warnings),
+    )
+
+
+def write_case(result: CaseResult, folder: Path, reporter: CaseReporter) -> None:
+    """Draw and write every file into an existing folder."""
+    reporter.progress((SEGMENTED + 1) / 2, "Drawing and writing")
+    result.write(folder)
+    reporter.progress(1.0, "Done")
+
+
+def summary_of(result: CaseResult, folder: Path) -> str:
+    """What a person wants to read at the end."""
+    from LiverTumorSegLib.result.files import NOTICE
+
+    lines = [_headline(result)]
+    if result.segmentation.found_liver:
+        lines += _lesion_lines(result.measures)
+    if result.agreement is not None:
+        a = result.agreement
+        lines.append(
+            f"Against the known truth: liver Dice {a.liver_dice:.3f}, tumor Dice"
+            f" {a.tumor_dice:.3f}, {a.lesions_found} of {_tumors(a.lesions_true)} found,"
+            f" {a.false_lesions} false"
+        )
+    run = result.segmentation
+    lines.append(f"{run.seconds:.0f} s on {run.device}; results in {folder}")
+    return "\n".join([*lines, NOTICE])
+
+
+def _headline(result: CaseResult) -> str:
+    """Liver, tumors and burden on one line."""
+    from LiverTumorSegLib.result.files import NO_LIVER
+
+    if not result.segmentation.found_liver:
+        return NO_LIVER
+    measures = result.measures
+    burden = measures.burden_percent or 0.0
+    return (
+        f"Liver {measures.liver_volume_ml:.0f} mL, {_tumors(len(measures.lesions))} with"
+        f" {measures.tumor_volume_ml:.1f} mL, burden {burden:.1f} %"
+    )
+
+
+def _lesion_lines(measures: LiverMeasures) -> list[str]:
+    lines = [
+        f"  {lesion.number:2d}  {lesion.volume_ml:7.2f} mL"
+        f"  {lesion.longest_axial_diameter_mm:5.1f} x"
+        f" {lesion.perpendicular_diameter_mm:.1f} mm  slice {lesion.slice_index}"
+        + ("" if lesion.confidence is None else f"  confidence {100 * lesion.confidence:.0f} %")
+        for lesion in measures.lesions[:LISTED_LESIONS]
+    ]
+    more = len(measures.lesions) - LISTED_LESIONS
+    return [*lines, f"  and {more} more in lesions.csv"] if more > 0 else lines
+
+
+def _tumors(count: int) -> str:
+    return "1 tumor" if count == 1 else f"{count} tumors"

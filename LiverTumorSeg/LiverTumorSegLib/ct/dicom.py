@@ -1,0 +1,245 @@
+"""CT series from folders of DICOM files, of any file name, to the volumes that ``nifti`` gives too.
+
+    series = find_series("study")                     # every CT series below the folder
+    ct, warnings = read_series(series[0].files)
+
+Files are read by pydicom, and compressed ones unpacked by GDCM (the extra ``[dicom]``). The series
+is put together here, because what can be wrong with one wants a sentence: highdicom's
+``get_volume_from_series`` holds all pixels twice, refuses tilted gantries and rounded distances,
+and says of anything else only that it is no volume; SimpleITK's reader stacks missing slices,
+double ones and mixed planes without a word. Sentences and results hold no name, number or UID.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.volume import CtVolume
+
+from .checks import INT16_RANGE, check_ct_values, refuse_one_slice
+from .dicom_grid import find_grid
+from .dicom_headers import (
+    DicomImage,
+    decode,
+    looks_like_dicom,
+    read_images,
+    refuse_unreadable,
+    require_pydicom,
+    silenced_pydicom,
+)
+
+FEWEST_SLICES = 3  # a scout has one or two
+NAME = "This series"
+HOUNSFIELD = ("", "HU", "US", "HU_MOD")  # US: unspecified, which is what some scanners write
+
+
+@dataclass(frozen=True)
+class Series:
+    """One CT series.
+
+    folder: that holds all its files. files: sorted by name. number: as the scanner counted them,
+    None where not stated. shape_kji: images, rows, columns.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    number: int | None
+    shape_kji: tuple[int, int, int]
+    thickness_mm: float | None
+
+    def describe(self) -> str:
+        """A line to choose it by."""
+        k, j, i = self.shape_kji
+        number = "" if self.number is None else f"series number {self.number}, "
+        thickness = "" if self.thickness_mm is None else f", {self.thickness_mm:g} mm thick"
+        return f"{number}{k} slices of {i} x {j}{thickness}"
+
+
+def find_series(folder: str | Path, leave_out: Collection[Path] = ()) -> list[Series]:
+    """The CT series in a folder and those below it, by folder, number and file name.
+
+    Files of other kinds, hidden ones, a DICOMDIR, overview pictures and series of fewer than 3
+    images do not count. A damaged file belongs to the series beside it, which cannot be read then.
+    leave_out: folders that are not looked into.
+    Raises ``ValueError`` where pydicom is needed and missing, or all is damaged.
+    """
+    files = [path for path in list_files(Path(folder), leave_out) if looks_like_dicom(path)]
+    if files:
+        require_pydicom()
+    groups: dict[tuple[str, ...], list[DicomImage]] = {}
+    damaged: dict[Path, ValueError] = {}
+    with silenced_pydicom():
+        for path in files:
+            try:
+                images = read_images(path)
+            except ValueError as error:
+                damaged[path] = error
+                continue
+            for image in images:
+                # an anonymizer may have blanked what tells series apart: then the folder does
+                key = image.series if image.series[1] else (*image.series, str(path.parent))
+                groups.setdefault(key, []).append(image)
+    parts = [part for images in groups.values() for part in _without_copies(images)]
+    found = [_series(part, damaged) for part in parts if len(part) >= FEWEST_SLICES]
+    if damaged and not found:
+        raise next(iter(damaged.values()))
+    return sorted(found, key=lambda series: (series.folder, series.number or 0, series.files))
+
+
+def read_series(files: Sequence[str | Path]) -> tuple[CtVolume, tuple[str, ...]]:
+    """The scan in the files of one series, in any order, and warnings of one sentence each.
+
+    Hounsfield units are rounded to whole numbers and clipped to int16; what a scanner puts around
+    its field of view (often below -2000) stays. k runs along the normal of the slices, distances
+    are those of the stated positions. Overview pictures are left out.
+    Raises ``ValueError``, one sentence with what to do, for what is no single, whole CT.
+    """
+    require_pydicom()
+    with silenced_pydicom():
+        everything = [image for file in files for image in read_images(Path(file))]
+        images = [image for image in everything if not image.is_localizer]
+        _refuse_unlike(images)
+        refuse_unreadable(images)
+        refuse_one_slice(NAME, (len(images), *images[0].shape_ji))
+        order, ijk_to_ras, grid_warnings = find_grid(
+            np.array([image.position_lps_mm for image in images]),
+            np.array([image.orientation for image in images]).reshape(-1, 2, 3),
+            np.array([image.spacing_ji_mm for image in images]),
+        )
+        hu, low, high = _read_hu([images[n] for n in order])
+    warnings = (
+        *_header_warnings(images, len(everything) - len(images)),
+        *grid_warnings,
+        *check_ct_values(NAME, low, high),
+    )
+    return CtVolume(hu, ijk_to_ras), warnings
+
+
+def _read_hu(images: list[DicomImage]) -> tuple[NDArray[np.int16], float, float]:
+    """Hounsfield units ``(k, j, i)`` of images in their order, least and greatest before clipping.
+
+    One image at a time: no float copy of the whole exists.
+    """
+    hu = np.empty((len(images), *images[0].shape_ji), dtype=np.int16)
+    low, high = np.inf, -np.inf
+    by_file: dict[Path, list[int]] = {}
+    for k, image in enumerate(images):
+        by_file.setdefault(image.path, []).append(k)
+    for numbers in by_file.values():
+        for k, stored in zip(numbers, decode([images[k] for k in numbers]), strict=True):
+            slope, intercept = _rescale(images[k])
+            plane = stored.astype(np.float64) * slope + intercept  # (j, i)
+            low, high = min(low, float(plane.min())), max(high, float(plane.max()))
+            hu[k] = np.rint(np.clip(plane, *INT16_RANGE))
+    return hu, low, high
+
+
+def list_files(folder: Path, leave_out: Collection[Path] = ()) -> Iterator[Path]:
+    """Every file below a folder in the order of their names; hidden ones do not count.
+
+    Folders that are links are followed, each real folder once.
+    """
+    seen = {os.path.realpath(path) for path in leave_out}
+    for home, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(home)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(home, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _without_copies(images: list[DicomImage]) -> list[list[DicomImage]]:
+    """The images of one series, sorted out by folder where folders hold copies of each other.
+
+    Only an image that has the same place too is a copy: anonymizers may make all instances alike.
+    """
+    folders: dict[Path, dict[object, DicomImage]] = {}
+    for n, image in enumerate(images):
+        if not image.is_localizer:
+            # those of a file's frames share the instance
+            key = (image.instance, image.frame, image.position_lps_mm) if image.instance else n
+            folders.setdefault(image.path.parent, {}).setdefault(key, image)
+    parts = list(folders.values())
+    if len(set().union(*parts)) == sum(map(len, parts)):
+        return [[image for part in parts for image in part.values()]]
+    return [list(part.values()) for part in parts]
+
+
+def _series(images: list[DicomImage], damaged: Collection[Path]) -> Series:
+    folders = {image.path.parent for image in images}
+    files = {image.path for image in images} | {p for p in damaged if p.parent in folders}
+    first = images[0]
+    return Series(
+        folder=Path(os.path.commonpath(folders)),
+        files=tuple(sorted(files)),
+        number=first.number,
+        shape_kji=(len(images), *first.shape_ji),
+        thickness_mm=first.thickness_mm,
+    )
+
+
+def _refuse_unlike(images: list[DicomImage]) -> None:
+    """``ValueError`` unless the images can be one CT, as far as their headers tell."""
+    if not images:
+        raise ValueError(f"{NAME} holds no CT image; give a CT series.")
+    if len({image.shape_ji for image in images}) > 1:
+        raise ValueError(
+            f"{NAME} holds images of different sizes, as if two scans were mixed; export one alone."
+        )
+    if any(image.samples != 1 for image in images):
+        raise ValueError(f"{NAME} holds color pictures; give the CT itself.")
+    if any(image.position_lps_mm is None or image.orientation is None for image in images):
+        raise ValueError(
+            f"{NAME} does not say where its images lie in the patient; export it again with their"
+            " positions."
+        )
+    if any(image.spacing_ji_mm is None for image in images):
+        raise ValueError(f"{NAME} gives no pixel spacing; export it again with its spacing.")
+    if any(image.unit not in HOUNSFIELD for image in images):
+        raise ValueError(
+            f"{NAME} holds other numbers than Hounsfield units (a dual-energy map, perhaps); give"
+            " the CT itself."
+        )
+    _refuse_half_rescaled(images)
+
+
+def _refuse_half_rescaled(images: list[DicomImage]) -> None:
+    without = sum(_lacks_rescale(image) for image in images)
+    if 0 < without < len(images):
+        raise ValueError(
+            f"{without} of the {len(images)} images of this series do not say how their numbers"
+            " become Hounsfield units; export the series again."
+        )
+    if any(image.slope == 0 for image in images):
+        raise ValueError(f"{NAME} has a rescale slope of 0 in its header; export it again.")
+
+
+def _lacks_rescale(image: DicomImage) -> bool:
+    return image.slope is None or image.intercept is None
+
+
+def _rescale(image: DicomImage) -> tuple[float, float]:
+    """Slope and intercept; what is not stated changes nothing."""
+    slope = 1.0 if image.slope is None else image.slope
+    return slope, 0.0 if image.intercept is None else image.intercept
+
+
+def _header_warnings(images: list[DicomImage], localizers: int) -> Iterator[str]:
+    if localizers:
+        pictures = "An overview picture" if localizers == 1 else f"{localizers} overview pictures"
+        yield f"{pictures} (localizer) in the series did not count as a slice of this CT."
+    if _lacks_rescale(images[0]):
+        yield (
+            "This CT does not say how its numbers become Hounsfield units and they were taken as"
+            " they are; check that air is near -1000."
+        )
+    if any(image.is_lossy for image in images):
+        yield "The images of this CT were compressed with loss; fine detail may be missing."

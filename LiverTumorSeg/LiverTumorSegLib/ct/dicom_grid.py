@@ -1,0 +1,128 @@
+"""Where the images of a DICOM series lie in the patient: one regular grid, or a sentence why not.
+
+    order, ijk_to_ras, warnings = find_grid(positions_lps_mm, orientations, spacings_ji_mm)
+
+Slices are ordered along the normal of their own plane, so for a usual axial CT i runs to the left,
+j to the back, k to the head. Distances are those between the stated positions, never a thickness.
+A tilted gantry moves each slice within its plane: the grid is then a sheared one, on which every
+voxel still has its true place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.volume import LPS_SIGNS
+
+Array = NDArray[np.float64]
+SAME_DIRECTION = 1e-3  # of direction cosines, which scanners round
+SAME_SPACING = 1e-3  # relative
+SAME_PLACE_MM = 0.01
+UNEVEN = 0.25  # of a slice distance: more than that off is no regular grid
+NOTED_MM, NOTED = 0.1, 0.02  # off by less, in mm or of a slice distance, is rounding
+TILT_DEGREES = 0.5
+
+
+def find_grid(
+    positions_lps_mm: Array, orientations: Array, spacings_ji_mm: Array
+) -> tuple[list[int], Array, tuple[str, ...]]:
+    """The images' order along k, 4 x 4 ijk_to_ras in mm, and warnings of one sentence each.
+
+    positions_lps_mm ``(n, 3)``: centers of the first pixels; orientations ``(n, 2, 3)``: directions
+    of i and j; spacings_ji_mm ``(n, 2)``: between rows, between columns. n is at least 2.
+    Raises ``ValueError`` with what is wrong and what to do when they are no single regular stack.
+    """
+    _refuse_mixed(orientations, spacings_ji_mm)
+    along_i, along_j = _unit_axes(orientations[0])
+    normal = np.cross(along_i, along_j)
+    heights_mm = positions_lps_mm @ normal
+    order = np.argsort(heights_mm, kind="stable")
+    gaps_mm = np.diff(heights_mm[order])
+    _refuse_uneven(gaps_mm)
+    corners = positions_lps_mm[order]
+    step = (corners[-1] - corners[0]) / (len(corners) - 1)
+    ideal = corners[0] + np.arange(len(corners))[:, None] * step
+    off_mm = float(np.linalg.norm(corners - ideal, axis=1).max())
+    if off_mm > UNEVEN * float(np.linalg.norm(step)):
+        raise ValueError(_uneven(gaps_mm))
+    lps = np.eye(4)
+    lps[:3, 0] = along_i * spacings_ji_mm[0, 1]
+    lps[:3, 1] = along_j * spacings_ji_mm[0, 0]
+    lps[:3, 2], lps[:3, 3] = step, corners[0]
+    ijk_to_ras = np.diag([*LPS_SIGNS, 1.0]) @ lps
+    warnings = (*_tilt_warning(step, normal), *_off_warning(off_mm, gaps_mm))
+    return order.tolist(), ijk_to_ras, warnings
+
+
+def _refuse_mixed(orientations: Array, spacings_ji_mm: Array) -> None:
+    if np.abs(orientations - orientations[0]).max() > SAME_DIRECTION:
+        raise ValueError(
+            "The images of this series lie in different planes, as if two scans were mixed;"
+            " export the axial one alone."
+        )
+    if (spacings_ji_mm <= 0).any():
+        raise ValueError(
+            "This series gives no pixel spacing (zero or less); export it again with its spacing."
+        )
+    if np.abs(spacings_ji_mm / spacings_ji_mm[0] - 1).max() > SAME_SPACING:
+        raise ValueError(
+            "The images of this series have different pixel spacings, as if two scans were mixed;"
+            " export one alone."
+        )
+
+
+def _unit_axes(orientation: Array) -> Array:
+    lengths = np.linalg.norm(orientation, axis=1, keepdims=True)
+    if (np.abs(lengths - 1) > 0.01).any() or abs(orientation[0] @ orientation[1]) > 0.01:
+        raise ValueError(
+            "This series has a broken orientation in its header; export it again with its"
+            " orientation."
+        )
+    axes: Array = orientation / lengths
+    return axes
+
+
+def _refuse_uneven(gaps_mm: Array) -> None:
+    if gaps_mm.min() < SAME_PLACE_MM:
+        raise ValueError(
+            "This series holds more than one image at the same place (several phases, or a scan"
+            " sent twice); export one phase alone."
+        )
+    usual_mm, widest_mm = float(np.median(gaps_mm)), float(gaps_mm.max())
+    if np.abs(gaps_mm / usual_mm - 1).max() <= UNEVEN:
+        return
+    holes = gaps_mm / gaps_mm.min()
+    if widest_mm > 1.5 * gaps_mm.min() and np.abs(holes - np.rint(holes)).max() <= UNEVEN:
+        raise ValueError(
+            f"Slices are missing from this series: there is a gap of {widest_mm:g} mm where others"
+            f" lie {gaps_mm.min():g} mm apart; copy or export the whole series again."
+        )
+    raise ValueError(_uneven(gaps_mm))
+
+
+def _uneven(gaps_mm: Array) -> str:
+    return (
+        f"The slices of this series lie {gaps_mm.min():.3g} to {gaps_mm.max():.3g} mm apart, which"
+        " is no regular scan; export a reconstruction with equal distances."
+    )
+
+
+def _tilt_warning(step: Array, normal: Array) -> tuple[str, ...]:
+    tilt = np.degrees(np.arccos(min(1.0, float(step @ normal / np.linalg.norm(step)))))
+    if tilt < TILT_DEGREES:
+        return ()
+    return (
+        f"This CT was made with its gantry tilted by {tilt:.0f} degrees; its slices were taken as"
+        " they lie, and diameters are those within them.",
+    )
+
+
+def _off_warning(off_mm: float, gaps_mm: Array) -> tuple[str, ...]:
+    if off_mm <= max(NOTED_MM, NOTED * float(np.median(gaps_mm))):
+        return ()
+    return (
+        f"The slices of this CT lie {gaps_mm.min():.3g} to {gaps_mm.max():.3g} mm apart and were"
+        f" taken as evenly spaced, which moves some by up to {off_mm:.1f} mm; check the result"
+        " there.",
+    )

@@ -1,0 +1,235 @@
+"""Clean a predicted label map: one liver, tumor only in or near it, no specks.
+
+    labels_kji = Postprocessing(smallest_lesion_mm=4.0)(labels_kji, ct.spacing_kji_mm)
+
+Everything connected is meant in the 26-neighborhood, as in result/lesions.py. Lengths are in mm
+with the grid's spacing, so what is removed does not depend on slice thickness or axis order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from math import isfinite, pi, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.labels import Label
+
+Labels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
+
+def check_settings(settings: object, numbers: Sequence[str], switches: Sequence[str]) -> None:
+    """``ValueError`` when a field named in numbers is not 0 or more, or in switches no bool."""
+    for name in numbers:
+        value = getattr(settings, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value!r}; give a number of 0 or more.")
+    for name in switches:
+        if not isinstance(getattr(settings, name), bool):
+            raise ValueError(f"{name} is {getattr(settings, name)!r}; give true or false.")
+
+
+def refuse_unknown(kind: str, settings: type[Any], names: Iterable[str]) -> None:
+    """``ValueError`` for names that the dataclass has no field of.
+
+    A step of a later version must not be dropped in silence.
+    """
+    known = {field.name for field in fields(settings)}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(
+            f"Unknown {kind} settings: {', '.join(unknown)}. Known are: {', '.join(sorted(known))}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocessing:
+    """The steps, each of which can be switched off. "Liver" includes its tumor, as in LiTS.
+
+    A piece is a 26-neighborhood component of liver and tumor together; a piece with at least one
+    liver voxel is a liver, a piece of tumor alone is a loose tumor.
+
+    largest_liver_component: of several livers only the largest stays; the others become
+        background with the tumor in them.
+    tumor_inside_liver: a loose tumor stays, whole, only if one of its voxels lies within
+        liver_margin_mm (center to center) of the liver. A lesion that touches the liver is never
+        cut: a large tumor at the rim reaches far from any liver voxel.
+    smallest_lesion_mm: a lesion whose ball of equal volume has a smaller diameter becomes liver,
+        or background when it is loose. 0 switches the step off.
+    smallest_liver_ml: below this, the answer is "no liver": background everywhere. 0 switches the
+        step off.
+    """
+
+    largest_liver_component: bool = True
+    tumor_inside_liver: bool = True
+    liver_margin_mm: float = 5.0
+    smallest_lesion_mm: float = 5.0
+    smallest_liver_ml: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            numbers=("liver_margin_mm", "smallest_lesion_mm", "smallest_liver_ml"),
+            switches=("largest_liver_component", "tumor_inside_liver"),
+        )
+
+    def __call__(self, labels_kji: Labels, spacing_kji_mm: Spacing) -> Labels:
+        """Clean labels 0, 1, 2 ``(k, j, i)``; returns a new uint8 array of the same shape.
+
+        Applying it twice gives what applying it once gives. Nothing found gives all zeros.
+        Raises ``ValueError`` for other label values or a spacing that is not three lengths > 0.
+        """
+        from scipy import ndimage
+
+        _check(labels_kji, spacing_kji_mm)
+        result = np.zeros(labels_kji.shape, dtype=np.uint8)
+        # Only the box around what was found: a body-sized volume is mostly background.
+        found = labels_kji > 0
+        boxes = ndimage.find_objects(found.view(np.uint8)) if found.any() else []
+        if boxes:
+            result[boxes[0]] = self._clean(labels_kji[boxes[0]].astype(np.uint8), spacing_kji_mm)
+        return result
+
+    def _clean(self, labels: Labels, spacing_mm: Spacing) -> Labels:
+        """The steps in order; changes ``labels`` in place."""
+        voxel_ml = prod(spacing_mm) / 1000.0
+        pieces, count = _label(labels > 0)
+        sizes = _sizes(pieces, count)
+        is_liver = np.zeros(count + 1, dtype=bool)
+        is_liver[pieces[labels == Label.LIVER]] = True
+        kept = _largest_only(is_liver, sizes) if self.largest_liver_component else is_liver
+        if sizes[kept].sum() * voxel_ml < self.smallest_liver_ml:
+            return np.zeros_like(labels)
+        loose = ~is_liver
+        loose[0] = False  # background
+        if self.smallest_lesion_mm > 0:
+            # A loose tumor is a lesion of its own: its piece goes. The others turn into liver.
+            loose &= ~_is_small(sizes, spacing_mm, self.smallest_lesion_mm)
+            _small_lesions_to_liver(labels, spacing_mm, self.smallest_lesion_mm)
+        if self.tumor_inside_liver:
+            loose &= _near(pieces, kept, loose, spacing_mm, self.liver_margin_mm)
+        labels[~_look_up(kept | loose, pieces)] = Label.BACKGROUND
+        return labels
+
+    def to_dict(self) -> dict[str, bool | float]:
+        """Plain JSON values, for the model's spec and the output; see :meth:`from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Postprocessing:
+        """The inverse of :meth:`to_dict`; missing keys take their defaults.
+
+        Raises ``ValueError`` for keys it does not know.
+        """
+        refuse_unknown("postprocessing", cls, values)
+        return cls(**values)
+
+
+def _check(labels: Labels, spacing_mm: Spacing) -> None:
+    if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"Labels are a 3D array of integers; this one is {labels.dtype} with "
+            f"shape {labels.shape}."
+        )
+    if labels.size and (labels.min() < Label.BACKGROUND or labels.max() > Label.TUMOR):
+        raise ValueError(
+            "Labels are 0 (background), 1 (liver) and 2 (tumor); found "
+            f"{labels.min()} to {labels.max()}. Map other structures to one of these first."
+        )
+    if len(spacing_mm) != 3 or not all(isfinite(s) and s > 0 for s in spacing_mm):
+        raise ValueError(f"The spacing is {spacing_mm}; give three lengths in mm above zero.")
+
+
+def _label(mask: Mask) -> tuple[NDArray[np.int32], int]:
+    """Components of the 26-neighborhood, numbered from 1, and their count."""
+    from scipy import ndimage
+
+    components = np.zeros(mask.shape, dtype=np.int32)
+    count = int(ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool), output=components))
+    return components, count
+
+
+def _sizes(components: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """``(count + 1,)`` voxels of each component; slice by slice, as bincount copies to int64."""
+    sizes = np.zeros(count + 1, dtype=np.int64)
+    for plane in components:
+        sizes += np.bincount(plane.ravel(), minlength=count + 1)
+    return sizes
+
+
+def _look_up(table: Mask, components: NDArray[np.int32]) -> Mask:
+    """``table[components]``, slice by slice, as indexing copies the whole index to int64."""
+    result = np.empty(components.shape, dtype=bool)
+    for plane, target in zip(components, result, strict=True):
+        target[...] = table[plane]
+    return result
+
+
+def _largest_only(is_liver: Mask, sizes: NDArray[np.int64]) -> Mask:
+    """The one largest liver; a loose tumor never counts as the liver, however large."""
+    largest = np.zeros_like(is_liver)
+    if is_liver.any():
+        largest[np.argmax(np.where(is_liver, sizes, -1))] = True
+    return largest
+
+
+def _is_small(sizes: NDArray[np.int64], spacing_mm: Spacing, smallest_mm: float) -> Mask:
+    """Whether the ball of equal volume is smaller in diameter than ``smallest_mm``."""
+    volumes_mm3 = sizes * prod(spacing_mm)
+    small: Mask = np.cbrt(6.0 * volumes_mm3 / pi) < smallest_mm
+    return small
+
+
+def _small_lesions_to_liver(labels: Labels, spacing_mm: Spacing, smallest_mm: float) -> None:
+    """Relabel, in place, every tumor component that is too small."""
+    from scipy import ndimage
+
+    boxes = ndimage.find_objects((labels == Label.TUMOR).view(np.uint8))
+    if not boxes:
+        return
+    window = labels[boxes[0]]  # a view: writing to it changes labels
+    lesions, count = _label(window == Label.TUMOR)
+    small = _is_small(_sizes(lesions, count), spacing_mm, smallest_mm)
+    small[0] = False  # background
+    window[_look_up(small, lesions)] = Label.LIVER
+
+
+def _near(
+    pieces: NDArray[np.int32], kept: Mask, loose: Mask, spacing_mm: Spacing, margin_mm: float
+) -> Mask:
+    """Which of the ``loose`` pieces come within ``margin_mm`` of the ``kept`` ones.
+
+    The nearest voxels of two separate shapes lie on their surfaces, so surface points and a tree
+    give the exact distances of a distance transform without its float64 volumes.
+    """
+    from scipy.spatial import cKDTree
+
+    near = np.zeros_like(loose)
+    if not kept.any() or not loose.any():
+        return near
+    scale = np.array(spacing_mm)
+    liver = np.argwhere(_surface(_look_up(kept, pieces)))
+    tumor = np.argwhere(_surface(_look_up(loose, pieces)))
+    reach_mm = margin_mm * (1.0 + 1e-9)  # the tree's bound leaves out equality
+    distances_mm, _ = cKDTree(liver * scale).query(tumor * scale, distance_upper_bound=reach_mm)
+    near[pieces[tuple(tumor[np.isfinite(distances_mm)].T)]] = True
+    return near
+
+
+def _surface(mask: Mask) -> Mask:
+    """Voxels of the mask with a face neighbor outside it (or on the array's rim)."""
+    inner = np.zeros_like(mask)
+    core = mask[1:-1, 1:-1, 1:-1].copy()
+    for axis in range(3):
+        for side in (slice(None, -2), slice(2, None)):
+            window = [slice(1, -1)] * 3
+            window[axis] = side
+            core &= mask[tuple(window)]
+    inner[1:-1, 1:-1, 1:-1] = core
+    return mask & ~inner

@@ -1,0 +1,377 @@
+"""Which models there are and where their files lie. Standard library only; never the network.
+
+Shipped models are listed in ``models.json`` and lie in ``weights/``. Imported models lie in a
+folder of the user's, each with a JSON file of the same form beside it that keeps its SHA-256::
+
+    entry = find_model("default")           # or a name, or the path of a .safetensors file
+    entry = find_model(["liver.safetensors", "tumor.safetensors"])  # the two of a cascade
+    verify(entry)                           # BundleError when a file is missing or was changed
+    import_model("mine.safetensors", name="mine")  # or the two of a cascade
+    remove_model("mine")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from .spec import (
+    STAGES,
+    BundleError,
+    ModelSpec,
+    explained,
+    file_sha256,
+    read_spec,
+    stage_of,
+    whole_file,
+)
+
+CATALOG_FILE = Path(__file__).with_name("models.json")
+SHIPPED_FOLDER = Path(__file__).with_name("weights")
+FOLDER_VARIABLE = "LIVERTUMORSEG_MODELS"
+DEFAULT = "default"
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # one spelling on every file system
+RECORD = ".model.json"  # an imported model's entry, beside its file
+REINSTALL = "Install LiverTumorSeg again."
+Files = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One model file. sha256 and size_bytes are None for a file that is in no catalog."""
+
+    path: Path
+    sha256: str | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model one can choose: one file, or two for a cascade (liver first, then tumor).
+
+    scores: name of a figure -> its value, as measured by the commands in the model's file.
+    shipped: whether it came with LiverTumorSeg; the others were imported or named by their path.
+    """
+
+    name: str
+    title: str
+    version: str
+    files: tuple[ModelFile, ...]
+    licence: str
+    scores: dict[str, Any]
+    summary: str
+    default: bool = False
+    shipped: bool = False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(file.path for file in self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files together; 0 where the catalog does not say."""
+        return sum(file.size_bytes or 0 for file in self.files)
+
+
+def default_model_folder(folder: str | Path | None = None) -> Path:
+    """Where imported models lie: ``folder``, else $LIVERTUMORSEG_MODELS, else the platform's place.
+
+    The folder need not exist yet.
+    """
+    if chosen := folder or os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen).expanduser()
+    return _platform_data_folder() / "livertumorseg" / "models"
+
+
+def shipped_models() -> tuple[ModelEntry, ...]:
+    """The models that come with LiverTumorSeg, in the catalog's order."""
+    listed = _read_json(CATALOG_FILE, REINSTALL).get("models", [])
+    return tuple(
+        replace(_entry(values, SHIPPED_FOLDER, REINSTALL), shipped=True) for values in listed
+    )
+
+
+def imported_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]:
+    """The models in the user's folder, by name; empty when there is no such folder."""
+    place = default_model_folder(folder)
+    return tuple(_imported_model(name, place) for name in _imported_names(place))
+
+
+def installed_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]:
+    """Shipped models, then imported ones."""
+    return shipped_models() + imported_models(folder)
+
+
+def find_model(name_or_file: Files | None = None, folder: str | Path | None = None) -> ModelEntry:
+    """The model of that name, or in that file or those two: an existing file wins over a name.
+
+    None and "default" mean the catalog's default. ``ValueError`` naming the known models when there
+    is no such one, and for two files that are no cascade; ``BundleError`` when a file is not a
+    model.
+    """
+    several = _listed(name_or_file or DEFAULT)
+    if len(several) > 1:
+        return _loose_model([Path(file).expanduser() for file in several])
+    wanted, place, shipped = str(several[0]), default_model_folder(folder), shipped_models()
+    path = os.path.expanduser(wanted)
+    if wanted != DEFAULT and os.path.isfile(path):
+        return _loose_model([Path(path)])
+    for entry in shipped:
+        if entry.name == wanted or (wanted == DEFAULT and entry.default):
+            return entry
+    if wanted in _imported_names(place):
+        return _imported_model(wanted, place)
+    known = ", ".join([entry.name for entry in shipped] + _imported_names(place)) or "none"
+    problem = "There is no default model" if wanted == DEFAULT else f"There is no model {wanted!r}"
+    raise ValueError(f"{problem}. Give the path of a model file or a known name (known: {known}).")
+
+
+def verify(entry: ModelEntry) -> None:
+    """``BundleError`` when a file is missing, has another size or hash, or is not a model."""
+    again = REINSTALL if entry.shipped else "Import the model again."
+    for file in entry.files:
+        with explained(file.path):
+            if not file.path.is_file():
+                raise BundleError(f"The model's file is missing. {again}")
+            size = file.path.stat().st_size
+            if file.size_bytes not in (None, size):
+                raise BundleError(f"It has {size} bytes instead of {file.size_bytes}. {again}")
+            if file.sha256 is not None and file_sha256(file.path) != file.sha256:
+                raise BundleError(f"It was changed: its SHA-256 is not {file.sha256}. {again}")
+        read_spec(file.path)
+
+
+def import_model(
+    file: Files,
+    folder: str | Path | None = None,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> ModelEntry:
+    """Copy a model's file, or the two of a cascade, into the user's folder; return its entry.
+
+    name: what to call it here; the model's own name when None. A copy carries its hash in its
+    name and the record is written last, in one step: when anything fails before that, the models
+    in the folder are as they were.
+    """
+    place = default_model_folder(folder)
+    loose = _loose_model([Path(one).expanduser() for one in _listed(file)])
+    _refuse_half(loose)  # before anything is written
+    name = name or loose.name
+    _check_new_name(name, place, overwrite)
+    hashes = [file_sha256(source) for source in loose.paths]
+    copies = [place / f"{name}-{sha256[:12]}.safetensors" for sha256 in hashes]
+    kept = _files_of(name, place)
+    _make_folder(place)
+    try:
+        for source, copy, sha256 in zip(loose.paths, copies, hashes, strict=True):
+            _copy(source, copy, sha256)
+        files = zip(copies, hashes, loose.files, strict=True)
+        listed = tuple(ModelFile(copy, sha256, old.size_bytes) for copy, sha256, old in files)
+        entry = replace(loose, name=name, files=listed)
+        _write_record(entry, place)
+    except BaseException:
+        _delete([copy for copy in copies if copy not in kept])
+        raise
+    _delete([old for old in kept if old not in copies])
+    return entry
+
+
+def remove_model(name: str, folder: str | Path | None = None) -> None:
+    """Delete an imported model; ``ValueError`` for a shipped or an unknown one."""
+    place = default_model_folder(folder)
+    if name in _imported_names(place):
+        _delete_record(name, place)  # first: there is never a record without its file
+        _delete(_files_of(name, place))
+    elif any(entry.name == name for entry in shipped_models()):
+        raise ValueError(
+            f"The model {name!r} came with LiverTumorSeg and stays; only imported models can be "
+            "removed."
+        )
+    else:
+        imported = ", ".join(_imported_names(place)) or "none"
+        raise ValueError(f"There is no imported model {name!r}. Name one of: {imported}.")
+
+
+def _platform_data_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    shared = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return shared if shared.is_absolute() else Path.home() / ".local" / "share"
+
+
+def _record(name: str, place: Path) -> Path:
+    return place / f"{name}{RECORD}"
+
+
+def _imported_names(place: Path) -> list[str]:
+    return sorted(record.name.removesuffix(RECORD) for record in place.glob(f"*{RECORD}"))
+
+
+def _files_of(name: str, place: Path) -> list[Path]:
+    """The copies made under that name, also one that an interrupted import left without record."""
+    return list(place.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"))
+
+
+def _imported_model(name: str, place: Path) -> ModelEntry:
+    mend = f"Remove the model {name!r} and import it again."
+    values = _read_json(_record(name, place), mend)
+    return replace(_entry(values, place, mend), name=name, default=False, shipped=False)
+
+
+def _listed(file: Files) -> list[str | Path]:
+    return [file] if isinstance(file, str | Path) else list(file)
+
+
+def _loose_model(paths: Sequence[Path]) -> ModelEntry:
+    """The model in a file, or in a cascade's two, the liver's first, as they tell of themselves."""
+    specs = {path: read_spec(path) for path in paths}
+    if len(paths) > 1:
+        stages = {stage_of(spec): path for path, spec in specs.items()}
+        if len(paths) != len(STAGES) or stages.keys() != STAGES.keys():
+            names = ", ".join(path.name for path in paths)
+            raise ValueError(
+                f"{names}: several files make a model only if one is a cascade's liver network and"
+                " the other its tumor network; name those two, or one model."
+            )
+        specs = {stages[stage]: specs[stages[stage]] for stage in STAGES}
+    files = (ModelFile(path, None, path.stat().st_size) for path in specs)
+    return _described(list(specs.values()), tuple(files))
+
+
+def _refuse_half(entry: ModelEntry) -> None:
+    if len(entry.files) == 1 and (stage := stage_of(read_spec(entry.paths[0]))):
+        (other,) = STAGES.keys() - {stage}
+        raise ValueError(
+            f"{entry.paths[0].name} is the {stage} network of a cascade; import it together with"
+            f" the file of the {other} network."
+        )
+
+
+def _described(specs: Sequence[ModelSpec], files: tuple[ModelFile, ...]) -> ModelEntry:
+    """An entry with what the files say of themselves; a cascade's title is that of its tumor's."""
+    told = [spec.provenance for spec in specs]
+    scores = [p["scores"] for p in told if isinstance(p.get("scores"), dict)]
+    name = common_name([spec.name for spec in specs])
+    return ModelEntry(
+        name=name,
+        title=str(told[-1].get("title", name)),
+        version=_joined(spec.version for spec in specs),
+        files=files,
+        licence=_joined(str(p.get("licence", "not stated")) for p in told),
+        scores={name: value for part in scores for name, value in part.items()},
+        summary=str(told[-1].get("summary", "")),
+    )
+
+
+def common_name(names: Sequence[str]) -> str:
+    """The words, with - between, that all names begin with; all names where there is none."""
+    columns = zip(*(name.split("-") for name in names), strict=False)
+    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, columns)]
+    return "-".join(shared or names)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _entry(values: object, folder: Path, mend: str) -> ModelEntry:
+    """An entry from its JSON form; its files lie in ``folder``."""
+    try:
+        if not isinstance(values, dict):
+            raise TypeError("not an object")
+        files = tuple(_file(listed, folder) for listed in values["files"])
+        return ModelEntry(**{**values, "files": files})
+    except (TypeError, KeyError, ValueError) as error:
+        raise BundleError(
+            f"An entry of the model catalog in {folder} is damaged or from a newer version "
+            f"({error}). {mend}"
+        ) from error
+
+
+def _file(listed: Mapping[str, Any], folder: Path) -> ModelFile:
+    file, sha256, size_bytes = listed["file"], listed["sha256"], listed["bytes"]
+    if Path(file).name != file or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"{file!r} is not a plain file name with its SHA-256")
+    if type(size_bytes) is not int or listed.keys() != {"file", "sha256", "bytes"}:
+        raise ValueError(f"{file!r} has no size in bytes or unknown keys")
+    return ModelFile(folder / file, sha256, size_bytes)
+
+
+def _read_json(path: Path, mend: str) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: The list of models cannot be read ({error}). {mend}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path}: The list of models is not a JSON object. {mend}")
+    return values
+
+
+def _check_new_name(name: str, place: Path, overwrite: bool) -> None:
+    if not NAME_PATTERN.fullmatch(name) or name == DEFAULT:
+        raise ValueError(
+            f"{name!r} cannot name an imported model. Choose a name of small letters, digits, '.', "
+            f"'_' and '-' that starts with a letter or digit and is not {DEFAULT!r}."
+        )
+    if any(entry.name == name for entry in shipped_models()):
+        raise ValueError(f"{name!r} is a model of LiverTumorSeg's own. Choose another name.")
+    if name in _imported_names(place) and not overwrite:
+        raise ValueError(f"A model {name!r} is there already. Choose another name or overwrite it.")
+
+
+def _make_folder(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"Cannot make the folder {place}: {error.strerror or error}. Choose another with "
+            f"{FOLDER_VARIABLE}."
+        ) from error
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    with whole_file(target) as part:
+        shutil.copyfile(source, part)
+        if file_sha256(part) != sha256:
+            raise BundleError(f"{source}: The file changed while it was copied. Import it again.")
+
+
+def _write_record(entry: ModelEntry, place: Path) -> None:
+    values = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    del values["default"], values["shipped"]
+    values["files"] = [
+        {"file": file.path.name, "sha256": file.sha256, "bytes": file.size_bytes}
+        for file in entry.files
+    ]
+    with whole_file(_record(entry.name, place)) as part:
+        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _delete_record(name: str, place: Path) -> None:
+    try:
+        _record(name, place).unlink()
+    except OSError as error:
+        raise ValueError(
+            f"Cannot remove {_record(name, place)}: {error.strerror or error}. Check who may write "
+            "to its folder."
+        ) from error
+
+
+def _delete(paths: list[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(
+            OSError
+        ):  # in use on Windows: it is no longer listed, and harmless
+            path.unlink()

@@ -1,0 +1,331 @@
+"""One picture of a result: ``overview.png``, the first thing to look at.
+
+    image = draw_overview(ct, labels_kji, measure(labels_kji, ct), title="...", footer="...")
+    write_png(folder / "overview.png", image)
+
+Six axial slices from head to feet, a coronal and a sagittal plane, the liver seen from the front,
+the volumes and the lesion list. Shown the radiological way whatever the scan's orientation: the
+patient's right on the left, anterior up, head up. Nothing in it names the patient; the caller
+keeps names out of ``title`` and ``footer``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.model.spec import whole_file
+from LiverTumorSegLib.result.lesions import LiverMeasures
+from LiverTumorSegLib.volume import CtVolume, Reorientation
+
+from . import panel
+from .case import Case, turned_slice
+from .drawing import HALO, Box, Image, Page, Tags, draw_contours, smooth_contours
+from .panel import HEIGHT, INK, LIVER, MUTED, PAGE, PLAN, TRUTH, TUMOR, WIDTH
+from .surface import Surface, front_view
+from .views import Frame, Plane, body_extent, mask_box, padded
+
+Array = NDArray[Any]
+
+CELL = (368.0, 290.0)  # page pixels
+GAP = 8.0
+LEFT, TOP = 24.0, 66.0  # of the grid of cells
+BAR_MM = 50
+AROUND_LIVER_MM = 40.0  # shown above and below the liver on coronal and sagittal planes
+TAGS_PER_CELL = 12
+CLOSE_UP_HEIGHT = 250.0
+CLOSE_UP_MM = 50.0  # across a close-up at least
+CLOSE_UP_ROOM = 0.3  # around the lesion, of its size
+
+
+def draw_overview(
+    ct: CtVolume,
+    labels_kji: NDArray[np.uint8],
+    measures: LiverMeasures,
+    *,
+    title: str,
+    footer: str,
+    truth_kji: NDArray[np.uint8] | None = None,
+) -> Image:
+    """The picture, uint8 BGR ``(1000, 1600, 3)``.
+
+    labels_kji, truth_kji: 0, 1, 2 on the CT's own grid, ``(k, j, i)``. measures: of these labels.
+    truth_kji: a reference to compare with, drawn dashed, with Dice in the panel. Slice numbers are
+    those of the CT's own grid, from 0, as in the lesion table. Labels without liver or tumor give
+    a picture that says so.
+    Raises ``ValueError`` when shapes differ or the measures are of other labels.
+    """
+    _check(ct, labels_kji, truth_kji)
+    case = Case.of(ct, labels_kji, truth_kji, measures)
+    page = Page(WIDTH, HEIGHT, PAGE)
+    panel.draw_header(page, title, case.ct)
+    panel.draw_footer(page, footer)
+    dice = None if truth_kji is None else _dice(labels_kji, truth_kji)
+    end = panel.draw_panel(page, measures, dice)
+    panel.draw_legend(page, case.window_hu, with_truth=dice is not None)
+    _draw_close_ups(page, case, end)
+    _draw_axials(page, case)
+    _draw_coronal(page, case)
+    _draw_sagittal(page, case)
+    _draw_front(page, case)
+    return page.finish()
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Write a BGR picture whole or not at all; a failing disk is a ``ValueError``."""
+    done, encoded = cv2.imencode(".png", image)
+    if not done:
+        raise ValueError("The picture could not be encoded as PNG; give a BGR uint8 array.")
+    with whole_file(path) as part:
+        part.write_bytes(encoded.tobytes())
+
+
+def _check(ct: CtVolume, labels: Array, truth: Array | None) -> None:
+    for name, array in (("labels", labels), ("truth", truth)):
+        if array is not None and (array.shape != ct.shape_kji or array.dtype != np.uint8):
+            raise ValueError(
+                f"The {name} are {array.dtype} of shape {array.shape} and the CT has the shape "
+                f"{ct.shape_kji} (k, j, i); give uint8 on the CT's own grid."
+            )
+
+
+def _dice(labels: Array, truth: Array) -> tuple[float | None, float | None]:
+    """Dice of liver (label 1 or 2) and of tumor; None where neither has a voxel."""
+    both, sizes = np.zeros(2), np.zeros(2)
+    for ours, theirs in zip(labels, truth, strict=True):
+        for n, least in enumerate((Label.LIVER, Label.TUMOR)):
+            a, b = ours >= least, theirs >= least
+            both[n] += np.count_nonzero(a & b)
+            sizes[n] += np.count_nonzero(a) + np.count_nonzero(b)
+    liver, tumor = (float(2 * b / s) if s else None for b, s in zip(both, sizes, strict=True))
+    return liver, tumor
+
+
+def _cell(row: int, column: int) -> Box:
+    left, top = LEFT + column * (CELL[0] + GAP), TOP + row * (CELL[1] + GAP)
+    return left, top, left + CELL[0], top + CELL[1]
+
+
+def _draw_axials(page: Page, case: Case) -> None:
+    planes = [case.plane(0, k) for k in case.slices]
+    frame = Frame.around(body_extent(planes), *CELL)
+    for n, (k, plane) in enumerate(zip(case.slices, planes, strict=True)):
+        cell = _cell(*divmod(n, 3))
+        _draw_plane(page, cell, frame, plane, case.window_hu)
+        captions = [_height(case, k), f"slice {_slice_number(k, case.turn)}"]
+        taken = _draw_captions(page, cell, captions)
+        taken += [*_draw_sides(page, cell, ("R", "L")), _draw_bar(page, cell, frame)]
+        _draw_tags(page, cell, frame, plane, taken)
+
+
+def _height(case: Case, k: int) -> str:
+    return f"S {round(case.superior_mm(k)):+d} mm"
+
+
+def _slice_number(k: int, turn: Reorientation) -> str:
+    """As in the lesion table: in the grid of the CT that came in."""
+    return str(turned_slice(k, turn))
+
+
+def _draw_coronal(page: Page, case: Case) -> None:
+    _draw_upright(page, case, _cell(2, 0), axis=1, caption="Coronal", sides=("R", "L"))
+
+
+def _draw_sagittal(page: Page, case: Case) -> None:
+    _draw_upright(page, case, _cell(2, 1), axis=2, caption="Sagittal", sides=("A", "P"))
+
+
+def _draw_upright(
+    page: Page, case: Case, cell: Box, *, axis: int, caption: str, sides: tuple[str, str]
+) -> None:
+    """A coronal or sagittal plane around the liver's height, with the axial slices as lines."""
+    plane = case.plane(axis, case.center_kji[axis])
+    left, _, right, _ = body_extent([plane])
+    half = case.ct.spacing_kji_mm[0] / 2
+    top = case.below_head_mm(case.liver_k[1]) - half - AROUND_LIVER_MM
+    bottom = case.below_head_mm(case.liver_k[0]) + half + AROUND_LIVER_MM
+    whole = 2 * half * len(case.labels)
+    frame = Frame.around((left, max(top, 0.0), right, min(bottom, whole)), *CELL)
+    _draw_plane(page, cell, frame, plane, case.window_hu)
+    _draw_slice_lines(page, case, cell, frame)
+    _draw_captions(page, cell, [caption])
+    _draw_sides(page, cell, sides, right_margin=38.0)
+    _draw_bar(page, cell, frame)
+
+
+def _draw_plane(
+    page: Page, cell: Box, frame: Frame, plane: Plane, window_hu: tuple[int, int]
+) -> None:
+    """CT, then the reference, then the result on top of it."""
+    fine = page.cell(cell)
+    fine[:] = frame.gray(plane, window_hu)[..., None]
+    if plane.truth is not None:
+        _draw_outlines(fine, frame, plane.truth, plane.spacing_mm, (TRUTH, TRUTH), dashed=True)
+    _draw_outlines(fine, frame, plane.labels, plane.spacing_mm, (LIVER, TUMOR), dashed=False)
+
+
+def _draw_outlines(
+    fine: Image,
+    frame: Frame,
+    labels: Array,
+    spacing_mm: tuple[float, float],
+    colors: tuple[Any, Any],
+    *,
+    dashed: bool,
+) -> None:
+    for least, color in zip((Label.LIVER, Label.TUMOR), colors, strict=True):
+        mask = labels >= least
+        if mask.any():
+            contours = smooth_contours(frame.inside(mask, spacing_mm))
+            draw_contours(fine, contours, color, 2 if dashed else 3, dashed=dashed)
+
+
+def _draw_captions(page: Page, cell: Box, captions: list[str]) -> list[Box]:
+    """In the upper left corner; returns the boxes taken, as the next two do."""
+    left, top, width = cell[0] + 9, cell[1], 0.0
+    for n, caption in enumerate(captions):
+        size, color = (14.0, INK) if n == 0 else (12.5, MUTED)
+        page.text(caption, (left, top + 20 + 17 * n), size, color, bold=n == 0, halo=True)
+        width = max(width, page.text_width(caption, size, bold=n == 0))
+    return [(cell[0], top, left + width + 4, top + 8 + 17 * len(captions))]
+
+
+def _draw_sides(
+    page: Page, cell: Box, sides: tuple[str, str], *, right_margin: float = 8.0
+) -> list[Box]:
+    """Which side of the patient is where, halfway up."""
+    y = (cell[1] + cell[3]) / 2
+    left, right = cell[0] + 8, cell[2] - right_margin
+    page.text(sides[0], (left, y), 14, INK, bold=True, halo=True)
+    page.text(sides[1], (right, y), 14, INK, bold=True, halo=True, align="right")
+    return [(left - 8, y - 14, left + 14, y + 4), (right - 14, y - 14, right + 8, y + 4)]
+
+
+def _draw_bar(page: Page, cell: Box, frame: Frame, length_mm: int = BAR_MM) -> Box:
+    """A scale bar in the lower right corner."""
+    x, y = cell[2] - 10, cell[3] - 10
+    start = x - length_mm * frame.scale
+    for width, color in ((4.0, HALO), (1.5, INK)):
+        page.line((start, y), (x, y), color, width)
+        for end in (start, x):
+            page.line((end, y - 4), (end, y), color, width)
+    page.text(f"{length_mm} mm", ((start + x) / 2, y - 7), 12, INK, align="middle", halo=True)
+    return start - 4, y - 22, cell[2], cell[3]
+
+
+def _draw_tags(page: Page, cell: Box, frame: Frame, plane: Plane, taken: list[Box]) -> None:
+    """The numbers of the lesions on a plane, beside them."""
+    if plane.lesions is None:
+        return
+    row_mm, column_mm = plane.spacing_mm
+    boxes: dict[int, Box] = {}
+    for number in np.unique(plane.lesions[plane.lesions > 0])[:TAGS_PER_CELL]:
+        if (found := mask_box(plane.lesions == number)) is not None:
+            left, right = found[0] * column_mm, found[2] * column_mm
+            extent = (left, found[1] * row_mm, right, found[3] * row_mm)
+            boxes[int(number)] = _in_page(cell, frame, extent)
+    _place_tags(page, cell, boxes, taken)
+
+
+def _place_tags(page: Page, cell: Box, boxes: dict[int, Box], taken: list[Box]) -> None:
+    """A tag beside each lesion and off the others; the largest lesion has the first choice."""
+    tags = Tags(page, cell, taken)
+    for number, box in boxes.items():
+        others = [other for n, other in boxes.items() if n != number]
+        if not tags.add(str(number), box, panel.TAG, others):
+            tags.add(str(number), box, panel.TAG, [])
+
+
+def _in_page(cell: Box, frame: Frame, mm: Box) -> Box:
+    (x0, y0), (x1, y1) = frame.to_cell(mm[0], mm[1]), frame.to_cell(mm[2], mm[3])
+    return cell[0] + x0, cell[1] + y0, cell[0] + x1, cell[1] + y1
+
+
+def _draw_slice_lines(page: Page, case: Case, cell: Box, frame: Frame) -> None:
+    """Where the axial slices lie, each with its number at the right edge."""
+    lowest = cell[1] + 30.0
+    for k in case.slices:
+        y = cell[1] + frame.to_cell(0.0, case.below_head_mm(k))[1]
+        if not cell[1] + 2 < y < cell[3] - 2:
+            continue
+        for x in np.arange(cell[0] + 4, cell[2] - 34, 8.0):
+            page.fill((x, y - 0.5, x + 4, y + 0.5), PLAN, 0.75)
+        label_y = max(y + 4, lowest)
+        page.text(
+            _slice_number(k, case.turn),
+            (cell[2] - 6, label_y),
+            11.5,
+            PLAN,
+            bold=True,
+            halo=True,
+            align="right",
+        )
+        lowest = label_y + 13
+
+
+def _draw_front(page: Page, case: Case) -> None:
+    """The liver from the front, see-through, with its lesions."""
+    cell = _cell(2, 2)
+    page.fill(cell, panel.CARD)
+    surface = front_view(case.labels, case.ct.spacing_kji_mm, CELL)
+    middle = ((cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)
+    if surface is None:
+        page.text(panel.NO_LIVER, (middle[0], middle[1] + 6), 22, INK, bold=True, align="middle")
+        return
+    surface.paint(page.cell(cell), LIVER, TUMOR)
+    taken = _draw_captions(page, cell, ["Liver from the front"])
+    taken += [*_draw_sides(page, cell, ("R", "L")), _draw_bar(page, cell, surface.frame)]
+    _tag_surface(page, case, cell, surface, taken)
+
+
+def _tag_surface(page: Page, case: Case, cell: Box, surface: Surface, taken: list[Box]) -> None:
+    if case.lesions is None or case.box is None:
+        return
+    from scipy import ndimage
+
+    k_mm, _, i_mm = case.ct.spacing_kji_mm
+    boxes: dict[int, Box] = {}
+    found = ndimage.find_objects(case.lesions, max_label=TAGS_PER_CELL)
+    for number, part in enumerate(found, start=1):
+        if part is not None:
+            below_k = len(case.labels) - case.box[0].start
+            left, right = (n + case.box[2].start for n in (part[2].start, part[2].stop))
+            top, bottom = below_k - part[0].stop, below_k - part[0].start
+            extent = (left * i_mm, top * k_mm, right * i_mm, bottom * k_mm)
+            boxes[number] = _in_page(cell, surface.frame, extent)
+    _place_tags(page, cell, boxes, taken)
+
+
+def _draw_close_ups(page: Page, case: Case, top: float) -> None:
+    """The two largest lesions where they are widest, between the lesion list and the legend."""
+    if not case.widest:
+        return
+    height = min(panel.CLOSE_UPS_END - top - 44, CLOSE_UP_HEIGHT)
+    top, left = panel.CLOSE_UPS_END - height, panel.LEFT
+    several = len(case.widest) > 1
+    page.text("Close-up", (left, top - 12), 17, INK, bold=True)
+    width = (panel.RIGHT - left - GAP) / 2 if several else panel.RIGHT - left
+    for number, k in enumerate(case.widest[:2], start=1):
+        cell = (left, top, left + width, top + height)
+        _draw_close_up(page, case, cell, case.plane(0, k), number)
+        _draw_captions(page, cell, [_height(case, k)])
+        left += width + GAP
+
+
+def _draw_close_up(page: Page, case: Case, cell: Box, plane: Plane, number: int) -> None:
+    if plane.lesions is None or (found := mask_box(plane.lesions == number)) is None:
+        return
+    row_mm, column_mm = plane.spacing_mm
+    extent = (found[0] * column_mm, found[1] * row_mm, found[2] * column_mm, found[3] * row_mm)
+    size_mm = max(extent[2] - extent[0], extent[3] - extent[1])
+    room_mm = max(CLOSE_UP_ROOM * size_mm, (CLOSE_UP_MM - size_mm) / 2)
+    frame = Frame.around(padded(extent, room_mm), cell[2] - cell[0], cell[3] - cell[1])
+    _draw_plane(page, cell, frame, plane, case.window_hu)
+    bar_mm = max((mm for mm in (10, 20, BAR_MM) if mm * frame.scale < 80), default=10)
+    taken = [(cell[0], cell[1], cell[0] + 90, cell[1] + 26), _draw_bar(page, cell, frame, bar_mm)]
+    _place_tags(page, cell, {number: _in_page(cell, frame, extent)}, taken)
