@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from LiverTumorSegLib.cli import probe
 
-PACKAGE_FOLDER = Path(probe.__file__).resolve().parents[1]
+PACKAGE_FOLDER = Path(probe.__file__).resolve().parents[2]
 
 
 def said(text: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
