@@ -21,7 +21,7 @@ from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
-from training.decision_search import AnsweredVolume, Search, Setting
+from training.tuning.search import AnsweredVolume, Search, Setting
 
 PLAIN = SlicePreprocessing(grid_px=64, size_px=64, use_clahe=False, use_gamma=False)
 SHAPE_KJI = (10, 64, 64)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from training.lits import SET_NAMES, Case, Kind, SetName, default_group
-from training.splits import Split
+from training.cases.folder import SET_NAMES, Case, Kind, SetName, default_group
+from training.cases.splits import Split
 
 
 def case(name: str, group: str, split: SetName | None = None) -> Case:

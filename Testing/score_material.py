@@ -10,8 +10,8 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
-from training.cases import Case
-from training.scoring import CaseScore, Run, score_run
+from training.cases.case import Case
+from training.score.case import CaseScore, Run, score_run
 
 Labels = NDArray[np.uint8]
 SPACING_KJI_MM = (5.0, 1.0, 1.0)

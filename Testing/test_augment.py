@@ -12,7 +12,7 @@ import torch_threads
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from training.augment import (
+from training.data.augment import (
     NONE,
     PAPER,
     STRONG,

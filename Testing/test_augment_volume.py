@@ -12,8 +12,8 @@ import torch_threads
 from scipy import ndimage
 from torch import Tensor
 
-from training.augment import Draws
-from training.augment_volume import (
+from training.data.augment import Draws
+from training.data.augment3d import (
     NONE,
     PAPER,
     VolumeAugmentation,

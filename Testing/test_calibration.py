@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.calibration import BINS, pooled, tumor_calibration
+from training.score.calibration import BINS, pooled, tumor_calibration
 
 
 def volume(tumor: list[float], true: list[int], predicted: list[int]) -> tuple[np.ndarray, ...]:

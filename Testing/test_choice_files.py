@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 from choice_material import Spot, answered, search
 
-from training.choice_files import (
-    Choice,
-    choice_record,
-    choice_text,
-    read_choice,
-    write_choice,
-)
-from training.choose import best_choice
+from training.tune import best_choice
+from training.tuning.record import Choice, choice_record, choice_text, read_choice, write_choice
 
 HEADER = {
     "model": "tiny 1",

@@ -17,8 +17,8 @@ from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import NOTICE
 
-from training.choice_files import read_choice
-from training.choose import best_choice, main
+from training.tune import best_choice, main
+from training.tuning.record import read_choice
 
 FILES = {"choice.json", "choice.csv", "choice.md"}
 TRUE, UNSURE = Spot(2, 7, 10), Spot(4, 5, 40, share=0.65, true=False)
@@ -182,7 +182,7 @@ def test_one_patient_with_tumor_gives_a_decision_without_confidence() -> None:
 def test_a_confidence_that_is_the_same_for_every_lesion_is_not_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.choose.fit_confidence", lambda _: (0.0, -0.1))
+    monkeypatch.setattr("training.tune.fit_confidence", lambda _: (0.0, -0.1))
     choice = best_choice(search(*(answered(n, n, [TRUE, UNSURE]) for n in ("3", "23"))))
     assert choice.chosen.decision.confidence is None
     assert "would get the same one" in choice.confidence_words
@@ -193,7 +193,7 @@ def test_the_confidence_is_fitted_on_what_the_choice_labels(
 ) -> None:
     """Voxels of the spot that the chosen decision leaves out do not count."""
     asked: list[Any] = []
-    monkeypatch.setattr("training.choose.fit_confidence", lambda e: asked.extend(e) or (1.0, 0.0))
+    monkeypatch.setattr("training.tune.fit_confidence", lambda e: asked.extend(e) or (1.0, 0.0))
     volumes = [answered(name, name, [TRUE, UNSURE]) for name in ("3", "23")]
     assert best_choice(search(*volumes)).chosen.decision.confidence == (1.0, 0.0)
     assert [len(one.shares) for one in asked] == [5 * 36, 5 * 36]

@@ -10,8 +10,9 @@ from choice_material import DEFAULT, Spot, answered, scan, segmenter
 from LiverTumorSegLib.inference.decision import Decision
 from numpy.typing import NDArray
 
-from training import confidence
-from training.confidence import (
+from training.score.lesions import lesion_table
+from training.tuning import platt as confidence
+from training.tuning.platt import (
     LARGEST,
     Evidence,
     by_patient,
@@ -19,7 +20,6 @@ from training.confidence import (
     left_out,
     reliability,
 )
-from training.lesion_scores import lesion_table
 
 
 def patient(

@@ -13,7 +13,7 @@ import torch
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from numpy.typing import NDArray
 
-from training.datasets import Sampling, SliceSet, load_split, resize_batch, to_batch
+from training.data.slices import Sampling, SliceSet, load_split, resize_batch, to_batch
 
 Rows = NDArray[np.int64]
 PREPROCESSING = SlicePreprocessing(grid_px=64, size_px=32)

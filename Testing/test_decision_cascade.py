@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from test_segment import AIR_HU, LIVER_HU, volume
 from threshold_cascade import AS_IT_IS, segmenter
 
-from training.choose import best_choice
-from training.confidence import fit_confidence
-from training.decision_cascade import AnsweredCascade
-from training.decision_search import Search, Setting, Tryable
-from training.lits_matching import lits_detection
-from training.metrics import Overlap, slice_matrices
+from training.score.matching import lits_detection
+from training.score.voxels import Overlap, slice_matrices
+from training.tune import best_choice
+from training.tuning.platt import fit_confidence
+from training.tuning.search import Search, Setting, Tryable
+from training.tuning.search_cascade import AnsweredCascade
 
 SURE_HU, UNSURE_HU = 130, 117  # the tumor network says 0.9 and 0.64
 OURS = CascadePostprocessing(smallest_lesion_mm=0.0, smallest_liver_ml=0.0, clean_liver=False)

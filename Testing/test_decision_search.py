@@ -22,9 +22,9 @@ from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.slices import SliceAnswers
 
-from training.decision_search import TRIED, Scores, Setting
-from training.lits_matching import lits_detection
-from training.metrics import Overlap, slice_matrices
+from training.score.matching import lits_detection
+from training.score.voxels import Overlap, slice_matrices
+from training.tuning.search import TRIED, Scores, Setting
 
 TRUE = Spot(2, 7, 10)
 UNSURE = Spot(4, 5, 40, share=0.65, true=False)

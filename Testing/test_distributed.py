@@ -13,7 +13,7 @@ from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from side_by_side import Task, side_by_side
 from torch import Tensor, nn
 
-from training.distributed import ALONE, Processes, lone_norms, run_together
+from training.learn.distributed import ALONE, Processes, lone_norms, run_together
 from training.train import main
 
 

@@ -13,7 +13,7 @@ from LiverTumorSegLib.result.files import NOTICE
 
 from training import evaluate
 from training.evaluate import main
-from training.figures import FIGURES
+from training.reports.figures import FIGURES
 
 FILES = {"report.html", "cases.csv", "lesions.csv", "slices.csv", "summary.json"}
 

@@ -12,7 +12,7 @@ from evaluated_folder import save_model, write_cases
 from LiverTumorSegLib.model.catalog import import_model
 
 from training.evaluate import main
-from training.evaluation_figures import OF_SLICE_MODELS
+from training.reports.evaluation_figures import OF_SLICE_MODELS
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from evaluated_folder import write_cases
 from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 from score_material import case
 
-from training import lits
-from training.evaluation_cases import chosen_cases, set_facts, shared_with_training
+from training.cases.case import Case
+from training.cases.folder import find_cases
+from training.score.cases import chosen_cases, set_facts, shared_with_training
 
 
 def trained(**provenance: Any) -> SliceSegmenter:
@@ -35,7 +36,7 @@ def test_groups_and_names_and_context_files_are_looked_at() -> None:
 
 
 def test_set_facts_by_hand(tmp_path: Path) -> None:
-    facts = {one.name: one for one in set_facts(lits.find_cases(write_cases(tmp_path / "d")))}
+    facts = {one.name: one for one in set_facts(find_cases(write_cases(tmp_path / "d")))}
     assert (facts["val"].volumes, facts["val"].slices, facts["val"].labeled_slices) == (1, 4, 2)
     assert facts["val"].tumor_slices == 2
     assert facts["val"].tumor_ml == pytest.approx([18 * 8 * 8 * 5 / 1000])
@@ -49,13 +50,13 @@ def test_slices_are_axial_in_a_file_that_lies_on_its_side(tmp_path: Path) -> Non
         image = nibabel.Nifti1Image.from_filename(path)
         turned = image.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
         nibabel.Nifti1Image(np.asanyarray(turned.dataobj), turned.affine).to_filename(path)
-    facts = {one.name: one for one in set_facts(lits.find_cases(data))}
+    facts = {one.name: one for one in set_facts(find_cases(data))}
     assert (facts["val"].slices, facts["val"].labeled_slices) == (4, 2)
 
 
 def test_context_files_count_as_slices_and_are_not_scored() -> None:
     scan = case("5")
-    context = lits.Case("5-context", Path("x"), None, "5", "val", "context")
+    context = Case("5-context", Path("x"), None, "5", "val", "context")
     assert chosen_cases([scan, context], "val") == [scan]
     with pytest.raises(ValueError, match="No case of split 'test'"):
         chosen_cases([scan, context], "test")

@@ -13,10 +13,10 @@ from LiverTumorSegLib.ct.nifti import write_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 
-from training import lits
-from training.evaluation_figures import figure_material
-from training.figures_material import LesionConfidence
-from training.scoring import Run, read_pair, score_run
+from training.cases.folder import find_cases
+from training.reports.evaluation_figures import figure_material
+from training.reports.material import LesionConfidence
+from training.score.case import Run, read_pair, score_run
 
 SEGMENTER = cast(
     SliceSegmenter,
@@ -30,7 +30,7 @@ SEGMENTER = cast(
 @pytest.fixture
 def material(tmp_path: Path) -> Any:
     """LiTS 3 found but for one slice, LiTS 47 without tumor."""
-    cases = [c for c in lits.find_cases(write_cases(tmp_path / "d")) if c.split != "train"]
+    cases = [c for c in find_cases(write_cases(tmp_path / "d")) if c.split != "train"]
     scores = []
     (tmp_path / "labels").mkdir()
     for case in cases:

@@ -8,8 +8,8 @@ from pathlib import Path
 from LiverTumorSegLib.result.files import NOTICE
 from score_material import labels, score, three_scores
 
-from training.evaluation_files import log_test_use, shown_command, write_tables
-from training.summary import summarize
+from training.score.files import log_test_use, shown_command, write_tables
+from training.score.summary import summarize
 
 
 def test_tables_have_a_row_each_and_the_notice(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_the_command_names_files_and_no_folder_of_this_machine() -> None:
     shown = shown_command(["/home/anna/m.safetensors", "/data/LiTS", "-o", "out dir", "--no-scan"])
     assert shown == "python -m training.evaluate m.safetensors LiTS -o 'out dir' --no-scan"
     assert "anna" not in shown_command(["--ablation=a=/home/anna/scores"])
-    assert shown_command(["/data/LiTS"], "choose") == "python -m training.choose LiTS"
+    assert shown_command(["/data/LiTS"], "choose") == "python -m training.tune LiTS"
 
 
 def test_each_test_use_is_a_line(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.model.spec import ModelSpec, file_sha256
 from LiverTumorSegLib.nets import NETS
 
-from training.datasets import load_split
+from training.data.slices import load_split
 from training.export import main
-from training.recipes import Recipe
-from training.trainer import Trainer
+from training.learn.recipes import Recipe
+from training.learn.trainer import Trainer
 
 PREPROCESSING = SlicePreprocessing(grid_px=64, size_px=64)
 

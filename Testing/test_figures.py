@@ -12,11 +12,12 @@ from LiverTumorSegLib.result.files import NOTICE
 from matplotlib.figure import Figure
 from toy_figures import PLAIN, check_readable, toy_material
 
-from training import figures, figures_style
-from training.figures import FIGURES, FigureKind, draw_all, reasons
-from training.figures_material import FigureMaterial
-from training.figures_style import Draw
-from training.recipes import RECIPES
+from training.learn.recipes import RECIPES
+from training.reports import figures
+from training.reports import style as figures_style
+from training.reports.figures import FIGURES, FigureKind, draw_all, reasons
+from training.reports.material import FigureMaterial
+from training.reports.style import Draw
 from training.train import _as_dict
 
 OF_THE_TRAINING = ("fig06-loss", "fig07-dice")

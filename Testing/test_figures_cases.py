@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from toy_figures import check_readable, texts_of, toy_material, toy_view, toy_views
 
-from training.figures_cases import (
+from training.reports.figures_cases import (
     draw_error_map,
     draw_errors,
     draw_masks,
     draw_overlays,
     draw_sample,
 )
-from training.figures_choice import RANKS
-from training.figures_material import NotDrawn, SliceView
-from training.figures_panels import whole
-from training.figures_style import FALSE_NEGATIVE, FALSE_POSITIVE, LIVER, TUMOR, Color
+from training.reports.figures_choice import RANKS
+from training.reports.material import NotDrawn, SliceView
+from training.reports.panels import whole
+from training.reports.style import FALSE_NEGATIVE, FALSE_POSITIVE, LIVER, TUMOR, Color
 
 
 def covered(axes: Axes, color: Color) -> NDArray[np.bool_]:

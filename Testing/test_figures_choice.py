@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.figures_choice import RANKS, SliceChoice, choose_ranked, choose_views, ranked_slices
-from training.metrics import Overlap
+from training.reports.figures_choice import (
+    RANKS,
+    SliceChoice,
+    choose_ranked,
+    choose_views,
+    ranked_slices,
+)
+from training.score.voxels import Overlap
 
 
 def tumor(*slices: tuple[int, int, int]) -> Overlap:

@@ -9,14 +9,14 @@ import pytest
 from scipy import stats
 from toy_figures import check_readable, texts_of, toy_material
 
-from training.figures_lesions import (
+from training.reports.figures_lesions import (
     Limits,
     draw_bland_altman,
     draw_confidence,
     draw_lesions,
     size_bin,
 )
-from training.figures_material import LesionConfidence, LesionOutcome, NotDrawn, VolumePair
+from training.reports.material import LesionConfidence, LesionOutcome, NotDrawn, VolumePair
 
 
 @pytest.mark.parametrize(

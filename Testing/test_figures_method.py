@@ -10,8 +10,13 @@ import pytest
 from LiverTumorSegLib.labels import Label
 from toy_figures import PREPROCESSING, check_readable, texts_of, toy_material, toy_view, toy_views
 
-from training.figures_material import NotDrawn
-from training.figures_method import Steps, draw_enhancement, draw_preprocessing, tumor_contrast
+from training.reports.figures_method import (
+    Steps,
+    draw_enhancement,
+    draw_preprocessing,
+    tumor_contrast,
+)
+from training.reports.material import NotDrawn
 
 
 def test_steps_end_where_the_net_begins() -> None:

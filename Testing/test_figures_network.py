@@ -8,8 +8,8 @@ import pytest
 from LiverTumorSegLib.nets import NETS
 from toy_figures import check_readable, texts_of, toy_material
 
-from training.figures_material import NotDrawn
-from training.figures_network import draw_network, shape_text, trace_hybrid2d
+from training.reports.figures_network import draw_network, shape_text, trace_hybrid2d
+from training.reports.material import NotDrawn
 
 
 def test_the_papers_net_has_the_shapes_of_table_1() -> None:

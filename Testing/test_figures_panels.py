@@ -8,8 +8,8 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
 from matplotlib.figure import Figure
 
-from training.figures_material import SliceView
-from training.figures_panels import (
+from training.reports.material import SliceView
+from training.reports.panels import (
     around,
     body,
     outline,

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from toy_figures import check_readable, texts_of, toy_calibration, toy_material
 
-from training.figures_material import Calibration, MeanInterval, NotDrawn, PatientDice
-from training.figures_scores import draw_calibration, draw_confusion, draw_patients, row_percent
+from training.reports.figures_scores import (
+    draw_calibration,
+    draw_confusion,
+    draw_patients,
+    row_percent,
+)
+from training.reports.material import Calibration, MeanInterval, NotDrawn, PatientDice
 
 MATRIX = np.array([[9_000_000, 500, 0], [1_000, 80_000, 19_000], [0, 250, 750]], np.int64)
 

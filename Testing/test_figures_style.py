@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from toy_figures import PLAIN, check_readable, complaints, read, texts_of
 
-from training.figures_material import FigureMaterial
-from training.figures_style import (
+from training.reports.material import FigureMaterial
+from training.reports.style import (
     DPI,
     LIVER,
     SMALL,

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from toy_figures import check_readable, texts_of, toy_history, toy_material
 
-from training.figures_material import NotDrawn
-from training.figures_style import LIVER_ON_WHITE
-from training.figures_training import (
+from training.learn.recipes import RECIPES
+from training.reports.figures_training import (
     Curves,
     draw_dice,
     draw_loss,
@@ -21,7 +20,8 @@ from training.figures_training import (
     loss_text,
     read_history,
 )
-from training.recipes import RECIPES
+from training.reports.material import NotDrawn
+from training.reports.style import LIVER_ON_WHITE
 from training.train import _as_dict
 
 

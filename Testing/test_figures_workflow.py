@@ -17,11 +17,11 @@ from toy_figures import (
     toy_view,
 )
 
-from training.figures_material import NotDrawn
-from training.figures_method import Steps, draw_enhancement, draw_preprocessing
-from training.figures_workflow import augmentation_lines, augmented, draw_workflow
-from training.metrics import Overlap
-from training.recipes import RECIPES
+from training.learn.recipes import RECIPES
+from training.reports.figures_method import Steps, draw_enhancement, draw_preprocessing
+from training.reports.figures_workflow import augmentation_lines, augmented, draw_workflow
+from training.reports.material import NotDrawn
+from training.score.voxels import Overlap
 from training.train import _as_dict
 
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from training import lits
-from training.ircad import find_patients, shown_name
-from training.lits import check_case, check_cases, find_cases, ircad_patient
+from training.cases.folder import check_case, check_cases, find_cases, ircad_patient
+from training.cases.ircad import find_patients, shown_name
+from training.cases.scans import files_of, read_labels
+from training.check import main as check_main
 from training.prepare import main as prepare_main
-from training.scans import files_of, read_labels
 
 Bytes = NDArray[np.uint8]
 SLICES = 12
@@ -312,7 +312,7 @@ def test_each_fault_of_a_patient_is_reported_once(
 def test_the_check_command_reads_them_through_the_same_door(
     folder: Path, phantom: Phantom, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lits.main([str(folder)]) == 0
+    assert check_main([str(folder)]) == 0
     assert "2 cases and 0 context files of 2 patient groups; 0 problems." in capsys.readouterr().out
     free, ill = check_cases(find_cases(folder)).checks
     assert free.liver_slices == ill.liver_slices == int((phantom.labels > 0).any((1, 2)).sum())

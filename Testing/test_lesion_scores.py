@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from training.lesion_scores import (
+from training.score.lesions import (
     LARGE_BINS,
     SIZE_BINS,
     LesionTable,
@@ -20,7 +20,7 @@ from training.lesion_scores import (
     detection_of,
     lesion_table,
 )
-from training.lits_matching import THRESHOLDS, lits_detection
+from training.score.matching import THRESHOLDS, lits_detection
 
 SPACING = (2.0, 0.5, 1.0)  # 1 mm3 a voxel
 

@@ -15,8 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training import lits
-from training.lits import Case, check_case, check_cases, default_group, find_cases, ircad_patient
+from training.cases.folder import (
+    Case,
+    check_case,
+    check_cases,
+    default_group,
+    find_cases,
+    ircad_patient,
+)
+from training.check import main
 
 SHAPE_IJK = (6, 5, 4)
 AFFINE = np.array([[-0.8, 0, 0, 9.0], [0, -0.7, 0, 8.0], [0, 0, 2.5, -7.0], [0, 0, 0, 1]])
@@ -318,12 +325,12 @@ def test_the_table_has_a_line_a_case_and_each_kind_of_warning_once(lits_folder: 
 def test_the_command_prints_the_report_and_exits_2_when_something_is_wrong(
     lits_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lits.main([str(lits_folder)]) == 0
+    assert main([str(lits_folder)]) == 0
     assert "4 cases and 1 context" in capsys.readouterr().out
     (lits_folder / "segmentation-2.nii").unlink()
-    assert lits.main([str(lits_folder)]) == 2
+    assert main([str(lits_folder)]) == 2
     assert "has no label file" in capsys.readouterr().out
-    assert lits.main([str(lits_folder), "--table", "none.csv"]) == 2
+    assert main([str(lits_folder), "--table", "none.csv"]) == 2
     assert "none.csv cannot be read" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.lits_matching import (
+from training.score.matching import (
     HALF,
     MODES,
     THRESHOLDS,

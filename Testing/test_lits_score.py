@@ -9,8 +9,7 @@ import pytest
 from LiverTumorSegLib.result.agreement import dice
 from numpy.typing import NDArray
 
-from training.lits_matching import HALF, MODES, TOUCH
-from training.lits_score import (
+from training.score.lits import (
     MISSING,
     OBJECT_SCORES,
     BurdenErrors,
@@ -23,7 +22,8 @@ from training.lits_score import (
     object_scores,
     score_volume,
 )
-from training.surfaces import surface_scores
+from training.score.matching import HALF, MODES, TOUCH
+from training.score.surfaces import surface_scores
 
 SPACING = (3.0, 1.0, 0.5)
 Labels = NDArray[np.uint8]

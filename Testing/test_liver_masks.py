@@ -16,9 +16,9 @@ from LiverTumorSegLib.nets import NETS
 from test_prepare import file_times
 from toy_volumes import CASES, STEPS, TINY_NET, tiny, write_toy_volumes
 
+from training.data.patches import PatchSampling, load_volumes
+from training.learn.recipes3d import VOLUME_RECIPES
 from training.liver_masks import LiverNet, choose_nets, main, make_masks
-from training.recipes_volume import VOLUME_RECIPES
-from training.volume_patches import PatchSampling, load_volumes
 
 one_thread = torch_threads.one_thread
 

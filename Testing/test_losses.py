@@ -10,7 +10,7 @@ import torch
 import torch_threads
 from torch import Tensor
 
-from training.losses import CombinedLoss, focal_loss, joined_mean, soft_dice_loss
+from training.learn.losses import CombinedLoss, focal_loss, joined_mean, soft_dice_loss
 
 one_thread = torch_threads.one_thread
 SMOOTHING = 1e-6  # Table 2

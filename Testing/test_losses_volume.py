@@ -14,7 +14,7 @@ from scipy.ndimage import convolve
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses_volume import REFERENCE, VolumeLoss, coarsen, eroded_error
+from training.learn.losses3d import REFERENCE, VolumeLoss, coarsen, eroded_error
 
 one_thread = torch_threads.one_thread
 

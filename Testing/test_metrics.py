@@ -11,7 +11,7 @@ from LiverTumorSegLib.result.agreement import dice
 from numpy.typing import NDArray
 from scipy.spatial import distance
 
-from training.metrics import (
+from training.score.voxels import (
     EMPTY_POLICIES,
     MASKS,
     METRICS,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from training.cases import Case, default_group, ircad_patient
-from training.named_splits import NAMED, named_split
-from training.split_cli import main
-from training.splits import load_split
+from training.cases.case import Case, default_group, ircad_patient
+from training.cases.named_splits import NAMED, named_split
+from training.cases.splits import load_split
+from training.split import main
 
 PUBLIC = (3, 17, 18, 28, 33, 37, 43, 64, 70, 77, 80, 90, 100, 104, 110, 123)
 

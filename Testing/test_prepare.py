@@ -17,8 +17,9 @@ from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
-from training.datasets import load_split
-from training.prepare import Source, find_sources, main, prepare
+from training.data.prepared import Source, find_sources, prepare
+from training.data.slices import load_split
+from training.prepare import main
 
 Bytes = NDArray[np.uint8]
 SMALL = SlicePreprocessing(grid_px=128, size_px=64)

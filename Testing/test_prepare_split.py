@@ -11,8 +11,9 @@ import pytest
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from test_prepare import SMALL, arrays, file_times, write_case
 
-from training.prepare import find_sources, main, prepare
-from training.splits import Split, load_split, save_split
+from training.cases.splits import Split, load_split, save_split
+from training.data.prepared import find_sources, prepare
+from training.prepare import main
 
 NAMES = ("0", "0-context", "1", "2", "3")  # 0 and 1 are one patient, as in LiTS
 
@@ -135,7 +136,7 @@ def test_another_fold_prepares_no_slice_again(data: Path, tmp_path: Path) -> Non
 
 
 def test_the_sets_can_be_loaded(data: Path, tmp_path: Path) -> None:
-    from training.datasets import load_split as load_slices
+    from training.data.slices import load_split as load_slices
 
     path = save(tmp_path, BY_PATIENT)
     prepare(find_sources(data, None, 0, load_split(Path(path))), tmp_path / "out", SMALL)

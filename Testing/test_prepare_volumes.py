@@ -13,9 +13,10 @@ from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from test_prepare import arrays, file_times, turned, write_case, write_manifest
 
-from training.prepare import Source, find_sources
-from training.prepare_volumes import main, prepare_volumes
-from training.splits import Split, save_split
+from training.cases.splits import Split, save_split
+from training.data.prepared import Source, find_sources
+from training.data.prepared_volumes import prepare_volumes
+from training.prepare_volumes import main
 
 STEPS = VolumePreprocessing(window_hu=(-40, 160), size_px=64)
 SHAPE_KJI, SPACING_MM = (4, 48, 40), (6.0, 6.0, 7.0)

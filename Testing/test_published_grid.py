@@ -13,7 +13,7 @@ from LiverTumorSegLib.volume import Reorientation
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.published_grid import (
+from training.reproduce.gunetrpp_grid import (
     COLUMNS,
     GRID_MASKS,
     PUBLISHED,
@@ -26,7 +26,7 @@ from training.published_grid import (
     grid_table,
     on_grid,
 )
-from training.summary import json_able
+from training.score.summary import json_able
 
 Labels = NDArray[np.uint8]
 MM = (2.0, 0.7, 0.7)

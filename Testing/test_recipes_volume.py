@@ -10,10 +10,10 @@ import pytest
 import torch
 from LiverTumorSegLib.nets import NETS
 
-from training.losses_volume import REFERENCE
-from training.recipes import RECIPES
-from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe
-from training.trainer import RATES, SELECTORS
+from training.learn.losses3d import REFERENCE
+from training.learn.recipes import RECIPES
+from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
+from training.learn.trainer import RATES, SELECTORS
 
 
 @pytest.mark.parametrize("stage", ["liver", "tumor"])

@@ -13,9 +13,9 @@ from evaluated_folder import history_lines
 from LiverTumorSegLib.inference.decision import Decision
 from score_material import labels, score, three_scores
 
-from training import figures
 from training.report import main, read_summary
-from training.summary import summarize
+from training.reports import figures
+from training.score.summary import summarize
 
 HEADER: dict[str, Any] = {
     "notice": "For research only, not for diagnosis.",

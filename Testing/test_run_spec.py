@@ -12,10 +12,10 @@ from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
 from score_material import case
 
-from training.evaluation_cases import refuse_training_cases, shared_with_training
-from training.recipes import RECIPES, Course
-from training.recipes_volume import VOLUME_RECIPES
-from training.run_spec import as_dict, begun_with, known_validation_cases, with_defaults
+from training.learn.model_spec import as_dict, begun_with, known_validation_cases, with_defaults
+from training.learn.recipes import RECIPES, Course
+from training.learn.recipes3d import VOLUME_RECIPES
+from training.score.cases import refuse_training_cases, shared_with_training
 
 EVERY_RECIPE: dict[str, Course] = {**RECIPES, **VOLUME_RECIPES}
 

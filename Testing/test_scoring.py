@@ -11,8 +11,8 @@ from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.volume import CtVolume
 from score_material import case, certainty, labels, score
 
-from training.cases import Case
-from training.scoring import Run, read_pair, score_run
+from training.cases.case import Case
+from training.score.case import Run, read_pair, score_run
 
 HU_KJI = np.random.default_rng(0).integers(-900, 200, (5, 8, 8)).astype(np.int16)
 

@@ -14,17 +14,17 @@ from invented_cases import case, lits_cases
 from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.phantom.phantom import make_phantom
 
-from training.lits import Case, CaseCheck, CaseReport, check_cases, find_cases
-from training.select import (
+from training.cases.criteria import (
     Rules,
     Selected,
     coverage,
-    main,
     read_selection,
     save_selection,
     select_cases,
     selection_text,
 )
+from training.cases.folder import Case, CaseCheck, CaseReport, check_cases, find_cases
+from training.select import main
 
 WHOLE = CaseCheck(case("0", "0"), slices=30, liver_slices=20, tumor_slices=9, tumor_ml=5.0)
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from training.significance import (
+from training.score.statistics import (
     FEW_PATIENTS,
     bland_altman,
     bootstrap_mean,

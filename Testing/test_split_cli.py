@@ -1,4 +1,4 @@
-"""``python -m training.splits``: what is asked for is what the written files say."""
+"""``python -m training.split``: what is asked for is what the written files say."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from training.lits import SET_NAMES
-from training.split_cli import main, outputs, read_lists
-from training.splits import Split, load_split
+from training.cases.folder import SET_NAMES
+from training.cases.splits import Split, load_split
+from training.split import main, outputs, read_lists
 
 NAMES = ("0", "1", "2", "3", "7", "7-context", "8", "11", "12", "16")  # seven patients
 
@@ -202,7 +202,7 @@ def test_a_draw_from_cases_that_cannot_be_read_is_refused(
 
 
 def test_the_module_can_be_run(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.splits", str(folder), "-o", str(tmp_path / "s.json")]
+    command = [sys.executable, "-m", "training.split", str(folder), "-o", str(tmp_path / "s.json")]
     root = Path(__file__).resolve().parents[1]
     environment = {
         **os.environ,

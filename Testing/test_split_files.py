@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from invented_cases import case, lits_cases, patients, some_ml, table_cases, volumes_of
 
-from training.lits import SET_NAMES
-from training.splits import (
+from training.cases.folder import SET_NAMES
+from training.cases.splits import (
     Split,
     apply_split,
     kfold_splits,

@@ -20,8 +20,8 @@ from invented_cases import (
     volumes_of,
 )
 
-from training.lits import SET_NAMES, find_cases
-from training.splits import Split, assert_disjoint, split_from_column, stratified_split
+from training.cases.folder import SET_NAMES, find_cases
+from training.cases.splits import Split, assert_disjoint, split_from_column, stratified_split
 
 SEEDS = range(40)
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from invented_cases import assert_sound, case, crowd, groups_of, patients, some_ml, volumes_of
 
-from training.splits import kfold_splits
+from training.cases.splits import kfold_splits
 
 SEEDS = range(40)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from score_material import certainty, labels, score, three_scores
 
-from training.metrics import Overlap
-from training.summary import json_able, pooled_calibration, summarize
+from training.score.summary import json_able, pooled_calibration, summarize
+from training.score.voxels import Overlap
 
 
 def test_json_able() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from training.surfaces import SurfaceScores, surface_points, surface_scores
+from training.score.surfaces import SurfaceScores, surface_points, surface_scores
 
 Mask = NDArray[np.bool_]
 SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.7, 0.8), (0.9, 2.5, 1.1)]

@@ -6,7 +6,7 @@ import html.parser
 
 import pytest
 
-from training.tables import Table, interval, mean_sd, number, p_value, plural, rate
+from training.reports.tables import Table, interval, mean_sd, number, p_value, plural, rate
 
 
 class Cells(html.parser.HTMLParser):

@@ -8,8 +8,8 @@ import pytest
 from score_material import labels, score, three_scores
 from test_tables_lits import column
 
-from training import tables_lesions
-from training.summary import summarize
+from training.reports import tables_lesions
+from training.score.summary import summarize
 
 SUMMARY = summarize(three_scores(sure=204))
 

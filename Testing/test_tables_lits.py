@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from score_material import labels, score, three_scores
 
-from training import tables_lits
-from training.summary import summarize
-from training.tables import Table
+from training.reports import tables_lits
+from training.reports.tables import Table
+from training.score.summary import summarize
 
 SUMMARY = {**summarize(three_scores()), "model": "mine 1"}
 EVERY = (

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from score_material import labels, score, three_scores
 
-from training.summary import summarize
-from training.tables import Table
-from training.tables_paper import (
+from training.reports.tables import Table
+from training.reports.tables_paper import (
     SetFacts,
     ablation_table,
     data_table,
@@ -19,6 +18,7 @@ from training.tables_paper import (
     statistics_table,
     validation_table,
 )
+from training.score.summary import summarize
 
 SUMMARY = summarize(three_scores())
 

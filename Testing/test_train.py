@@ -16,11 +16,11 @@ from LiverTumorSegLib.model.file import ModelBundle
 from run_folder import history, same_bits
 from toy_slices import PLAIN, TINY
 
-from training.augment import STRONG
-from training.datasets import Sampling, SliceSet, load_split
-from training.recipes import Recipe, Stage
+from training.data.augment import STRONG
+from training.data.slices import Sampling, SliceSet, load_split
+from training.learn.recipes import Recipe, Stage
+from training.learn.trainer import Trainer
 from training.train import new_spec, train
-from training.trainer import Trainer
 
 one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
 data, validation = toy_slices.data, toy_slices.validation

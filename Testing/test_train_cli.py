@@ -20,9 +20,9 @@ from LiverTumorSegLib.nets import NETS
 from run_folder import history
 from toy_slices import write_toy
 
-from training.recipes import RECIPES, Recipe, Stage
+from training.learn.recipes import RECIPES, Recipe, Stage
+from training.learn.trainer import Clock
 from training.train import main
-from training.trainer import Clock
 
 one_thread = torch_threads.one_thread
 ROOT = Path(__file__).resolve().parents[1]

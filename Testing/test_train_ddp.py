@@ -21,12 +21,12 @@ from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
 from toy_slices import write_toy
 
-from training.augment import NONE, STRONG
-from training.datasets import Sampling, SliceSet, load_split
-from training.distributed import ALONE, Processes, run_together
-from training.recipes import Recipe, Stage
+from training.data.augment import NONE, STRONG
+from training.data.slices import Sampling, SliceSet, load_split
+from training.learn.distributed import ALONE, Processes, run_together
+from training.learn.recipes import Recipe, Stage
+from training.learn.trainer import Clock, Trainer
 from training.train import main, new_spec, train
-from training.trainer import Clock, Trainer
 
 one_thread = torch_threads.one_thread
 # nine slices with liver: batches of 4, 4 and 1, the last of which both processes take

@@ -20,11 +20,11 @@ from toy_slices import write_toy
 from toy_volumes import STEPS, TINY_NET, tiny
 
 from training import export
-from training.augment_volume import PAPER
-from training.recipes_volume import VOLUME_RECIPES, VolumeCheck
+from training.data.augment3d import PAPER
+from training.data.patches import PatchSampling
+from training.learn.recipes3d import VOLUME_RECIPES, VolumeCheck
+from training.learn.trainer3d import VolumeTrainer
 from training.train import main
-from training.trainer_volume import VolumeTrainer
-from training.volume_patches import PatchSampling
 
 one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
 FEW = PatchSampling(iterations=2, foreground_share=0.5)

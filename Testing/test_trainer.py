@@ -14,9 +14,9 @@ import torch_threads
 import toy_slices
 from toy_slices import TINY
 
-from training.datasets import SliceSet
-from training.distributed import Processes
-from training.trainer import Clock, SliceBatches, Trainer, pick_bf16, pick_device
+from training.data.slices import SliceSet
+from training.learn.distributed import Processes
+from training.learn.trainer import Clock, SliceBatches, Trainer, pick_bf16, pick_device
 
 one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
 data, validation = toy_slices.data, toy_slices.validation

@@ -16,13 +16,13 @@ from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
 from toy_volumes import TINY_NET, tiny
 
-from training.augment_volume import NONE
-from training.distributed import ALONE, Processes, run_together
-from training.losses_volume import VolumeLoss
-from training.recipes_volume import VolumeCheck, VolumeRecipe
-from training.trainer_volume import VolumeTrainer
-from training.volume_folds import load_for
-from training.volume_patches import PatchSampling, VolumeSet
+from training.data.augment3d import NONE
+from training.data.folds import load_for
+from training.data.patches import PatchSampling, VolumeSet
+from training.learn.distributed import ALONE, Processes, run_together
+from training.learn.losses3d import VolumeLoss
+from training.learn.recipes3d import VolumeCheck, VolumeRecipe
+from training.learn.trainer3d import VolumeTrainer
 
 one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
 PATCH = TINY_NET["patch_kji"]

@@ -12,8 +12,8 @@ import torch
 from toy_slices import write_toy
 from toy_volumes import STEPS, write_toy_masks, write_toy_volumes
 
-from training.augment_volume import middle
-from training.volume_patches import (
+from training.data.augment3d import middle
+from training.data.patches import (
     PatchBatches,
     PatchSampling,
     Volume,

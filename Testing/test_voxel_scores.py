@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from score_material import labels, three_scores
 
-from training.metrics import Overlap, slice_matrices
-from training.voxel_scores import (
+from training.score.voxel_scores import (
     describe,
     labeled_slices,
     policies_of,
@@ -16,6 +15,7 @@ from training.voxel_scores import (
     slice_record,
     volume_record,
 )
+from training.score.voxels import Overlap, slice_matrices
 
 SCORES = three_scores()
 VOLUMES = [score.matrices for score in SCORES]

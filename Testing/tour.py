@@ -68,13 +68,13 @@ def walk(table: Path, validation: str, folder: Path) -> None:
     data, prepared, run_folder = table.parent, folder / "prepared", folder / "run"
     model, scores, result = folder / "tour.safetensors", folder / "scores", folder / "result"
     split, many = folder / "split.json", folder / "many"
-    python("training.splits", data, "--table", table, "--from-table", "-o", split)
+    python("training.split", data, "--table", table, "--from-table", "-o", split)
     python("training.prepare", data, "--split-file", split, "-o", prepared, "--workers", 2)
     python("training.train", prepared, "-o", run_folder, "--recipe", "tour")
     epochs = (run_folder / "history.jsonl").read_text().splitlines()
     check(len(epochs) == 2, f"two epochs were wanted, {len(epochs)} were trained")
     best, choice = run_folder / "best.safetensors", folder / "choice"
-    python("training.choose", best, data, "--split-file", split, "-o", choice)
+    python("training.tune", best, data, "--split-file", split, "-o", choice)
     chosen = choice / "choice.json"
     words = ("--name", "tour", "--prepared", prepared, "--choice", chosen)
     python("training.export", run_folder, "-o", model, *words)

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from training.figures_choice import RANKS
-from training.figures_material import (
+from training.reports.figures_choice import RANKS
+from training.reports.material import (
     Calibration,
     FigureMaterial,
     LesionConfidence,
@@ -30,7 +30,7 @@ from training.figures_material import (
     SliceView,
     VolumePair,
 )
-from training.metrics import slice_matrices
+from training.score.voxels import slice_matrices
 
 SMALLEST_POINTS = 8.5
 NET_ARGS = {"width": 8, "size_px": 64, "attention_dropout": 0.0}

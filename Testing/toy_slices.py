@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
-from training.augment import NONE
-from training.datasets import SliceSet, load_split
-from training.recipes import Recipe, Stage
+from training.data.augment import NONE
+from training.data.slices import SliceSet, load_split
+from training.learn.recipes import Recipe, Stage
 
 PLAIN = SlicePreprocessing(grid_px=64, size_px=64, use_clahe=False, use_gamma=False)
 # a second an epoch

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 
-from training.augment_volume import NONE
-from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe
-from training.volume_patches import PatchSampling
+from training.data.augment3d import NONE
+from training.data.patches import PatchSampling
+from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
 
 STEPS = VolumePreprocessing(window_hu=(-40, 160), size_px=64)
 SPACING_KJI_MM = (3.0, 2.0, 2.0)  # of a CT of 64 x 64 pixels, so the grid's as well

@@ -37,17 +37,7 @@ from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.result.files import NOTICE
 
-from training.cases import Case
-from training.evaluation_cases import (
-    chosen_cases,
-    find_cases,
-    refuse_training_cases,
-    set_facts,
-    shared_with_training,
-)
-from training.evaluation_figures import figure_material, undrawable
-from training.evaluation_files import header, log_test_use, shown_command, write_tables
-from training.figures import FIGURES, draw_all, failure, reasons
+from training.cases.case import Case
 from training.report import (
     FIGURE_FOLDER,
     REPORT,
@@ -57,10 +47,20 @@ from training.report import (
     read_extras,
     report_html,
 )
-from training.scoring import CaseScore, read_pair, run_model, score_run
-from training.summary import Record, json_able, summarize
-from training.tables import plural
-from training.tables_paper import SetFacts
+from training.reports.evaluation_figures import figure_material, undrawable
+from training.reports.figures import FIGURES, draw_all, failure, reasons
+from training.reports.tables import plural
+from training.reports.tables_paper import SetFacts
+from training.score.case import CaseScore, read_pair, run_model, score_run
+from training.score.cases import (
+    chosen_cases,
+    find_cases,
+    refuse_training_cases,
+    set_facts,
+    shared_with_training,
+)
+from training.score.files import header, log_test_use, shown_command, write_tables
+from training.score.summary import Record, json_able, summarize
 from training.whole_folder import whole_folder
 
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
     add("--table", type=Path, help="CSV: file, patient_group, split")
-    add("--split-file", type=Path, help="JSON of training.splits: its sets, not the table's")
+    add("--split-file", type=Path, help="JSON of training.split: its sets, not the table's")
     add("--split", choices=("val", "test"), default="val")
     add("-o", "--output", type=Path, required=True)
     add("--overwrite", action="store_true", help="replace scores that are in the folder")

@@ -12,7 +12,7 @@ Takes the run's best epoch, gives it a name, version, licence and summary, store
 int8, fp16 or fp32, and, with --prepared, measures the pooled Dice on the validation slices, or
 volumes, with the fp32 weights and with the stored ones, so that the file itself says what its
 storage costs. The tumor network of a cascade is measured inside the liver masks. With --choice the
-file decides on tumors as training.choose has found best for these very weights; that of a cascade
+file decides on tumors as training.tune has found best for these very weights; that of a cascade
 goes into its tumor network's file.
 """
 
@@ -32,13 +32,13 @@ from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.model.spec import STORAGES, BundleError, ModelSpec, stage_of
 
-from training.choice_files import RECORD, REGION, read_choice
-from training.datasets import load_split, read_manifest
-from training.recipes import Recipe
-from training.recipes_volume import VolumeCheck, VolumeRecipe
-from training.trainer import Facts, Trainer, pick_device
-from training.trainer_volume import VolumeTrainer
-from training.volume_folds import load_volumes_for
+from training.data.folds import load_volumes_for
+from training.data.slices import load_split, read_manifest
+from training.learn.recipes import Recipe
+from training.learn.recipes3d import VolumeCheck, VolumeRecipe
+from training.learn.trainer import Facts, Trainer, pick_device
+from training.learn.trainer3d import VolumeTrainer
+from training.tuning.record import RECORD, REGION, read_choice
 
 LICENCE = "CC BY-NC-SA 4.0"
 NOTICE = "For research only, not for diagnosis."
@@ -141,7 +141,7 @@ def _as_chosen(best: ModelBundle, path: Path) -> ModelSpec:
     chosen_for = choice.how.get("stages", {}).get(stage) if stage else choice.how["sha256"]
     if chosen_for != best.sha256:
         raise ValueError(
-            f"{path.name} was chosen for other weights than this run's best; run training.choose on"
+            f"{path.name} was chosen for other weights than this run's best; run training.tune on"
             " its best.safetensors."
         )
     region = {REGION: choice.how[REGION]} if REGION in choice.how else {}
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         "--prepared", type=Path, help="measure on the validation set of this folder"
     )
     parser.add_argument("--masks", type=Path, help="liver masks of training.liver_masks")
-    parser.add_argument("--choice", type=Path, help=f"{RECORD} of training.choose")
+    parser.add_argument("--choice", type=Path, help=f"{RECORD} of training.tune")
     parser.add_argument("--device", default="auto")
     return parser
 

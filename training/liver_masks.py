@@ -36,10 +36,10 @@ from LiverTumorSegLib.model.spec import stage_of
 from numpy.typing import NDArray
 
 from training import train
-from training.datasets import read_manifest
-from training.prepare import write_array, write_json
-from training.recipes_volume import VOLUME_RECIPES
-from training.volume_patches import fingerprint, read_array
+from training.data.patches import fingerprint, read_array
+from training.data.prepared import write_array, write_json
+from training.data.slices import read_manifest
+from training.learn.recipes3d import VOLUME_RECIPES
 
 Case = dict[str, Any]
 Show = Callable[[Iterable[Any]], Iterable[Any]]

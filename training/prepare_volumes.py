@@ -14,95 +14,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.volume import CtVolume
-from numpy.typing import NDArray
 
-from training import splits
-from training.prepare import (
-    Bytes,
-    CaseJob,
-    Source,
-    find_sources,
-    hu_range,
-    print_sets,
-    run_jobs,
-    slice_facts,
-    write_json,
-)
+from training.cases import splits
+from training.data.prepared import find_sources, print_sets
+from training.data.prepared_volumes import prepare_volumes
 
 PUBLISHED = VolumePreprocessing()
-
-
-@dataclass(frozen=True)
-class VolumeJob(CaseJob):
-    """A case as one volume for a 3D net."""
-
-    preprocessing: VolumePreprocessing
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"preprocessing": self.preprocessing.to_dict()}
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return ("image", "labels")
-
-    def arrays(self, ct: CtVolume, labels: Bytes) -> dict[str, NDArray[Any]]:
-        spacing = ct.spacing_kji_mm
-        return {
-            "image": self.preprocessing(ct.hu, spacing),
-            "labels": self.preprocessing.place_labels(labels, spacing),
-        }
-
-    def facts(self, ct: CtVolume, labels: Bytes) -> dict[str, Any]:
-        grid_mm = self.preprocessing.grid_spacing_kji_mm(ct.spacing_kji_mm, ct.shape_kji)
-        tumor_voxels = int(np.count_nonzero(labels == Label.TUMOR))
-        return {
-            **slice_facts(ct, labels),
-            "shape_kji": list(ct.shape_kji),
-            "grid_spacing_kji_mm": list(grid_mm),
-            "tumor_ml": round(tumor_voxels * float(np.prod(grid_mm)) / 1000, 3),
-        }
-
-
-def prepare_volumes(
-    sources: Sequence[Source],
-    folder: Path,
-    preprocessing: VolumePreprocessing = PUBLISHED,
-    *,
-    workers: int = 1,
-    group_by: splits.GroupBy = "patient",
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> dict[str, Any]:
-    """Prepare every scan and write ``manifest.json`` last; returns the manifest.
-
-    group_by: as in :func:`training.prepare.prepare`. Raises ``ValueError`` when there are only
-    context files.
-    """
-    scans = [source for source in sources if source.kind != "context"]
-    if not scans:
-        raise ValueError("These are single slices, not scans; a patch network needs whole scans.")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
-    jobs = [VolumeJob(source, folder, preprocessing) for source in scans]
-    records = run_jobs(jobs, workers, progress)
-    manifest = {
-        "format": 1,
-        "preprocessing": preprocessing.to_dict(),
-        "group_by": group_by,
-        "hu_range": hu_range(records),
-        "cases": records,
-    }
-    write_json(folder / "manifest.json", manifest)
-    return manifest
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     add("data", type=Path, nargs="?", help="LiTS, MSD or 3D-IRCADb folder")
     add("-o", "--output", type=Path, required=True, help="folder to write")
     add("--table", type=Path, help="CSV: file, patient_group, split")
-    add("--split-file", type=Path, help="JSON of training.splits: its sets, not the table's")
+    add("--split-file", type=Path, help="JSON of training.split: its sets, not the table's")
     add(
         "--window",
         type=int,

@@ -21,13 +21,14 @@ from typing import Any
 
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
-from training import published_grid, tables_lesions, tables_lits, tables_paper
-from training.figures import FIGURES, draw_all, reasons
-from training.figures_material import FigureMaterial
-from training.figures_training import read_history
-from training.report_page import Chapter, page
-from training.tables import Table, plural
-from training.tables_paper import SetFacts
+from training.reports import tables_lesions, tables_lits, tables_paper
+from training.reports.figures import FIGURES, draw_all, reasons
+from training.reports.figures_training import read_history
+from training.reports.material import FigureMaterial
+from training.reports.page import Chapter, page
+from training.reports.tables import Table, plural
+from training.reports.tables_paper import SetFacts
+from training.reproduce import gunetrpp_grid
 from training.whole_file import write_whole
 
 Record = dict[str, Any]
@@ -217,15 +218,13 @@ def _grid_chapter(summary: Record) -> list[Chapter]:
     if record is None:
         return []
     context = f"{summary['model']}, {summary['split']} split, code {summary['code']}."
-    tables = [
-        published_grid.grid_table(mask, record, context) for mask in published_grid.GRID_MASKS
-    ]
+    tables = [gunetrpp_grid.grid_table(mask, record, context) for mask in gunetrpp_grid.GRID_MASKS]
     return [
         Chapter(
             key="published-grid",
             title="The G-UNETR++ paper's measures",
             text=("In pixels of its grid, to stand beside the numbers of Shin et al. (2026).",),
-            tables=[*tables, published_grid.cases_table(record, context)],
+            tables=[*tables, gunetrpp_grid.cases_table(record, context)],
         )
     ]
 

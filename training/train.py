@@ -40,12 +40,11 @@ import torch
 from LiverTumorSegLib.model.file import BundleError, ModelBundle, ModelSpec
 from torch import nn
 
-from training.datasets import load_split, read_manifest, shrink_step
-from training.distributed import Processes, run_together
-from training.recipes import RECIPES, Recipe, Stage
-from training.recipes_volume import VOLUME_RECIPES, VolumeRecipe
-from training.run_spec import as_dict as _as_dict
-from training.run_spec import (
+from training.data.folds import load_for
+from training.data.slices import load_split, read_manifest, shrink_step
+from training.learn.distributed import Processes, run_together
+from training.learn.model_spec import (
+    as_dict,
     begun_with,
     init_words,
     known_validation_cases,
@@ -53,9 +52,18 @@ from training.run_spec import (
     new_volume_spec,
     with_defaults,
 )
-from training.trainer import SELECTORS, DataT, RecipeT, Trainer, Training, pick_bf16, pick_device
-from training.trainer_volume import VolumeTrainer
-from training.volume_folds import load_for
+from training.learn.recipes import RECIPES, Recipe, Stage
+from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
+from training.learn.trainer import (
+    SELECTORS,
+    DataT,
+    RecipeT,
+    Trainer,
+    Training,
+    pick_bf16,
+    pick_device,
+)
+from training.learn.trainer3d import VolumeTrainer
 
 AnyRecipe = Recipe | VolumeRecipe
 
@@ -166,7 +174,7 @@ def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelBundle | None) -> 
     """Make the run folder, or check that it holds a run of the same recipe and beginning."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
-    wanted = {"init": init_words(init) if init else None, **_as_dict(recipe)}
+    wanted = {"init": init_words(init) if init else None, **as_dict(recipe)}
     if not path.is_file():
         path.write_text(json.dumps(wanted, indent=1))
         return

@@ -23,9 +23,9 @@ from pairs import print_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from training.cases import Case
-from training.scoring import Run, score_run
-from training.summary import summarize
+from training.cases.case import Case
+from training.score.case import Run, score_run
+from training.score.summary import summarize
 
 HEIGHT_MM = 375.0
 GOAL_S = 30.0

@@ -70,7 +70,7 @@ def random_cascade(folder: Path, net: str) -> list[str]:
     from LiverTumorSegLib.model.spec import STAGES, ModelSpec
     from LiverTumorSegLib.nets import NETS
 
-    from training.recipes_volume import SMALL_NET
+    from training.learn.recipes3d import SMALL_NET
 
     full = VolumePreprocessing(window_hu=(-40, 160))
     sees_all = replace(full, size_px=128) if net == "small" else full  # as it is shipped

@@ -1,0 +1,95 @@
+"""What a labeled CT is called, whose it is, and how it is read.
+
+    case = Case("7", Path("volume-7.nii"), Path("segmentation-7.nii"), "6-10", None, "case")
+    ct, warnings = case.read_ct()
+    labels_kji, ijk_to_ras = case.read_labels()
+
+Cases have the numbers of LiTS throughout, those of MSD Task03 and 3D-IRCADb too: only so is it
+noticed that one patient comes in several collections, or several times in one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from LiverTumorSegLib.volume import CtVolume
+from numpy.typing import NDArray
+
+from training.cases import scans
+
+Kind = Literal["case", "context"]
+SetName = Literal["train", "val", "test"]
+SET_NAMES: tuple[SetName, ...] = get_args(SetName)
+
+# LiTS numbers of one patient scanned several times, found by eye: others may be unnoticed.
+SAME_PATIENT = {"0-1": (0, 1), "6-10": (6, 7, 8, 9, 10), "14-15": (14, 15)}
+FIRST_IRCAD, IRCAD_PATIENTS = 28, 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT and its labels.
+
+    name: the number in the file's name, "7", or "7-context" for liver-free slices of that scan.
+    ct: a NIfTI file, or a folder of DICOM slices (3D-IRCADb).
+    labels: ``None`` when there is no label file; in 3D-IRCADb the folder of all masks.
+    group: patients are told apart by this; never split within a group.
+    split: from the table's column, ``None`` without one.
+    """
+
+    name: str
+    ct: Path
+    labels: Path | None
+    group: str
+    split: SetName | None
+    kind: Kind
+
+    @property
+    def number(self) -> int:
+        """N of ``volume-N``; a context file has the number of its scan."""
+        return int(self.name.split("-")[0])
+
+    @property
+    def file(self) -> str:
+        """The CT's file name, or the patient's folder in 3D-IRCADb: tables and sentences use it."""
+        return scans.shown_name(self.ct)
+
+    @property
+    def label_file(self) -> str:
+        """What sentences call the labels; empty without any."""
+        return "" if self.labels is None else scans.shown_name(self.labels)
+
+    def read_ct(self) -> tuple[CtVolume, tuple[str, ...]]:
+        """The scan and warnings of one sentence each; ``ValueError`` when it cannot be read."""
+        return scans.read_ct(self.ct)
+
+    def read_labels(self) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Labels uint8 ``(k, j, i)``, 0, 1 liver, 2 tumor, and their 4 x 4 ijk_to_ras in mm.
+
+        Raises ``ValueError`` when there are none or they cannot be read.
+        """
+        if self.labels is None:
+            raise ValueError(f"{self.file} has no label file; add it or remove the CT.")
+        return scans.read_labels(self.labels)
+
+
+def ircad_patient(lits_id: int) -> int | None:
+    """The 3D-IRCADb-01 patient (1 to 20) a LiTS volume (28 to 47) is; ``None`` for others.
+
+    A network trained on LiTS has seen them: 3D-IRCADb is no external test for it.
+    """
+    patient = lits_id - FIRST_IRCAD + 1
+    return patient if 1 <= patient <= IRCAD_PATIENTS else None
+
+
+def ircad_lits_id(patient: int) -> int:
+    """The LiTS volume a 3D-IRCADb-01 patient is; the inverse of :func:`ircad_patient`."""
+    return patient + FIRST_IRCAD - 1
+
+
+def default_group(lits_id: int) -> str:
+    """The patient group of a LiTS volume without a table: its number, or a known group's name."""
+    return next((name for name, ids in SAME_PATIENT.items() if lits_id in ids), str(lits_id))

@@ -1,0 +1,258 @@
+"""What the figures are drawn from: plain arrays and numbers that an evaluation hands over.
+
+    view = SliceView("29", 41, hu_ji, true_ji, predicted_ji, (0.74, 0.74))
+    material = FigureMaterial(scope="test split", volumes=9, preprocessing=..., net="hybrid2d",
+                              net_args={"width": 32}, views=[view], ...)
+
+Nothing here reads a file or runs a model. What was not handed over is not drawn, and the figure's
+place is taken by the one sentence of :class:`NotDrawn`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from numpy.typing import NDArray
+
+from training.score.voxels import CLASSES, Counts, Floats, Mask, Overlap, slice_matrices
+
+
+class NotDrawn(ValueError):
+    """Why a figure cannot be drawn, and what to hand over: one sentence for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class SliceView:
+    """One axial slice with its truth and a prediction, all ``(j, i)`` on one grid.
+
+    LPS order: rows run to posterior, columns to the patient's left, as a radiologist looks at it.
+    hu: int16. true, predicted: uint8 labels 0, 1, 2. spacing_ji_mm: of rows and of columns.
+    """
+
+    case: str
+    slice_index: int
+    hu: NDArray[np.int16]
+    true: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    spacing_ji_mm: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.hu.ndim != 2 or not self.hu.shape == self.true.shape == self.predicted.shape:
+            raise ValueError(
+                f"Slice {self.slice_index} of {self.case}: CT {self.hu.shape}, truth"
+                f" {self.true.shape} and prediction {self.predicted.shape} must be 2D and of one"
+                " shape."
+            )
+        if min(self.spacing_ji_mm) <= 0:
+            raise ValueError(f"Pixels of {self.spacing_ji_mm} mm are impossible; give mm above 0.")
+
+    def label(self, letters: int) -> str:
+        """Two lines to head a panel; a long case name loses its middle."""
+        case = self.case
+        if len(case) > letters:
+            half = (letters - 3) // 2
+            case = f"{case[:half]}...{case[-half:]}"
+        return f"case {case}\nslice {self.slice_index}"
+
+    def overlap(self, mask: Mask) -> Overlap:
+        """Pixel counts of one mask on this slice."""
+        return Overlap.of(slice_matrices(self.predicted[None], self.true[None])[0], mask)
+
+    def dice(self, mask: Mask) -> float:
+        """Dice on this slice; NaN where truth and prediction are both empty."""
+        return float(self.overlap(mask).dice)
+
+
+@dataclass(frozen=True)
+class SetCount:
+    """How much one set ("train", "val" or "test") holds."""
+
+    name: str
+    patients: int
+    volumes: int
+    slices: int
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Voxels sorted into bins of predicted tumor probability.
+
+    edges: ``(bins + 1,)``, rising from 0 to 1. counts: voxels of each bin. probability_sums: sum of
+    their predicted probability. truth_sums: how many of them are tumor in truth. All ``(bins,)``.
+    """
+
+    edges: Floats
+    counts: Counts
+    probability_sums: Floats
+    truth_sums: Counts
+
+    def __post_init__(self) -> None:
+        bins = len(self.edges) - 1
+        if bins < 1 or any(
+            len(values) != bins for values in (self.counts, self.probability_sums, self.truth_sums)
+        ):
+            raise ValueError("Calibration needs one count and two sums a bin, and one edge more.")
+        if np.any(np.diff(self.edges) <= 0):
+            raise ValueError("The edges of calibration bins must rise.")
+
+    @property
+    def confidence(self) -> Floats:
+        """Mean predicted probability of each bin; NaN where it is empty."""
+        return _ratio(self.probability_sums, self.counts)
+
+    @property
+    def frequency(self) -> Floats:
+        """Share of each bin's voxels that are tumor in truth; NaN where it is empty."""
+        return _ratio(self.truth_sums, self.counts)
+
+    def ece(self, first_bin: int = 0) -> float:
+        """Expected calibration error, 0 to 1: the mean gap between the two, weighted by voxels.
+
+        first_bin: 1 leaves out the bin next to probability 0, where most voxels are.
+        NaN when no voxel is left.
+        """
+        counts = self.counts[first_bin:]
+        gaps = np.abs(self.probability_sums - self.truth_sums)[first_bin:]
+        return float(gaps.sum() / counts.sum()) if counts.sum() else float("nan")
+
+
+@dataclass(frozen=True)
+class LesionOutcome:
+    """One true lesion: diameter of the sphere of its volume, whether it was found, its Dice.
+
+    dice: 0 for a missed lesion; NaN when it was not computed.
+    """
+
+    equivalent_diameter_mm: float
+    detected: bool
+    dice: float
+
+
+@dataclass(frozen=True)
+class LesionConfidence:
+    """One predicted lesion, both 0 to 1.
+
+    confidence: share of its voxels that the model expects to be tumor. true_share: the share that
+        is; above 0 it touches a true lesion.
+    """
+
+    confidence: float
+    true_share: float
+
+
+@dataclass(frozen=True)
+class VolumePair:
+    """Tumor of one volume by truth and by prediction.
+
+    percent: tumor burden, tumor over liver with tumor; None where no liver was labeled.
+    """
+
+    case: str
+    true_ml: float
+    predicted_ml: float
+    true_percent: float | None
+    predicted_percent: float | None
+
+
+@dataclass(frozen=True)
+class PatientDice:
+    """Dice of one patient's volumes, by mask; NaN where there is nothing to score."""
+
+    patient: str
+    dice: Mapping[Mask, float]
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """A mean with its confidence interval, 95 % unless ``level`` says otherwise."""
+
+    mean: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureMaterial:
+    """Everything the figures show. What is left out stays undrawn, with the reason.
+
+    scope: what was scored, in words, such as "test split, 9 patients". volumes: how many.
+    preprocessing, net, net_args, recipe: as the model file has them (``recipe`` from its
+        provenance). sets: train, val, test as far as they are known.
+    history: the lines of the run's history.jsonl. matrix: int64 (3, 3), rows true, columns
+        predicted, of all voxels. views: one slice of each case, best tumor Dice first
+        (:func:`training.reports.figures_choice.choose_views`). ranked: rank -> slice, best first
+        (:func:`training.reports.figures_choice.choose_ranked`), out of ``ranked_of`` slices.
+    confidences: of all predicted lesions; None when the model gives none.
+    """
+
+    scope: str
+    volumes: int
+    preprocessing: SlicePreprocessing | VolumePreprocessing
+    net: str
+    net_args: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None = None
+    sets: Sequence[SetCount] = ()
+    history: Sequence[Mapping[str, Any]] | None = None
+    matrix: Counts | None = None
+    views: Sequence[SliceView] = ()
+    ranked: Mapping[str, SliceView] = field(default_factory=dict)
+    ranked_of: int = 0
+    calibration: Calibration | None = None
+    lesions: Sequence[LesionOutcome] = ()
+    confidences: Sequence[LesionConfidence] | None = None
+    pairs: Sequence[VolumePair] = ()
+    patient_dice: Sequence[PatientDice] = ()
+    dice_intervals: Mapping[Mask, MeanInterval] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.matrix is not None and np.shape(self.matrix) != (CLASSES, CLASSES):
+            raise ValueError(
+                f"The confusion matrix is {np.shape(self.matrix)}; it has one row and one column a"
+                f" class, ({CLASSES}, {CLASSES})."
+            )
+
+    @property
+    def basis(self) -> str:
+        """What was scored, as the sentence that ends every note."""
+        return f"{self.volumes} volume{'' if self.volumes == 1 else 's'} scored ({self.scope})."
+
+    @property
+    def slice_preprocessing(self) -> SlicePreprocessing:
+        """Raises :class:`NotDrawn` for a model that sees whole volumes."""
+        if isinstance(self.preprocessing, SlicePreprocessing):
+            return self.preprocessing
+        raise NotDrawn(f"{self.net} sees whole volumes: this figure is of a model of slices.")
+
+    def some_views(self, count: int) -> list[SliceView]:
+        """Up to ``count`` of the views, the first and the last among them, evenly between.
+
+        Raises :class:`NotDrawn` when there is none.
+        """
+        if not self.views:
+            raise NotDrawn("No slice to show: none of the scored volumes has a tumor in its truth.")
+        if len(self.views) <= count:
+            return list(self.views)
+        places = np.linspace(0, len(self.views) - 1, count).round().astype(int)
+        return [self.views[n] for n in places]
+
+    def sample(self) -> SliceView:
+        """The view that shows most of both liver and tumor, by the product of their areas."""
+        return max(self.some_views(len(self.views)), key=_liver_and_tumor)
+
+
+def _liver_and_tumor(view: SliceView) -> float:
+    pixel_mm2 = view.spacing_ji_mm[0] * view.spacing_ji_mm[1]
+    liver, tumor = (float(view.overlap(mask).true_voxels) for mask in ("liver_only", "tumor"))
+    return liver * tumor * pixel_mm2**2
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    result: Floats = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result

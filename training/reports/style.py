@@ -1,0 +1,229 @@
+"""How every figure looks: one page with title and notes, one style, and PNG files written whole.
+
+    figure = page("Figure 6. Loss during training", "One point an epoch.", "n = 100 epochs", 5.5)
+    axes = figure.subplots(1, 2)
+    save_png(figure, Path("figures/fig06-loss.png"))
+
+A page is 1600 pixels wide. Colors are the paper's where it names them (liver green, tumor red,
+false positives yellow, false negatives blue); whatever they tell apart differs in marker, dash,
+place or lightness too, for readers who do not see red against green. Only Matplotlib's object
+interface is used: no state is left behind, and no window is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import matplotlib
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.result.files import NOTICE
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import FuncFormatter
+
+from training.reports.material import FigureMaterial
+
+Color = tuple[float, float, float]
+Draw = Callable[[FigureMaterial], Figure]
+
+WIDTH_IN, DPI = 10.0, 160
+SMALL, NORMAL, LARGE = 9.0, 10.0, 15.0  # points
+LINE_IN = 0.19  # between the baselines of two lines of normal text
+EDGE_IN = 0.2
+TEXT_IN = WIDTH_IN - 2 * EDGE_IN
+LEGEND_ROW_IN = 0.27
+
+INK, SOFT, FAINT, PAPER = "#1b2430", "#56606e", "#d5dae1", "#ffffff"
+
+
+def color_of(label: Label) -> Color:
+    """A label's color, 0 to 1 a channel, as everywhere in the project."""
+    red, green, blue = label.color_rgb
+    return red / 255, green / 255, blue / 255
+
+
+LIVER, TUMOR = color_of(Label.LIVER), color_of(Label.TUMOR)
+LIVER_ON_WHITE, TUMOR_ON_WHITE = "#1d8a45", "#c9241f"  # the same hues, dark enough for thin lines
+FALSE_POSITIVE, FALSE_NEGATIVE = (0.98, 0.88, 0.18), (0.20, 0.50, 1.00)
+TRAINING, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
+
+STYLE: Any = {  # its keys are a long literal type in some versions of Matplotlib only
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so every machine draws the same
+    "font.size": NORMAL,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a case's name is a dollar sign
+    "axes.titlesize": NORMAL + 1,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": NORMAL,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.unicode_minus": False,  # as in the texts
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.fontsize": SMALL,
+    "legend.frameon": True,
+    "legend.framealpha": 1.0,
+    "legend.edgecolor": FAINT,
+    "lines.linewidth": 1.8,
+}
+
+
+@contextmanager
+def our_style() -> Iterator[None]:
+    """Our settings alone, whatever the user's own are; theirs are back afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def styled(draw: Draw) -> Draw:
+    """A drawing function under :func:`our_style`."""
+
+    @wraps(draw)
+    def in_style(material: FigureMaterial) -> Figure:
+        with our_style():
+            return draw(material)
+
+    return in_style
+
+
+def page(title: str, subtitle: str, note: str, height_in: float, *, legend_rows: int = 0) -> Figure:
+    """An empty figure with its title above and the note and our notice below.
+
+    note: what the figure stands on (n of N). height_in: of what lies between title and note, at
+    10 inches' width. legend_rows: room that :func:`foot_legend` will need, beyond that.
+    """
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    above = wrapped(subtitle, NORMAL)
+    below = [NOTICE, *wrapped(note, SMALL)]
+    top_in = 0.62 + LINE_IN * len(above)
+    bottom_in = 0.22 + LINE_IN * len(below)
+    body_in = height_in + LEGEND_ROW_IN * legend_rows
+    height_in = top_in + body_in + bottom_in
+    figure.set_size_inches(WIDTH_IN, height_in)
+    left = EDGE_IN / WIDTH_IN
+    _text(figure, left, 1 - 0.2 / height_in, title, size=LARGE, weight="bold")
+    _text(figure, left, 1 - 0.53 / height_in, "\n".join(above), color=SOFT)
+    for n, line in enumerate(below):
+        y = (0.13 + LINE_IN * (len(below) - n)) / height_in
+        _text(figure, left, y, line, size=SMALL, color=SOFT if n else INK)
+    rest_in = bottom_in + LEGEND_ROW_IN * legend_rows
+    engine: Any = figure.get_layout_engine()
+    room = (0.012, rest_in / height_in, 0.976, 1 - (top_in + rest_in) / height_in)
+    engine.set(rect=room, w_pad=0.05, h_pad=0.05)
+    return figure
+
+
+def wrapped(text: str, size: float, width_in: float = TEXT_IN, indent: str = "") -> list[str]:
+    """The text in lines of at most so many inches, measured in our typeface.
+
+    indent: what all lines but the first begin with.
+    """
+    indent_in = len(indent) * _advance_in("", size, DPI)
+    lines, at_in = [""], 0.0
+    for word in text.split():
+        word_in = _advance_in(word, size, DPI)
+        if lines[-1] and at_in + word_in > width_in:
+            lines.append(indent + word)
+            at_in = indent_in + word_in
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+            at_in += word_in
+    return lines
+
+
+@lru_cache(maxsize=4096)
+def _advance_in(word: str, size: float, dpi: int) -> float:
+    """Inches from the beginning of a word to that of the next, the space with it."""
+    renderer = cast(Any, RendererAgg)(1, 1, dpi)  # it draws nothing, it knows how wide letters are
+    font = FontProperties(family=STYLE["font.family"], size=size)
+    width, end = (
+        renderer.get_text_width_height_descent(text, font, ismath=False)[0]
+        for text in (f"{word} x", "x")
+    )
+    return float(width - end) / dpi
+
+
+def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+    given = {"size": NORMAL, "va": "top", "ha": "left", "linespacing": 1.25, **style}
+    figure.text(x, y, text, in_layout=False, **given)
+
+
+def foot_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """A legend between the plots and the note, in the rows that the page keeps for it."""
+    engine: Any = figure.get_layout_engine()
+    left, bottom, _, _ = engine.get()["rect"]
+    legend = figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(left + 0.002, bottom),
+        ncols=columns,
+        frameon=False,
+        borderpad=0.2,
+    )
+    legend.set_in_layout(False)
+
+
+def canvas(figure: Figure) -> Axes:
+    """Axes without axes over all the room between title and note, in inches, y upward."""
+    engine: Any = figure.get_layout_engine()
+    left, bottom, width, height = engine.get()["rect"]
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((left, bottom, width, height))
+    axes.set_axis_off()
+    size = figure.get_size_inches()
+    axes.set_xlim(0, width * float(size[0]))
+    axes.set_ylim(0, height * float(size[1]))
+    return axes
+
+
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure whole: under another name first, which becomes ``path`` when all is there."""
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        # no version in the file: the same material gives the same bytes
+        with our_style():
+            figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def counted(value: float) -> str:
+    """1234567 as 1,234,567."""
+    return f"{value:,.0f}"
+
+
+def short(value: float) -> str:
+    """1200000 as 1.2 M; for axes that span many powers of ten."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g} {letter}"
+    return f"{value:g}"
+
+
+def short_ticks() -> FuncFormatter:
+    return FuncFormatter(lambda value, _: short(value))

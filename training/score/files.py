@@ -1,0 +1,114 @@
+"""What an evaluation leaves behind: tables, its own record, and a line in the log of test uses."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib import __version__
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.result.files import NOTICE
+
+from training.score.case import CaseScore
+from training.score.summary import Record
+
+CONDITIONS = (
+    "Measured on the CT's own grid in mm; lesions are 6-neighborhood components; liver includes its"
+    " tumor unless “class 1 alone” is said. For research only, not for diagnosis."
+)
+
+
+def write_tables(folder: Path, scores: Sequence[CaseScore]) -> None:
+    """cases.csv, lesions.csv and slices.csv."""
+    _write_csv(folder / "cases.csv", [score.row() for score in scores])
+    _write_csv(folder / "lesions.csv", [row for score in scores for row in score.lesion_rows()])
+    _write_csv(folder / "slices.csv", [row for score in scores for row in score.slice_rows()])
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Every line carries the notice, as a table may travel alone."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, [*(rows[0] if rows else {"case": ""}), "notice"])
+        table.writeheader()
+        table.writerows({**row, "notice": NOTICE} for row in rows)
+
+
+def log_test_use(path: Path, summary: Record) -> None:
+    """A line about one look at the test split."""
+    columns = ("date", "commit", "model", "sha256", "liver_dice", "tumor_dice", "tumor_dice_pooled")
+    new = not path.is_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volumes = summary["volumes"]
+    with open(path, "a", newline="") as file:
+        table = csv.writer(file)
+        if new:
+            table.writerow(columns)
+        table.writerow(
+            [
+                summary["date"],
+                summary["commit"],
+                summary["model"],
+                summary["sha256"],
+                _four_digits(volumes["liver"]["dice"]["agree"]["mean"]),
+                _four_digits(volumes["tumor"]["dice"]["present"]["mean"]),
+                _four_digits(summary["pooled"]["tumor"]["dice"]),
+            ]
+        )
+
+
+def _four_digits(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Record:
+    """What was scored, by which code, under which conditions; no path of this machine."""
+    commit = _commit()
+    return {
+        "notice": NOTICE,
+        "model": f"{segmenter.spec.name} {segmenter.spec.version}",
+        "sha256": segmenter.sha256,
+        "split": given.split,
+        "date": datetime.date.today().isoformat(),
+        "commit": commit,
+        "code": f"{__version__} ({commit})",
+        "device": segmenter.device,
+        "conditions": CONDITIONS,
+        "command": command,
+        "training_range": _training_range(segmenter),
+        "decision": segmenter.describe().get("decision"),
+        "cascade": "stages" in segmenter.describe(),
+        "mirror": given.mirror,
+    }
+
+
+def _training_range(segmenter: Segmenter) -> str:
+    """How CT numbers reach the network, and which it has learned from."""
+    steps, trained = segmenter.preprocessing, segmenter.spec.training_hu_range
+    if isinstance(steps, SlicePreprocessing):
+        text = f"Preset {steps.preset}"
+    else:
+        text = "Window from {} to {} HU".format(*steps.window_hu)
+    if trained is None:
+        return f"{text}."
+    return f"{text}; the model was trained on CT numbers from {trained[0]} to {trained[1]} HU."
+
+
+def shown_command(arguments: Sequence[str], tool: str = "evaluate") -> str:
+    """The command as anyone can repeat it: file names, not this machine's folders."""
+    words = [re.sub(r"[^=]*[\\/]", "", word.rstrip("\\/")) for word in arguments]
+    return f"python -m training.{tool} {shlex.join(words)}"

@@ -1,0 +1,172 @@
+"""Choose how a model's probabilities become labels, on validation patients.
+
+    python -m training.tune runs/mine/best.safetensors LITS_FOLDER -o choice
+    python -m training.tune best.safetensors LITS_FOLDER -o choice --split-file split.json
+    python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
+    python -m training.tune runs/liver/best.safetensors LITS_FOLDER -o choice \\
+        --second runs/tumor/best.safetensors
+
+The network runs once over every validation volume; then settings are tried without it: how much of
+a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
+around the liver. With what is chosen, a lesion's confidence is calibrated. A cascade, whose tumor
+network sees neighboring slices itself, has no smoothing; its choice goes into that network's file,
+with --region-mm, by how much the liver is widened for it here in place of what it was trained with:
+a liver network may leave out the very tumors that are looked for.
+The folder receives, all together or not at all,
+
+  choice.json    decision and postprocessing for the model file, and how they came about
+  choice.csv     a row a setting that was tried, with its scores
+  choice.md      the chosen setting beside the one before, for a model card
+
+A choice on few patients fits these patients. So everything is told a second time for each patient
+by a choice, or a calibration, on the others.
+For research only, not for diagnosis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.model.spec import BundleError
+
+from training.cases.case import Case
+from training.score.case import read_pair
+from training.score.cases import chosen_cases, find_cases, refuse_training_cases
+from training.score.files import header, shown_command
+from training.tuning.platt import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
+from training.tuning.record import RECORD, REGION, Choice, choice_text, write_choice
+from training.tuning.search import AnsweredVolume, Search, Setting
+from training.tuning.search_cascade import AnsweredCascade
+from training.whole_folder import whole_folder
+
+HEADER = ("model", "sha256", "split", "date", "code", "device", "mirror", "command")
+SPLIT = "val"
+Choosable = SliceSegmenter | CascadeSegmenter
+Show = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+def choose(given: argparse.Namespace, command: str, show: Show) -> str:
+    """Run, try, write the files; their text. show: a progress bar around what is gone through."""
+    if given.split != SPLIT:
+        raise ValueError(
+            f"A decision is chosen on the validation split alone; on {given.split!r} it would make"
+            " the scores there worthless. Leave out --split."
+        )
+    segmenter = _load(given)
+    every, split_warning = find_cases(given)
+    cases = chosen_cases(every, given.split)
+    refuse_training_cases(segmenter, cases)
+    with whole_folder(given.output, mark=RECORD, overwrite=given.overwrite) as part:
+        volumes = [_answered(segmenter, case) for case in show(cases)]
+        default = Setting(segmenter.decision, segmenter.postprocessing).without_confidence()
+        choice = best_choice(Search(volumes, default, show))
+        head = header(segmenter, given, command)
+        kept = {name: head[name] for name in HEADER} | _stages(segmenter)
+        write_choice(part, choice, kept)
+    return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
+
+
+def best_choice(search: Search) -> Choice:
+    """The best setting with its confidence, and how both do on patients they have not seen."""
+    best, tried = search.best(), search.tried()
+    evidence = by_patient(volume.evidence(best) for volume in search.volumes)
+    enough = len(evidence) >= FEWEST_PATIENTS
+    confidence = fit_confidence(evidence) if enough else None
+    if confidence is not None and confidence[0] == 0:
+        confidence = None  # the same for every lesion: it would look like knowledge and be none
+    return Choice(
+        default=search.default,
+        chosen=replace(best, decision=replace(best.decision, confidence=confidence)),
+        tried={setting: search.scores(setting) for setting in tried},
+        left_out=search.leave_one_patient_out(),
+        cases=[volume.case for volume in search.volumes],
+        patients=len(search.patients),
+        confident=len(evidence),
+        lesions=left_out(evidence) if enough else [],
+    )
+
+
+def _load(given: argparse.Namespace) -> Choosable:
+    model = given.model if given.second is None else (given.model, given.second)
+    segmenter = load_segmenter(model, given.device, mirror=given.mirror)
+    if given.region_mm is None:
+        return segmenter
+    if not isinstance(segmenter, CascadeSegmenter):
+        raise ValueError("--region-mm is for a cascade, whose second network sees the liver alone.")
+    tumor = segmenter.tumor
+    wider = replace(tumor.preprocessing, liver_margin_mm=given.region_mm)
+    return replace(segmenter, tumor=replace(tumor, preprocessing=wider))
+
+
+def _stages(segmenter: Choosable) -> dict[str, Any]:
+    """By which weights each network of a cascade is known, its own sha256 is of both; and how much
+    of the CT the tumor network was shown."""
+    if isinstance(segmenter, SliceSegmenter):
+        return {}
+    stages = segmenter.describe()["stages"]
+    return {
+        "stages": {name: stage["sha256"] for name, stage in stages.items()},
+        REGION: segmenter.tumor.preprocessing.liver_margin_mm,
+    }
+
+
+def _answered(segmenter: Choosable, case: Case) -> AnsweredVolume | AnsweredCascade:
+    ct, true_kji = read_pair(case)
+    _, turn = ct.to_lps()
+    true_lps = turn.apply(true_kji)
+    if isinstance(segmenter, CascadeSegmenter):
+        return AnsweredCascade(case.name, case.group, segmenter.answers(ct), true_lps)
+    return AnsweredVolume.of(case.name, case.group, segmenter.answers(ct), true_lps)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.tune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", help="model name or file; for training.export a run's best.safetensors")
+    add(
+        "--second", metavar="FILE", help="a cascade's tumor network; the model is its liver network"
+    )
+    add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
+    add("-o", "--output", type=Path, required=True)
+    add(
+        "--region-mm",
+        type=float,
+        help="by which the liver is widened for a cascade's tumor network",
+    )
+    add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
+    add("--table", type=Path, help="CSV: file, patient_group, split")
+    add("--split-file", type=Path, help="JSON of training.split: its sets, not the table's")
+    add("--mirror", action="store_true", help="average with the mirrored slice: twice as slow")
+    add("--device", default="auto")
+    add("--overwrite", action="store_true", help="replace a choice that is in the folder")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from tqdm import tqdm
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(words)
+    command = shown_command(words, "choose")
+    try:
+        text = choose(given, command, lambda things: tqdm(things, leave=False, disable=None))
+    except (ValueError, OSError, BundleError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(text)
+    print(given.output / RECORD)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

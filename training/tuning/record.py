@@ -1,0 +1,302 @@
+"""What a choice of decision leaves behind: for programs, for a table, for a model card.
+
+write_choice(folder, choice, header)        # choice.json, choice.csv, choice.md
+stored = read_choice(Path("choice/choice.json"))
+stored.decision, stored.postprocessing, stored.how["cases"]
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.result.files import NOTICE
+from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
+
+from training.reports.tables import number, plural
+from training.score.statistics import few_patients_warning
+from training.tuning.platt import FEWEST_PATIENTS, reliability
+from training.tuning.search import LeftOut, Scores, Setting, Steps
+
+RECORD, TABLE, TEXT = "choice.json", "choice.csv", "choice.md"
+# a cascade's alone, in ``StoredChoice.how`` as in its tumor network's preprocessing
+REGION = "liver_margin_mm"
+SCORE = (
+    "the mean of the tumor Dice, all voxels of all volumes in one pot, and the F1 of lesions at any"
+    " overlap (6-neighborhood)"
+)
+FLAT = (
+    "No confidence is stored: on these patients a larger share did not mean tumor more often (the"
+    " fitted slope is 0), so all lesions would get the same one. The bins show what it would have"
+    " been for each patient's lesions by a fit on the others."
+)
+SINGLE = "With a single patient there is no other to choose on: the next may be unlike this one."
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen and what is known of it.
+
+    default, chosen: how labels were made before, and are to be made; the confidence is chosen's.
+    tried: each setting with its scores over all volumes; chosen's is there without a confidence.
+    left_out: each patient by a choice on the others; empty for a single patient.
+    cases: names of the volumes. patients: how many they are of.
+    confident: how many patients have voxels labeled tumor. lesions: (confidence, true share) of
+        each predicted lesion, by a calibration that has not seen its patient.
+    """
+
+    default: Setting
+    chosen: Setting
+    tried: Mapping[Setting, Scores]
+    left_out: Sequence[LeftOut]
+    cases: Sequence[str]
+    patients: int
+    confident: int
+    lesions: Sequence[tuple[float, float]]
+
+    def scores(self, setting: Setting) -> Scores:
+        return self.tried[setting.without_confidence()]
+
+    @property
+    def scores_left_out(self) -> Scores:
+        """All patients, each by a choice on the others, in one pot."""
+        return Scores.of([one for left in self.left_out for one in left.counts])
+
+    @property
+    def few(self) -> str:
+        """How little it stands on."""
+        scores = self.scores(self.default)
+        return (
+            f"Chosen on {plural(self.patients, 'patient')}:"
+            f" {plural(len(self.cases), 'volume')}, {scores.tumor_dice_per_volume.n} with tumor,"
+            f" {plural(scores.detection.true_lesions, 'true lesion')}."
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        warning = few_patients_warning(self.patients)
+        return [self.few, *([warning] if warning else [])]
+
+    @property
+    def confidence_words(self) -> str:
+        fitted = self.chosen.decision.confidence
+        if fitted is None and self.confident >= FEWEST_PATIENTS:
+            return FLAT
+        if fitted is None:
+            return (
+                f"No confidence is stored: {plural(self.confident, 'patient')} had voxels labeled"
+                f" tumor, and {FEWEST_PATIENTS} are needed, one to fit on and one to look at."
+            )
+        others = plural(self.confident - 1, "patient")
+        return (
+            f"Confidence is {CONFIDENCE_MEANING}, here {plural(self.confident, 'patient')}. The"
+            f" bins show each patient's lesions by a fit on the others, {others}; the decision"
+            " itself has seen them all."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredChoice:
+    """choice.json, read back."""
+
+    decision: Decision
+    postprocessing: Steps
+    how: Record
+
+
+def write_choice(folder: Path, choice: Choice, header: Mapping[str, Any]) -> None:
+    """header: what was run, by which code: model, sha256, split, date and the like."""
+    record = choice_record(choice, header)
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    (folder / RECORD).write_text(text, encoding="utf-8")
+    (folder / TEXT).write_text(choice_text(choice, header), encoding="utf-8")
+    with open(folder / TABLE, "w", newline="", encoding="utf-8") as file:
+        rows = _rows(choice)
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def read_choice(path: Path) -> StoredChoice:
+    """``ValueError`` when it is not what :func:`write_choice` has written or is newer."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        how = stored["how"]
+        if not isinstance(how["sha256"], str) or not isinstance(how["cases"], list):
+            raise TypeError
+        parts = dict(stored["decision"]), dict(stored["postprocessing"])
+    except OSError:
+        raise ValueError(f"{path.name} cannot be read; check its name and folder.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path.name} is no choice; give the {RECORD} that training.tune has written."
+        ) from None
+    try:
+        steps = CascadePostprocessing if parts[1].get("kind") == "cascade" else Postprocessing
+        return StoredChoice(Decision.from_dict(parts[0]), steps.from_dict(parts[1]), how)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path.name}: {error} Choose again.") from error
+
+
+def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
+    """JSON-able: the two settings as a model file keeps them, and how they came about."""
+    left = choice.left_out
+    return {
+        "notice": NOTICE,
+        **_settings(choice.chosen),
+        "how": {
+            **header,
+            "cases": list(choice.cases),
+            "patients": choice.patients,
+            "warnings": choice.warnings,
+            "score": SCORE,
+            "tried": {name: list(values) for name, values in choice.default.tried.items()},
+            "settings_tried": len(choice.tried),
+            "scores": choice.scores(choice.chosen).row(),
+            "before": {**_settings(choice.default), "scores": choice.scores(choice.default).row()},
+            "leave_one_patient_out": {
+                "scores": choice.scores_left_out.row() if left else None,
+                "patients": [_left_out_record(one) for one in left],
+            },
+            "confidence": {
+                "meaning": choice.confidence_words,
+                "patients": choice.confident,
+                "left_out": reliability(choice.lesions) if choice.lesions else None,
+            },
+        },
+    }
+
+
+def _settings(setting: Setting) -> Record:
+    return {
+        "decision": setting.decision.to_dict(),
+        "postprocessing": setting.postprocessing.to_dict(),
+    }
+
+
+def _left_out_record(left: LeftOut) -> Record:
+    return {
+        "patient": left.patient,
+        "cases": [one.case for one in left.counts],
+        "chosen_on_others": not left.blind,
+        **_settings(left.setting),
+        "scores": left.scores.row(),
+    }
+
+
+def _rows(choice: Choice) -> list[Record]:
+    """A line a setting; each carries the notice, as a table may travel alone."""
+    chosen = choice.chosen.without_confidence()
+    return [
+        {
+            **setting.values,
+            **scores.row(),
+            "chosen": "yes" if setting == chosen else "no",
+            "notice": NOTICE,
+        }
+        for setting, scores in choice.tried.items()
+    ]
+
+
+def choice_text(choice: Choice, header: Mapping[str, Any]) -> str:
+    """Markdown for a model card, and what a person wants to read at the end."""
+    parts = [
+        f"## Decision of {header['model']}",
+        f"**{NOTICE}**",
+        " ".join(choice.warnings)
+        + f" Cases of the {header['split']} split: {', '.join(choice.cases)}."
+        + f" {len(choice.tried)} settings were tried and scored by {SCORE}, so the scores of the"
+        " chosen one are too good; those left out are of each patient by a choice on the others.",
+        _scores_table(choice),
+        _left_out_table(choice) if choice.left_out else SINGLE,
+        choice.confidence_words,
+        *([_reliability_table(choice)] if choice.lesions else []),
+        *_region_words(header),
+        f"Weights: SHA-256 `{header['sha256']}`, {header['code']}, {header['date']}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _region_words(header: Mapping[str, Any]) -> list[str]:
+    """Of a cascade."""
+    if header.get(REGION) is None:
+        return []
+    return [f"The tumor network was shown the liver widened by {header[REGION]:g} mm."]
+
+
+def _scores_table(choice: Choice) -> str:
+    before, chosen = (choice.scores(setting) for setting in (choice.default, choice.chosen))
+    columns: list[tuple[str, Setting | None, Scores]]
+    columns = [("before", choice.default, before), ("chosen", choice.chosen, chosen)]
+    if choice.left_out:
+        columns.append(("left out", None, choice.scores_left_out))
+    rows = [
+        [name.replace("_", " "), *(_setting_cell(setting, name) for _, setting, _ in columns)]
+        for name in choice.default.tried
+    ]
+    cells = [_score_cells(scores) for _, _, scores in columns]
+    rows += [[words, *(column[words] for column in cells)] for words in cells[0]]
+    return _markdown(["", *(head for head, _, _ in columns)], rows)
+
+
+def _setting_cell(setting: Setting | None, name: str) -> str:
+    return "of each" if setting is None else f"{setting.values[name]:g}"
+
+
+def _score_cells(scores: Scores) -> dict[str, str]:
+    found, free = scores.detection, scores.volumes_without_tumor
+    return {
+        "tumor Dice, pooled": number(scores.tumor_dice),
+        "tumor Dice, mean of tumor volumes": number(scores.tumor_dice_per_volume.value),
+        "lesions found": f"{found.tp} of {found.true_lesions}",
+        "false lesions": str(found.fp),
+        "false mL in volumes without tumor": f"{scores.false_ml_without_tumor:.1f} in {free}",
+        "score": number(scores.score),
+    }
+
+
+def _left_out_table(choice: Choice) -> str:
+    """A line a patient: chosen on the others, scored here."""
+    tried = choice.default.tried
+    head = ["patient left out", *(name.replace("_", " ") for name in tried)]
+    shown = ["tumor Dice, pooled", "lesions found", "false lesions"]
+    head += shown
+    rows = []
+    for one in choice.left_out:
+        cells, cases = _score_cells(one.scores), ", ".join(count.case for count in one.counts)
+        rows.append(
+            [
+                f"{cases} (others without tumor: as before)" if one.blind else cases,
+                *(_setting_cell(one.setting, name) for name in tried),
+                *(cells[words] for words in shown),
+            ]
+        )
+    return _markdown(head, rows)
+
+
+def _reliability_table(choice: Choice) -> str:
+    rows = [
+        [
+            f"{row['low']:g} to {row['high']:g}",
+            str(row["lesions"]),
+            number(row["mean_confidence"]),
+            number(row["mean_true_share"]),
+            str(row["touching"]),
+        ]
+        for row in reliability(choice.lesions)
+    ]
+    head = ["confidence", "lesions", "mean confidence", "mean true share", "touch a true lesion"]
+    return _markdown(head, rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,350 @@
+"""Which way from a network's probabilities to labels scores best, tried without the network.
+
+    volumes = [AnsweredVolume.of(case, patient, answers, true_lps) for ...]
+    search = Search(volumes, Setting(segmenter.decision, segmenter.postprocessing))
+    chosen = search.best()
+    for left in search.leave_one_patient_out():
+        print(left.patient, left.setting, left.scores.score)
+
+Tumor share and smoothing are tried in all pairs; with the best pair the smallest lesion, and then
+the margin around the liver. The score is the mean of the tumor Dice, all voxels of all volumes in
+one pot, and the F1 of lesions at any overlap (6-neighborhood, ``clean``): voxels alone would forget
+small lesions, and lesions alone their outlines. What scores the same goes to the setting nearest
+the one that the model had. A cascade, whose tumor network sees neighboring slices itself, has no
+smoothing to try; its volumes are :class:`training.tuning.search_cascade.AnsweredCascade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import fsum
+from typing import Any, Protocol
+
+import numpy as np
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.slices import SliceAnswers
+from LiverTumorSegLib.labels import Label
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from training.score.lits import Mean
+from training.score.matching import TOUCH, Detection, LesionMatch, match_lesions
+from training.tuning.platt import Evidence
+
+TRIED: dict[str, tuple[float, ...]] = {
+    "tumor_share": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "smoothing_mm": (0.0, 2.0, 4.0, 6.0, 8.0),
+    "smallest_lesion_mm": (0.0, 3.0, 5.0, 7.0, 10.0),
+    "liver_margin_mm": (0.0, 5.0, 10.0, 20.0),
+}
+OF_SLICES_ALONE = ("smoothing_mm",)
+STEPS = (("tumor_share", "smoothing_mm"), ("smallest_lesion_mm",), ("liver_margin_mm",))
+
+Labels = NDArray[np.uint8]
+Steps = Postprocessing | CascadePostprocessing
+Box = tuple[slice, slice, slice]
+Show = Callable[[Sequence[Decision]], Iterable[Decision]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """From probabilities to labels."""
+
+    decision: Decision
+    postprocessing: Steps
+
+    @property
+    def tried(self) -> dict[str, tuple[float, ...]]:
+        """The part of TRIED that such a model has."""
+        of_slices = isinstance(self.postprocessing, Postprocessing)
+        return {n: v for n, v in TRIED.items() if of_slices or n not in OF_SLICES_ALONE}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """By the names in :attr:`tried`."""
+        known = {**self.decision.to_dict(), **self.postprocessing.to_dict()}
+        return {name: float(known[name]) for name in self.tried}
+
+    def with_value(self, name: str, value: float) -> Setting:
+        """The same with one of :attr:`tried` changed."""
+        decided, cleaned = self.decision.to_dict(), self.postprocessing.to_dict()
+        (decided if name in decided else cleaned)[name] = value
+        return Setting(Decision.from_dict(decided), type(self.postprocessing).from_dict(cleaned))
+
+    def without_confidence(self) -> Setting:
+        """The same labels."""
+        return replace(self, decision=replace(self.decision, confidence=None))
+
+    def distance(self, other: Setting) -> float:
+        """Sum of the differences, each as a part of the range that is tried."""
+        return fsum(
+            abs(self.values[name] - other.values[name]) / (max(tried) - min(tried))
+            for name, tried in self.tried.items()
+        )
+
+
+@dataclass(frozen=True)
+class VolumeCounts:
+    """What a setting makes of one volume.
+
+    shared, predicted, true: voxels of tumor in both, in the prediction, in the truth.
+    """
+
+    case: str
+    patient: str
+    shared: int
+    predicted: int
+    true: int
+    voxel_ml: float
+    detection: Detection
+
+    @classmethod
+    def of(
+        cls, case: str, patient: str, match: LesionMatch, spacing_kji_mm: tuple[float, float, float]
+    ) -> VolumeCounts:
+        return cls(
+            case=case,
+            patient=patient,
+            shared=sum(match.shared.values()),
+            predicted=int(match.predicted.voxels.sum()),
+            true=int(match.true.voxels.sum()),
+            voxel_ml=float(np.prod(spacing_kji_mm)) / 1000,
+            detection=match.detection("clean", TOUCH),
+        )
+
+
+class Tryable(Protocol):
+    """A volume whose network has answered. true: its labels, or the part that can matter."""
+
+    @property
+    def case(self) -> str: ...
+
+    @property
+    def patient(self) -> str: ...
+
+    @property
+    def true(self) -> Labels: ...
+
+    def counts(self, decision: Decision, steps: Iterable[Steps]) -> dict[Setting, VolumeCounts]:
+        """Decided once, cleaned in several ways."""
+        ...
+
+    def evidence(self, setting: Setting) -> Evidence:
+        """How the network saw the voxels that are labeled tumor at last."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Over volumes. NaN where nothing can be divided by.
+
+    tumor_dice: all voxels in one pot. tumor_dice_per_volume: mean over volumes with tumor.
+    detection: at any overlap. false_ml_without_tumor: marked in volumes without any tumor.
+    """
+
+    tumor_dice: float
+    tumor_dice_per_volume: Mean
+    detection: Detection
+    false_ml_without_tumor: float
+    volumes_without_tumor: int
+
+    @classmethod
+    def of(cls, counts: Sequence[VolumeCounts]) -> Scores:
+        free = [one for one in counts if one.true == 0]
+        return cls(
+            tumor_dice=_dice(counts),
+            tumor_dice_per_volume=Mean.of(_dice([one]) for one in counts if one.true),
+            detection=sum((one.detection for one in counts), Detection.none("clean", TOUCH)),
+            false_ml_without_tumor=fsum(one.predicted * one.voxel_ml for one in free),
+            volumes_without_tumor=len(free),
+        )
+
+    @property
+    def score(self) -> float:
+        """What is chosen by; NaN without true and predicted tumor."""
+        return (self.tumor_dice + self.detection.f1) / 2
+
+    def row(self) -> dict[str, Any]:
+        """Columns of a table; None where not defined."""
+        return {
+            "tumor_dice_pooled": _rounded(self.tumor_dice),
+            "tumor_dice_per_tumor_volume": _rounded(self.tumor_dice_per_volume.value),
+            "tumor_volumes": self.tumor_dice_per_volume.n,
+            "lesions_found": self.detection.tp,
+            "lesions_true": self.detection.true_lesions,
+            "false_lesions": self.detection.fp,
+            "lesion_f1": _rounded(self.detection.f1),
+            "volumes_without_tumor": self.volumes_without_tumor,
+            "false_ml_on_volumes_without_tumor": _rounded(self.false_ml_without_tumor),
+            "score": _rounded(self.score),
+        }
+
+
+def _dice(counts: Sequence[VolumeCounts]) -> float:
+    both = sum(one.predicted + one.true for one in counts)
+    return 2 * sum(one.shared for one in counts) / both if both else float("nan")
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
+
+
+@dataclass(frozen=True, eq=False)
+class AnsweredVolume:
+    """A volume that the network has seen, in LPS order, cut to where liver or tumor is at all.
+
+    true: labels of the box. found: the box in the volume; no decision labels anything outside it.
+    """
+
+    case: str
+    patient: str
+    answers: SliceAnswers
+    true: Labels
+    found: Box
+
+    @classmethod
+    def of(cls, case: str, patient: str, answers: SliceAnswers, true_kji: Labels) -> AnsweredVolume:
+        """true_kji: of the whole volume, in LPS order as the answers."""
+        box = box_around((answers.likeliest_lps > 0) | (true_kji == Label.TUMOR))
+        return cls(case, patient, answers, np.ascontiguousarray(true_kji[box]), box)
+
+    def counts(self, decision: Decision, steps: Iterable[Steps]) -> dict[Setting, VolumeCounts]:
+        """Decided once, cleaned in several ways."""
+        labels = self._decided(decision)
+        return {Setting(decision, step): self._counts(self._match(labels, step)) for step in steps}
+
+    def evidence(self, setting: Setting) -> Evidence:
+        """How the network saw the voxels that are labeled tumor at last."""
+        match = self._match(self._decided(setting.decision), setting.postprocessing)
+        first, rows, columns = self.found
+        shares = self.answers.shares(setting.decision.smoothing_mm)
+        slices = ((k - first.start, share_ji[rows, columns]) for k, share_ji in shares)
+        return Evidence.of(self.patient, match, slices)
+
+    def _decided(self, decision: Decision) -> Labels:
+        return np.ascontiguousarray(self.answers.decide(decision)[0][self.found])
+
+    def _match(self, labels: Labels, step: Steps) -> LesionMatch:
+        if not isinstance(step, Postprocessing):
+            raise TypeError("A slice network's labels are cleaned by Postprocessing.")
+        return match_lesions(step(labels, self.answers.spacing_kji_mm), self.true)
+
+    def _counts(self, match: LesionMatch) -> VolumeCounts:
+        return VolumeCounts.of(self.case, self.patient, match, self.answers.spacing_kji_mm)
+
+
+def box_around(mask: NDArray[np.bool_]) -> Box:
+    found = ndimage.find_objects(mask.view(np.uint8))
+    k, j, i = found[0] if found else (slice(0, 1),) * 3
+    return k, j, i
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A patient scored by what was chosen on all others.
+
+    blind: no other patient has tumor, so there was nothing to choose by, and nothing was changed.
+    """
+
+    patient: str
+    setting: Setting
+    counts: tuple[VolumeCounts, ...]
+    blind: bool
+
+    @property
+    def scores(self) -> Scores:
+        return Scores.of(self.counts)
+
+
+class Search:
+    """Tries settings on volumes, each once.
+
+    default: how labels are made as yet. show: told of the decisions that are tried in a row.
+    ``ValueError`` when no volume has tumor.
+    """
+
+    def __init__(self, volumes: Sequence[Tryable], default: Setting, show: Show = iter) -> None:
+        self.volumes, self.default, self._show = volumes, default, show
+        self._known: dict[Setting, tuple[VolumeCounts, ...]] = {}
+        if not self._can_choose(self.patients):
+            raise ValueError(
+                "No validation case has tumor, so no decision on tumor can be chosen; give a split"
+                " whose validation patients have some."
+            )
+
+    @property
+    def patients(self) -> list[str]:
+        return list(dict.fromkeys(volume.patient for volume in self.volumes))
+
+    def tried(self) -> list[Setting]:
+        """What :meth:`best` looks at when it chooses on all patients, in its order."""
+        return self._walk(self.patients)[1]
+
+    def best(self, patients: Collection[str] | None = None) -> Setting:
+        """The setting that scores best on the volumes of these patients, all unless told."""
+        return self._walk(self.patients if patients is None else patients)[0]
+
+    def counts(
+        self, setting: Setting, patients: Collection[str] | None = None
+    ) -> tuple[VolumeCounts, ...]:
+        """Of each volume of these patients, all unless told."""
+        self._try([setting])
+        known = self._known[setting]
+        return tuple(one for one in known if patients is None or one.patient in patients)
+
+    def scores(self, setting: Setting) -> Scores:
+        """Over all volumes."""
+        return Scores.of(self.counts(setting))
+
+    def leave_one_patient_out(self) -> list[LeftOut]:
+        """Of several patients each, scored by a choice that knows only the others."""
+        patients = self.patients
+        return [self._left_out(patient) for patient in patients] if len(patients) > 1 else []
+
+    def _left_out(self, patient: str) -> LeftOut:
+        others = [other for other in self.patients if other != patient]
+        blind = not self._can_choose(others)
+        setting = self.default if blind else self.best(others)
+        return LeftOut(patient, setting, self.counts(setting, [patient]), blind)
+
+    def _can_choose(self, patients: Collection[str]) -> bool:
+        return any(
+            bool((volume.true == Label.TUMOR).any())
+            for volume in self.volumes
+            if volume.patient in patients
+        )
+
+    def _walk(self, patients: Collection[str]) -> tuple[Setting, list[Setting]]:
+        """The best, and all that was looked at; each step goes out from the best before it."""
+        best, seen, known = self.default, [self.default], self.default.tried
+        for names in STEPS:
+            candidates = [best]
+            for name in names:
+                if name in known:
+                    candidates = [c.with_value(name, v) for c in candidates for v in known[name]]
+            best = self._best_of([best, *candidates], patients)
+            seen += candidates
+        return best, list(dict.fromkeys(seen))
+
+    def _best_of(self, candidates: Sequence[Setting], patients: Collection[str]) -> Setting:
+        self._try(candidates)
+
+        def merit(setting: Setting) -> tuple[float, float]:
+            score = Scores.of(self.counts(setting, patients)).score
+            return score, -setting.distance(self.default)
+
+        return max(candidates, key=merit)
+
+    def _try(self, settings: Iterable[Setting]) -> None:
+        """Score what has not been scored; each decision is made once."""
+        wanted: dict[Decision, list[Steps]] = {}
+        for setting in settings:
+            if setting not in self._known:
+                wanted.setdefault(setting.decision, []).append(setting.postprocessing)
+        for decision in self._show(list(wanted)) if wanted else ():
+            found = [volume.counts(decision, wanted[decision]) for volume in self.volumes]
+            for setting in found[0]:
+                self._known[setting] = tuple(counts[setting] for counts in found)
