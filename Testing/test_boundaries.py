@@ -49,14 +49,14 @@ ALLOWED = {
     "training": "*",  # the commands, and the two files that write results whole
     "training.whole_file": "",
     "training.whole_folder": "",
-    "training.cases": "LiverTumorSegLib.* training.whole_file",
-    "training.data": "LiverTumorSegLib.* training.cases training.learn",
-    "training.learn": "LiverTumorSegLib.* training.data",
-    "training.score": "LiverTumorSegLib.* training.cases training.reports training.reproduce"
+    "training.cases": "LiverTumorSegLib* training.whole_file",
+    "training.data": "LiverTumorSegLib* training.cases training.learn",
+    "training.learn": "LiverTumorSegLib* training.data",
+    "training.score": "LiverTumorSegLib* training.cases training.reports training.reproduce"
     " training.tuning",
-    "training.tuning": "LiverTumorSegLib.* training.score training.reports",
-    "training.reproduce": "LiverTumorSegLib.* training.score training.reports",
-    "training.reports": "LiverTumorSegLib.* training.cases training.data training.score"
+    "training.tuning": "LiverTumorSegLib* training.score training.reports",
+    "training.reproduce": "LiverTumorSegLib* training.score training.reports",
+    "training.reports": "LiverTumorSegLib* training.cases training.data training.score"
     " training.tuning",
 }
 SLICER_MAY_USE = {

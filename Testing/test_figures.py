@@ -12,13 +12,13 @@ from LiverTumorSegLib.result.files import NOTICE
 from matplotlib.figure import Figure
 from toy_figures import PLAIN, check_readable, toy_material
 
+from training.learn.model_spec import as_dict
 from training.learn.recipes import RECIPES
 from training.reports import figures
 from training.reports import style as figures_style
 from training.reports.figures import FIGURES, FigureKind, draw_all, reasons
 from training.reports.material import FigureMaterial
 from training.reports.style import Draw
-from training.train import _as_dict
 
 OF_THE_TRAINING = ("fig06-loss", "fig07-dice")
 NAMES = [kind.name for kind in FIGURES]
@@ -42,7 +42,7 @@ def test_a_synthetic_run_gives_every_figure(
 
 @pytest.mark.parametrize("kind", FIGURES, ids=lambda kind: kind.name)
 def test_every_figure_is_readable_and_says_what_it_is_for(kind: FigureKind) -> None:
-    texts = check_readable(kind.draw(toy_material(recipe=_as_dict(RECIPES["cpu"]))))
+    texts = check_readable(kind.draw(toy_material(recipe=as_dict(RECIPES["cpu"]))))
     assert NOTICE in texts
     scored = "9 volumes scored (test split, 3 patients)."
     assert ("30 epochs" if kind.name in OF_THE_TRAINING else scored) in " ".join(texts)

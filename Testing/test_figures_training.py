@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from toy_figures import check_readable, texts_of, toy_history, toy_material
 
+from training.learn.model_spec import as_dict
 from training.learn.recipes import RECIPES
 from training.reports.figures_training import (
     Curves,
@@ -22,7 +23,6 @@ from training.reports.figures_training import (
 )
 from training.reports.material import NotDrawn
 from training.reports.style import LIVER_ON_WHITE
-from training.train import _as_dict
 
 
 def test_loss_shows_both_curves_and_marks_the_smallest_validation_loss() -> None:
@@ -101,7 +101,7 @@ def test_dice_and_iou_panels() -> None:
 
 
 def test_the_loss_is_named_by_its_recipe() -> None:
-    recipe: dict[str, Any] = _as_dict(RECIPES["paper"])
+    recipe: dict[str, Any] = as_dict(RECIPES["paper"])
     assert loss_text(recipe["loss"]) == "cross-entropy + Dice + 0.5 focal"
     assert loss_text({**recipe["loss"], "dice": 0.0, "focal": 2.0}) == "cross-entropy + 2 focal"
     axes = draw_loss(toy_material(recipe=recipe)).axes[0]

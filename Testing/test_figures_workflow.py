@@ -17,17 +17,17 @@ from toy_figures import (
     toy_view,
 )
 
+from training.learn.model_spec import as_dict
 from training.learn.recipes import RECIPES
 from training.reports.figures_method import Steps, draw_enhancement, draw_preprocessing
 from training.reports.figures_workflow import augmentation_lines, augmented, draw_workflow
 from training.reports.material import NotDrawn
 from training.score.voxels import Overlap
-from training.train import _as_dict
 
 
 def recipe(name: str) -> dict[str, Any]:
     """As a model file stores it."""
-    return _as_dict(RECIPES[name])
+    return as_dict(RECIPES[name])
 
 
 def test_the_workflow_tells_counts_settings_and_scores() -> None:
