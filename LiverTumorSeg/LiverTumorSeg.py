@@ -13,35 +13,35 @@ from typing import Annotated, Any
 import qt
 import slicer
 import vtk
-from LiverTumorSegSlicer.about import acknowledgementText, helpText
-from LiverTumorSegSlicer.choices import DeviceChoice, ModelChoice
-from LiverTumorSegSlicer.environment import Environment
-from LiverTumorSegSlicer.environment_panel import EnvironmentPanel
-from LiverTumorSegSlicer.inputs import (
+from LiverTumorSegSlicer.environment.requirements import Environment
+from LiverTumorSegSlicer.module_tests import ModuleTests
+from LiverTumorSegSlicer.panel.about import acknowledgementText, helpText
+from LiverTumorSegSlicer.panel.choices import DeviceChoice, ModelChoice
+from LiverTumorSegSlicer.panel.environment_panel import EnvironmentPanel
+from LiverTumorSegSlicer.panel.inputs import (
     matchingOutput,
     settingsOf,
     sourceVolume,
     suggestedVolume,
     volumeProblem,
 )
-from LiverTumorSegSlicer.job import removeLeftovers
-from LiverTumorSegSlicer.lesion_panel import LesionPanel
-from LiverTumorSegSlicer.module_tests import ModuleTests
-from LiverTumorSegSlicer.process import ProcessRunner, Runner
-from LiverTumorSegSlicer.questions import Questions, Replace
-from LiverTumorSegSlicer.result_actions import ResultActions
-from LiverTumorSegSlicer.run_panel import RunPanel
-from LiverTumorSegSlicer.samples import registerSamples
-from LiverTumorSegSlicer.scene import hasEditedSegments
-from LiverTumorSegSlicer.segmentation_run import (
+from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
+from LiverTumorSegSlicer.panel.questions import Questions, Replace
+from LiverTumorSegSlicer.panel.result_actions import ResultActions
+from LiverTumorSegSlicer.panel.run_panel import RunPanel
+from LiverTumorSegSlicer.panel.slice_range_panel import SliceRangePanel
+from LiverTumorSegSlicer.run.job import removeLeftovers
+from LiverTumorSegSlicer.run.process import ProcessRunner, Runner
+from LiverTumorSegSlicer.run.segmentation_run import (
     Outcome,
     ProgressCallback,
     RunEnd,
     RunSettings,
     SegmentationRun,
 )
-from LiverTumorSegSlicer.slice_range_panel import SliceRangePanel
-from LiverTumorSegSlicer.waiting import segmentAndWait
+from LiverTumorSegSlicer.run.waiting import segmentAndWait
+from LiverTumorSegSlicer.scene.nodes import hasEditedSegments
+from LiverTumorSegSlicer.scene.samples import registerSamples
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate

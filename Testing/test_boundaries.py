@@ -46,6 +46,15 @@ ALLOWED = {
     " LiverTumorSegLib.inference",
     "LiverTumorSegLib.cli": f"{GROUND} LiverTumorSegLib.ct LiverTumorSegLib.model"
     " LiverTumorSegLib.phantom LiverTumorSegLib.inference LiverTumorSegLib.result",
+    "LiverTumorSegSlicer": "*",  # the self test
+    "LiverTumorSegSlicer.privacy": "",
+    "LiverTumorSegSlicer.scene": "LiverTumorSegLib*",
+    "LiverTumorSegSlicer.run": "LiverTumorSegLib* LiverTumorSegSlicer.scene"
+    " LiverTumorSegSlicer.privacy",
+    "LiverTumorSegSlicer.environment": "LiverTumorSegLib* LiverTumorSegSlicer.run"
+    " LiverTumorSegSlicer.privacy",
+    "LiverTumorSegSlicer.panel": "LiverTumorSegLib* LiverTumorSegSlicer.environment"
+    " LiverTumorSegSlicer.run LiverTumorSegSlicer.scene",
     "training": "*",  # the commands, and the two files that write results whole
     "training.whole_file": "",
     "training.whole_folder": "",
@@ -135,12 +144,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-PRODUCT = (*python_files(LIB), *python_files(TRAINING))
+PRODUCT = (*python_files(LIB), *python_files(SLICER_SIDE), *python_files(TRAINING))
 PRODUCT_NAMES = {module_name(path) for path in python_files(LIB)}
 
 
 def modules_imported(path: Path) -> set[str]:
-    """Which modules of the library and of training a file imports."""
+    """Which of our modules a file imports."""
     found = set()
     for name in imported(path):
         parts = name.split(".")
@@ -195,7 +204,7 @@ def test_no_circle_of_imports() -> None:
 def test_sub_packages_are_empty_so_that_one_file_can_be_imported_alone() -> None:
     inits = [path for path in PRODUCT if path.name == "__init__.py"]
     filled = {module_name(path) for path in inits if path.read_text(encoding="utf-8").strip()}
-    assert filled == {"LiverTumorSegLib", "LiverTumorSegLib.nets"}
+    assert filled == {"LiverTumorSegLib", "LiverTumorSegLib.nets", "LiverTumorSegSlicer"}
 
 
 def test_nets_import_torch_and_the_standard_library_only() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .environment import Environment
-from .inputs import sourceVolume
-from .lesion_table import LesionTable
-from .process import Runner
-from .scene import readLabels, resultRecord
+from .environment.requirements import Environment
+from .panel.inputs import sourceVolume
+from .panel.lesion_table import LesionTable
+from .run.process import Runner
+from .scene.nodes import readLabels, resultRecord
 from .self_test import AnsweringRunner, makeTestCt
 
 

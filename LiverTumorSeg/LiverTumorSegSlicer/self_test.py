@@ -18,7 +18,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import measure, measures_to_dict
 from LiverTumorSegLib.volume import CtVolume
 
-from .process import ExitCallback, LineCallback
+from .run.process import ExitCallback, LineCallback
 
 OBLIQUE_IJK_TO_RAS = np.array(
     [[-1.45, 0.10, 0.3, 70.0], [0.12, -1.46, -0.5, 55.0], [0.15, -0.26, 4.9, -60.0], [0, 0, 0, 1]]

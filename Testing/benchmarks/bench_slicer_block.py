@@ -97,8 +97,8 @@ def parse() -> argparse.Namespace:
 def measure(given: argparse.Namespace) -> None:
     import qt
     import slicer
-    from LiverTumorSegSlicer.job import JobResult, SegmentationJob
-    from LiverTumorSegSlicer.scene import writeSegmentation
+    from LiverTumorSegSlicer.run.job import JobResult, SegmentationJob
+    from LiverTumorSegSlicer.scene.nodes import writeSegmentation
 
     volumeNode = makeVolume(given.slices)
     heart, ends, loop = Heart(), [], qt.QEventLoop()
@@ -145,15 +145,15 @@ def makeVolume(slices: int) -> Any:
 
 
 def makeRequest(volumeNode: Any, given: argparse.Namespace) -> Any:
-    from LiverTumorSegSlicer.job import JobRequest
-    from LiverTumorSegSlicer.scene import readVolume
+    from LiverTumorSegSlicer.run.job import JobRequest
+    from LiverTumorSegSlicer.scene.nodes import readVolume
 
     ct = readVolume(volumeNode)
     return JobRequest(ct.hu, ct.ijk_to_ras, model=given.model, probabilities=given.probabilities)
 
 
 def makeRunner(model: str | None) -> Any:
-    from LiverTumorSegSlicer.process import ProcessRunner
+    from LiverTumorSegSlicer.run.process import ProcessRunner
 
     class QuickRunner(ProcessRunner):
         """Its child only pretends."""

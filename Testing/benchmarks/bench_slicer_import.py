@@ -26,9 +26,9 @@ from slicersim.app import boot  # noqa: E402
 boot()
 
 import slicer  # noqa: E402
-from LiverTumorSegSlicer.editing import show3D  # noqa: E402
-from LiverTumorSegSlicer.lesion_table import LesionTable  # noqa: E402
-from LiverTumorSegSlicer.scene import (  # noqa: E402
+from LiverTumorSegSlicer.panel.lesion_table import LesionTable  # noqa: E402
+from LiverTumorSegSlicer.scene.editing import show3D  # noqa: E402
+from LiverTumorSegSlicer.scene.nodes import (  # noqa: E402
     hasEditedSegments,
     readLabels,
     readVolume,

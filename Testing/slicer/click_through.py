@@ -32,7 +32,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from LiverTumorSegLib.model.catalog import shipped_models  # noqa: E402
 from LiverTumorSegLib.phantom.phantom import make_phantom  # noqa: E402
-from LiverTumorSegSlicer.scene import readLabels, resultRecord  # noqa: E402
+from LiverTumorSegSlicer.scene.nodes import readLabels, resultRecord  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-from LiverTumorSegSlicer.placement import toMatrix
+from LiverTumorSegSlicer.scene.placement import toMatrix
 
 SHAPE_KJI = (14, 18, 22)
 RECORD: dict[str, Any] = {
@@ -99,8 +99,8 @@ def segmentsOf(node: Any) -> list[Any]:
     """What people see of a segmentation, comparable; empty for other nodes."""
     if not node.IsA("vtkMRMLSegmentationNode"):
         return []
-    from LiverTumorSegSlicer import segments
-    from LiverTumorSegSlicer.replacement import ownAttributes
+    from LiverTumorSegSlicer.scene import segments
+    from LiverTumorSegSlicer.scene.replacement import ownAttributes
 
     segmentation = node.GetSegmentation()
     listed: list[Any] = [node.GetTransformNodeID(), ownAttributes(node)]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from LiverTumorSegLib.model import catalog
-from LiverTumorSegSlicer.environment import Environment
-from LiverTumorSegSlicer.installer import InstallFailed
-from LiverTumorSegSlicer.prober import PACKAGES, Found, Proof
+from LiverTumorSegSlicer.environment.installer import InstallFailed
+from LiverTumorSegSlicer.environment.prober import PACKAGES, Found, Proof
+from LiverTumorSegSlicer.environment.requirements import Environment
 
 
 class FakeProber:

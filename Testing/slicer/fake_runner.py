@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.cli.exchange import Answer, write_answer
-from LiverTumorSegSlicer.job import JobFailure, JobRequest, JobResult, SegmentationJob
+from LiverTumorSegSlicer.run.job import JobFailure, JobRequest, JobResult, SegmentationJob
 
 CHILD_PID = 4_000_000_000  # no system gives that number to a process
 LAUNCHER_PID = 4_000_000_001

@@ -29,11 +29,11 @@ boot()
 import qt  # noqa: E402
 import slicer  # noqa: E402
 from LiverTumorSegLib.phantom.phantom import make_phantom  # noqa: E402
-from LiverTumorSegSlicer import samples  # noqa: E402
-from LiverTumorSegSlicer.environment import Environment  # noqa: E402
-from LiverTumorSegSlicer.prober import Found  # noqa: E402
-from LiverTumorSegSlicer.process import ProcessRunner  # noqa: E402
-from LiverTumorSegSlicer.questions import Questions  # noqa: E402
+from LiverTumorSegSlicer.environment.prober import Found  # noqa: E402
+from LiverTumorSegSlicer.environment.requirements import Environment  # noqa: E402
+from LiverTumorSegSlicer.panel.questions import Questions  # noqa: E402
+from LiverTumorSegSlicer.run.process import ProcessRunner  # noqa: E402
+from LiverTumorSegSlicer.scene import samples  # noqa: E402
 from LiverTumorSegSlicer.self_test import AnsweringRunner  # noqa: E402
 from panel_desk import FakeProber, writeModel  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402

@@ -14,9 +14,9 @@ import qt
 import slicer
 from fake_runner import FakeRunner
 from LiverTumorSegLib.model.spec import ModelSpec
-from LiverTumorSegSlicer.environment import Environment
-from LiverTumorSegSlicer.prober import Found, Proof
-from LiverTumorSegSlicer.questions import Questions, Replace
+from LiverTumorSegSlicer.environment.prober import Found, Proof
+from LiverTumorSegSlicer.environment.requirements import Environment
+from LiverTumorSegSlicer.panel.questions import Questions, Replace
 from LiverTumorSegSlicer.self_test import AnsweringRunner, makeTestCt
 
 LEFT = qt.Qt.LeftButton

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.result.lesions import measure
-from LiverTumorSegSlicer import certainty
-from LiverTumorSegSlicer.certainty import certaintyOf, keepCertainty
-from LiverTumorSegSlicer.lesion_table import LesionTable
-from LiverTumorSegSlicer.placement import removeFromScene
-from LiverTumorSegSlicer.scene import readVolume, removeResult, writeSegmentation
+from LiverTumorSegSlicer.panel.lesion_table import LesionTable
+from LiverTumorSegSlicer.scene import certainty
+from LiverTumorSegSlicer.scene.certainty import certaintyOf, keepCertainty
+from LiverTumorSegSlicer.scene.nodes import readVolume, removeResult, writeSegmentation
+from LiverTumorSegSlicer.scene.placement import removeFromScene
 
 
 def someCertainty() -> np.ndarray:

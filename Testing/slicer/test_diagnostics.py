@@ -14,8 +14,8 @@ from fake_environment import (
     shipSmallModel,
 )
 from LiverTumorSegLib.model import catalog
+from LiverTumorSegSlicer.environment.prober import Proof
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
-from LiverTumorSegSlicer.prober import Proof
 
 
 @pytest.fixture(autouse=True)

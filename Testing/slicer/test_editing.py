@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from LiverTumorSegSlicer import editing
-from LiverTumorSegSlicer.scene import readLabels, writeSegmentation
+from LiverTumorSegSlicer.scene import editing
+from LiverTumorSegSlicer.scene.nodes import readLabels, writeSegmentation
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from fake_environment import (
     shipSmallModel,
 )
 from LiverTumorSegLib.model import catalog
-from LiverTumorSegSlicer.environment import Environment
-from LiverTumorSegSlicer.prober import Found, Proof
+from LiverTumorSegSlicer.environment.prober import Found, Proof
+from LiverTumorSegSlicer.environment.requirements import Environment
 
 SENTENCE = re.compile(r"[A-Z].*\.", re.DOTALL)
 WHOLE = {"cv2": True, "nibabel": True, "safetensors": True, "scipy": True}

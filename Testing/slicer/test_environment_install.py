@@ -16,10 +16,15 @@ from fake_environment import (
     shipSmallModel,
 )
 from LiverTumorSegLib.model import catalog
-from LiverTumorSegSlicer import environment as environment_module
-from LiverTumorSegSlicer.environment import TORCH_REQUIREMENT, Environment, isAtLeast, requirements
-from LiverTumorSegSlicer.installer import Declined
-from LiverTumorSegSlicer.prober import PACKAGES, Proof
+from LiverTumorSegSlicer.environment import requirements as environment_module
+from LiverTumorSegSlicer.environment.installer import Declined
+from LiverTumorSegSlicer.environment.prober import PACKAGES, Proof
+from LiverTumorSegSlicer.environment.requirements import (
+    TORCH_REQUIREMENT,
+    Environment,
+    isAtLeast,
+    requirements,
+)
 from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
@@ -144,7 +149,7 @@ def test_the_real_installer_is_asked_through_slicer(
     scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nibabel is "missing", and the stand-in of slicer.packaging notes what it was asked for."""
-    from LiverTumorSegSlicer.installer import SlicerInstaller
+    from LiverTumorSegSlicer.environment.installer import SlicerInstaller
 
     packaging = ModuleType("slicer.packaging")
     calls: list[Any] = []

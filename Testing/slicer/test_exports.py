@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegSlicer import exports, segments
-from LiverTumorSegSlicer.scene import readLabels, writeSegmentation
+from LiverTumorSegSlicer.scene import exports, segments
+from LiverTumorSegSlicer.scene.nodes import readLabels, writeSegmentation
 
 UIDS = "1.2.3.1 1.2.3.2 1.2.3.3"
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 import slicer
-from LiverTumorSegSlicer import installer as installer_module
-from LiverTumorSegSlicer.installer import (
+from LiverTumorSegSlicer.environment import installer as installer_module
+from LiverTumorSegSlicer.environment.installer import (
     CAUSES,
     Declined,
     InstallFailed,

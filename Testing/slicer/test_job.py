@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fake_runner import SHAPE, Desk, FakeRunner, someLabels, someRequest
 from LiverTumorSegLib.cli.exchange import read_request
-from LiverTumorSegSlicer import job as job_module
-from LiverTumorSegSlicer.job import SegmentationJob
+from LiverTumorSegSlicer.run import job as job_module
+from LiverTumorSegSlicer.run.job import SegmentationJob
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_runner import CHILD_PID, Desk
-from LiverTumorSegSlicer import job as job_module
+from LiverTumorSegSlicer.run import job as job_module
 
 
 @pytest.fixture

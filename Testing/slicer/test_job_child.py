@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.volume import CtVolume
-from LiverTumorSegSlicer.job import (
+from LiverTumorSegSlicer.run.job import (
     JobFailure,
     JobRequest,
     JobResult,
     SegmentationJob,
     removeLeftovers,
 )
-from LiverTumorSegSlicer.process import MODULE_FOLDER, ProcessRunner
+from LiverTumorSegSlicer.run.process import MODULE_FOLDER, ProcessRunner
 from random_model import save_random_model
 from test_process import isAlive, waitUntil
 

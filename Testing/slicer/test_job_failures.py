@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runner import Desk, FakeRunner
-from LiverTumorSegSlicer import job as job_module
-from LiverTumorSegSlicer.process import EXIT_NOT_STARTED
+from LiverTumorSegSlicer.run import job as job_module
+from LiverTumorSegSlicer.run.process import EXIT_NOT_STARTED
 
 TORCH_MISSING = "ModuleNotFoundError: No module named 'torch'"
 CUDA_FULL = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import slicer
-from LiverTumorSegSlicer.job import removeLeftovers
-from LiverTumorSegSlicer.job_folder import makeJobFolder, removeJobFolder
+from LiverTumorSegSlicer.run.folder import makeJobFolder, removeJobFolder
+from LiverTumorSegSlicer.run.job import removeLeftovers
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, measure
-from LiverTumorSegSlicer import placement
-from LiverTumorSegSlicer.lesion_table import LesionTable, headers
-from LiverTumorSegSlicer.scene import readVolume, writeSegmentation
+from LiverTumorSegSlicer.panel.lesion_table import LesionTable, headers
+from LiverTumorSegSlicer.scene import placement
+from LiverTumorSegSlicer.scene.nodes import readVolume, writeSegmentation
 
 
 class HandDelay:

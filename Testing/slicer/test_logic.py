@@ -13,11 +13,11 @@ import qt
 import slicer
 from ct_scenes import sceneState
 from fake_runner import FakeRunner
-from LiverTumorSegSlicer import segmentation_run
-from LiverTumorSegSlicer.scene import readLabels
-from LiverTumorSegSlicer.segmentation_run import Outcome, RunEnd, RunSettings
+from LiverTumorSegSlicer.run import segmentation_run
+from LiverTumorSegSlicer.run.segmentation_run import Outcome, RunEnd, RunSettings
+from LiverTumorSegSlicer.scene.nodes import readLabels
+from LiverTumorSegSlicer.scene.volumes import readVolume
 from LiverTumorSegSlicer.self_test import AnsweringRunner, makeTestCt
-from LiverTumorSegSlicer.volumes import readVolume
 from panel_desk import waitUntil
 
 

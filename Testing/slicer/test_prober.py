@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 from fake_runner import FakeRunner
-from LiverTumorSegSlicer.prober import Found, Proof, SlicerProber, findPackage, readProof
+from LiverTumorSegSlicer.environment.prober import (
+    Found,
+    Proof,
+    SlicerProber,
+    findPackage,
+    readProof,
+)
 
 NAME = "made_up_package"
 

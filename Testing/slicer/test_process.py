@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import qt
 import slicer
-from LiverTumorSegSlicer import process
-from LiverTumorSegSlicer.process import (
+from LiverTumorSegSlicer.run import process
+from LiverTumorSegSlicer.run.process import (
     EXIT_NOT_STARTED,
     LineBuffer,
     ProcessRunner,

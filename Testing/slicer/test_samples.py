@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.phantom.phantom import make_phantom
-from LiverTumorSegSlicer import samples
-from LiverTumorSegSlicer.scene import checkVolume, readVolume
+from LiverTumorSegSlicer.scene import samples
+from LiverTumorSegSlicer.scene.nodes import checkVolume, readVolume
 
 
 class SampleDataLogic:

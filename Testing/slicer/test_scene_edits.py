@@ -8,9 +8,9 @@ import ct_scenes as toys
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegSlicer import replacement, segments
-from LiverTumorSegSlicer import scene as scene_code
-from LiverTumorSegSlicer.scene import (
+from LiverTumorSegSlicer.scene import nodes as scene_code
+from LiverTumorSegSlicer.scene import replacement, segments
+from LiverTumorSegSlicer.scene.nodes import (
     EditedSegmentsError,
     hasEditedSegments,
     hasResult,

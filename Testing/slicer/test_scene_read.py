@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from LiverTumorSegSlicer.scene import checkVolume, readVolume
+from LiverTumorSegSlicer.scene.nodes import checkVolume, readVolume
 
 
 def hu() -> np.ndarray:

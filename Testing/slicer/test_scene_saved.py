@@ -8,9 +8,9 @@ import ct_scenes as toys
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegSlicer import segments
-from LiverTumorSegSlicer.lesion_table import LesionTable
-from LiverTumorSegSlicer.scene import (
+from LiverTumorSegSlicer.panel.lesion_table import LesionTable
+from LiverTumorSegSlicer.scene import segments
+from LiverTumorSegSlicer.scene.nodes import (
     hasEditedSegments,
     hasResult,
     readLabels,

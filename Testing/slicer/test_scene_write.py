@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegSlicer import placement, segments
-from LiverTumorSegSlicer.scene import readLabels, readVolume, resultRecord, writeSegmentation
+from LiverTumorSegSlicer.scene import placement, segments
+from LiverTumorSegSlicer.scene.nodes import readLabels, readVolume, resultRecord, writeSegmentation
 
 
 def assertSlicerSees(node: Any, volume: Any, labels: np.ndarray) -> None:

@@ -10,9 +10,9 @@ import pytest
 import slicer
 import vtk
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegSlicer import segments
-from LiverTumorSegSlicer.scene import readLabels, writeSegmentation
-from LiverTumorSegSlicer.segment_map import mapSegments
+from LiverTumorSegSlicer.scene import segments
+from LiverTumorSegSlicer.scene.nodes import readLabels, writeSegmentation
+from LiverTumorSegSlicer.scene.segment_map import mapSegments
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import slicer
 from ct_scenes import sceneState
-from LiverTumorSegSlicer.questions import Replace
-from LiverTumorSegSlicer.scene import hasResult, readLabels
+from LiverTumorSegSlicer.panel.questions import Replace
+from LiverTumorSegSlicer.scene.nodes import hasResult, readLabels
 from panel_desk import PanelDesk, waitUntil
 
 

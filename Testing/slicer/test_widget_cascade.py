@@ -9,7 +9,7 @@ import pytest
 import slicer
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegLib.model.spec import STAGES
-from LiverTumorSegSlicer.diagnostics import modelRows
+from LiverTumorSegSlicer.environment.diagnostics import modelRows
 from panel_desk import PanelDesk, writeModel
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import slicer
-from LiverTumorSegSlicer.installer import Declined, InstallFailed
-from LiverTumorSegSlicer.prober import Proof
+from LiverTumorSegSlicer.environment.installer import Declined, InstallFailed
+from LiverTumorSegSlicer.environment.prober import Proof
 from panel_desk import PanelDesk, writeModel
 
 

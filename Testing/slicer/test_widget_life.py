@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegSlicer.scene import readLabels
+from LiverTumorSegSlicer.scene.nodes import readLabels
 from panel_desk import PanelDesk, waitUntil
 
 
@@ -172,8 +172,8 @@ def test_a_reload_ends_the_run_and_reads_every_file_anew(
         assert "kill" in runner.calls
         assert not oldPanel.logic.isRunning
         assert sys.modules["LiverTumorSeg"] is not module
-        again = sys.modules["LiverTumorSegSlicer.scene"]
-        assert again is not before["LiverTumorSegSlicer.scene"]
+        again = sys.modules["LiverTumorSegSlicer.scene.nodes"]
+        assert again is not before["LiverTumorSegSlicer.scene.nodes"]
         assert desk.panel is not oldPanel
         assert desk.panel._makeParts.__func__.__globals__ is vars(sys.modules["LiverTumorSeg"])
         assert desk.ui.inputSelector.currentNode().GetName() == "CT", "the scene is kept"

@@ -12,9 +12,9 @@ import pytest
 import qt
 import slicer
 from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures
-from LiverTumorSegSlicer.lesion_panel import resultText
-from LiverTumorSegSlicer.placement import ijkToRas
-from LiverTumorSegSlicer.scene import readLabels
+from LiverTumorSegSlicer.panel.lesion_panel import resultText
+from LiverTumorSegSlicer.scene.nodes import readLabels
+from LiverTumorSegSlicer.scene.placement import ijkToRas
 from LiverTumorSegSlicer.self_test import AnsweringRunner
 from panel_desk import PanelDesk, waitUntil
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import slicer
 from ct_scenes import addCt, orientedAffine
-from LiverTumorSegSlicer.axial_slices import AxialSlices
-from LiverTumorSegSlicer.prober import Found, Proof
+from LiverTumorSegSlicer.environment.prober import Found, Proof
+from LiverTumorSegSlicer.scene.axial_slices import AxialSlices
 from panel_desk import PanelDesk, writeModel
 
 

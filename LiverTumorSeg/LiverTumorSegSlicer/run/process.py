@@ -21,7 +21,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-MODULE_FOLDER = Path(__file__).resolve().parents[1]
+MODULE_FOLDER = Path(__file__).resolve().parents[2]
 PYTHON_SLICER = "PythonSlicer"
 EXIT_NOT_STARTED = 127  # a shell's code for a program that cannot be started
 

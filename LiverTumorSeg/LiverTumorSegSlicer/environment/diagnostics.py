@@ -15,8 +15,9 @@ import slicer
 from LiverTumorSegLib.model.catalog import ModelEntry
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.privacy import withoutPersonalPaths
+
 from .installer import packagesFolder
-from .privacy import withoutPersonalPaths
 from .prober import Found
 
 Rows = list[tuple[str, str]]

@@ -9,13 +9,19 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .editing import editInSegmentEditor, is3DShown, releaseMasking, show3D
-from .exports import exportDicomSeg, exportNifti, exportSegNrrd, whyNoDicomSeg
+from LiverTumorSegSlicer.scene.editing import editInSegmentEditor, is3DShown, releaseMasking, show3D
+from LiverTumorSegSlicer.scene.exports import (
+    exportDicomSeg,
+    exportNifti,
+    exportSegNrrd,
+    whyNoDicomSeg,
+)
+from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, hasResult, removeResult
+from LiverTumorSegSlicer.scene.placement import removeFromScene
+from LiverTumorSegSlicer.scene.probability_volumes import probabilityVolumesOf
+
 from .lesion_panel import LesionPanel
-from .placement import removeFromScene
-from .probability_volumes import probabilityVolumesOf
 from .questions import Questions
-from .scene import EditedSegmentsError, hasResult, removeResult
 
 NIFTI_FILTER = "NIfTI (*.nii.gz *.nii)"
 SEG_NRRD_FILTER = "Segmentation (*.seg.nrrd)"

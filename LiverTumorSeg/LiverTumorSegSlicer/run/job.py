@@ -25,15 +25,10 @@ import numpy as np
 from LiverTumorSegLib.cli.exchange import Answer, read_answer, write_request
 from slicer.i18n import tr as _
 
-from .job_folder import makeJobFolder, removeJobFolder, removeLeftovers
-from .job_outcome import (
-    JobFailure,
-    explainExit,
-    memorySentence,
-    notStartedSentence,
-    protocolSentence,
-)
-from .privacy import withoutPersonalPaths
+from LiverTumorSegSlicer.privacy import withoutPersonalPaths
+
+from .folder import makeJobFolder, removeJobFolder, removeLeftovers
+from .outcome import JobFailure, explainExit, memorySentence, notStartedSentence, protocolSentence
 from .process import Runner
 
 __all__ = ["JobFailure", "JobRequest", "JobResult", "SegmentationJob", "removeLeftovers"]

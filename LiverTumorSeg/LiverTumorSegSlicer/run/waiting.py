@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import qt
 from slicer.i18n import tr as _
 
-from .scene import EditedSegmentsError, hasEditedSegments
+from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, hasEditedSegments
+
 from .segmentation_run import Outcome, RunEnd, RunSettings
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
-from .process import ProcessRunner, Runner, findPythonSlicer
+from LiverTumorSegSlicer.run.process import ProcessRunner, Runner, findPythonSlicer
 
 # name to import -> name for pip
 PACKAGES = {

@@ -11,7 +11,7 @@ from LiverTumorSegLib.model.catalog import ModelEntry
 from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
-from .environment import Environment, EnvironmentReport
+from LiverTumorSegSlicer.environment.requirements import Environment, EnvironmentReport
 
 
 class ModelChoice:

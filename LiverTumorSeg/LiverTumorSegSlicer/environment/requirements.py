@@ -19,14 +19,15 @@ from LiverTumorSegLib.model import catalog
 from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.privacy import withoutPersonalPaths
+
 from .diagnostics import asText, modelRows, packageRows, systemRows
 from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
-from .privacy import withoutPersonalPaths
 from .prober import PACKAGES, Found, Prober, Proof, SlicerProber
 
 TORCH_REQUIREMENT = ">=2.2"
 TORCH_KINDS = {"torch", "torch-old", "torch-broken"}
-REQUIREMENTS_FILE = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 SIZES = {"torch": _("0.2 to 3 GB"), "packages": _("about 100 MB")}
 
 

@@ -16,15 +16,19 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .appearance import showForReview
-from .axial_slices import AxialSlices
-from .certainty import keepCertainty
+from LiverTumorSegSlicer.scene.appearance import showForReview
+from LiverTumorSegSlicer.scene.axial_slices import AxialSlices
+from LiverTumorSegSlicer.scene.certainty import keepCertainty
+from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, readVolume, writeSegmentation
+from LiverTumorSegSlicer.scene.placement import isInScene
+from LiverTumorSegSlicer.scene.probability_volumes import (
+    addProbabilityVolumes,
+    forgetProbabilityVolumes,
+)
+from LiverTumorSegSlicer.scene.segments import LABELMAP, segmentIds
+
 from .job import JobFailure, JobRequest, JobResult, SegmentationJob
-from .placement import isInScene
-from .probability_volumes import addProbabilityVolumes, forgetProbabilityVolumes
 from .process import Runner
-from .scene import EditedSegmentsError, readVolume, writeSegmentation
-from .segments import LABELMAP, segmentIds
 
 ProgressCallback = Callable[[float, str, "float | None"], None]
 

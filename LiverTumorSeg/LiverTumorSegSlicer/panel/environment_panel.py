@@ -10,8 +10,9 @@ import slicer
 from LiverTumorSegLib.model.spec import BundleError, read_spec, stage_of
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.environment.requirements import Environment, EnvironmentReport
+
 from .choices import ModelChoice
-from .environment import Environment, EnvironmentReport
 from .questions import Questions
 
 MODEL_FILTER = "LiverTumorSeg (*.safetensors)"

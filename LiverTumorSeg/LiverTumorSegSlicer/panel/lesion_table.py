@@ -22,8 +22,8 @@ import slicer
 from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows
 from slicer.i18n import tr as _
 
-from .file_writing import refuseExisting, writeWhole
-from .lesion_measures import MeasuredLesion, measureSegments
+from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
+from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion, measureSegments
 
 DEBOUNCE_MS = 400
 UNKNOWN = "-"

@@ -7,10 +7,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .placement import isInScene
-from .probability_volumes import isProbabilityVolume
-from .scene import hasResult
-from .segmentation_run import RunSettings
+from LiverTumorSegSlicer.run.segmentation_run import RunSettings
+from LiverTumorSegSlicer.scene.nodes import hasResult
+from LiverTumorSegSlicer.scene.placement import isInScene
+from LiverTumorSegSlicer.scene.probability_volumes import isProbabilityVolume
 
 
 def volumeProblem(volumeNode: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .segmentation_run import Outcome, RunEnd
+from LiverTumorSegSlicer.run.segmentation_run import Outcome, RunEnd
 
 STEPS = 1000  # of the progress bar
 LONGEST_IN_SECONDS = 90  # a longer time is told in minutes

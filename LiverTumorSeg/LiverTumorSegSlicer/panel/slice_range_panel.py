@@ -8,7 +8,7 @@ from typing import Any
 import vtk
 from slicer.i18n import tr as _
 
-from .axial_slices import AxialSlices, cornersOfLongView, cornersOfRoi
+from LiverTumorSegSlicer.scene.axial_slices import AxialSlices, cornersOfLongView, cornersOfRoi
 
 
 class SliceRangePanel:

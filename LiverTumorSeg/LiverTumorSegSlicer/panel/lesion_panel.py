@@ -10,11 +10,12 @@ import slicer
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.scene.nodes import resultRecord
+from LiverTumorSegSlicer.scene.placement import isInScene
+from LiverTumorSegSlicer.scene.segments import rolesOf
+
 from .lesion_table import LesionRow, LesionTable, confidenceMeaning, headers
-from .placement import isInScene
 from .questions import Questions
-from .scene import resultRecord
-from .segments import rolesOf
 
 MOST_ROWS_SHOWN = 6  # then the table scrolls
 HEADER_LINES = 2
