@@ -36,7 +36,7 @@ def test_here_all_packages_work() -> None:
     done = run_probe()
     tried, results = said(done.stdout)
     assert tried == list(results) == list(probe.PROOFS)
-    for name in ("numpy", "scipy", "cv2", "nibabel", "torch", "safetensors"):
+    for name in ("numpy", "scipy", "cv2", "torch", "safetensors"):
         assert results[name]["ok"], results[name]
         assert results[name]["version"][0].isdigit()
     assert done.returncode == 0
@@ -67,7 +67,6 @@ def test_a_package_in_part_is_told_and_the_rest_is_tried(tmp_path: Path) -> None
         "kind": "OSError",
         "error": "[WinError 126] DLL not found",
     }
-    assert results["nibabel"]["ok"]
     assert results["scipy"]["ok"]
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .tensors import to_array, to_tensor
+
 CUDA_BATCH = 16
 CPU_BATCH = 1  # larger batches are slower there and take more memory
 BF16_CAPABILITY = (8, 0)  # the first cards with bf16 units; PyTorch emulates it on older ones
@@ -116,14 +118,12 @@ class SliceEngine(NetEngine):
 
     def _run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
-            images = torch.from_numpy(inputs).to(self.device)[:, None].float() / 255
+            images = to_tensor(inputs).to(self.device)[:, None].float() / 255
             probabilities = self._probabilities(images)
             if self.mirror:
                 turned = self._probabilities(images.flip(3)).flip(3)
                 probabilities = (probabilities + turned) / 2
-            classes_last = probabilities.permute(0, 2, 3, 1).contiguous()
-            result: NDArray[np.float32] = classes_last.cpu().numpy()
-            return result
+            return to_array(probabilities.permute(0, 2, 3, 1))
 
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 1, H, W) to (B, classes, H, W)."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .network import NetEngine
+from .tensors import to_array, to_tensor
 
 CUDA_PATCHES = 4  # Cancel waits for no more than these
 # PyTorch has a slow convolution for one small patch and another for two, in a third of the time; a
@@ -46,7 +47,5 @@ class PatchEngine(NetEngine):
 
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
-            logits = self._net(torch.from_numpy(inputs).to(self.device))
-            foreground = logits.float().softmax(1)[:, 1:].contiguous()
-            result: NDArray[np.float32] = foreground.cpu().numpy()
-            return result
+            logits = self._net(to_tensor(inputs).to(self.device))
+            return to_array(logits.float().softmax(1)[:, 1:])
