@@ -19,7 +19,7 @@ def to_tensor(array: NDArray[Any]) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, array.dtype.name)
     if array.size == 0:  # there is no buffer to share
         return torch.empty(array.shape, dtype=dtype)
-    flat: torch.Tensor = torch.frombuffer(np.require(array, requirements="CW"), dtype=dtype)  # type: ignore[no-untyped-call]
+    flat: torch.Tensor = torch.frombuffer(np.require(array, requirements=("C", "W")), dtype=dtype)
     return flat.reshape(array.shape)
 
 
