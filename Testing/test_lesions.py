@@ -111,6 +111,35 @@ def test_diameters_are_unbiased_over_directions() -> None:
     assert np.abs(np.mean(errors, axis=0)).max() < 0.5
 
 
+def test_diameters_can_be_drawn_on_any_grid() -> None:
+    """Their lines are as long as they say, at right angles, on the slice, and end at an outline."""
+    for matrix in (affine((1.5, 0.8, 2.5)), affine((0.7, 0.7, 5.0), rotation())):
+        labels = ellipsoid(14, 6, 9, 20, matrix)
+        for turned, axes in (
+            (labels, matrix),
+            (labels[::-1, :, ::-1], _flipped_ki(labels, matrix)),
+        ):
+            (lesion,) = measure_labels(np.ascontiguousarray(turned), axes).lesions
+            lines = np.array(lesion.diameter_lines_ras_mm)
+            along = lines[:, 1] - lines[:, 0]
+            lengths = np.linalg.norm(along, axis=1)
+            assert lengths[0] == pytest.approx(lesion.longest_axial_diameter_mm)
+            assert lengths[1] == pytest.approx(lesion.perpendicular_diameter_mm)
+            assert abs(along[0] @ along[1]) < 1e-6 * lengths.prod()
+            ends_ijk = (lines.reshape(4, 3) - axes[:3, 3]) @ np.linalg.inv(axes[:3, :3]).T
+            np.testing.assert_allclose(ends_ijk[:, 2], lesion.slice_index, atol=1e-6)
+            tumor_ji = np.argwhere(turned[lesion.slice_index] == Label.TUMOR)
+            for end_ij in ends_ijk[:, :2]:  # half a pixel beyond one of the lesion's
+                assert 0.25 < np.abs(tumor_ji[:, ::-1] - end_ij).max(axis=1).min() < 0.8
+
+
+def _flipped_ki(labels: NDArray[np.uint8], matrix: Any) -> Any:
+    """The affine of the same voxels, k and i counted from the other end."""
+    flip = np.diag([-1.0, 1.0, -1.0, 1.0])
+    flip[0, 3], flip[2, 3] = labels.shape[2] - 1, labels.shape[0] - 1
+    return matrix @ flip
+
+
 def test_box_and_single_pixel_have_their_real_width() -> None:
     labels = np.zeros((5, 20, 30), np.uint8)
     labels[1, 4, 3:23] = Label.TUMOR  # 20 pixels in a row

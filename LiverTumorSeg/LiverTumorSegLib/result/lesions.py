@@ -29,6 +29,8 @@ from LiverTumorSegLib.volume import CtVolume, Reorientation
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
+Point = tuple[float, float, float]
+Line = tuple[Point, Point]
 
 CONNECTIVITY = 26
 LESION_COLUMNS = (
@@ -66,6 +68,7 @@ class Lesion:
     confidence: 0 to 1, the mean certainty of its voxels (:data:`CONFIDENCE_MEANING`). Voxels that
         somebody else added, whose certainty is 0, do not count; None when there is no other, or no
         certainty was given.
+    diameter_lines_ras_mm: both ends of the longest diameter, then those of its perpendicular.
     """
 
     number: int
@@ -77,6 +80,7 @@ class Lesion:
     mean_hu: float | None
     voxels: int
     confidence: float | None = None
+    diameter_lines_ras_mm: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,24 @@ class LiverMeasures:
 
 @dataclass(frozen=True)
 class _Diameters:
-    """The two diameters of a lesion and the slice they were taken on."""
+    """The two diameters of a lesion, the slice they were taken on, and their ends as indices."""
 
     longest_mm: float
     perpendicular_mm: float
     slice_index: int
+    lines_ij: tuple[Points, Points]  # each (2, 2): two ends
+
+    def lines_ras_mm(
+        self, start_kji: NDArray[np.intp], ijk_to_ras: NDArray[np.float64]
+    ) -> tuple[Line, ...]:
+        """The ends in the patient; ``start_kji``: where the measured box lies in its grid."""
+        lines = []
+        for ends_ij in self.lines_ij:
+            ends_ijk = np.column_stack([ends_ij, [self.slice_index] * 2]) + start_kji[::-1]
+            ends_mm = ends_ijk @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+            (r, a, s), (r2, a2, s2) = ends_mm.tolist()
+            lines.append(((r, a, s), (r2, a2, s2)))
+        return tuple(lines)
 
 
 def measure(
@@ -281,6 +298,7 @@ def _measure_components(
             mean_hu=None if hu is None else float(hu[box][mask].mean()),
             voxels=voxels,
             confidence=None if certainty is None else _confidence(certainty[box][mask]),
+            diameter_lines_ras_mm=diameters.lines_ras_mm(start_kji, ijk_to_ras),
         )
 
 
@@ -320,8 +338,10 @@ def _diameters(mask: Mask, plane_mm: Points) -> _Diameters:
         longer = length_mm > best[0] + TIE_MM
         if longer or (length_mm > best[0] - TIE_MM and areas[k] > best[1]):
             best, best_k, best_line = (length_mm, int(areas[k])), int(k), line_mm
-    across_mm = _perpendicular_mm(mask[best_k], best_line, plane_mm)
-    return _Diameters(best[0], min(across_mm, best[0]), best_k)
+    across = _perpendicular_line_mm(mask[best_k], best_line, plane_mm)
+    across_mm = float(np.linalg.norm(across[1] - across[0]))
+    to_ij = np.linalg.inv(plane_mm).T
+    return _Diameters(best[0], min(across_mm, best[0]), best_k, (best_line @ to_ij, across @ to_ij))
 
 
 def _box_diagonal_mm(pixels: Mask, plane_mm: Points) -> float:
@@ -365,8 +385,8 @@ def _first_and_last(pixels: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp], N
     return rows, first, last
 
 
-def _perpendicular_mm(pixels: Mask, line_mm: Points, plane_mm: Points) -> float:
-    """Longest extent of the pixels along any one line perpendicular to ``line_mm``.
+def _perpendicular_line_mm(pixels: Mask, line_mm: Points, plane_mm: Points) -> Points:
+    """``(2, 2)``: both ends of the pixels' longest extent on a line perpendicular to ``line_mm``.
 
     Lines a fraction of a pixel apart are sampled in the linearly interpolated mask, whose half
     level is the outline. Ends lie on the same line, so the hollow of a crescent does not count.
@@ -392,5 +412,12 @@ def _perpendicular_mm(pixels: Mask, line_mm: Points, plane_mm: Points) -> float:
     )
     inside = levels >= 0.5
     hit, first, last = _first_and_last(inside)
-    # one step more: the outline lies, on average, half a step beyond the samples at both ends
-    return float((last - first).max() + 1) * step_mm if len(hit) else step_mm
+    if len(hit) == 0:
+        n, ends_mm = len(along_mm) // 2, across_mm.mean() + np.array([-0.5, 0.5]) * step_mm
+    else:
+        best = int((last - first).argmax())
+        # half a step more: where the outline lies, on average, beyond the samples at both ends
+        ends_mm = across_mm[[first[best], last[best]]] + np.array([-0.5, 0.5]) * step_mm
+        n = int(hit[best])
+    line: Points = np.column_stack([along_mm[[n, n]], ends_mm]) @ frame
+    return line

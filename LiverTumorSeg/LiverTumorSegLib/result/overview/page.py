@@ -25,8 +25,19 @@ from LiverTumorSegLib.volume import CtVolume, Reorientation
 
 from . import panel
 from .case import Case, turned_slice
-from .drawing import HALO, Box, Image, Page, Tags, draw_contours, smooth_contours
-from .panel import HEIGHT, INK, LIVER, MUTED, PAGE, PLAN, TRUTH, TUMOR, WIDTH
+from .cell import (
+    BAR_MM,
+    TAGS_PER_CELL,
+    draw_bar,
+    draw_captions,
+    draw_plane,
+    draw_sides,
+    draw_tags,
+    in_page,
+    place_tags,
+)
+from .drawing import Box, Image, Page
+from .panel import HEIGHT, INK, LIVER, PAGE, PLAN, TUMOR, WIDTH
 from .surface import Surface, front_view
 from .views import Frame, Plane, body_extent, mask_box, padded
 
@@ -35,9 +46,7 @@ Array = NDArray[Any]
 CELL = (368.0, 290.0)  # page pixels
 GAP = 8.0
 LEFT, TOP = 24.0, 66.0  # of the grid of cells
-BAR_MM = 50
 AROUND_LIVER_MM = 40.0  # shown above and below the liver on coronal and sagittal planes
-TAGS_PER_CELL = 12
 CLOSE_UP_HEIGHT = 250.0
 CLOSE_UP_MM = 50.0  # across a close-up at least
 CLOSE_UP_ROOM = 0.3  # around the lesion, of its size
@@ -116,11 +125,11 @@ def _draw_axials(page: Page, case: Case) -> None:
     frame = Frame.around(body_extent(planes), *CELL)
     for n, (k, plane) in enumerate(zip(case.slices, planes, strict=True)):
         cell = _cell(*divmod(n, 3))
-        _draw_plane(page, cell, frame, plane, case.window_hu)
+        draw_plane(page, cell, frame, plane, case.window_hu)
         captions = [_height(case, k), f"slice {_slice_number(k, case.turn)}"]
-        taken = _draw_captions(page, cell, captions)
-        taken += [*_draw_sides(page, cell, ("R", "L")), _draw_bar(page, cell, frame)]
-        _draw_tags(page, cell, frame, plane, taken)
+        taken = draw_captions(page, cell, captions)
+        taken += [*draw_sides(page, cell, ("R", "L")), draw_bar(page, cell, frame)]
+        draw_tags(page, cell, frame, plane, taken)
 
 
 def _height(case: Case, k: int) -> str:
@@ -151,99 +160,11 @@ def _draw_upright(
     bottom = case.below_head_mm(case.liver_k[0]) + half + AROUND_LIVER_MM
     whole = 2 * half * len(case.labels)
     frame = Frame.around((left, max(top, 0.0), right, min(bottom, whole)), *CELL)
-    _draw_plane(page, cell, frame, plane, case.window_hu)
+    draw_plane(page, cell, frame, plane, case.window_hu)
     _draw_slice_lines(page, case, cell, frame)
-    _draw_captions(page, cell, [caption])
-    _draw_sides(page, cell, sides, right_margin=38.0)
-    _draw_bar(page, cell, frame)
-
-
-def _draw_plane(
-    page: Page, cell: Box, frame: Frame, plane: Plane, window_hu: tuple[int, int]
-) -> None:
-    """CT, then the reference, then the result on top of it."""
-    fine = page.cell(cell)
-    fine[:] = frame.gray(plane, window_hu)[..., None]
-    if plane.truth is not None:
-        _draw_outlines(fine, frame, plane.truth, plane.spacing_mm, (TRUTH, TRUTH), dashed=True)
-    _draw_outlines(fine, frame, plane.labels, plane.spacing_mm, (LIVER, TUMOR), dashed=False)
-
-
-def _draw_outlines(
-    fine: Image,
-    frame: Frame,
-    labels: Array,
-    spacing_mm: tuple[float, float],
-    colors: tuple[Any, Any],
-    *,
-    dashed: bool,
-) -> None:
-    for least, color in zip((Label.LIVER, Label.TUMOR), colors, strict=True):
-        mask = labels >= least
-        if mask.any():
-            contours = smooth_contours(frame.inside(mask, spacing_mm))
-            draw_contours(fine, contours, color, 2 if dashed else 3, dashed=dashed)
-
-
-def _draw_captions(page: Page, cell: Box, captions: list[str]) -> list[Box]:
-    """In the upper left corner; returns the boxes taken, as the next two do."""
-    left, top, width = cell[0] + 9, cell[1], 0.0
-    for n, caption in enumerate(captions):
-        size, color = (14.0, INK) if n == 0 else (12.5, MUTED)
-        page.text(caption, (left, top + 20 + 17 * n), size, color, bold=n == 0, halo=True)
-        width = max(width, page.text_width(caption, size, bold=n == 0))
-    return [(cell[0], top, left + width + 4, top + 8 + 17 * len(captions))]
-
-
-def _draw_sides(
-    page: Page, cell: Box, sides: tuple[str, str], *, right_margin: float = 8.0
-) -> list[Box]:
-    """Which side of the patient is where, halfway up."""
-    y = (cell[1] + cell[3]) / 2
-    left, right = cell[0] + 8, cell[2] - right_margin
-    page.text(sides[0], (left, y), 14, INK, bold=True, halo=True)
-    page.text(sides[1], (right, y), 14, INK, bold=True, halo=True, align="right")
-    return [(left - 8, y - 14, left + 14, y + 4), (right - 14, y - 14, right + 8, y + 4)]
-
-
-def _draw_bar(page: Page, cell: Box, frame: Frame, length_mm: int = BAR_MM) -> Box:
-    """A scale bar in the lower right corner."""
-    x, y = cell[2] - 10, cell[3] - 10
-    start = x - length_mm * frame.scale
-    for width, color in ((4.0, HALO), (1.5, INK)):
-        page.line((start, y), (x, y), color, width)
-        for end in (start, x):
-            page.line((end, y - 4), (end, y), color, width)
-    page.text(f"{length_mm} mm", ((start + x) / 2, y - 7), 12, INK, align="middle", halo=True)
-    return start - 4, y - 22, cell[2], cell[3]
-
-
-def _draw_tags(page: Page, cell: Box, frame: Frame, plane: Plane, taken: list[Box]) -> None:
-    """The numbers of the lesions on a plane, beside them."""
-    if plane.lesions is None:
-        return
-    row_mm, column_mm = plane.spacing_mm
-    boxes: dict[int, Box] = {}
-    for number in np.unique(plane.lesions[plane.lesions > 0])[:TAGS_PER_CELL]:
-        if (found := mask_box(plane.lesions == number)) is not None:
-            left, right = found[0] * column_mm, found[2] * column_mm
-            extent = (left, found[1] * row_mm, right, found[3] * row_mm)
-            boxes[int(number)] = _in_page(cell, frame, extent)
-    _place_tags(page, cell, boxes, taken)
-
-
-def _place_tags(page: Page, cell: Box, boxes: dict[int, Box], taken: list[Box]) -> None:
-    """A tag beside each lesion and off the others; the largest lesion has the first choice."""
-    tags = Tags(page, cell, taken)
-    for number, box in boxes.items():
-        others = [other for n, other in boxes.items() if n != number]
-        if not tags.add(str(number), box, panel.TAG, others):
-            tags.add(str(number), box, panel.TAG, [])
-
-
-def _in_page(cell: Box, frame: Frame, mm: Box) -> Box:
-    (x0, y0), (x1, y1) = frame.to_cell(mm[0], mm[1]), frame.to_cell(mm[2], mm[3])
-    return cell[0] + x0, cell[1] + y0, cell[0] + x1, cell[1] + y1
+    draw_captions(page, cell, [caption])
+    draw_sides(page, cell, sides, right_margin=38.0)
+    draw_bar(page, cell, frame)
 
 
 def _draw_slice_lines(page: Page, case: Case, cell: Box, frame: Frame) -> None:
@@ -278,8 +199,8 @@ def _draw_front(page: Page, case: Case) -> None:
         page.text(panel.NO_LIVER, (middle[0], middle[1] + 6), 22, INK, bold=True, align="middle")
         return
     surface.paint(page.cell(cell), LIVER, TUMOR)
-    taken = _draw_captions(page, cell, ["Liver from the front"])
-    taken += [*_draw_sides(page, cell, ("R", "L")), _draw_bar(page, cell, surface.frame)]
+    taken = draw_captions(page, cell, ["Liver from the front"])
+    taken += [*draw_sides(page, cell, ("R", "L")), draw_bar(page, cell, surface.frame)]
     _tag_surface(page, case, cell, surface, taken)
 
 
@@ -297,8 +218,8 @@ def _tag_surface(page: Page, case: Case, cell: Box, surface: Surface, taken: lis
             left, right = (n + case.box[2].start for n in (part[2].start, part[2].stop))
             top, bottom = below_k - part[0].stop, below_k - part[0].start
             extent = (left * i_mm, top * k_mm, right * i_mm, bottom * k_mm)
-            boxes[number] = _in_page(cell, surface.frame, extent)
-    _place_tags(page, cell, boxes, taken)
+            boxes[number] = in_page(cell, surface.frame, extent)
+    place_tags(page, cell, boxes, taken)
 
 
 def _draw_close_ups(page: Page, case: Case, top: float) -> None:
@@ -313,7 +234,7 @@ def _draw_close_ups(page: Page, case: Case, top: float) -> None:
     for number, k in enumerate(case.widest[:2], start=1):
         cell = (left, top, left + width, top + height)
         _draw_close_up(page, case, cell, case.plane(0, k), number)
-        _draw_captions(page, cell, [_height(case, k)])
+        draw_captions(page, cell, [_height(case, k)])
         left += width + GAP
 
 
@@ -325,7 +246,7 @@ def _draw_close_up(page: Page, case: Case, cell: Box, plane: Plane, number: int)
     size_mm = max(extent[2] - extent[0], extent[3] - extent[1])
     room_mm = max(CLOSE_UP_ROOM * size_mm, (CLOSE_UP_MM - size_mm) / 2)
     frame = Frame.around(padded(extent, room_mm), cell[2] - cell[0], cell[3] - cell[1])
-    _draw_plane(page, cell, frame, plane, case.window_hu)
+    draw_plane(page, cell, frame, plane, case.window_hu)
     bar_mm = max((mm for mm in (10, 20, BAR_MM) if mm * frame.scale < 80), default=10)
-    taken = [(cell[0], cell[1], cell[0] + 90, cell[1] + 26), _draw_bar(page, cell, frame, bar_mm)]
-    _place_tags(page, cell, {number: _in_page(cell, frame, extent)}, taken)
+    taken = [(cell[0], cell[1], cell[0] + 90, cell[1] + 26), draw_bar(page, cell, frame, bar_mm)]
+    place_tags(page, cell, {number: in_page(cell, frame, extent)}, taken)
