@@ -43,7 +43,7 @@ def long_folder(tmp_path: Path) -> Path:
     """A CT that takes a minute."""
     folder = tmp_path / "long"
     folder.mkdir()
-    write_request(folder, hu_kji((32, 32, 800)), some_affine())
+    write_request(folder, hu_kji((32, 32, 600)), some_affine())
     return folder
 
 

@@ -98,7 +98,13 @@ def test_a_compressed_series(tmp_path: Path) -> None:
 
 
 def test_values_outside_int16_are_clipped_with_a_warning(tmp_path: Path) -> None:
-    ct, warnings = read_series(save_series(tmp_path, change=changed(RescaleSlope=40)))
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.RescaleSlope, pixels = 16, dataset.pixel_array // 16
+        pixels[:2, :2] = 4000  # a clip of metal
+        dataset.PixelData = pixels.tobytes()
+        dataset.RescaleIntercept = -1024
+
+    ct, warnings = read_series(save_series(tmp_path, change=change))
     assert ct.hu.max() == 32767
     assert any("clipped" in text for text in warnings)
 
@@ -159,7 +165,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an atomic number": (changed(RescaleType="Z_EFF"), "than Hounsfield units"),
     "slope 0": (changed(RescaleSlope=0), "rescale slope of 0"),
     "half rescaled": (one_slice(1, RescaleSlope=None), "1 of the 10 images"),
-    "no offset": (changed(RescaleIntercept=0), "nothing below 0"),
+    "no offset": (changed(RescaleIntercept=0), "offset; give it with -1024 added"),
     "color": (changed(SamplesPerPixel=3), "color pictures"),
     "two phases": (one_slice(4, ImagePositionPatient=[-150, -170, -40]), "at the same place"),
     "MR": (changed(Modality="MR"), "no CT image"),

@@ -61,9 +61,14 @@ def test_values_that_are_no_numbers_are_refused(scene):
 
 def test_a_normal_ct_gives_no_warning_and_a_windowed_one_does(scene):
     assert checkVolume(toys.addCt()) == ()
-    windowed = addVolume(np.clip(hu(), -100, 200))
-    (warning,) = checkVolume(windowed)
-    assert "display window" in warning
+    noGeometry, windowed = checkVolume(addVolume(np.clip(hu(), -100, 200)))
+    assert "identity" in noGeometry
+    assert "display window" in windowed
+
+
+def test_implausible_spacing_is_refused_before_a_run(scene):
+    node = toys.addCt(np.diag([-0.0008, -0.0009, 0.0025, 1.0]))
+    assert "too small" in refusal(node)
 
 
 def test_nothing_selected_and_removed_nodes(scene):

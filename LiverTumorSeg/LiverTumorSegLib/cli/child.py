@@ -82,7 +82,7 @@ def called_by_program(given: argparse.Namespace) -> bool:
 
 def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
     """``livertumorseg segment --raw FOLDER``: exchange.py says what the folder holds."""
-    from LiverTumorSegLib.ct.checks import check_ct_values, refuse_one_slice
+    from LiverTumorSegLib.ct.checks import check_ct, check_geometry, refuse_one_slice
 
     from .exchange import Answer, read_request, write_answer
 
@@ -90,7 +90,10 @@ def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
     reporter.progress(0.0, "Reading the CT")
     ct = read_request(given.raw)
     refuse_one_slice(SCAN_NAME, ct.shape_kji)
-    notes = check_ct_values(SCAN_NAME, float(ct.hu.min()), float(ct.hu.max()))
+    notes = (
+        *check_geometry(SCAN_NAME, ct.shape_kji, ct.ijk_to_ras),
+        *check_ct(SCAN_NAME, ct, float(ct.hu.min()), float(ct.hu.max())),
+    )
     for note in notes:
         reporter.warning(note)
     result = run(given, reporter, ct, notes)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.volume import CtVolume
 
-from .checks import INT16_RANGE, check_ct_values, refuse_one_slice
+from .checks import INT16_RANGE, check_ct, check_geometry, refuse_huge, refuse_one_slice
 from .dicom_grid import find_grid
 from .dicom_headers import (
     DicomImage,
@@ -112,13 +112,17 @@ def read_series(files: Sequence[str | Path]) -> tuple[CtVolume, tuple[str, ...]]
             np.array([image.orientation for image in images]).reshape(-1, 2, 3),
             np.array([image.spacing_ji_mm for image in images]),
         )
+        shape_kji = (len(images), *images[0].shape_ji)
+        refuse_huge(NAME, shape_kji)
+        grid_warnings += check_geometry(NAME, shape_kji, ijk_to_ras)
         hu, low, high = _read_hu([images[n] for n in order])
+    ct = CtVolume(hu, ijk_to_ras)
     warnings = (
         *_header_warnings(images, len(everything) - len(images)),
         *grid_warnings,
-        *check_ct_values(NAME, low, high),
+        *check_ct(NAME, ct, low, high),
     )
-    return CtVolume(hu, ijk_to_ras), warnings
+    return ct, warnings
 
 
 def _read_hu(images: list[DicomImage]) -> tuple[NDArray[np.int16], float, float]:

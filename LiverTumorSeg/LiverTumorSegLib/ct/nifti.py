@@ -31,8 +31,10 @@ from LiverTumorSegLib.volume import CtVolume
 
 from .checks import (
     INT16_RANGE,
-    check_ct_values,
+    check_ct,
+    check_geometry,
     refuse_colors,
+    refuse_huge,
     refuse_one_slice,
     refuse_wrong_shape,
 )
@@ -44,6 +46,7 @@ Affine = NDArray[np.float64]
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI codes: meter, millimeter, micrometer
 DEFLATE_AT_MOST = 1032  # bytes out of one byte in
 FLAT = 1e-3  # determinant of the axes' directions; CtVolume refuses less
+FORMS_DIFFER, SPACINGS_DIFFER = 1.0, 0.02  # of a voxel; relative
 SCANNER = 1  # qform and sform code
 
 
@@ -62,8 +65,8 @@ def read_ct(path: str | Path) -> tuple[CtVolume, tuple[str, ...]]:
         for k, plane in enumerate(_planes(file, grid)):
             low, high = min(low, float(plane.min())), max(high, float(plane.max()))
             hu[k] = np.rint(np.clip(plane, *INT16_RANGE))
-    warnings = check_ct_values(grid.name, low, high)
-    return CtVolume(hu, grid.ijk_to_ras), grid.warnings + warnings
+    ct = CtVolume(hu, grid.ijk_to_ras)
+    return ct, grid.warnings + check_ct(grid.name, ct, low, high)
 
 
 def read_labels(path: str | Path) -> tuple[NDArray[np.uint8], Affine]:
@@ -184,10 +187,12 @@ def _read_grid(name: str, file: IO[bytes]) -> _Grid:
         raise _damaged(name) from None
     refuse_wrong_shape(name, shape)
     refuse_colors(name, dtype)
-    affine, warnings = _read_affine(name, header)
     i, j, k = shape[:3]
     start = max(start, header.sizeof_hdr + 4)  # some writers leave it 0
     _refuse_cut_off(name, file, start + i * j * k * dtype.itemsize)
+    refuse_huge(name, shape)
+    affine, warnings = _read_affine(name, header)
+    warnings += check_geometry(name, (k, j, i), affine)
     file.seek(start)
     return _Grid(name, (k, j, i), dtype, slope or 1.0, inter or 0.0, affine, warnings)
 
@@ -244,34 +249,65 @@ def _planes(file: IO[bytes], grid: _Grid) -> Iterator[NDArray[np.float64]]:
 
 
 def _read_affine(name: str, header: Nifti1Header) -> tuple[Affine, tuple[str, ...]]:
-    """ijk_to_ras in mm from the sform, else the qform, else the spacing; and warnings."""
+    """ijk_to_ras in mm from the sform, else the qform, else the spacing; and warnings.
+
+    An sform that is the identity says nothing where the qform does: programs that know qforms only
+    leave it.
+    """
     pixdim = header["pixdim"]
     pixdim[0] = -1.0 if pixdim[0] == -1 else 1.0  # 0 means 1 (nifti1.h)
     pixdim[1:4] = np.abs(pixdim[1:4])
+    has_sform, has_qform = header["sform_code"] > 0, header["qform_code"] > 0
     try:
         with np.errstate(all="ignore"):
             affine = np.array(header.get_best_affine(), dtype=np.float64)
+            by_qform = np.array(header.get_qform(), dtype=np.float64) if has_qform else affine
     except ValueError:  # a quaternion longer than one
         raise ValueError(
             f"{name} has a broken orientation in its header; export the scan again."
         ) from None
-    affine[:3] *= MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
-    _refuse_bad_affine(name, affine)
-    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
-        return affine, (
+    warnings: tuple[str, ...] = ()
+    if has_sform and has_qform:
+        if np.array_equal(affine, np.eye(4)):
+            affine = by_qform
+        else:
+            warnings = _contradiction(header, affine, by_qform)
+    elif not has_sform and not has_qform:
+        warnings = (
             "This CT does not say how the patient lies; "
             "check left and right, or export the scan with its orientation.",
         )
-    return affine, ()
+    affine[:3] *= MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
+    _refuse_bad_affine(name, affine)
+    return affine, warnings
+
+
+def _contradiction(header: Nifti1Header, by_sform: Affine, by_qform: Affine) -> tuple[str, ...]:
+    """A warning where the two places a header gives lie clearly apart, both in its own unit."""
+    i, j, k = (int(n) for n in header.get_data_shape()[:3])
+    corners = np.array([[x, y, z, 1] for x in (0, i) for y in (0, j) for z in (0, k)]).T
+    apart = np.linalg.norm(((by_sform - by_qform) @ corners)[:3], axis=0).max()
+    spacing = np.linalg.norm(by_sform[:3, :3], axis=0)
+    by_q = np.linalg.norm(by_qform[:3, :3], axis=0)
+    if not np.isfinite(apart) or apart <= FORMS_DIFFER * spacing.min():
+        return ()
+    if np.abs(by_q / spacing - 1).max() > SPACINGS_DIFFER:
+        say = (f"{' x '.join(f'{mm:.3g}' for mm in form)} mm" for form in (spacing, by_q))
+        what = " against ".join(say)
+    elif np.linalg.det(by_sform[:3, :3]) * np.linalg.det(by_qform[:3, :3]) < 0:
+        what = "they mirror each other"
+    else:
+        what = f"up to {apart:.3g} mm apart"
+    return (
+        "This CT's header gives its geometry twice and differently (sform and qform:"
+        f" {what}); the sform was taken, so check left and right and the sizes.",
+    )
 
 
 def _refuse_bad_affine(name: str, affine: Affine) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or (lengths <= 0).any():
-        raise ValueError(
-            f"{name} gives no voxel spacing (zero or not a number); "
-            "export it again with its spacing in mm."
-        )
+        return  # check_geometry has the sentence
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < FLAT:
         raise ValueError(
             f"{name} has a singular affine, two axes pointing the same way; "

@@ -24,8 +24,11 @@ def checkVolume(volumeNode: Any) -> tuple[str, ...]:
     image = volumeNode.GetImageData()
     ct_checks.refuse_wrong_shape(name, image.GetDimensions())
     ct_checks.refuse_one_slice(name, image.GetDimensions()[::-1])
-    worldIjkToRas(volumeNode)
-    return ct_checks.check_ct_values(name, *image.GetScalarRange())
+    shapeKji = image.GetDimensions()[::-1]
+    return (
+        *ct_checks.check_geometry(name, shapeKji, worldIjkToRas(volumeNode)),
+        *ct_checks.check_ct_values(name, *image.GetScalarRange()),
+    )
 
 
 def refuseWrongNode(volumeNode: Any) -> None:
