@@ -27,6 +27,7 @@ from test_process import isAlive, waitUntil
 
 LPS = np.diag([-5.0, -5.0, 4.0, 1.0])
 TESTING = Path(__file__).resolve().parents[1]
+FOLDERS = (TESTING, TESTING / "slicer", TESTING / "support", MODULE_FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_slicer_dies_and_its_child_with_it(tmp_path: Path, model: str) -> None:
     """A Python that plays Slicer is killed; what it left is removed at the next start."""
     program = f"""
 import json, sys
-sys.path[:0] = {[str(TESTING), str(MODULE_FOLDER), str(Path(__file__).parent)]!r}
+sys.path[:0] = {[str(folder) for folder in FOLDERS]!r}
 from slicersim.app import boot
 boot()
 from pathlib import Path

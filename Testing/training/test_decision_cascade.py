@@ -11,8 +11,8 @@ from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
-from test_segment import AIR_HU, LIVER_HU, volume
 from threshold_cascade import AS_IT_IS, segmenter
+from threshold_slices import AIR_HU, LIVER_HU, volume
 
 from training.score.matching import lits_detection
 from training.score.voxels import Overlap, slice_matrices

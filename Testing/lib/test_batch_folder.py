@@ -170,10 +170,10 @@ def test_refused_folders(tmp_path: Path) -> None:
 # Killed at any moment
 
 
+HERE = Path(__file__).resolve().parent
 KILLED_AT_EACH_STEP = """
 import os, shutil, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 import test_batch_folder as t
 
 def counted(module, name, at):
@@ -203,7 +203,7 @@ count, at, status = 0, 0, signal.SIGKILL
 while status == signal.SIGKILL:
     at += 1
     if not os.fork():
-        one_run(Path(sys.argv[2]) / str(at), at)
+        one_run(Path(sys.argv[1]) / str(at), at)
         os._exit(0)
     status = os.wait()[1]
 assert status == 0
@@ -213,9 +213,10 @@ assert status == 0
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by SIGKILL")
 def test_a_kill_between_any_two_steps_leaves_whole_results(tmp_path: Path) -> None:
     """Processes replace p1 and make p2, and die before their first, second, ... step."""
+    folders = (PACKAGE_FOLDER, HERE, HERE.parent / "support")
     subprocess.run(
-        [sys.executable, "-c", KILLED_AT_EACH_STEP, Path(__file__).parent, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)},
+        [sys.executable, "-c", KILLED_AT_EACH_STEP, tmp_path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
         check=True,
     )
     outs = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))

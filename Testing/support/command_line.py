@@ -20,7 +20,7 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.model.spec import ModelSpec
 from numpy.typing import NDArray
 
-PACKAGE_FOLDER = Path(__file__).resolve().parents[1] / "LiverTumorSeg"
+PACKAGE_FOLDER = Path(__file__).resolve().parents[2] / "LiverTumorSeg"
 PATIENT = "DOE_JANE_1234"
 # what the networks below stand in for
 ENGINE = "LiverTumorSegLib.inference.network.SliceEngine.__call__"

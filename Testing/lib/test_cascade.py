@@ -15,8 +15,17 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
-from test_segment import AIR_HU, LIVER_HU, TUMOR_HU, abdomen, distance_mm, oblique, turned, volume
 from threshold_cascade import AS_IT_IS, SEES_LIVER, Blind, Threshold, segmenter
+from threshold_slices import (
+    AIR_HU,
+    LIVER_HU,
+    TUMOR_HU,
+    abdomen,
+    distance_mm,
+    oblique,
+    turned,
+    volume,
+)
 
 Array = NDArray[Any]
 

@@ -25,7 +25,7 @@ from training.learn.trainer import Clock
 from training.train import main
 
 one_thread = torch_threads.one_thread
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

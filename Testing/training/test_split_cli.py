@@ -203,7 +203,7 @@ def test_a_draw_from_cases_that_cannot_be_read_is_refused(
 
 def test_the_module_can_be_run(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.split", str(folder), "-o", str(tmp_path / "s.json")]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(root / "LiverTumorSeg"), str(root)]),

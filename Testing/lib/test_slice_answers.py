@@ -16,7 +16,7 @@ from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from scipy import ndimage
-from test_segment import (
+from threshold_slices import (
     AS_IT_IS,
     FAST,
     GrayEngine,

@@ -81,7 +81,7 @@ def scan(spots: Sequence[Spot]) -> tuple[CtVolume, Labels]:
 
 
 def segmenter(setting: Setting = DEFAULT) -> SliceSegmenter:
-    from test_segment import spec_of
+    from threshold_slices import spec_of
 
     return SliceSegmenter(
         GraysAreShares(),

@@ -17,8 +17,8 @@ from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostp
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.segmenter import Cancelled
 from LiverTumorSegLib.model.spec import BundleError
-from test_segment import AIR_HU, LIVER_HU, abdomen, volume
 from threshold_cascade import SEES_ALL, SEES_LIVER, Floats, Threshold, segmenter, spec_of
+from threshold_slices import AIR_HU, LIVER_HU, abdomen, volume
 
 
 def test_progress_rises_to_one_with_every_window() -> None:
