@@ -59,9 +59,13 @@ class Lesion:
         return float(np.prod(self.axes_mm) ** (1 / 3))
 
 
-def draw_lesion(center_mm: tuple[float, float, float], rng: np.random.Generator) -> Lesion:
+def draw_lesion(
+    center_mm: tuple[float, float, float],
+    rng: np.random.Generator,
+    radius_mm: tuple[float, float] = RADIUS_MM,
+) -> Lesion:
     """A random lesion at this place, of the sizes, shapes and gray values that livers show."""
-    radius = float(np.exp(rng.uniform(*np.log(RADIUS_MM))))
+    radius = float(np.exp(rng.uniform(*np.log(radius_mm))))
     axes = radius * rng.uniform(0.7, 1.3, 3)
     bright = rng.random() < BRIGHT_SHARE
     large = radius > 10
@@ -89,6 +93,7 @@ def add_lesions(
     pixel_mm: float,
     rng: np.random.Generator,
     count: int | None = None,
+    radius_mm: tuple[float, float] = RADIUS_MM,
 ) -> tuple[Floats, Mask, Floats]:
     """Draw lesions into CT slices where the liver is known to be free of tumor.
 
@@ -100,19 +105,19 @@ def add_lesions(
     such pixel (float32, 0 elsewhere).
     """
     result = hu.copy()
-    tumor, radius_mm = np.zeros(free.shape, bool), np.zeros(free.shape, np.float32)
+    tumor, sizes_mm = np.zeros(free.shape, bool), np.zeros(free.shape, np.float32)
     if not free.any():
-        return result, tumor, radius_mm
+        return result, tumor, sizes_mm
     liver_hu = float(np.median(hu[free]))
     places = _places(hu, free, liver_hu, pixel_mm)
     wanted = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.2, 0.15, 0.1])) if count is None else count
-    for lesion in _lesions(places, z_mm, pixel_mm, wanted, rng):
+    for lesion in _lesions(places, z_mm, pixel_mm, wanted, radius_mm, rng):
         result, alpha = paint(result, lesion, free, z_mm, pixel_mm, liver_hu, rng)
         inside = (alpha > 0.5) & free
         tumor |= inside
-        smaller = inside & ((radius_mm == 0) | (radius_mm > lesion.radius_mm))
-        radius_mm[smaller] = lesion.radius_mm
-    return result, tumor, radius_mm
+        smaller = inside & ((sizes_mm == 0) | (sizes_mm > lesion.radius_mm))
+        sizes_mm[smaller] = lesion.radius_mm
+    return result, tumor, sizes_mm
 
 
 def _places(
@@ -129,6 +134,7 @@ def _lesions(
     z_mm: NDArray[np.float64],
     pixel_mm: float,
     wanted: int,
+    radius_mm: tuple[float, float],
     rng: np.random.Generator,
 ) -> list[Lesion]:
     k, j, i = places
@@ -137,7 +143,7 @@ def _lesions(
         n = int(rng.integers(k.size))
         # a center may lie between slices, or beyond the last one: then its edge is what is seen
         z = float(z_mm[k[n]] + rng.normal(0, 2.0))
-        lesion = draw_lesion((z, float(j[n] * pixel_mm), float(i[n] * pixel_mm)), rng)
+        lesion = draw_lesion((z, float(j[n] * pixel_mm), float(i[n] * pixel_mm)), rng, radius_mm)
         lesions.append(lesion)
         if rng.random() < 0.1:  # satellites
             for _ in range(int(rng.integers(1, 4))):

@@ -20,19 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from torch import Tensor
 from torch.nn import functional
 
 from training.data.box_patches import Batch, PatchSampler, PatchSettings
 from training.data.boxes import IGNORE, load_boxes
+from training.data.whole_slices import SliceSampler, load_slices
 
 CHECKPOINT_S = 600.0
 LOG_STEPS = 20
 
 
-def new_net(width: int) -> Hybrid2d:
-    """The tumor network: three slices in, no position embedding, since a box may lie anywhere."""
+def new_net(task: str, width: int) -> Hybrid2d:
+    """Tumor: three slices in, no position embedding, since a box may lie anywhere. Liver: one slice in,
+    liver and tumor are one class, and the place in the body is known."""
+    if task == "liver":
+        return Hybrid2d(
+            width=width, channels=1, classes=2, norm="pre", attention_dropout=0.0, size_px=128
+        )
     return Hybrid2d(
         width=width,
         channels=3,
@@ -52,17 +59,19 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, di
     weights = weights * known
     entropy = (cross * weights).sum() / weights.sum().clamp(min=1)
     shares = logits.softmax(1)
-    truth = functional.one_hot(target, 3).permute(0, 3, 1, 2).to(shares.dtype)
+    truth = functional.one_hot(target, logits.shape[1]).permute(0, 3, 1, 2).to(shares.dtype)
     mask = known.unsqueeze(1)
     shares, truth = shares * mask, truth * mask
     both = (shares * truth).sum((0, 2, 3))
     dice = (2 * both + 1) / (shares.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
-    total = entropy + 0.3 * (1 - dice[1]) + 0.7 * (1 - dice[2])
+    # with a tumor class the liver is the lesser part; without one it is all
+    shares_of_loss = {2: (1.0,), 3: (0.3, 0.7)}[logits.shape[1]]
+    total = entropy + sum(w * (1 - d) for w, d in zip(shares_of_loss, dice[1:], strict=True))
     return total, {
         "loss": float(total.detach()),
         "cross_entropy": float(entropy.detach()),
         "liver_dice": float(dice[1].detach()),
-        "tumor_dice": float(dice[2].detach()),
+        "tumor_dice": float(dice[-1].detach()),
     }
 
 
@@ -92,11 +101,11 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = torch.device(args.device)
         torch.manual_seed(args.seed)
-        self.net = new_net(args.width).to(self.device, memory_format=torch.channels_last)
+        self.net = new_net(args.task, args.width).to(self.device, memory_format=torch.channels_last)
         if args.init:
             state = torch.load(args.init / "checkpoint.pt", weights_only=True)
             self.net.load_state_dict(state["net"])
-        self.ema = new_net(args.width).to(self.device).requires_grad_(False).eval()
+        self.ema = new_net(args.task, args.width).to(self.device).requires_grad_(False).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), args.learning_rate, weight_decay=args.weight_decay
@@ -126,7 +135,7 @@ class Run:
         torch.save(state, part)
         os.replace(part, self.folder / "checkpoint.pt")
 
-    def train(self, sampler: PatchSampler) -> None:
+    def train(self, sampler: PatchSampler | SliceSampler) -> None:
         sampler.drawn = self.step
         began = saved = time.monotonic()
         before = self.seconds
@@ -146,7 +155,7 @@ class Run:
                 break
         self.save()
 
-    def one_step(self, sampler: PatchSampler) -> dict[str, float]:
+    def one_step(self, sampler: PatchSampler | SliceSampler) -> dict[str, float]:
         images, labels, weights = to_tensors(sampler.batch(self.args.batch), self.device)
         rate = learning_rate(self.step, self.args)
         for group in self.optimizer.param_groups:
@@ -190,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("boxes", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--task", choices=("tumor", "liver"), default="tumor")
     parser.add_argument("--init", type=Path)
     parser.add_argument("--hold-out", nargs="*", default=[])
     parser.add_argument("--only-weak", action="store_true")
@@ -214,17 +224,24 @@ def main() -> None:
         lesions_without=args.lesions_without,
         lesions_beside=args.lesions_beside,
     )
-    boxes = [box for box in load_boxes(args.boxes) if box.group not in args.hold_out]
+    cases: list[Any] = (load_boxes if args.task == "tumor" else load_slices)(args.boxes)
+    cases = [case for case in cases if case.group not in args.hold_out]
     if args.only_weak:
-        boxes = [box for box in boxes if box.weak or box.group == "lits117"]
+        cases = [case for case in cases if case.weak or case.group in ("lits117", "lits13")]
     run = Run(args)
     record = {
         "arguments": {name: str(value) for name, value in vars(args).items()},
         "patches": asdict(settings),
-        "cases": [box.name for box in boxes],
+        "cases": [case.name for case in cases],
     }
     (run.folder / "run.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    run.train(PatchSampler(boxes, settings, seed=args.seed))
+    if args.task == "tumor":
+        run.train(PatchSampler(cases, settings, seed=args.seed))
+    else:
+        preprocessing = SlicePreprocessing(size_px=128)
+        run.train(
+            SliceSampler(cases, preprocessing, seed=args.seed, weak_share=args.weak_share)
+        )
 
 
 if __name__ == "__main__":
