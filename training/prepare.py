@@ -5,6 +5,12 @@
     python -m training.prepare LITS_FOLDER -o prepared --split-file split.json
     python -m training.prepare LITS_FOLDER -o no-clahe --without clahe --size-px 128
 
+For the liver-then-tumor model, from whole CTs and from slices with weak labels
+(:mod:`training.cases.scattered`), no sets: who is left out is said when training starts.
+
+    python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o boxes --recipe tumor-boxes
+    python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o slices --recipe liver-slices
+
 The sets come from the table's split column, or from a file that training.split wrote; cases that
 are in no set are left out.
 
@@ -24,7 +30,11 @@ from pathlib import Path
 from LiverTumorSegLib.inference.preprocess import PRESETS, SlicePreprocessing
 
 from training.cases import splits
+from training.cases.scattered import read_stacks
+from training.data.boxes import prepare_boxes
 from training.data.prepared import find_sources, prepare, print_sets
+from training.data.whole_slices import prepare_slices
+from training.learn.step_trainer import STEP_RECIPES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, nargs="?", help="LiTS, MSD or 3D-IRCADb folder")
+    parser.add_argument("data", type=Path, nargs="*", help="LiTS, MSD or 3D-IRCADb folder")
+    parser.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--table", type=Path, help="CSV: file, patient_group, split")
     parser.add_argument(
@@ -66,13 +77,26 @@ def _steps(given: argparse.Namespace) -> SlicePreprocessing:
     return steps if given.size_px is None else replace(steps, size_px=given.size_px)
 
 
+def _prepare_for_steps(given: argparse.Namespace) -> int:
+    stacks = read_stacks(given.data)
+    boxes = STEP_RECIPES[given.recipe].data == "boxes"
+    names = (prepare_boxes if boxes else prepare_slices)(stacks, given.output)
+    print(f"{len(names)} CTs")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     given = _parser().parse_args(arguments)
     try:
+        if given.recipe is not None:
+            return _prepare_for_steps(given)
+        if len(given.data) > 1:
+            raise ValueError("Several folders are read with --recipe only; name one.")
+        folder = given.data[0] if given.data else None
         split = splits.load_split(given.split_file) if given.split_file else None
-        sources = find_sources(given.data, given.table, given.phantoms, split)
+        sources = find_sources(folder, given.table, given.phantoms, split)
         manifest = prepare(
             sources,
             given.output,

@@ -12,6 +12,13 @@ The run folder gets recipe.json, history.jsonl (a line an epoch), last.pt (to go
 the same command again) and best.safetensors (the best epoch as a model file). On a CPU, a run that
 was stopped after an epoch and continued gives the same bits as one that was not.
 
+The recipes tumor-boxes and liver-slices (prepare --recipe) count in steps; their run folder gets
+checkpoint.pt, log.csv and run.json (:mod:`training.learn.step_trainer`):
+
+    python -m training.train boxes -o runs/base --recipe tumor-boxes --weak-only --constant
+    python -m training.train boxes -o runs/fold1 --recipe tumor-boxes --init runs/base \\
+        --hold-out fold1.json
+
 With --init the model file says what it began with, and what that was trained on counts as training
 data of both. With --ema, validation and best.safetensors take the running average of the weights.
 
@@ -40,6 +47,7 @@ import torch
 from LiverTumorSegLib.model.file import BundleError, ModelBundle, ModelSpec
 from torch import nn
 
+from training.cases.splits import load_split as load_split_file
 from training.data.folds import load_for
 from training.data.slices import load_split, read_manifest, shrink_step
 from training.learn.distributed import Processes, run_together
@@ -54,6 +62,7 @@ from training.learn.model_spec import (
 )
 from training.learn.recipes import RECIPES, Recipe, Stage
 from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
+from training.learn.step_trainer import STEP_RECIPES, train_steps
 from training.learn.trainer import (
     SELECTORS,
     DataT,
@@ -195,8 +204,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("prepared", type=Path, help="folder of training.prepare or prepare_volumes")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
-    parser.add_argument("--recipe", choices=[*RECIPES, *VOLUME_RECIPES], default="paper")
-    parser.add_argument("--init", type=Path, help="model file whose weights to begin with")
+    recipes = [*RECIPES, *VOLUME_RECIPES, *STEP_RECIPES]
+    parser.add_argument("--recipe", choices=recipes, default="paper")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help="begin with a model file, or a run counted in steps",
+    )
     parser.add_argument("--masks", type=Path, help="liver masks, for a tumor network of a cascade")
     parser.add_argument(
         "--fold",
@@ -218,6 +232,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ema", type=float, help="keep the average of the weights, which decays so at each step"
     )
+    parser.add_argument("--steps", type=int, help="of a recipe that counts in steps")
+    parser.add_argument(
+        "--constant", action="store_true", help="keep the rate after the warm-up: a base to branch"
+    )
+    parser.add_argument(
+        "--hold-out", type=Path, metavar="SPLIT.json", help="leave out the test patients of a fold"
+    )
+    parser.add_argument(
+        "--weak-only", action="store_true", help="train on none but those who are never scored"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     return parser
@@ -233,11 +257,40 @@ def _arguments(words: Sequence[str] | None, processes: Processes) -> argparse.Na
 
 
 def _train_as_asked(given: argparse.Namespace, processes: Processes) -> None:
+    if given.recipe in STEP_RECIPES:
+        _train_steps(given, processes)
+        return
     recipe = _choose_recipe(given)
     if isinstance(recipe, VolumeRecipe):
         _train_volumes(given, recipe, processes)
     else:
         _train_slices(given, recipe, processes)
+
+
+def _train_steps(given: argparse.Namespace, processes: Processes) -> None:
+    if processes.count > 1:
+        raise ValueError(f"{given.recipe} trains in one process; start it without torchrun.")
+    recipe = STEP_RECIPES[given.recipe]
+    options = ("steps", "seed", "learning_rate", "ema")
+    changes = {n: getattr(given, n) for n in options if getattr(given, n) is not None}
+    if given.width is not None:
+        changes["net_args"] = {**recipe.net_args, "width": given.width}
+    held_out: set[str] = set()
+    if given.hold_out is not None:
+        split = load_split_file(given.hold_out)
+        held_out = {split.groups.get(name, name) for name in split.test}
+    device = pick_device(given.device, processes)
+    train_steps(
+        replace(recipe, constant=given.constant, **changes),
+        given.prepared,
+        given.output,
+        device=device,
+        bf16=pick_bf16(given.precision, device),
+        init=given.init,
+        hold_out=held_out,
+        weak_only=given.weak_only,
+        minutes=given.minutes,
+    )
 
 
 def _train_slices(given: argparse.Namespace, recipe: Recipe, processes: Processes) -> None:

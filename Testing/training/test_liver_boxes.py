@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from training.cases.scattered import IGNORE, LabeledSlices
 from training.data.box_patches import PatchSampler, PatchSettings, lesion_weights
-from training.data.boxes import IGNORE, LiverBox, box_of, load_boxes, neighbors_of, save_box
-from training.learn.boxes_trainer import Run, loss_of
+from training.data.boxes import LiverBox, box_of, load_boxes, neighbors_of, prepare_boxes
+from training.learn.step_trainer import STEP_RECIPES, StepTrainer, learning_rate, weighted_loss
 
 
-def box(name: str = "volume-1", *, weak: bool = False, slices: int = 12) -> LiverBox:
+def stack(name: str = "volume-1", kind: str = "case", slices: int = 12) -> LabeledSlices:
     rng = np.random.default_rng(len(name))
-    image = rng.integers(90, 110, (slices, 160, 170)).astype(np.uint8)
-    label = np.zeros(image.shape, np.uint8)
-    label[2:-2, 40:120, 30:130] = 1
-    label[4:7, 60:80, 60:80] = 2
-    label[5, 100:110, 100:110] = IGNORE
-    image[label == 2] -= 40
-    made = box_of(
-        name, name, image, label, np.arange(slices) * 2.5, (0.8, 0.8), pixel_mm=1.25, weak=weak
-    )
+    hu = rng.integers(50, 70, (slices, 160, 170)).astype(np.int16)
+    labels = np.zeros(hu.shape, np.uint8)
+    labels[2:-2, 40:120, 30:130] = 1
+    labels[4:7, 60:80, 60:80] = 2
+    labels[5, 100:110, 100:110] = IGNORE
+    hu[labels == 2] -= 40
+    return LabeledSlices(name, name, kind, hu, labels, np.arange(slices) * 2.5, (0.8, 0.8))
+
+
+def box(name: str = "volume-1", kind: str = "case") -> LiverBox:
+    made = box_of(stack(name, kind))
     assert made is not None
     return made
 
@@ -41,21 +44,21 @@ def test_a_box_has_the_liver_its_volume_and_its_gray_value() -> None:
     made = box()
     liver_mm2 = (made.label > 0).sum() * made.pixel_mm**2
     assert liver_mm2 == pytest.approx(8 * 80 * 100 * 0.64, rel=0.03)
-    assert made.liver_hu == pytest.approx(100 - 40, abs=1)
+    assert made.liver_hu == pytest.approx(60, abs=1)
     assert made.image.dtype == np.uint8
 
 
-def test_a_box_is_read_as_it_was_written(tmp_path: Path) -> None:
-    made = box()
-    save_box(made, tmp_path)
+def test_a_box_is_read_as_it_was_made_and_context_gives_none(tmp_path: Path) -> None:
+    made, context = box(), stack("volume-1-context", "context")
+    assert prepare_boxes([stack(), context], tmp_path) == ["volume-1"]
     (read,) = load_boxes(tmp_path)
     np.testing.assert_array_equal(read.image, made.image)
     np.testing.assert_array_equal(read.label, made.label)
-    assert (read.group, read.liver_hu, read.weak) == (made.group, made.liver_hu, made.weak)
+    assert (read.group, read.liver_hu, read.kind) == (made.group, made.liver_hu, made.kind)
 
 
 def test_patches_depend_on_seed_and_step_alone() -> None:
-    boxes = [box("volume-1"), box("lits2", weak=True)]
+    boxes = [box("volume-1"), box("lits2", "weak")]
     first = PatchSampler(boxes, PatchSettings(), seed=3)
     for _ in range(3):
         last = first.batch(4)
@@ -84,7 +87,7 @@ def test_what_is_not_known_does_not_move_the_loss() -> None:
     logits = torch.randn(2, 3, 8, 8, requires_grad=True)
     labels = torch.randint(0, 3, (2, 8, 8))
     labels[0, :4] = IGNORE
-    loss, _ = loss_of(logits, labels, torch.ones(2, 8, 8))
+    loss, _ = weighted_loss(logits, labels, torch.ones(2, 8, 8), (0.3, 0.7))
     (gradient,) = torch.autograd.grad(loss, logits)
     assert not gradient[0, :, :4].any()
     assert gradient[0, :, 4:].abs().sum() > 0
@@ -94,31 +97,32 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much() -> None:
     labels = torch.randint(0, 3, (2, 16, 16), generator=torch.Generator().manual_seed(0))
     right = 30.0 * torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
     weights = torch.ones(labels.shape)
-    assert loss_of(right, labels, weights)[0] < 1e-3
-    assert loss_of(right.roll(1, dims=1), labels, weights)[0] > 5
+    assert weighted_loss(right, labels, weights, (0.3, 0.7))[0] < 1e-3
+    assert weighted_loss(right.roll(1, dims=1), labels, weights, (0.3, 0.7))[0] > 5
 
 
-def arguments(folder: Path, steps: int) -> argparse.Namespace:
-    return argparse.Namespace(
-        output=folder, task="tumor", width=8, device="cpu", seed=0, init=None, steps=steps, batch=2,
-        learning_rate=1e-3, weight_decay=1e-4, warmup=2, constant=True, ema=0.9, bf16=False,
-        minutes=0,
-    )  # fmt: skip
+def test_the_rate_rises_then_stays_or_falls_to_nothing() -> None:
+    recipe = replace(STEP_RECIPES["tumor-boxes"], steps=1000, warmup=100)
+    assert learning_rate(49, recipe) == pytest.approx(recipe.learning_rate / 2)
+    assert learning_rate(550, recipe) == pytest.approx(recipe.learning_rate / 2)
+    assert learning_rate(1000, recipe) == pytest.approx(0)
+    assert learning_rate(900, replace(recipe, constant=True)) == recipe.learning_rate
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    boxes, settings = [box()], PatchSettings(size_px=32)
-    torch.manual_seed(0)
+    tiny = STEP_RECIPES["tumor-boxes"]
+    tiny = replace(
+        tiny,
+        net_args={**tiny.net_args, "width": 8, "dropout": 0.0},
+        patches=PatchSettings(size_px=32),
+        batch=2,
+    )
     states = []
     for name, stops in (("whole", [3]), ("stopped", [2, 3])):
         for steps in stops:
-            run = Run(arguments(tmp_path / name, steps))
-            for module in run.net.modules():
-                if isinstance(module, torch.nn.Dropout):
-                    module.p = 0.0
-            for layer in run.net.transformer:
-                layer.attention.dropout = 0.0
-            run.train(PatchSampler(boxes, settings, seed=1))
-        states.append(run.ema.state_dict())
+            recipe = replace(tiny, steps=steps, constant=True)
+            trainer = StepTrainer(recipe, tmp_path / name, device=torch.device("cpu"))
+            trainer.train(PatchSampler([box()], recipe.patches, seed=1))
+        states.append(trainer.ema.state_dict())
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, msg=name)

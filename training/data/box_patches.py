@@ -1,7 +1,7 @@
-"""Patches of liver boxes as a tumor network sees them: drawn, turned, given lesions, changed in gray.
+"""Patches of liver boxes as a tumor network sees them: turned, given lesions, changed in gray.
 
-    sampler = PatchSampler(boxes, PatchSettings(), seed=0)
-    batch = sampler.batch(16)      # Batch of images (16, 3, 128, 128), labels, weights
+sampler = PatchSampler(boxes, PatchSettings(), seed=0)
+batch = sampler.batch(16)      # Batch of images (16, 3, 128, 128), labels, weights
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.data.boxes import IGNORE, WINDOW_HU, LiverBox
+from training.cases.scattered import IGNORE
+from training.data.boxes import WINDOW_HU, LiverBox
 from training.data.lesions import add_lesions
 
 Floats = NDArray[np.float32]
@@ -41,8 +42,11 @@ class PatchSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """images float32 (B, 3, H, W), HU relative to the liver by 40; labels int64 (B, H, W), 0, 1, 2, 255;
-    weights float32 (B, H, W)."""
+    """What a step of training takes.
+
+    images: float32 (B, channels, H, W). labels: int64 (B, H, W), 0, 1, 2 and 255, not known.
+    weights: float32 (B, H, W), 0 where the loss leaves a pixel out.
+    """
 
     images: Floats
     labels: NDArray[np.int64]
@@ -82,8 +86,7 @@ class PatchSampler:
         self.rng = np.random.default_rng((seed, 0))
         groups: dict[tuple[bool, str], list[LiverBox]] = {}
         for box in boxes:
-            weak = box.name.startswith("lits")
-            groups.setdefault((weak, box.group), []).append(box)
+            groups.setdefault((box.kind == "weak", box.group), []).append(box)
         self.weak = [_Patient(b) for (weak, _), b in groups.items() if weak]
         self.whole = [_Patient(b) for (weak, _), b in groups.items() if not weak]
 
@@ -118,7 +121,7 @@ class PatchSampler:
         return image, label, weights
 
     def _somewhere(self, box: LiverBox, k: int) -> NDArray[np.float64]:
-        """A pixel of the liver mostly, sometimes of what surrounds it; the middle without a liver."""
+        """A pixel of the liver mostly, sometimes around it; near the middle without a liver."""
         liver = box.label[k] > 0
         if self.rng.random() < 0.3:
             liver = cv2.dilate(liver.astype(np.uint8), np.ones((33, 33), np.uint8)) > 0
@@ -132,7 +135,7 @@ class PatchSampler:
     def _cut(
         self, box: LiverBox, k: int, center: NDArray[np.float64]
     ) -> tuple[Floats, NDArray[np.uint8], float]:
-        """Turned, scaled, mirrored patch around a place: HU (3, s, s), label (s, s), its pixel in mm."""
+        """A turned, scaled, mirrored patch: HU (3, s, s), label (s, s), and its pixel in mm."""
         rng, size = self.rng, self.settings.size_px
         angle, scale = rng.uniform(-30, 30), float(np.exp(rng.uniform(-0.22, 0.22)))
         shear = rng.normal(0, 0.05)
@@ -152,16 +155,13 @@ class PatchSampler:
             planes = planes[[1, 1, 1]]
         elif rng.random() < 0.5:
             planes = planes[::-1]
-        hu = np.stack(
-            [cv2.warpAffine(p, warp, (size, size), flags=flags, borderValue=WINDOW_HU[0]) for p in planes]
+        side, air = (size, size), WINDOW_HU[0]
+        turned = np.stack(
+            [cv2.warpAffine(p, warp, side, flags=flags, borderValue=air) for p in planes]
         )
-        label = cv2.warpAffine(
-            box.label[k],
-            warp,
-            (size, size),
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        )
-        return hu, label, box.pixel_mm / scale
+        nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        label = cv2.warpAffine(box.label[k], warp, side, flags=nearest)
+        return turned.astype(np.float32), label.astype(np.uint8), box.pixel_mm / scale
 
     def _with_lesions(
         self,

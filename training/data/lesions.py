@@ -1,11 +1,12 @@
-"""Synthetic liver lesions, drawn into real CT slices so that a network sees more tumors than there are.
+"""Synthetic liver lesions, drawn into real CT slices: a network sees more tumors than there are.
 
     hu, tumor = add_lesions(hu, free=liver_without_tumor, z_mm=z_mm, pixel_mm=1.25, rng=rng)
 
-What is known of the method: Hu et al., "Label-Free Liver Tumor Segmentation", CVPR 2023. Drawn here in
-HU before any window, in three dimensions on whatever slices there are: ellipsoids of 3 to 40 mm
-radius warped by a smooth field, faint to strong contrast below the liver and sometimes above, texture,
-necrotic core, rim, satellites, mass effect; the CT's own noise goes on inside, and its vessels fade.
+What is known of the method: Hu et al., "Label-Free Liver Tumor Segmentation", CVPR 2023. Drawn here
+in HU before any window, in three dimensions on whatever slices there are: ellipsoids of 3 to 40 mm
+radius warped by a smooth field, faint to strong contrast below the liver and sometimes above,
+texture, necrotic core, rim, satellites, mass effect; the CT's own noise goes on inside, and its
+vessels fade.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def add_lesions(
     free: (n, h, w), liver that holds no real tumor; nothing is drawn outside of it.
     z_mm: (n,) position of each slice; equal positions stand for the same plane.
     count: how many; default one to four. Fewer are drawn where there is no room.
-    Returns new HU, where tumor is now (n, h, w), and the radius in mm of the smallest lesion at each
-    such pixel (float32, 0 elsewhere).
+    Returns new HU, where tumor is now (n, h, w), and the radius in mm of the smallest lesion at
+    each such pixel (float32, 0 elsewhere).
     """
     result = hu.copy()
     tumor, sizes_mm = np.zeros(free.shape, bool), np.zeros(free.shape, np.float32)
@@ -209,7 +210,7 @@ def _tissue(
     z_mm: float,
     pixel_mm: float,
 ) -> Floats:
-    """What the lesion consists of, in HU: its gray value, grain, core and rim, on the CT's noise."""
+    """What the lesion consists of, in HU: gray value, grain, core and rim, on the CT's noise."""
     smooth = cv2.GaussianBlur(part, (0, 0), NOISE_MM / pixel_mm)
     noise = part - smooth
     vessels = np.clip(smooth - liver_hu - 10, 0, None) * lesion.vessels
@@ -220,9 +221,8 @@ def _tissue(
     texture *= lesion.texture_hu / max(float(texture.std()), 1e-6)
     core = lesion.core_hu / (1 + np.exp(np.clip((depth - 0.55) * 12, -30, 30)))
     rim = lesion.rim_hu * np.exp(-(((depth - 0.95) / 0.12) ** 2))
-    return (liver_hu + lesion.contrast_hu + texture + core + rim + noise + vessels).astype(
-        np.float32
-    )
+    tissue = liver_hu + lesion.contrast_hu + texture + core + rim + noise + vessels
+    return np.asarray(tissue, np.float32)
 
 
 class _Waves:
@@ -239,7 +239,7 @@ class _Waves:
         field = np.zeros(np.broadcast_shapes(dy.shape, dx.shape))
         for (kz, ky, kx), phase in zip(self.number, self.phase, strict=True):
             field += np.cos(kz * dz + ky * dy + kx * dx + phase)
-        return (field * np.sqrt(2 / WAVES)).astype(np.float32)
+        return np.asarray(field * np.sqrt(2 / WAVES), np.float32)
 
 
 def _depth(
@@ -265,12 +265,10 @@ def _depth(
             squares += (along / axis) ** 2
         bulge = 1 + lesion.warp * np.clip(waves.at(dz, rows, columns), -2, 2)
         depths.append(np.sqrt(squares) / np.maximum(bulge, 0.4))
-    return np.mean(depths, axis=0).astype(np.float32)
+    return np.asarray(np.mean(depths, axis=0), np.float32)
 
 
-def _window(
-    lesion: Lesion, shape: tuple[int, ...], pixel_mm: float
-) -> tuple[slice, slice] | None:
+def _window(lesion: Lesion, shape: tuple[int, ...], pixel_mm: float) -> tuple[slice, slice] | None:
     """The part of a slice that the lesion can reach; ``None`` where that is none."""
     reach = max(lesion.axes_mm) * (1 + 2 * lesion.warp) + 3 * lesion.edge_mm + 3 * lesion.push_mm
     ranges = []
@@ -299,13 +297,14 @@ def _pushed(
     height, width = part.shape
     source_y = np.arange(height)[:, None] - shift * rows / away
     source_x = np.arange(width)[None] - shift * columns / away
-    return cv2.remap(
+    moved = cv2.remap(
         part,
         source_x.astype(np.float32),
         source_y.astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return np.asarray(moved, np.float32)
 
 
 def _thickness(z_mm: NDArray[np.float64]) -> float:

@@ -1,72 +1,95 @@
-"""Whole axial slices in HU: what a liver network is fed, with liver and tumor as one target.
+"""Whole axial slices in HU: what a liver network is fed, liver and tumor as one target.
 
-    python -m training.data.whole_slices LITS_FOLDER [LITS_WEAK_FOLDER] -o slices
+    python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o slices --recipe liver-slices
 
     sampler = SliceSampler(load_slices(Path("slices")), SlicePreprocessing(size_px=128), seed=0)
     batch = sampler.batch(16)
 
-Synthetic lesions of up to 60 mm radius are drawn into the livers in HU, before the window and CLAHE: a
-liver with a 10 cm tumor is still a liver.
+Synthetic lesions of up to 60 mm radius are drawn into the livers in HU, before the window and
+CLAHE: a liver with a 10 cm tumor is still a liver.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from numpy.typing import NDArray
 
+from training.cases.scattered import LabeledSlices
 from training.data.box_patches import Batch
-from training.data.boxes import IGNORE, UNKNOWN_PIXEL_MM, WINDOW_HU
+from training.data.boxes import WINDOW_HU
 from training.data.lesions import add_lesions
 
 THIN_MM = 2.0  # nearer slices are nearly copies
 RADIUS_MM = (4.0, 60.0)
+CUT_AT_THE_SIDES = ("volume-117",)  # a liver in no whole body
 
 
-@dataclass(frozen=True)
-class SliceStack:
-    """Slices of one CT: image uint8 (n, h, w), HU + 40; label 0, 1 liver, 2 tumor, 255 liver or tumor."""
+def prepare_slices(stacks: Iterable[LabeledSlices], folder: Path) -> list[str]:
+    """Write the slices of every CT, thinned; their names. What is there is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for stack in stacks:
+        if stack.name in CUT_AT_THE_SIDES:
+            continue
+        path = folder / f"{stack.name}.npz"
+        if not path.exists():
+            save_slices(stack if stack.kind == "context" else stack.every(THIN_MM), path)
+        names.append(stack.name)
+    return names
 
-    name: str
-    group: str
-    image: NDArray[np.uint8]
-    label: NDArray[np.uint8]
-    spacing_mm: tuple[float, float]
 
-    @property
-    def weak(self) -> bool:
-        return self.name.startswith("lits")
+def save_slices(stack: LabeledSlices, path: Path) -> None:
+    """Write slices with HU as 8 bits over the window, whole or not at all."""
+    gray = np.rint(np.clip(stack.hu, *WINDOW_HU) - WINDOW_HU[0]).astype(np.uint8)
+    with whole_file(path) as part, open(part, "wb") as file:
+        np.savez_compressed(
+            file,
+            image=gray,
+            label=stack.labels,
+            z_mm=stack.z_mm,
+            spacing_mm=np.array(stack.spacing_mm),
+            group=stack.group,
+            kind=stack.kind,
+        )
 
 
-def load_slices(folder: Path) -> list[SliceStack]:
-    stacks = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as data:
-            spacing = data["spacing_mm"]
-            stacks.append(
-                SliceStack(
-                    path.stem,
-                    str(data["group"]),
-                    data["image"],
-                    data["label"],
-                    (float(spacing[0]), float(spacing[1])),
-                )
-            )
-    return stacks
+def load_slices(folder: Path) -> list[LabeledSlices]:
+    """All stacks of a folder, by name; ``ValueError`` where there is none."""
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise ValueError(f"{folder.name} holds no slices; make them with training.prepare.")
+    return [_load(path) for path in paths]
+
+
+def _load(path: Path) -> LabeledSlices:
+    with np.load(path) as data:
+        rows, columns = data["spacing_mm"]
+        return LabeledSlices(
+            path.stem,
+            str(data["group"]),
+            str(data["kind"]),
+            data["image"].astype(np.int16) + np.int16(WINDOW_HU[0]),
+            data["label"],
+            data["z_mm"],
+            (float(rows), float(columns)),
+        )
 
 
 class SliceSampler:
-    """Draws slices: patients equally often, a share of them from scattered slices, some without liver."""
+    """Draws slices: patients equally often, some with weak labels, some without a liver.
+
+    The stream is a function of the seed and of how many batches were drawn.
+    """
 
     def __init__(
         self,
-        stacks: list[SliceStack],
+        stacks: list[LabeledSlices],
         preprocessing: SlicePreprocessing,
         *,
         seed: int,
@@ -77,10 +100,9 @@ class SliceSampler:
         self.preprocessing, self.seed, self.drawn = preprocessing, seed, 0
         self.weak_share, self.context_share = weak_share, context_share
         self.lesion_share = lesion_share
-        groups: dict[tuple[str, str], list[SliceStack]] = {}
+        groups: dict[tuple[str, str], list[LabeledSlices]] = {}
         for stack in stacks:
-            kind = "weak" if stack.weak else "context" if "context" in stack.name else "case"
-            groups.setdefault((kind, stack.group), []).append(stack)
+            groups.setdefault((stack.kind, stack.group), []).append(stack)
         self.pools = {
             kind: [s for (k, _), s in groups.items() if k == kind]
             for kind in ("weak", "context", "case")
@@ -94,7 +116,7 @@ class SliceSampler:
         images, labels, weights = (np.stack(p) for p in zip(*parts, strict=True))
         return Batch(images, labels.astype(np.int64), weights)
 
-    def _pool(self) -> list[list[SliceStack]]:
+    def _pool(self) -> list[list[LabeledSlices]]:
         draw = self.rng.random()
         if draw < self.weak_share and self.pools["weak"]:
             return self.pools["weak"]
@@ -106,9 +128,9 @@ class SliceSampler:
         rng, pool = self.rng, self._pool()
         stacks = pool[int(rng.integers(len(pool)))]
         stack = stacks[int(rng.integers(len(stacks)))]
-        k = int(rng.integers(len(stack.image)))
-        hu = stack.image[k].astype(np.float32) + WINDOW_HU[0]
-        label = stack.label[k]
+        k = int(rng.integers(len(stack.hu)))
+        hu = stack.hu[k].astype(np.float32)
+        label = stack.labels[k]
         liver = label > 0
         if liver.sum() > 200 and rng.random() < self.lesion_share:
             pixel_mm = float(np.sqrt(stack.spacing_mm[0] * stack.spacing_mm[1]))
@@ -137,7 +159,9 @@ class SliceSampler:
             soft = cv2.GaussianBlur(liver.astype(np.float32), (0, 0), 1.5)
             hu = hu - soft * rng.uniform(10, 60) * np.exp(-(((hu - middle) / 30) ** 2))
         if rng.random() < 0.6:
-            hu = np.where(hu > WINDOW_HU[0], (hu - 60) * rng.uniform(0.8, 1.25) + 60 + rng.normal(0, 10), hu)
+            hu = np.where(
+                hu > WINDOW_HU[0], (hu - 60) * rng.uniform(0.8, 1.25) + 60 + rng.normal(0, 10), hu
+            )
         return np.clip(hu, *WINDOW_HU)
 
     def _turned(
@@ -150,55 +174,6 @@ class SliceSampler:
         source = middle + rng.normal(0, size * 0.05, 2) - matrix @ middle
         warp = np.column_stack([matrix, source])
         back = cv2.WARP_INVERSE_MAP
-        gray = cv2.warpAffine(gray, warp, (size, size), flags=cv2.INTER_LINEAR | back)
-        target = cv2.warpAffine(target, warp, (size, size), flags=cv2.INTER_NEAREST | back)
-        return gray, target
-
-
-def main() -> None:
-    import nibabel
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    for folder in args.folders:
-        with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            path = folder / row["file"]
-            if row["lits_id"] == "117" and path.suffix != ".npz":
-                continue  # cut at the sides
-            if path.suffix == ".npz":
-                with np.load(path) as data:
-                    image, label = data["image"], data["label"].copy()
-                label[label == 254] = IGNORE
-                side = float(row["spacing_x_mm"] or UNKNOWN_PIXEL_MM)
-                spacing, name = (side, side), path.stem
-            else:
-                loaded = nibabel.load(path)
-                zooms = loaded.header.get_zooms()
-                hu = np.clip(np.asarray(loaded.dataobj, np.float32), *WINDOW_HU)
-                image = np.rint(hu - WINDOW_HU[0]).astype(np.uint8).transpose(2, 1, 0)
-                label = np.asarray(nibabel.load(folder / row["segmentation"]).dataobj)
-                label = label.astype(np.uint8).transpose(2, 1, 0)
-                label[label == 254] = IGNORE
-                step = max(1, int(np.ceil(THIN_MM / float(zooms[2]))))
-                if "context" in path.name:
-                    step = 1
-                image, label = image[::step], label[::step]
-                spacing = (float(zooms[1]), float(zooms[0]))
-                name = row["file"].removesuffix(".nii.gz")
-            np.savez_compressed(
-                args.output / f"{name}.npz",
-                image=image,
-                label=label,
-                spacing_mm=np.array(spacing),
-                group=row["patient_group"],
-            )
-            print(name, image.shape, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        grays = cv2.warpAffine(gray, warp, (size, size), flags=cv2.INTER_LINEAR | back)
+        targets = cv2.warpAffine(target, warp, (size, size), flags=cv2.INTER_NEAREST | back)
+        return grays.astype(np.uint8), targets.astype(np.uint8)

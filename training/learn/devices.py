@@ -37,10 +37,13 @@ def pick_device(wanted: str, processes: Processes = ALONE) -> str:
 
 
 def pick_bf16(wanted: str, device: str) -> bool:
-    """bf16 on CUDA and on processors with matrix tiles for it; elsewhere it is far slower."""
+    """Whether to compute in bf16: on CUDA and on processors that multiply it; elsewhere slower.
+
+    A step of Hybrid2d took a third of the time with AMX, and 0.53 of it with AVX512-BF16.
+    """
     if wanted != "auto":
         return wanted == "bf16"
     if device.startswith("cuda"):
         return True
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
-    return bool(capabilities.get("amx_bf16", False))
+    return bool(capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False))

@@ -1,0 +1,302 @@
+"""Train the two networks of the liver-then-tumor model, step by step, stoppable at any step.
+
+    python -m training.train boxes -o runs/base --recipe tumor-boxes --weak-only --constant
+    python -m training.train boxes -o runs/fold1 --recipe tumor-boxes --init runs/base \\
+        --hold-out fold1.json --steps 1000
+
+A base is trained on patients who are never scored (weak labels), at a constant rate, and can be
+prolonged. From it branches go off, one a fold and one for the product, whose rate falls to nothing.
+A run goes on from its own checkpoint when it is started again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from LiverTumorSegLib.files import whole_file
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.cases.scattered import IGNORE
+from training.data.box_patches import Batch, PatchSampler, PatchSettings
+from training.data.boxes import load_boxes
+from training.data.whole_slices import SliceSampler, load_slices
+
+CHECKPOINT_S = 600.0
+LOG_STEPS = 20
+WEAK_AND_NEVER_SCORED = ("lits13", "lits117")
+CHECKPOINT, LOG, RECORD = "checkpoint.pt", "log.csv", "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecipe:
+    """How one of the two networks is trained.
+
+    data: "boxes" (tumor, three channels) or "slices" (liver with tumor, one channel).
+    dice_weights: of the classes after background in the loss. constant: keep the rate after the
+    warm-up. ema: decay of the running average of the weights, which is what is kept.
+    """
+
+    data: str
+    net_args: dict[str, Any]
+    dice_weights: tuple[float, ...]
+    patches: PatchSettings = field(default_factory=PatchSettings)
+    size_px: int = 128
+    steps: int = 2000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    constant: bool = False
+    ema: float = 0.998
+    clip: float = 1.0
+    seed: int = 0
+
+
+STEP_RECIPES = {
+    # no position embedding: a box lies anywhere; attention_dropout 0 for a CPU's fused attention
+    "tumor-boxes": StepRecipe(
+        data="boxes",
+        net_args={
+            "width": 24,
+            "channels": 3,
+            "position": "none",
+            "norm": "pre",
+            "attention_dropout": 0.0,
+            "size_px": 128,
+        },
+        dice_weights=(0.3, 0.7),
+    ),
+    "liver-slices": StepRecipe(
+        data="slices",
+        net_args={
+            "width": 24,
+            "classes": 2,
+            "norm": "pre",
+            "attention_dropout": 0.0,
+            "size_px": 128,
+        },
+        dice_weights=(1.0,),
+    ),
+}
+
+
+def weighted_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor, dice_weights: Sequence[float]
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted cross-entropy plus the batch's soft Dice; pixels not known are left out.
+
+    logits: (B, classes, H, W). labels: (B, H, W), 255 not known. weights: (B, H, W).
+    """
+    known = labels != IGNORE
+    target = labels.masked_fill(~known, 0)
+    cross = functional.cross_entropy(logits, target, reduction="none")
+    weights = weights * known
+    entropy = (cross * weights).sum() / weights.sum().clamp(min=1)
+    mask = known.unsqueeze(1)
+    predicted = logits.softmax(1) * mask
+    truth = functional.one_hot(target, logits.shape[1]).permute(0, 3, 1, 2) * mask
+    axes = (0, 2, 3)
+    dice = (2 * (predicted * truth).sum(axes) + 1) / (predicted.sum(axes) + truth.sum(axes) + 1)
+    total = entropy
+    for weight, of_class in zip(dice_weights, dice[1:], strict=True):
+        total = total + weight * (1 - of_class)
+    return total, {
+        "loss": float(total.detach()),
+        "cross_entropy": float(entropy.detach()),
+        "liver_dice": float(dice[1].detach()),
+        "tumor_dice": float(dice[-1].detach()),
+    }
+
+
+def learning_rate(step: int, recipe: StepRecipe) -> float:
+    """The rate of a step: a linear warm-up, then constant or half a cosine to nothing."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    if recipe.constant:
+        return recipe.learning_rate
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def new_sampler(
+    recipe: StepRecipe, prepared: Path, *, hold_out: Collection[str], weak_only: bool
+) -> tuple[PatchSampler | SliceSampler, list[str]]:
+    """What draws the batches, and the names of the CTs it draws from.
+
+    hold_out: patient groups that are left out. weak_only: none but those who are never scored.
+    """
+    cases: Any = load_boxes(prepared) if recipe.data == "boxes" else load_slices(prepared)
+    cases = [case for case in cases if case.group not in hold_out]
+    if weak_only:
+        cases = [c for c in cases if c.kind == "weak" or c.group in WEAK_AND_NEVER_SCORED]
+    if not cases:
+        raise ValueError(f"{prepared.name} holds no patients but those who are left out.")
+    names = [case.name for case in cases]
+    if recipe.data == "boxes":
+        return PatchSampler(cases, recipe.patches, seed=recipe.seed), names
+    preprocessing = SlicePreprocessing(size_px=recipe.size_px)
+    share = recipe.patches.weak_share
+    return SliceSampler(cases, preprocessing, seed=recipe.seed, weak_share=share), names
+
+
+class StepTrainer:
+    """A training that can be stopped after any step and goes on from its checkpoint.
+
+    bf16: compute in bfloat16 where that is faster (GPUs; processors with AMX or AVX512-BF16).
+    init: a run folder whose running average this one begins with.
+    """
+
+    def __init__(
+        self,
+        recipe: StepRecipe,
+        folder: Path,
+        *,
+        device: torch.device,
+        bf16: bool = False,
+        init: Path | None = None,
+    ) -> None:
+        self.recipe, self.folder, self.device, self.bf16 = recipe, folder, device, bf16
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        self.net = self._new_net()
+        if init is not None:
+            state = _load(init / CHECKPOINT, device)
+            self.net.load_state_dict(state["ema"])
+        self.ema = self._new_net().requires_grad_(False).eval()
+        self.ema.load_state_dict(self.net.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.step, self.seconds = 0, 0.0
+        if (folder / CHECKPOINT).exists():
+            self._restore(_load(folder / CHECKPOINT, device))
+
+    def _new_net(self) -> nn.Module:
+        net = Hybrid2d(**self.recipe.net_args).to(self.device)
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        with whole_file(self.folder / CHECKPOINT) as part:
+            torch.save(state, part)
+
+    def train(self, sampler: PatchSampler | SliceSampler, minutes: float | None = None) -> None:
+        """Take the steps that are left, or those of so many minutes."""
+        sampler.drawn = self.step
+        began = saved = time.monotonic()
+        before = self.seconds
+        log: list[dict[str, float]] = []
+        while self.step < self.recipe.steps:
+            log.append(self.one_step(sampler.batch(self.recipe.batch)))
+            now = time.monotonic()
+            self.seconds = before + now - began
+            if self.step % LOG_STEPS == 0:
+                self._write_log(log)
+                log = []
+            if minutes is not None and now - began > 60 * minutes:
+                break
+            if now - saved > CHECKPOINT_S:
+                self.save()
+                saved = now
+        self.save()
+
+    def one_step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimizer and of the running average; what the loss was made of."""
+        images = torch.from_numpy(batch.images).to(self.device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        weights = torch.from_numpy(batch.weights).to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.recipe)
+        self.net.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.net(images)
+        loss, parts = weighted_loss(logits.float(), labels, weights, self.recipe.dice_weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self._average()
+        self.step += 1
+        return parts
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        mine, new = list(self.ema.parameters()), list(self.net.parameters())
+        torch._foreach_lerp_([p.data for p in mine], [p.data for p in new], 1 - decay)
+        for own, other in zip(self.ema.buffers(), self.net.buffers(), strict=True):
+            if own.is_floating_point():
+                own.lerp_(other, 1 - decay)
+
+    def _write_log(self, log: list[dict[str, float]]) -> None:
+        path = self.folder / LOG
+        means = {name: sum(row[name] for row in log) / len(log) for name in log[0]}
+        row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds)}
+        row |= {name: round(value, 4) for name, value in means.items()}
+        new = not path.exists()
+        with open(path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row.keys())
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def train_steps(
+    recipe: StepRecipe,
+    prepared: Path,
+    folder: Path,
+    *,
+    device: str,
+    bf16: bool = False,
+    init: Path | None = None,
+    hold_out: Collection[str] = (),
+    weak_only: bool = False,
+    minutes: float | None = None,
+) -> None:
+    """Begin or go on with a run; its folder gets checkpoint.pt, log.csv and run.json."""
+    sampler, names = new_sampler(recipe, prepared, hold_out=hold_out, weak_only=weak_only)
+    trainer = StepTrainer(recipe, folder, device=torch.device(device), bf16=bf16, init=init)
+    record = {
+        "recipe": asdict(recipe),
+        "init": init.name if init else None,
+        "held_out": sorted(hold_out),
+        "cases": names,
+    }
+    with whole_file(folder / RECORD) as part:
+        part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    trainer.train(sampler, minutes)
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=device)
+    except FileNotFoundError:
+        raise ValueError(f"{path.parent.name} holds no {path.name}; name a run folder.") from None
+    except Exception as error:  # whatever a torn or foreign file raises
+        raise ValueError(f"{path.parent.name}/{path.name} cannot be read; train anew.") from error
+    return state
