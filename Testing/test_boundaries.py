@@ -60,11 +60,10 @@ ALLOWED = {
     " LiverTumorSegSlicer.privacy",
     "LiverTumorSegSlicer.panel": "LiverTumorSegLib* LiverTumorSegSlicer.environment"
     " LiverTumorSegSlicer.run LiverTumorSegSlicer.scene",
-    "training": "*",  # the commands, and the two files that write results whole
-    "training.whole_file": "",
-    "training.whole_folder": "",
-    "training.cases": "LiverTumorSegLib* training.whole_file",
-    "training.data": "LiverTumorSegLib* training.cases training.learn",
+    "training": "*",  # the commands
+    "training.files": "LiverTumorSegLib.files",
+    "training.cases": "LiverTumorSegLib* training.files",
+    "training.data": "LiverTumorSegLib* training.cases training.files training.learn",
     "training.learn": "LiverTumorSegLib* training.data",
     "training.score": "LiverTumorSegLib* training.cases training.reports training.reproduce"
     " training.tuning",

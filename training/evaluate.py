@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from LiverTumorSegLib.ct.nifti import write_labels
+from LiverTumorSegLib.files import whole_folder
 from LiverTumorSegLib.inference.postprocess_cascade import PRESETS
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.model.spec import BundleError
@@ -59,12 +60,12 @@ from training.score.cases import (
     set_facts,
     shared_with_training,
 )
-from training.score.files import header, log_test_use, shown_command, write_tables
+from training.score.files import TABLES, header, log_test_use, shown_command, write_tables
 from training.score.summary import Record, json_able, summarize
-from training.whole_folder import whole_folder
 
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
 LABEL_FOLDER = "labels"
+SCORE_FILES = (SUMMARY, REPORT, *TABLES, f"{LABEL_FOLDER}/", f"{FIGURE_FOLDER}/")
 CHOSEN_HERE = (
     "Model, epoch and thresholds were chosen on the validation split, so its scores are too good."
 )
@@ -85,7 +86,7 @@ def evaluate(given: argparse.Namespace, command: str, show: Show) -> Record:
         warnings.append(f"LEAKING: the model was trained on other scans of these cases: {names}.")
     if given.split == "val":
         warnings.append(CHOSEN_HERE)
-    with whole_folder(given.output, mark=SUMMARY, overwrite=given.overwrite) as part:
+    with whole_folder(given.output, known=SCORE_FILES, overwrite=given.overwrite) as part:
         scores = [_score(segmenter, case, part / LABEL_FOLDER) for case in show(cases)]
         write_tables(part, scores)
         sets = set_facts(every)

@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 
 from training import train
 from training.data.patches import fingerprint, read_array
-from training.data.prepared import write_array, write_json
 from training.data.slices import read_manifest
+from training.files import write_array, write_json
 from training.learn.recipes3d import VOLUME_RECIPES
 
 Case = dict[str, Any]

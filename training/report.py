@@ -21,6 +21,7 @@ from typing import Any
 
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
+from training.files import write_text
 from training.reports import tables_lesions, tables_lits, tables_paper
 from training.reports.figures import FIGURES, draw_all, reasons
 from training.reports.figures_training import read_history
@@ -29,7 +30,6 @@ from training.reports.page import Chapter, page
 from training.reports.tables import Table, plural
 from training.reports.tables_paper import SetFacts
 from training.reproduce import gunetrpp_grid
-from training.whole_file import write_whole
 
 Record = dict[str, Any]
 SUMMARY, REPORT, FIGURE_FOLDER = "summary.json", "report.html", "figures"
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         summary, extras = read_summary(given.scores), read_extras(given)
         summary["figures_not_drawn"] |= draw_training(given.scores, summary, extras.history)
-        write_whole(given.scores / REPORT, report_html(summary, given.scores, extras))
+        write_text(given.scores / REPORT, report_html(summary, given.scores, extras))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

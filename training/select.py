@@ -20,6 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from LiverTumorSegLib.files import refuse_existing
+
 from training.cases.criteria import (
     MIN_TUMOR_SLICES,
     Rules,
@@ -28,7 +30,6 @@ from training.cases.criteria import (
     selection_text,
 )
 from training.cases.folder import MANIFEST, check_cases, find_cases
-from training.whole_file import refuse_taken
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=given.seed,
     )
     try:
-        refuse_taken(given.output, overwrite=given.overwrite)
+        refuse_existing(given.output, overwrite=given.overwrite)
         cases = find_cases(given.data, table=given.table)
         report = check_cases(tqdm(cases, unit="case", leave=False, disable=None))
         selection = select_cases(report, rules)

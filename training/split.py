@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from LiverTumorSegLib.files import refuse_existing
+
 from training.cases import splits
 from training.cases.case import SET_NAMES, Case
 from training.cases.criteria import read_selection
@@ -23,7 +25,6 @@ from training.cases.folder import MANIFEST, check_cases, find_cases
 from training.cases.named_splits import NAMED, named_split
 from training.cases.splits import GroupBy, Split
 from training.cases.table import key_column, read_csv
-from training.whole_file import refuse_taken
 
 
 def read_lists(path: Path) -> dict[str, list[str]]:
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         for path in outputs(given.output, given.folds or 1):
-            refuse_taken(path, overwrite=given.overwrite)
+            refuse_existing(path, overwrite=given.overwrite)
         cases, made = make_splits(given)
         paths = outputs(given.output, len(made))
         for path, split in zip(paths, made, strict=True):

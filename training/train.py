@@ -32,8 +32,8 @@ another number of processes; torchrun adds a report of its own to an error.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -44,12 +44,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.model.file import BundleError, ModelBundle, ModelSpec
 from torch import nn
 
 from training.cases.splits import load_split as load_split_file
 from training.data.folds import load_for
 from training.data.slices import load_split, read_manifest, shrink_step
+from training.files import read_record, write_json
 from training.learn.distributed import Processes, run_together
 from training.learn.model_spec import (
     as_dict,
@@ -112,7 +114,14 @@ def _go_on(trainer: Training[Any, Any], checkpoint: Path) -> None:
             f"Process {trainer.processes.rank} finds no {checkpoint.name} in"
             f" {checkpoint.parent.name}; give all machines the same run folder."
         )
-    trainer.restore(torch.load(checkpoint, map_location=trainer.device, weights_only=True))
+    try:
+        state = torch.load(checkpoint, map_location=trainer.device, weights_only=True)
+        trainer.restore(state)
+    except Exception as error:  # whatever torch, zip and pickle say of a file that is none of ours
+        raise ValueError(
+            f"{checkpoint.name} in {checkpoint.parent.name} is no checkpoint of this run, or it is"
+            f" damaged ({type(error).__name__}); delete it to begin anew, or name a new folder."
+        ) from error
 
 
 def _progress_bar(epoch: int) -> Callable[[Iterable[Any]], Iterable[Any]]:
@@ -133,9 +142,11 @@ def _six_digits(value: float) -> float:
 
 
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        try:
+            torch.save(state, part)
+        except RuntimeError as error:  # how its zip writer says that the disk refused
+            raise OSError(errno.ENOSPC, "No space left on device") from error
 
 
 def _choose_recipe(given: argparse.Namespace) -> AnyRecipe:
@@ -185,9 +196,10 @@ def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelBundle | None) -> 
     path = folder / "recipe.json"
     wanted = {"init": init_words(init) if init else None, **as_dict(recipe)}
     if not path.is_file():
-        path.write_text(json.dumps(wanted, indent=1))
+        write_json(path, wanted)
         return
-    stored = with_defaults(json.loads(path.read_text()), recipe)
+    known = read_record(path, "name a new folder with -o")
+    stored = with_defaults(known, recipe)
     stored.setdefault("init", wanted["init"])  # an older version did not write it down
     if stored != wanted:
         raise ValueError(

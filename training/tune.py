@@ -32,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from LiverTumorSegLib.files import whole_folder
 from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
 from LiverTumorSegLib.model.spec import BundleError
 
@@ -40,10 +41,9 @@ from training.score.case import read_pair
 from training.score.cases import chosen_cases, find_cases, refuse_training_cases
 from training.score.files import header, shown_command
 from training.tuning.platt import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
-from training.tuning.record import RECORD, REGION, Choice, choice_text, write_choice
+from training.tuning.record import CHOICE_FILES, REGION, Choice, choice_text, write_choice
 from training.tuning.search import AnsweredVolume, Search, Setting
 from training.tuning.search_cascade import AnsweredCascade
-from training.whole_folder import whole_folder
 
 HEADER = ("model", "sha256", "split", "date", "code", "device", "mirror", "command")
 SPLIT = "val"
@@ -62,7 +62,7 @@ def choose(given: argparse.Namespace, command: str, show: Show) -> str:
     every, split_warning = find_cases(given)
     cases = chosen_cases(every, given.split)
     refuse_training_cases(segmenter, cases)
-    with whole_folder(given.output, mark=RECORD, overwrite=given.overwrite) as part:
+    with whole_folder(given.output, known=CHOICE_FILES, overwrite=given.overwrite) as part:
         volumes = [_answered(segmenter, case) for case in show(cases)]
         default = Setting(segmenter.decision, segmenter.postprocessing).without_confidence()
         choice = best_choice(Search(volumes, default, show))
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(text)
-    print(given.output / RECORD)
+    print(given.output / CHOICE_FILES[0])
     return 0
 
 

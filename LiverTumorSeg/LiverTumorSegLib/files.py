@@ -35,6 +35,7 @@ PART_NAME = re.compile(r"\.livertumorseg-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}\.p
 ENDING = re.compile(r"(\.(nii|seg))?\.\w{1,10}$", re.IGNORECASE)
 MARKER = "made-by-livertumorseg.json"  # in every unfinished folder of ours: what it is to become
 NEW, OLD, REPLACED = "new", "old", "replaced"
+LONGEST_SHOWN = 80
 WEEK_SECONDS = 7 * 24 * 3600  # after which another machine's unfinished work counts as left behind
 
 
@@ -123,7 +124,7 @@ def disk_errors_as_sentences(name: str) -> Iterator[None]:
     except BrokenPipeError:  # not the disk: whoever reads our output has gone
         raise
     except OSError as error:
-        raise ValueError(f"{name} cannot be written: {_advice(error)}.") from error
+        raise ValueError(f"{_shown(name)} cannot be written: {_advice(error)}.") from error
 
 
 def is_alive(pid: int) -> bool:
@@ -167,14 +168,17 @@ def settle(folder: Path) -> None:
                 path.unlink()
 
 
+def _shown(name: str) -> str:
+    """A name on one line of a sentence."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return (
-            f"{os.strerror(error.errno).lower()}; close the programs that use it, or choose a"
-            " folder that you may write to"
-        )
+        return "no permission to write there; close programs that use it, or choose another folder"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return "its folder does not exist; make it first"
     if error.errno == errno.EISDIR:

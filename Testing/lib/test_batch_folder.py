@@ -278,7 +278,7 @@ def test_a_disk_that_refuses_the_exchange(tmp_path: Path, monkeypatch: pytest.Mo
     with opened_batch_folder(tmp_path) as folder:
         made(folder, text="old")
         monkeypatch.setattr(batch_folder.os, "rename", full)
-        with pytest.raises(ValueError, match=r"p1 cannot be written: No space left"):
+        with pytest.raises(ValueError, match=r"p1 cannot be written: the disk is full"):
             made(folder, overwrite=True)
         monkeypatch.undo()
         assert record(folder) == {"made": "old"}

@@ -110,7 +110,7 @@ def test_a_failed_write_leaves_all_as_it_was(
         monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ValueError, match=says) as caught:
         write_labels(path, np.zeros((2, 3, 4), np.uint8), like=np.eye(4))
-    assert str(caught.value).startswith("seg.nii.gz could not be written")
+    assert str(caught.value).startswith("seg.nii.gz cannot be written")
     assert str(tmp_path) not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["seg.nii.gz"]
     assert path.read_bytes() == before
@@ -134,6 +134,6 @@ def test_a_missing_folder_and_a_folder_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="make it first"):
         write_ct(tmp_path / "nowhere" / "ct.nii", ct)
     (tmp_path / "ct.nii").mkdir()
-    with pytest.raises(ValueError, match=r"ct\.nii could not be written"):
+    with pytest.raises(ValueError, match=r"ct\.nii cannot be written"):
         write_ct(tmp_path / "ct.nii", ct)
     assert [p.name for p in tmp_path.iterdir()] == ["ct.nii"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,152 +21,9 @@ from LiverTumorSegLib.result.files import ALL_FILES, NOTICE, CaseResult, result_
 from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import CtVolume
 
-EARLIER = {"seg.nii.gz": b"old labels", "probabilities.nii.gz": b"old", "notes.txt": b"mine"}
-
 
 def fill(folder: Path) -> None:
     (folder / "seg.nii.gz").write_bytes(b"new labels")
-    (folder / "lesions.csv").write_bytes(b"new table")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Path:
-    """A folder with an earlier run's results and a file that is none of ours."""
-    folder = tmp_path / "there"
-    folder.mkdir()
-    for name, data in EARLIER.items():
-        (folder / name).write_bytes(data)
-    return folder
-
-
-# Whole or not at all
-
-
-@pytest.mark.parametrize("target", ["result", "a/result", "a/b/c/result"])
-def test_nothing_shows_before_the_end(tmp_path: Path, target: str) -> None:
-    with result_folder(tmp_path / target, overwrite=False) as part:
-        fill(part)
-        assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
-    assert {path.name for path in (tmp_path / target).iterdir()} == {"seg.nii.gz", "lesions.csv"}
-    assert [path.name for path in tmp_path.iterdir()] == [target.split("/")[0]]
-
-
-@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, MemoryError])
-@pytest.mark.parametrize("target", ["result", "a/b/result", "there", "there/deeper"])
-def test_a_failing_block_leaves_all_as_it_was(
-    tmp_path: Path, there: Path, target: str, error: type[BaseException]
-) -> None:
-    """Its error passes unchanged: an OSError of the block may have nothing to do with writing."""
-    before = tree(tmp_path)
-    raised = error("as it was")
-
-    def fail() -> None:
-        with result_folder(tmp_path / target, overwrite=True) as part:
-            fill(part)
-            raise raised
-
-    with pytest.raises(error) as caught:
-        fail()
-    assert caught.value is raised
-    assert tree(tmp_path) == before
-
-
-def test_earlier_results_are_replaced_and_other_files_stay(there: Path) -> None:
-    with result_folder(there, overwrite=True) as part:
-        fill(part)
-        assert tree(there).items() >= EARLIER.items()  # until the end
-    assert tree(there) == {
-        "seg.nii.gz": b"new labels",
-        "lesions.csv": b"new table",
-        "notes.txt": b"mine",
-    }
-
-
-@pytest.mark.parametrize("fails_at", range(4))
-def test_a_failing_exchange_is_undone(
-    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
-) -> None:
-    """As on Windows, where a picture that is open in a viewer cannot be replaced."""
-    before, rename, calls = tree(tmp_path), os.replace, []
-
-    def fragile(source: Path, target: Path) -> None:
-        calls.append(source)
-        if len(calls) == fails_at + 1:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", fragile)
-    with (
-        pytest.raises(ValueError, match="cannot be written to there: Permission denied"),
-        result_folder(there, overwrite=True) as part,
-    ):
-        fill(part)
-    assert tree(tmp_path) == before
-
-
-# Other runs at the same time
-
-
-def test_a_neighbor_may_make_the_parents_meanwhile(tmp_path: Path) -> None:
-    """Two runs of one cohort: whichever ends first makes the cohort's folder."""
-    cohort = tmp_path / "study" / "cohort"
-    with result_folder(cohort / "case1", overwrite=False) as part:
-        with result_folder(cohort / "case2", overwrite=False) as other:
-            fill(other)
-        fill(part)
-    files = {"seg.nii.gz": b"new labels", "lesions.csv": b"new table"}
-    assert tree(cohort / "case1") == tree(cohort / "case2") == files
-    assert [path.name for path in tmp_path.iterdir()] == ["study"]
-
-
-def test_results_of_a_run_that_ended_meanwhile_stay(tmp_path: Path) -> None:
-    target = tmp_path / "a" / "result"
-
-    def twice() -> None:
-        with result_folder(target, overwrite=False) as part:
-            with result_folder(target, overwrite=False) as other:
-                (other / "seg.nii.gz").write_bytes(b"the first to end")
-            fill(part)
-
-    with pytest.raises(ValueError, match="already"):
-        twice()
-    assert tree(tmp_path) == {
-        "a": None,
-        "a/result": None,
-        "a/result/seg.nii.gz": b"the first to end",
-    }
-
-
-# Refusals
-
-
-@pytest.mark.parametrize("name", ALL_FILES)
-def test_every_file_of_ours_asks_for_overwrite(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"old")
-    with (
-        pytest.raises(ValueError, match=rf"holds {name} already; .* --overwrite"),
-        result_folder(tmp_path, overwrite=False),
-    ):
-        pytest.fail("the block must not run")
-    assert tree(tmp_path) == {name: b"old"}
-
-
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_a_folder_with_a_result_s_name_is_never_deleted(tmp_path: Path, overwrite: bool) -> None:
-    (tmp_path / "overview.png").mkdir()
-    with (
-        pytest.raises(ValueError, match="name another folder"),
-        result_folder(tmp_path, overwrite=overwrite),
-    ):
-        pytest.fail("the block must not run")
-
-
-def test_links_lead_where_they_point(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("far/away")
-    with result_folder(tmp_path / "link", overwrite=False) as part:
-        fill(part)
-    assert set(tree(tmp_path / "far" / "away")) == {"seg.nii.gz", "lesions.csv"}
-    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["phantom_ct.nii.gz", "seg.nii.gz"])

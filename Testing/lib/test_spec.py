@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec, whole_file
+from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[2] / "LiverTumorSeg"
 
@@ -165,22 +165,6 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
     path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_sha256(path) == known
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    path.write_text("old")
-
-    def fail() -> None:
-        with whole_file(path) as part:
-            part.write_text("half")
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
-    with pytest.raises(ValueError, match="Cannot write"), whole_file(tmp_path / "no" / "x") as part:
-        part.write_text("new")
 
 
 def test_imports_the_standard_library_only() -> None:

@@ -6,19 +6,19 @@ save_selection(selection, Path("selection.csv"))
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from LiverTumorSegLib.tables import csv_text
+
 from training.cases.case import Case
 from training.cases.draw import draw_sets
 from training.cases.folder import CaseCheck, CaseReport
 from training.cases.table import key_column, read_csv
-from training.whole_file import write_whole
+from training.files import write_text
 
 MIN_TUMOR_SLICES = 5  # II.A
 # Of the largest slice's liver. A liver ends in a tip and a dome: of 18 whole ones the outermost
@@ -214,11 +214,7 @@ def selection_text(selection: Sequence[Selected]) -> str:
 
 def save_selection(selection: Sequence[Selected], path: Path) -> None:
     """Write the CSV; the file appears whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(one.row() for one in selection)
-    write_whole(path, text.getvalue())
+    write_text(path, csv_text(COLUMNS, (one.row() for one in selection)))
 
 
 def read_selection(path: Path, cases: Sequence[Case]) -> tuple[list[Case], dict[str, float] | None]:

@@ -21,7 +21,7 @@ from typing import Literal, cast, get_args
 
 from training.cases.case import SET_NAMES, Case, SetName
 from training.cases.draw import Three, draw_parts, draw_sets, largest_tumor_ml
-from training.whole_file import write_whole
+from training.files import write_text
 
 PAPER_COUNTS = (8, 1, 2)  # patients in train, val, test of the hybrid2d paper (11 in all)
 SHARES = (0.8, 0.1, 0.1)  # as the paper calls it; of volumes
@@ -296,7 +296,7 @@ def _order(case: Case) -> tuple[int, str]:
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split as JSON; the file appears whole or not at all."""
-    write_whole(path, json.dumps(asdict(split), indent=2) + "\n")
+    write_text(path, json.dumps(asdict(split), indent=2) + "\n")
 
 
 def load_split(path: Path) -> Split:

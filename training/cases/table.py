@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
+from LiverTumorSegLib.tables import csv_value
+
 from training.cases.case import SET_NAMES, Case, Kind, SetName
 
 
@@ -47,7 +49,7 @@ def read_csv(table: Path) -> tuple[list[str], list[dict[str, str]]]:
             reader = csv.DictReader(file, restval="")
             columns = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns
-            lines = [{c: str(line[c]).strip() for c in columns} for line in reader]
+            lines = [{c: csv_value(str(line[c]).strip()) for c in columns} for line in reader]
     except OSError:
         raise ValueError(f"{table.name} cannot be read; check its name and folder.") from None
     except (UnicodeDecodeError, csv.Error):

@@ -9,7 +9,6 @@ Needs only numpy, OpenCV and torch, so that a training machine needs nothing els
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +22,8 @@ from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.slices import read_manifest
+from training.data.slices import PREPARE_AGAIN, read_manifest
+from training.files import map_array, read_record
 
 LEAST = {"liver": Label.LIVER, "tumor": Label.TUMOR}  # labels from here on are a stage's class
 REMEMBERED = 10_000  # voxels of each class and volume that patches are centered on, as in nnU-Net
@@ -191,14 +191,16 @@ def _mask_records(masks: Path) -> dict[str, Any]:
     path = masks / "manifest.json"
     if not path.is_file():
         raise ValueError(f"{masks.name} holds no liver masks; run python -m training.liver_masks.")
-    records: dict[str, Any] = json.loads(path.read_text())["cases"]
+    again = "run python -m training.liver_masks again"
+    records = read_record(path, again).get("cases")
+    if not isinstance(records, dict) or not all(isinstance(r, dict) for r in records.values()):
+        raise ValueError(f"{path.name} in {masks.name} lists no masks; {again}.")
     return records
 
 
 def read_array(folder: Path, case: dict[str, Any], kind: str) -> NDArray[Any]:
     """A prepared array, read from the disk as it is used; writing to it changes the copy only."""
-    array: NDArray[Any] = np.load(folder / case["name"] / f"{kind}.npy", mmap_mode="c")
-    return array
+    return map_array(folder / case["name"] / f"{kind}.npy", PREPARE_AGAIN, mode="c")
 
 
 def _remembered(mask: Mask) -> Rows:

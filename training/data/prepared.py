@@ -9,8 +9,6 @@ stopped: cases whose files and settings have not changed are kept, in whatever s
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume, Reorientation
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from training.cases import scans, splits
 from training.cases.case import SET_NAMES
 from training.cases.folder import find_cases
+from training.files import write_array, write_json
 
 Bytes = NDArray[np.uint8]
 BOOKKEEPING = ("split", "group", "kind")  # of a case's record; its arrays do not depend on them
@@ -295,25 +295,11 @@ def _same_arrays(done: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
+    """Of a case that is done; a damaged one is prepared again."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
         return None
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record
-
-
-def write_json(path: Path, value: Any) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1))
-    os.replace(part, path)
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_suffix(".part")
-    with open(part, "wb") as file:
-        np.save(file, array)
-    os.replace(part, path)
 
 
 def print_sets(manifest: dict[str, Any], things: str, split: splits.Split | None) -> None:

@@ -26,8 +26,8 @@ from training.data.prepared import (
     hu_range,
     run_jobs,
     slice_facts,
-    write_json,
 )
+from training.files import write_json
 
 PUBLISHED = VolumePreprocessing()
 

@@ -5,7 +5,6 @@ Needs only numpy, OpenCV and torch, so that a training machine needs nothing els
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,10 @@ from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.files import map_array, read_record
+
 Bytes = NDArray[np.uint8]
+PREPARE_AGAIN = "run python -m training.prepare again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +115,33 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder.name} holds no prepared data; run python -m training.prepare first."
         )
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    manifest = read_record(path, PREPARE_AGAIN)
+    cases = manifest.get("cases")
+    if not isinstance(cases, list) or not all(_is_case(case) for case in cases):
+        raise ValueError(f"{path.name} in {folder.name} lists no cases; {PREPARE_AGAIN}.")
     return manifest
 
 
+def _is_case(case: object) -> bool:
+    """Whether a manifest's entry names a plain folder and its set."""
+    if not isinstance(case, dict):
+        return False
+    name = case.get("name")
+    is_plain = isinstance(name, str) and name != "" and name == Path(name).name
+    return is_plain and isinstance(case.get("split"), str)
+
+
 def _array(folder: Path, case: dict[str, Any], kind: str) -> Bytes:
-    array: Bytes = np.load(folder / case["name"] / f"{kind}.npy", mmap_mode="r")
+    array: Bytes = map_array(folder / case["name"] / f"{kind}.npy", PREPARE_AGAIN)
+    slices = case.get("slices", len(array) if array.ndim else 0)
+    if array.dtype != np.uint8 or array.ndim != 3 or len(array) != slices:
+        raise ValueError(
+            f"{kind}.npy of {case['name']} holds no {slices} slices of bytes; {PREPARE_AGAIN}."
+        )
+    if kind == "labels" and array.max() > max(Label):
+        raise ValueError(
+            f"labels.npy of {case['name']} holds the label {array.max()}; {PREPARE_AGAIN}."
+        )
     return array
 
 

@@ -12,15 +12,14 @@ interface is used: no state is left behind, and no window is ever opened.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import matplotlib
+from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.files import NOTICE
 from matplotlib.artist import Artist
@@ -200,15 +199,10 @@ def canvas(figure: Figure) -> Axes:
 
 
 def save_png(figure: Figure, path: Path) -> Path:
-    """Write a figure whole: under another name first, which becomes ``path`` when all is there."""
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        # no version in the file: the same material gives the same bytes
-        with our_style():
-            figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a figure whole or not at all."""
+    # no version in the file: the same material gives the same bytes
+    with whole_file(path) as part, our_style():
+        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
     return path
 
 

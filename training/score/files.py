@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import re
 import shlex
@@ -16,10 +15,12 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.result.files import NOTICE
+from LiverTumorSegLib.tables import csv_text
 
 from training.score.case import CaseScore
 from training.score.summary import Record
 
+TABLES = ("cases.csv", "lesions.csv", "slices.csv")
 CONDITIONS = (
     "Measured on the CT's own grid in mm; lesions are 6-neighborhood components; liver includes its"
     " tumor unless “class 1 alone” is said. For research only, not for diagnosis."
@@ -28,40 +29,35 @@ CONDITIONS = (
 
 def write_tables(folder: Path, scores: Sequence[CaseScore]) -> None:
     """cases.csv, lesions.csv and slices.csv."""
-    _write_csv(folder / "cases.csv", [score.row() for score in scores])
-    _write_csv(folder / "lesions.csv", [row for score in scores for row in score.lesion_rows()])
-    _write_csv(folder / "slices.csv", [row for score in scores for row in score.slice_rows()])
+    kinds = (
+        [score.row() for score in scores],
+        [row for score in scores for row in score.lesion_rows()],
+        [row for score in scores for row in score.slice_rows()],
+    )
+    for name, rows in zip(TABLES, kinds, strict=True):
+        _write_csv(folder / name, rows)
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Every line carries the notice, as a table may travel alone."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [*(rows[0] if rows else {"case": ""}), "notice"])
-        table.writeheader()
-        table.writerows({**row, "notice": NOTICE} for row in rows)
+    columns = [*(rows[0] if rows else {"case": ""}), "notice"]
+    text = csv_text(columns, ({**row, "notice": NOTICE} for row in rows))
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 def log_test_use(path: Path, summary: Record) -> None:
     """A line about one look at the test split."""
     columns = ("date", "commit", "model", "sha256", "liver_dice", "tumor_dice", "tumor_dice_pooled")
-    new = not path.is_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     volumes = summary["volumes"]
-    with open(path, "a", newline="") as file:
-        table = csv.writer(file)
-        if new:
-            table.writerow(columns)
-        table.writerow(
-            [
-                summary["date"],
-                summary["commit"],
-                summary["model"],
-                summary["sha256"],
-                _four_digits(volumes["liver"]["dice"]["agree"]["mean"]),
-                _four_digits(volumes["tumor"]["dice"]["present"]["mean"]),
-                _four_digits(summary["pooled"]["tumor"]["dice"]),
-            ]
-        )
+    row = {name: summary[name] for name in columns[:4]} | {
+        "liver_dice": _four_digits(volumes["liver"]["dice"]["agree"]["mean"]),
+        "tumor_dice": _four_digits(volumes["tumor"]["dice"]["present"]["mean"]),
+        "tumor_dice_pooled": _four_digits(summary["pooled"]["tumor"]["dice"]),
+    }
+    head, line = csv_text(columns, [row]).splitlines(keepends=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        file.write(line if file.tell() else head + line)
 
 
 def _four_digits(value: float | None) -> float | None:

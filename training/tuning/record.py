@@ -7,7 +7,6 @@ stored.decision, stored.postprocessing, stored.how["cases"]
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
+from LiverTumorSegLib.tables import csv_text
 
 from training.reports.tables import number, plural
 from training.score.statistics import few_patients_warning
 from training.tuning.platt import FEWEST_PATIENTS, reliability
 from training.tuning.search import LeftOut, Scores, Setting, Steps
 
-RECORD, TABLE, TEXT = "choice.json", "choice.csv", "choice.md"
+RECORD, TABLE, TEXT = CHOICE_FILES = "choice.json", "choice.csv", "choice.md"
 # a cascade's alone, in ``StoredChoice.how`` as in its tumor network's preprocessing
 REGION = "liver_margin_mm"
 SCORE = (
@@ -118,11 +118,8 @@ def write_choice(folder: Path, choice: Choice, header: Mapping[str, Any]) -> Non
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
     (folder / TEXT).write_text(choice_text(choice, header), encoding="utf-8")
-    with open(folder / TABLE, "w", newline="", encoding="utf-8") as file:
-        rows = _rows(choice)
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+    rows = _rows(choice)
+    (folder / TABLE).write_text(csv_text(list(rows[0]), rows), encoding="utf-8")
 
 
 def read_choice(path: Path) -> StoredChoice:

@@ -12,14 +12,13 @@
     record.json         what lesions.json holds
 
 Raw arrays are written and read at the speed of the disk, and nothing of the patient but the voxels
-is in them. Each file gets its name when it is whole, and ``ct.json`` and ``record.json`` get theirs
-last: where they are, the rest is. numpy and the standard library only.
+is in them. ``ct.json`` and ``record.json`` are written last: where they are whole, the rest is.
+numpy and the standard library only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,24 +111,16 @@ def _write_array(
         "fortran_order": False,
         "shape": array.shape,
     }
-    part = _part(path)
-    with open(part, "wb") as stream:
+    with open(path, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for index in np.ndindex(array.shape[:-2]):
             if between_slices:
                 between_slices()
             stream.write(np.ascontiguousarray(array[index]).data)
-    os.replace(part, path)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    part = _part(path)
-    part.write_text(json.dumps(values), encoding="utf-8")
-    os.replace(part, path)
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def _read_result(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:

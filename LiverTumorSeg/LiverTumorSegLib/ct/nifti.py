@@ -14,12 +14,11 @@ folders (they may name a patient), and quote nothing of its header.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -27,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.volume import CtVolume
 
 from .checks import (
@@ -327,7 +327,7 @@ def _affine_of(like: CtVolume | Affine, shape_kji: tuple[int, ...]) -> Affine:
 
 
 def _write(path: str | Path, array: NDArray[Any], affine: Affine, slope: float = 1.0) -> None:
-    """Write ``(..., k, j, i)`` under a passing name beside the target, then rename it."""
+    """Write ``(..., k, j, i)``."""
     from nibabel.nifti1 import Nifti1Image
 
     target, name = Path(path), _shown_name(path)
@@ -338,25 +338,5 @@ def _write(path: str | Path, array: NDArray[Any], affine: Affine, slope: float =
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
-    # The name still ends as the target's does: nibabel takes the compression from it.
-    passing = target.with_name(f".{os.getpid()}-{target.name}")
-    try:
-        image.to_filename(passing)
-        os.replace(passing, target)
-    except OSError as error:
-        raise ValueError(f"{name} could not be written: {_write_advice(error)}.") from None
-    finally:
-        with suppress(OSError):
-            passing.unlink(missing_ok=True)
-
-
-def _write_advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; free some space and run again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "there is no permission to write there; choose another folder"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return "its folder does not exist; make it first"
-    if error.errno == errno.EISDIR:
-        return "a folder has that name; choose another name"
-    return "the disk refused it; check the disk or choose another folder"
+    with whole_file(target) as part:
+        image.to_filename(part)

@@ -24,6 +24,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from LiverTumorSegLib.files import whole_file
+
 from .spec import (
     STAGES,
     BundleError,
@@ -32,7 +34,6 @@ from .spec import (
     file_sha256,
     read_spec,
     stage_of,
-    whole_file,
 )
 
 CATALOG_FILE = Path(__file__).with_name("models.json")

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from LiverTumorSegLib.files import whole_file
+
 from .spec import (
     GET_AGAIN,
     STORAGES,
@@ -30,7 +32,6 @@ from .spec import (
     opened_model,
     parse_spec,
     read_spec,
-    whole_file,
 )
 
 if TYPE_CHECKING:

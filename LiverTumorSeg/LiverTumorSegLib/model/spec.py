@@ -12,13 +12,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import uuid4
 
 FORMAT = 1
 STORAGES = ("fp32", "fp16", "int8")
@@ -167,29 +165,6 @@ def opened_model(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         reason = error.strerror or error
         raise BundleError(f"The file cannot be read ({reason}). Check its permissions.") from error
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it takes the place of ``path`` at the end.
-
-    When anything fails, ``path`` is as it was and the temporary file is gone. A failing disk is a
-    ``ValueError`` that names the target.
-    """
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        yield part
-        with part.open("rb+") as stream:  # on the disk before the name: half a file never shows
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(
-            f"Cannot write {path.name}: {error.strerror or error}. Free some space or choose a "
-            "folder that you may write to."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _read_header(stream: BinaryIO, size_bytes: int) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.model.spec import whole_file
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 
