@@ -31,7 +31,7 @@ def test_the_command_names_files_and_no_folder_of_this_machine() -> None:
     shown = shown_command(["/home/anna/m.safetensors", "/data/LiTS", "-o", "out dir", "--no-scan"])
     assert shown == "python -m training.evaluate m.safetensors LiTS -o 'out dir' --no-scan"
     assert "anna" not in shown_command(["--ablation=a=/home/anna/scores"])
-    assert shown_command(["/data/LiTS"], "choose") == "python -m training.tune LiTS"
+    assert shown_command(["/data/LiTS"], "tune") == "python -m training.tune LiTS"
 
 
 def test_each_test_use_is_a_line(tmp_path: Path) -> None:

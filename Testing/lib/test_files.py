@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 import pytest
 from command_line import PACKAGE_FOLDER, tree
 from LiverTumorSegLib import files
@@ -45,7 +46,7 @@ def visible(folder: Path) -> dict[str, bytes | None]:
 KILLED_AT_A_STEP = """
 import os, shutil, signal, sys
 from pathlib import Path
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = [sys.argv[1], *sys.argv[2].split(os.pathsep)]
 import test_files as t
 
 def counted(module, name):
@@ -84,7 +85,8 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, way: str) 
     """Exchanged: at once. Moved one by one: once the next run has been there. Nothing stays."""
     place, state = tmp_path / "result", set()
     lay(place, OLD | OTHERS)
-    places = [str(PACKAGE_FOLDER), str(Path(__file__).parent), str(tmp_path)]
+    own = os.pathsep.join([str(Path(__file__).parent), str(Path(command_line.__file__).parent)])
+    places = [str(PACKAGE_FOLDER), own, str(tmp_path)]
     with subprocess.Popen(
         [sys.executable, "-c", KILLED_AT_A_STEP, *places, way],
         stdin=subprocess.PIPE,
