@@ -17,7 +17,10 @@ from LiverTumorSegSlicer.environment.requirements import Environment
 from LiverTumorSegSlicer.module_tests import ModuleTests
 from LiverTumorSegSlicer.panel.about import acknowledgementText, helpText
 from LiverTumorSegSlicer.panel.choices import DeviceChoice, ModelChoice
-from LiverTumorSegSlicer.panel.environment_panel import EnvironmentPanel
+from LiverTumorSegSlicer.panel.environment_panel import (
+    EnvironmentPanel,
+    openWhereInstallationWaits,
+)
 from LiverTumorSegSlicer.panel.inputs import (
     matchingOutput,
     settingsOf,
@@ -26,6 +29,7 @@ from LiverTumorSegSlicer.panel.inputs import (
     volumeProblem,
 )
 from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
+from LiverTumorSegSlicer.panel.license import isAgreed
 from LiverTumorSegSlicer.panel.questions import Questions, Replace
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
@@ -70,6 +74,7 @@ class LiverTumorSeg(ScriptedLoadableModule):
         parent.helpText = helpText()
         parent.acknowledgementText = acknowledgementText()
         slicer.app.connect("startupCompleted()", registerSamples)
+        slicer.app.connect("startupCompleted()", openWhereInstallationWaits)
 
 
 @parameterNodeWrapper
@@ -156,6 +161,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.resultActions.returned()
         self.environmentPanel.look()
+        if self._environment.remembered.installationWaits:
+            qt.QTimer.singleShot(0, self.environmentPanel.goOnInstalling)
 
     def exit(self):
         """Another module is selected: a run goes on, and nothing is measured meanwhile."""
@@ -273,6 +280,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Segment, or Cancel while a run goes on."""
         if self.logic.isRunning:
             self.logic.cancel()
+            return
+        if not isAgreed(self.models.entry, self._environment.remembered, self._questions):
             return
         output = self._parameterNode.outputSegmentation
         edited = hasEditedSegments(output)

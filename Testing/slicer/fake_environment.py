@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import slicer
 from LiverTumorSegLib.model import catalog
+from LiverTumorSegSlicer.environment import remembered
 from LiverTumorSegSlicer.environment.installer import InstallFailed
 from LiverTumorSegSlicer.environment.prober import PACKAGES, Found, Proof
 from LiverTumorSegSlicer.environment.requirements import Environment
@@ -17,16 +19,20 @@ class FakeProber:
     """Finds every package but those named; what ``prove`` finds is set by the test."""
 
     def __init__(self, *missing: str, proof: Proof | None = None, hasPython: bool = True) -> None:
-        versions = {"torch": "2.8.0+cu126", "cv2": "4.12", "nibabel": "5.3", "safetensors": "0.6"}
+        versions = {"torch": "2.8.0+cu126", "cv2": "4.12", "safetensors": "0.6"}
         self.found: dict[str, Found | None] = {
             name: None if name in missing else Found(versions.get(name, "1.16"), True)
             for name in ("torch", *PACKAGES)
         }
         self.proof = proof or Proof()
         self.hasPython = hasPython
+        self.imported: set[str] = set()
 
     def find(self) -> dict[str, Found | None]:
         return dict(self.found)
+
+    def isImported(self, name: str) -> bool:
+        return name in self.imported
 
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         onProof(self.proof)
@@ -64,15 +70,9 @@ def noNetwork() -> InstallFailed:
     return InstallFailed("network", "The packages could not be downloaded; connect.", "pip said so")
 
 
-class Asked:
-    """Answers questions, and keeps them."""
-
-    def __init__(self, answer: bool) -> None:
-        self.answer, self.questions = answer, []
-
-    def __call__(self, question: str) -> bool:
-        self.questions.append(question)
-        return self.answer
+def forgetAll() -> None:
+    """Nothing is remembered of an earlier start of Slicer."""
+    slicer.app.userSettings().remove(remembered.GROUP)
 
 
 def environmentOf(

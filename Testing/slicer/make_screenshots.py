@@ -58,7 +58,7 @@ class MissingProber:
     hasPython = True
 
     def find(self) -> dict[str, Found | None]:
-        missing = dict.fromkeys(("torch", "cv2", "nibabel", "safetensors"))
+        missing = dict.fromkeys(("torch", "cv2", "safetensors"))
         return {**missing, "scipy": Found("99.0", True)}  # Slicer's own
 
     def prove(self, onProof: Callable[[Any], None]) -> None:

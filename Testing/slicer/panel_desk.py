@@ -14,6 +14,8 @@ import qt
 import slicer
 from fake_runner import FakeRunner
 from LiverTumorSegLib.model.spec import ModelSpec
+from LiverTumorSegSlicer.environment.installer import InstallFailed
+from LiverTumorSegSlicer.environment.preflight import OnVerdicts, Verdict
 from LiverTumorSegSlicer.environment.prober import Found, Proof
 from LiverTumorSegSlicer.environment.requirements import Environment
 from LiverTumorSegSlicer.panel.questions import Questions, Replace
@@ -38,12 +40,15 @@ class FakeProber:
     hasPython = True
 
     def __init__(self) -> None:
-        names = ("torch", "scipy", "cv2", "nibabel", "safetensors")
+        names = ("torch", "scipy", "cv2", "safetensors")
         self.found: dict[str, Found | None] = {name: Found("99.0", True) for name in names}
         self.asked: list[Callable[[Proof], None]] = []
 
     def find(self) -> dict[str, Found | None]:
         return dict(self.found)
+
+    def isImported(self, name: str) -> bool:
+        return False
 
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         self.asked.append(onProof)
@@ -60,6 +65,7 @@ class FakeInstaller:
     def __init__(self, prober: FakeProber) -> None:
         self.prober = prober
         self.failure: Exception | None = None
+        self.whileInstalling: Callable[[], None] = lambda: None
 
     def installTorch(self, requirement: str, *, isRepair: bool, isAsked: bool) -> None:
         self._install(["torch"])
@@ -70,9 +76,49 @@ class FakeInstaller:
         self._install([names.get(name, name) for name in plain])
 
     def _install(self, names: list[str]) -> None:
+        self.whileInstalling()
         if self.failure is not None:
             raise self.failure
         self.prober.found.update({name: Found("99.0", True) for name in names})
+
+
+class FakePreflight:
+    """Finds what the test says, at once."""
+
+    def __init__(self) -> None:
+        self.verdicts: tuple[Verdict, ...] = (Verdict(True, "There is room."),)
+        self.looks: list[bool] = []
+
+    def look(self, isTorchNeeded: bool, onVerdicts: OnVerdicts) -> None:
+        self.looks.append(isTorchNeeded)
+        onVerdicts(self.verdicts)
+
+    def cleanUp(self) -> None:
+        """Nothing is going on."""
+
+
+class FakeKits:
+    """A kit that the test ends."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, Path]] = []
+        self.refusal: InstallFailed | None = None
+
+    def save(self, parent: Path, requirements: list[str], onLine: Any, onEnd: Any) -> None:
+        self.requirements = requirements
+        self._begin("save", parent, onLine, onEnd)
+
+    def install(self, folder: Path, onLine: Any, onEnd: Any) -> None:
+        self._begin("install", folder, onLine, onEnd)
+
+    def _begin(self, what: str, folder: Path, onLine: Any, onEnd: Any) -> None:
+        self.begun.append((what, folder))
+        if self.refusal is not None:
+            raise self.refusal
+        self.onLine, self.onEnd = onLine, onEnd
+
+    def cleanUp(self) -> None:
+        """Nothing is going on."""
 
 
 class FakeQuestions(Questions):
@@ -83,6 +129,7 @@ class FakeQuestions(Questions):
         self.path: Path | None = None
         self.asked: list[Any] = []
         self.failures: list[str] = []
+        self.told: list[str] = []
 
     def replaceEdited(self, segmentNames: list[str]) -> Replace:
         self.asked.append(segmentNames)
@@ -91,6 +138,9 @@ class FakeQuestions(Questions):
     def confirm(self, text: str) -> bool:
         self.asked.append(text)
         return self.agrees
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
 
     def tellFailure(self, sentence: str, log: str = "") -> None:
         self.failures.append(sentence)
@@ -149,7 +199,10 @@ class PanelDesk:
         self.prober, self.questions = FakeProber(), FakeQuestions()
         self.installer = FakeInstaller(self.prober)
         self.models = folder / "models"
-        self.environment = Environment(self.prober, self.installer, self.models)
+        self.preflight, self.kits = FakePreflight(), FakeKits()
+        self.environment = Environment(
+            self.prober, self.installer, self.models, preflight=self.preflight, kits=self.kits
+        )
         self.environment.importModel(writeModel(folder / "first.safetensors"))
         self.runners: list[Any] = []
         self.answer: Callable[[], Any] | None = None

@@ -27,7 +27,7 @@ def test_diagnostics_tell_what_a_developer_asks(
     scene: Any, tmp_path: Path, shippedModel: catalog.ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://jane:secret@proxy:80")
-    prober = FakeProber("nibabel", proof=Proof(cuda="NVIDIA RTX"))
+    prober = FakeProber("safetensors", proof=Proof(cuda="NVIDIA RTX"))
     environment, _ = environmentOf(prober, tmp_path / "models")
     text = environment.diagnostics()
     rows = dict(line.split(": ", 1) for line in text.splitlines())
@@ -36,12 +36,12 @@ def test_diagnostics_tell_what_a_developer_asks(
     rows = dict(line.split(": ", 1) for line in environment.diagnostics().splitlines())
     assert rows["GPU"] == "NVIDIA RTX"
     assert rows["torch"] == "2.8.0+cu126"
-    assert rows["nibabel"] == "missing"
+    assert rows["safetensors"] == "missing"
     assert rows["Model"] == f"m 1.0 {shippedModel.files[0].sha256}"
     assert rows["Free for packages"].endswith(" GB")
     assert rows["Slicer"].startswith(f"{slicer.app.majorVersion}.")
     assert rows["Proxy settings"] == "HTTPS_PROXY"
-    assert "nibabel" in rows["Problem"]
+    assert "safetensors" in rows["Problem"]
     assert "secret" not in text
 
 

@@ -11,6 +11,7 @@ import pytest
 from fake_environment import (
     FakeProber,
     environmentOf,
+    forgetAll,
     shipSmallModel,
 )
 from LiverTumorSegLib.model import catalog
@@ -18,11 +19,12 @@ from LiverTumorSegSlicer.environment.prober import Found, Proof
 from LiverTumorSegSlicer.environment.requirements import Environment
 
 SENTENCE = re.compile(r"[A-Z].*\.", re.DOTALL)
-WHOLE = {"cv2": True, "nibabel": True, "safetensors": True, "scipy": True}
+WHOLE = {"cv2": True, "safetensors": True, "scipy": True}
 
 
 @pytest.fixture(autouse=True)
 def shippedModel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.ModelEntry:
+    forgetAll()
     return shipSmallModel(tmp_path, monkeypatch)
 
 
@@ -93,7 +95,7 @@ def test_a_torch_in_part() -> None:
     report = environmentOf(prober)[0].check()
     assert kinds(report) == ["torch-broken"]
     assert (report.torch, report.canInstall) == (None, True)
-    assert "restart Slicer" in report.problems[0].sentence
+    assert "click Install" in report.problems[0].sentence
 
 
 def test_a_torch_that_fails_when_tried() -> None:
@@ -104,15 +106,15 @@ def test_a_torch_that_fails_when_tried() -> None:
 
 
 def test_packages_that_are_missing() -> None:
-    report = environmentOf(FakeProber("cv2", "nibabel"))[0].check()
+    report = environmentOf(FakeProber("cv2", "safetensors"))[0].check()
     assert kinds(report) == ["packages"]
-    assert "opencv-python-headless, nibabel" in report.problems[0].sentence
-    assert (report.cv2, report.nibabel, report.safetensors) == (False, False, True)
+    assert "opencv-python-headless, safetensors" in report.problems[0].sentence
+    assert (report.cv2, report.safetensors, report.scipy) == (False, False, True)
 
 
 def test_packages_that_are_too_old() -> None:
     prober = FakeProber()
-    prober.found["nibabel"] = Found("4.0.2", True)
+    prober.found["safetensors"] = Found("0.3.9", True)
     assert kinds(environmentOf(prober)[0].check()) == ["packages"]
 
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 from fake_environment import (
-    Asked,
     FakeProber,
     environmentOf,
+    forgetAll,
     noNetwork,
     shipSmallModel,
 )
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment import requirements as environment_module
 from LiverTumorSegSlicer.environment.installer import Declined
-from LiverTumorSegSlicer.environment.prober import PACKAGES, Proof
+from LiverTumorSegSlicer.environment.preflight import Verdict
+from LiverTumorSegSlicer.environment.prober import PACKAGES, Found, Proof
 from LiverTumorSegSlicer.environment.requirements import (
     TORCH_REQUIREMENT,
     Environment,
@@ -37,25 +38,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def shippedModel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.ModelEntry:
+    forgetAll()
     return shipSmallModel(tmp_path, monkeypatch)
 
 
 def test_nothing_to_install() -> None:
-    asked = Asked(True)
     environment, installer = environmentOf(FakeProber())
-    assert environment.installMissing(asked).kind == "nothing"
-    assert (asked.questions, installer.asked) == ([], [])
+    assert environment.installMissing(isAsked=True).kind == "nothing"
+    assert installer.asked == []
 
 
 def test_what_is_missing_is_installed_after_one_question() -> None:
-    asked = Asked(True)
     environment, installer = environmentOf(FakeProber("torch", "cv2", "safetensors"))
-    outcome = environment.installMissing(asked)
+    question = environment.question((Verdict(True, "There is room."),))
+    outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "done"
-    (question,) = asked.questions
-    for word in ("PyTorch", "GB", "opencv-python-headless, safetensors", "downloaded"):
+    for word in ("PyTorch", "GB", "opencv-python-headless, safetensors", "There is room."):
         assert word in question
-    assert "nibabel" not in question
+    assert "nibabel" not in question, "nothing in Slicer reads a NIfTI file with it"
     assert installer.asked == [
         ("packages", (requirements()["opencv-python-headless"], "safetensors>=0.4"), False, True),
         ("torch", TORCH_REQUIREMENT, False, True),
@@ -71,8 +71,6 @@ def test_without_a_question_of_ours_the_installers_ask() -> None:
 
 def test_no_is_no() -> None:
     environment, installer = environmentOf(FakeProber("torch"))
-    assert environment.installMissing(Asked(False)).kind == "declined"
-    assert installer.asked == []
     installer.failure = Declined()
     assert environment.installMissing().kind == "declined"
 
@@ -81,7 +79,7 @@ def test_what_is_broken_is_put_in_anew() -> None:
     prober = FakeProber(proof=Proof(errors={"torch": "cut off", "cv2": "cut off"}))
     environment, installer = environmentOf(prober)
     environment.prove(lambda report: None)
-    assert environment.installMissing(Asked(True)).kind == "done"
+    assert environment.installMissing(isAsked=True).kind == "done"
     assert [(what, isRepair) for what, _, isRepair, _ in installer.asked] == [
         ("packages", True),
         ("torch", True),
@@ -89,9 +87,76 @@ def test_what_is_broken_is_put_in_anew() -> None:
     assert not environment.check().isProven, "what was found before counts no more"
 
 
+def test_a_repair_in_vain_is_not_offered_again() -> None:
+    """A build that does not fit this Slicer would be put in anew without end."""
+    prober = FakeProber(proof=Proof(errors={"torch": "no {NumPy}", "cv2": "no createCLAHE"}))
+    for round_, canInstall in enumerate((True, False, True)):
+        environment, installer = environmentOf(prober)  # Slicer was started again
+        environment.prove(lambda report: None)
+        report = environment.check()
+        assert report.canInstall is canInstall, round_
+        assert len(report.problems) == 2
+        if canInstall:
+            environment.installMissing(isAsked=True)
+            assert len(installer.asked) == 2
+            prober.found.update(torch=Found("99.0", True), cv2=Found("99.0", True))
+        else:
+            for problem in report.problems:
+                assert "99.0" in problem.sentence
+                assert "still does not work" in problem.sentence
+            assert "no {NumPy}" in report.problems[0].sentence
+            prober.found.update(torch=Found("99.1", True), cv2=Found("99.1", True))
+
+
+def test_what_works_may_be_repaired_anew_later() -> None:
+    prober = FakeProber(proof=Proof(errors={"torch": "cut off"}))
+    environment, _ = environmentOf(prober)
+    environment.prove(lambda report: None)
+    environment.installMissing(isAsked=True)
+    for proof, canInstall in ((Proof(), False), (Proof(errors={"torch": "cut off"}), True)):
+        prober.proof = proof
+        environment.prove(lambda report: None)
+        assert environment.check().canInstall is canInstall
+
+
+def test_files_in_use_are_replaced_after_a_restart() -> None:
+    prober = FakeProber(proof=Proof(errors={"torch": "cut off"}))
+    prober.imported = {"torch"}
+    environment, installer = environmentOf(prober)
+    environment.prove(lambda report: None)
+    outcome = environment.installMissing(isAsked=True)
+    assert outcome.kind == "restart"
+    assert "PyTorch" in outcome.sentence
+    assert installer.asked == []
+
+
+def test_a_second_installation_does_not_begin_inside_the_first() -> None:
+    """Slicer serves clicks between two lines of pip."""
+    environment, installer = environmentOf(FakeProber("torch"))
+    inside: list[Any] = []
+    whole = installer.installTorch
+
+    def servingClicks(*arguments: Any, **options: Any) -> None:
+        inside.append(environment.installMissing(isAsked=True))
+        whole(*arguments, **options)
+
+    installer.installTorch = servingClicks  # type: ignore[method-assign]
+    assert environment.installMissing(isAsked=True).kind == "done"
+    assert [outcome.kind for outcome in inside] == ["nothing"]
+    assert len(installer.asked) == 1
+
+
+def test_a_bad_verdict_is_in_the_question() -> None:
+    environment, _ = environmentOf(FakeProber("torch"))
+    verdicts = (Verdict(True, "There is room."), Verdict(False, "There is no network."))
+    question = environment.question(verdicts)
+    assert "\u2713 There is room.\n\u2717 There is no network." in question
+    assert question.endswith("Try it anyway?")
+
+
 def test_what_cannot_be_installed_from_here_is_said() -> None:
     environment, installer = environmentOf(FakeProber("torch"), canInstallTorch=False)
-    outcome = environment.installMissing(Asked(True))
+    outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "nothing"
     assert "Extensions Manager" in outcome.sentence
     assert installer.asked == []
@@ -101,7 +166,7 @@ def test_a_failure_is_told_with_its_log() -> None:
     environment, installer = environmentOf(FakeProber("torch", "cv2"))
     installer.failure = noNetwork()
     installer.failure.log = f"in {Path.home()}/Slicer/lib"
-    outcome = environment.installMissing(Asked(True))
+    outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "network"
     assert "connect" in outcome.sentence
     assert outcome.log == "in ~/Slicer/lib"
@@ -111,7 +176,7 @@ def test_a_failure_is_told_with_its_log() -> None:
 def test_an_installation_in_vain_asks_for_a_restart() -> None:
     environment, installer = environmentOf(FakeProber("cv2"))
     installer.isInVain = True
-    outcome = environment.installMissing(Asked(True))
+    outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "restart"
     assert "restart" in outcome.sentence
 
@@ -148,18 +213,18 @@ def test_versions_are_compared_as_numbers(version: str, requirement: str, expect
 def test_the_real_installer_is_asked_through_slicer(
     scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """nibabel is "missing", and the stand-in of slicer.packaging notes what it was asked for."""
+    """safetensors is "missing", and slicer.packaging as a stand-in notes what is asked for."""
     from LiverTumorSegSlicer.environment.installer import SlicerInstaller
 
     packaging = ModuleType("slicer.packaging")
     calls: list[Any] = []
     packaging.pip_ensure = lambda lines, **options: calls.append((lines, options))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    environment = Environment(FakeProber("nibabel"), SlicerInstaller())
-    outcome = environment.installMissing(Asked(True))
+    environment = Environment(FakeProber("safetensors"), SlicerInstaller())
+    outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "restart", "nothing was put in place"
     ((lines, options),) = calls
-    assert lines == ["nibabel>=5.2"]
+    assert lines == ["safetensors>=0.4"]
     assert options["prompt_install"] is False
     assert environment_module.REQUIREMENTS_FILE.is_file()
 

@@ -144,8 +144,8 @@ def test_packages_come_through_slicer_packaging(packaging: Any) -> None:
     calls: list[Any] = []
     packaging.pip_ensure = lambda lines, **options: calls.append((lines, options))
     for isAsked in (False, True):
-        SlicerInstaller().installPackages(["nibabel>=5.2"], isRepair=False, isAsked=isAsked)
-    assert [lines for lines, _ in calls] == [["nibabel>=5.2"]] * 2
+        SlicerInstaller().installPackages(["safetensors>=0.4"], isRepair=False, isAsked=isAsked)
+    assert [lines for lines, _ in calls] == [["safetensors>=0.4"]] * 2
     assert [options["prompt_install"] for _, options in calls] == [True, False]
     assert calls[0][1]["requester"] == "LiverTumorSeg"
 
@@ -156,7 +156,7 @@ def test_no_to_packages_is_no_failure(packaging: Any) -> None:
 
     packaging.pip_ensure = decline
     with pytest.raises(Declined):
-        SlicerInstaller().installPackages(["nibabel"], isRepair=False, isAsked=False)
+        SlicerInstaller().installPackages(["safetensors"], isRepair=False, isAsked=False)
 
 
 def test_an_older_slicer_asks_and_installs(
@@ -169,20 +169,20 @@ def test_an_older_slicer_asks_and_installs(
 
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answering(False))
     with pytest.raises(Declined):
-        SlicerInstaller().installPackages(["nibabel>=5.2"], isRepair=False, isAsked=False)
+        SlicerInstaller().installPackages(["safetensors>=0.4"], isRepair=False, isAsked=False)
     assert olderSlicer == []
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answering(True))
-    SlicerInstaller().installPackages(["nibabel>=5.2"], isRepair=False, isAsked=False)
-    SlicerInstaller().installPackages(["nibabel>=5.2"], isRepair=False, isAsked=True)
-    assert olderSlicer == [["nibabel>=5.2"]] * 2
+    SlicerInstaller().installPackages(["safetensors>=0.4"], isRepair=False, isAsked=False)
+    SlicerInstaller().installPackages(["safetensors>=0.4"], isRepair=False, isAsked=True)
+    assert olderSlicer == [["safetensors>=0.4"]] * 2
     assert len(questions) == 2
-    assert "nibabel" in questions[0]
+    assert "safetensors" in questions[0]
 
 
 def test_a_broken_package_is_put_in_anew(olderSlicer: list[Any]) -> None:
     """pip would find it there and do nothing."""
-    SlicerInstaller().installPackages(["nibabel>=5.2"], isRepair=True, isAsked=True)
-    assert olderSlicer == [["--force-reinstall", "--no-deps", "nibabel>=5.2"]]
+    SlicerInstaller().installPackages(["safetensors>=0.4"], isRepair=True, isAsked=True)
+    assert olderSlicer == [["--force-reinstall", "--no-deps", "safetensors>=0.4"]]
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -193,21 +193,21 @@ WORDS = {
     ],
     "ssl": [
         "WARNING: Retrying after connection broken by 'SSLError(SSLCertVerificationError(1,"
-        " '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))': /simple/nibabel/",
-        "ERROR: No matching distribution found for nibabel>=5.2",
+        " '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))': /simple/safetensors/",
+        "ERROR: No matching distribution found for safetensors>=0.4",
     ],
     "proxy": [
         "WARNING: Retrying after connection broken by 'ProxyError('Cannot connect to proxy.',"
         " OSError('Tunnel connection failed: 407 Proxy Authentication Required'))'",
-        "ERROR: No matching distribution found for nibabel>=5.2",
+        "ERROR: No matching distribution found for safetensors>=0.4",
     ],
     "network": [
         "WARNING: Retrying after connection broken by 'NewConnectionError('Failed to establish a"
         " new connection: [Errno -3] Temporary failure in name resolution')'",
-        "ERROR: No matching distribution found for nibabel>=5.2",
+        "ERROR: No matching distribution found for safetensors>=0.4",
     ],
     "restart": ["ERROR: Could not install packages: [WinError 5] Access is denied: '_C.pyd'"],
-    "nothing": ["ERROR: Could not find a version that satisfies the requirement nibabel>=99"],
+    "nothing": ["ERROR: Could not find a version that satisfies the requirement safetensors>=99"],
     "path": [
         "ERROR: Could not install packages due to an OSError: [Errno 2] No such file",
         "HINT: This error might have occurred since this system does not have Windows Long Path"
@@ -223,7 +223,7 @@ def test_every_way_to_fail_has_its_sentence(
 ) -> None:
     packaging.pip_ensure = saying(*WORDS[kind])
     with pytest.raises(InstallFailed) as failure:
-        SlicerInstaller().installPackages(["nibabel"], isRepair=False, isAsked=True)
+        SlicerInstaller().installPackages(["safetensors"], isRepair=False, isAsked=True)
     assert failure.value.kind == kind
     assert failure.value.sentence == sentenceOf(kind)
     assert WORDS[kind][0] in failure.value.log
@@ -248,6 +248,6 @@ def test_a_disk_without_room_is_seen_before_the_download(
     with pytest.raises(InstallFailed, match=r"0\.3 GB left and 2\.0 GB are needed"):
         SlicerInstaller().installTorch(">=2.2", isRepair=False, isAsked=True)
     with pytest.raises(InstallFailed, match=r"0\.5 GB are needed") as failure:
-        SlicerInstaller().installPackages(["nibabel"], isRepair=False, isAsked=True)
+        SlicerInstaller().installPackages(["safetensors"], isRepair=False, isAsked=True)
     assert failure.value.kind == "disk"
     assert pyTorchUtils.calls == []

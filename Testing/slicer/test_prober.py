@@ -112,8 +112,8 @@ def test_no_gpu() -> None:
 
 
 def test_what_fails_is_told_in_a_line() -> None:
-    lines = said(*bad("cv2", "no createCLAHE\nand pages more"), *bad("nibabel", ""))
-    assert readProof(lines, "").errors == {"cv2": "no createCLAHE", "nibabel": "ImportError"}
+    lines = said(*bad("cv2", "no createCLAHE\nand pages more"), *bad("safetensors", ""))
+    assert readProof(lines, "").errors == {"cv2": "no createCLAHE", "safetensors": "ImportError"}
 
 
 def test_a_gpu_that_does_not_run_is_no_error() -> None:

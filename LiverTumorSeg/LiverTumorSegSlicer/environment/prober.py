@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,7 +22,6 @@ from LiverTumorSegSlicer.run.process import ProcessRunner, Runner, findPythonSli
 PACKAGES = {
     "scipy": "scipy",
     "cv2": "opencv-python-headless",
-    "nibabel": "nibabel",
     "safetensors": "safetensors",
 }
 OPENCVS = (  # each of them owns the folder cv2
@@ -63,6 +63,9 @@ class Prober(Protocol):
     def find(self) -> dict[str, Found | None]:
         """Each package, torch among them, by its import name; None where there is no trace."""
 
+    def isImported(self, name: str) -> bool:
+        """Whether this Slicer has a package's code loaded, and so holds its files."""
+
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         """Try all in a child process; onProof is called once, on the main thread."""
 
@@ -80,6 +83,9 @@ class SlicerProber:
 
     def find(self) -> dict[str, Found | None]:
         return {name: findPackage(name) for name in ("torch", *PACKAGES)}
+
+    def isImported(self, name: str) -> bool:
+        return name in sys.modules
 
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         lines: list[str] = []

@@ -3,14 +3,16 @@
     environment = Environment()
     report = environment.check()               # at once; nothing is imported
     environment.prove(lambda report: ...)      # in a child, some seconds: do they work?
-    environment.installMissing(ask)            # where report.canInstall
+    environment.lookBefore(lambda verdicts: ...)   # what would stand in the way of installing
+    environment.installMissing(isAsked=True)   # where report.canInstall
 
-Looking never installs, and never touches the network.
+Looking never installs, and never touches the network; only ``lookBefore`` asks whether it is there.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,24 @@ from LiverTumorSegSlicer.privacy import withoutPersonalPaths
 
 from .diagnostics import asText, modelRows, packageRows, systemRows
 from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
+from .kit import KitEnd, Kits
+from .preflight import OnVerdicts, Preflight, Verdict
 from .prober import PACKAGES, Found, Prober, Proof, SlicerProber
+from .remembered import Remembered
 
 TORCH_REQUIREMENT = ">=2.2"
 TORCH_KINDS = {"torch", "torch-old", "torch-broken"}
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
-SIZES = {"torch": _("0.2 to 3 GB"), "packages": _("about 100 MB")}
+
+
+def torchSize() -> str:
+    """How much a PyTorch is to download."""
+    return _("0.2 to 3 GB")
+
+
+def packagesSize() -> str:
+    """How much all other packages are to download."""
+    return _("about 90 MB")
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,6 @@ class EnvironmentReport:
 
     torch: str | None
     cv2: bool
-    nibabel: bool
     safetensors: bool
     scipy: bool
     cuda: str | None
@@ -87,8 +100,9 @@ class InstallOutcome:
 class Environment:
     """Looks, proves and mends.
 
-    prober: looks for packages, and proves them; installer: installs; modelFolder: of imported
-    models. Each is the real one unless given.
+    prober: looks for packages, and proves them; installer: installs; preflight: looks what would
+    stand in the way; kits: packages without a network; modelFolder: of imported models. Each is the
+    real one unless given.
     """
 
     def __init__(
@@ -96,11 +110,17 @@ class Environment:
         prober: Prober | None = None,
         installer: Installer | None = None,
         modelFolder: Path | None = None,
+        *,
+        preflight: Preflight | None = None,
+        kits: Kits | None = None,
     ) -> None:
         self._prober = prober or SlicerProber()
         self._installer = installer or SlicerInstaller()
+        self._preflight, self._kits = preflight or Preflight(), kits or Kits()
         self._modelFolder = modelFolder
         self._proof: Proof | None = None
+        self._isInstalling = False
+        self.remembered = Remembered()
 
     # --- look ------------------------------------------------------------------------------------
 
@@ -117,7 +137,6 @@ class Environment:
         return EnvironmentReport(
             torch=usable["torch"].version if "torch" in usable else None,
             cv2="cv2" in usable,
-            nibabel="nibabel" in usable,
             safetensors="safetensors" in usable,
             scipy="scipy" in usable,
             cuda=proof.cuda if proof else None,
@@ -132,6 +151,9 @@ class Environment:
 
         def take(proof: Proof) -> None:
             self._proof = proof
+            for name in ("torch", *PACKAGES):
+                if name not in proof.errors:
+                    self.remembered.noteRepair(name, "")
             onReport(self.check())
 
         self._prober.prove(take)
@@ -149,7 +171,9 @@ class Environment:
         if not self._installer.canInstallTorch:
             return [Problem("extension", extensionSentence(), False)]
         kind, sentence = fault
-        return [Problem(kind, sentence.format(size=SIZES["torch"]), True)]
+        if kind == "torch-broken" and (vain := self._inVain(["torch"], found)):
+            return [Problem(kind, vain, False)]
+        return [Problem(kind, sentence.format(size=torchSize()), True)]
 
     def _torchFault(self, torch: Found | None) -> tuple[str, str] | None:
         """Kind and sentence, without the size of the download."""
@@ -158,7 +182,7 @@ class Environment:
         if why := self._why("torch") or not torch.isWhole:
             told = why if isinstance(why, str) else ""
             sentence = _("PyTorch is installed in part or does not fit this Slicer")
-            remedy = _("; restart Slicer and click Install to put it in anew ({size}).")
+            remedy = _("; click Install to put it in anew ({size}).")
             return "torch-broken", _braced(sentence + told) + remedy
         if not isAtLeast(torch.version, TORCH_REQUIREMENT):
             sentence = _("PyTorch {version} is too old; click Install for a newer one ({size}).")
@@ -172,17 +196,33 @@ class Environment:
                 "These Python packages are missing or too old: {names}; click Install ({size})."
             )
             names = ", ".join(PACKAGES[name] for name in missing)
-            text = sentence.format(names=names, size=SIZES["packages"])
+            text = sentence.format(names=names, size=packagesSize())
             problems.append(Problem("packages", text, True))
         if broken := self._brokenPackages(found):
             sentence = _(
-                "These Python packages are installed in part: {names}; restart Slicer and click"
-                " Install to put them in anew ({size})."
+                "These Python packages are installed in part: {names}; click Install to put them in"
+                " anew ({size})."
             )
             names = ", ".join(PACKAGES[name] + self._why(name) for name in broken)
-            text = sentence.format(names=names, size=SIZES["packages"])
-            problems.append(Problem("packages-broken", text, True))
+            text = sentence.format(names=names, size=packagesSize())
+            vain = self._inVain(broken, found)
+            problems.append(Problem("packages-broken", vain or text, not vain))
         return problems
+
+    def _inVain(self, names: list[str], found: dict[str, Found | None]) -> str:
+        """What to say when these very versions were put in anew before; empty when they were not.
+
+        Without it a build that does not fit would be asked for without end.
+        """
+        packages = {name: found[name] for name in names}
+        if not all(p and self.remembered.repaired(n) == p.version for n, p in packages.items()):
+            return ""
+        sentence = _(
+            "{names} was put in anew and still does not work; use another version of Slicer, or"
+            " copy the diagnostics into a question to the developers."
+        )
+        shown = (f"{_shownName(n)} {p.version}{self._why(n)}" for n, p in packages.items() if p)
+        return sentence.format(names=", ".join(shown))
 
     def _missingPackages(self, found: dict[str, Found | None]) -> list[str]:
         """Not there, or too old. Of cv2 any version and variant will do: all own one folder."""
@@ -238,40 +278,119 @@ class Environment:
 
     # --- mend ------------------------------------------------------------------------------------
 
-    def installMissing(self, ask: Callable[[str], bool] | None = None) -> InstallOutcome:
-        """Install what is missing, after a question. Blocks with Slicer's own progress windows.
-
-        ask(question) -> whether to go on; without it the installers ask, each for itself.
-        """
+    def lookBefore(self, onVerdicts: OnVerdicts) -> None:
+        """What would stand in the way of installing what is missing; it asks the network."""
         report = self.check()
-        todo = [problem for problem in report.problems if problem.canInstall]
+        kinds = {problem.kind for problem in report.problems if problem.canInstall}
+        there = self._alreadyThere()
+
+        def take(verdicts: tuple[Verdict, ...]) -> None:
+            onVerdicts((*there, *verdicts))
+
+        self._preflight.look(bool(kinds & TORCH_KINDS), take)
+
+    def question(self, verdicts: tuple[Verdict, ...]) -> str:
+        """Whether to install what is missing, with what was found before."""
+        report = self.check()
+        kinds = {problem.kind for problem in report.problems if problem.canInstall}
+        found = self._prober.find()
+        names = [PACKAGES[n] for n in (*self._missingPackages(found), *self._brokenPackages(found))]
+        rows = [f"- {', '.join(names)} ({packagesSize()})"] if names else []
+        if kinds & TORCH_KINDS:
+            rows.append(f"- PyTorch ({torchSize()})")
+        parts = [_("This is downloaded and put into Slicer's Python:"), "\n".join(rows)]
+        if verdicts:
+            parts += [_("Looked at before:"), "\n".join(verdict.line() for verdict in verdicts)]
+        areGood = all(verdict.isGood for verdict in verdicts)
+        parts.append(
+            _("Install it now?") if areGood else _("Something stands in the way. Try it anyway?")
+        )
+        return "\n\n".join(parts)
+
+    def installMissing(self, *, isAsked: bool = False) -> InstallOutcome:
+        """Install what is missing. It blocks, with Slicer's own progress windows.
+
+        isAsked: a person has agreed; otherwise the installers ask, each for itself.
+        """
+        if self._isInstalling:  # Slicer serves clicks between two lines of pip
+            return InstallOutcome("nothing", _("An installation is going on; wait for its end."))
+        report = self.check()
+        todo = {problem.kind for problem in report.problems if problem.canInstall}
         if not todo:
             rest = report.problems[0].sentence if report.problems else _("Everything is there.")
             return InstallOutcome("nothing", rest)
-        kinds = {problem.kind for problem in todo}
-        if ask is not None and not ask(self._question(kinds)):
-            return InstallOutcome("declined", _("Nothing was installed."))
+        if inUse := self._inUse(todo):
+            sentence = _("Files of {names} are in use; restart Slicer, and it goes on by itself.")
+            names = ", ".join(_shownName(name) for name in inUse)
+            return InstallOutcome("restart", sentence.format(names=names))
+        self._isInstalling = True
         try:
-            self._install(kinds, isAsked=ask is not None)
+            self._install(todo, isAsked=isAsked)
         except Declined:
             return InstallOutcome("declined", _("Nothing was installed."))
         except InstallFailed as failure:
             return InstallOutcome(failure.kind, failure.sentence, withoutPersonalPaths(failure.log))
         finally:
-            self._proof = None
-            importlib.invalidate_caches()
+            self._isInstalling = False
+            self.forgetProof()
         return self._outcome()
 
-    def _question(self, kinds: set[str]) -> str:
+    def forgetProof(self) -> None:
+        """Packages are others than they were."""
+        self._proof = None
+        importlib.invalidate_caches()
+
+    def saveKit(
+        self, parent: Path, onLine: Callable[[str], None], onEnd: Callable[[KitEnd], None]
+    ) -> None:
+        """Put the packages that a run needs into a folder; ``InstallFailed`` when that is refused.
+
+        Versions are those that are installed here and work, so that the kit repeats them.
+        """
+        self._kits.save(parent, self._kitRequirements(), onLine, onEnd)
+
+    def installKit(
+        self, folder: Path, onLine: Callable[[str], None], onEnd: Callable[[KitEnd], None]
+    ) -> None:
+        """Install a kit without a network; ``InstallFailed`` when it is none, or not for here."""
+        if self._prober.isImported("torch"):
+            sentence = _("PyTorch is in use; restart Slicer and choose Install from folder first.")
+            raise InstallFailed("restart", sentence)
+
+        def end(kitEnd: KitEnd) -> None:
+            self.forgetProof()
+            onEnd(kitEnd)
+
+        self._kits.install(folder, onLine, end)
+
+    def cleanUp(self) -> None:
+        """End what is asked, saved or installed in a child."""
+        self._preflight.cleanUp()
+        self._kits.cleanUp()
+
+    def _kitRequirements(self) -> list[str]:
+        found, wanted = self._prober.find(), requirements()
+        lines = {"torch": f"torch{TORCH_REQUIREMENT}", **wanted}
+        for name, pip in {"torch": "torch", **PACKAGES}.items():
+            package = found.get(name)
+            if pip in lines and package and package.isWhole and not self._why(name):
+                lines[pip] = f"{pip}=={package.version}"
+        return [*lines.values(), f"numpy=={sys.modules['numpy'].__version__}"]
+
+    def _alreadyThere(self) -> list[Verdict]:
         found = self._prober.find()
-        names = [PACKAGES[n] for n in (*self._missingPackages(found), *self._brokenPackages(found))]
-        rows = [f"- {', '.join(names)} ({SIZES['packages']})"] if names else []
-        if kinds & TORCH_KINDS:
-            rows.append(f"- PyTorch ({SIZES['torch']})")
-        question = _(
-            "This is downloaded and put into Slicer's Python:\n\n{what}\n\nInstall it now?"
-        )
-        return question.format(what="\n".join(rows))
+        usable = {n: p for n, p in found.items() if p and p.isWhole and not self._why(n)}
+        if not usable:
+            return []
+        names = ", ".join(f"{_shownName(name)} {p.version}" for name, p in usable.items())
+        return [Verdict(True, _("Already there: {names}.").format(names=names))]
+
+    def _inUse(self, kinds: set[str]) -> list[str]:
+        """What is to be put in anew and was imported by this Slicer, whose files it then holds."""
+        found = self._prober.find()
+        names = self._brokenPackages(found) if "packages-broken" in kinds else []
+        torch = ["torch"] if kinds & (TORCH_KINDS - {"torch"}) else []
+        return [name for name in (*torch, *names) if self._prober.isImported(name)]
 
     def _install(self, kinds: set[str], *, isAsked: bool) -> None:
         found = self._prober.find()
@@ -283,9 +402,18 @@ class Environment:
             if kind in kinds:
                 lines = [wanted.get(PACKAGES[name], PACKAGES[name]) for name in names]
                 self._installer.installPackages(lines, isRepair=isRepair, isAsked=isAsked)
+                self._noteRepairs(names if isRepair else [])
         if kinds & TORCH_KINDS:
             isRepair = "torch-broken" in kinds
             self._installer.installTorch(TORCH_REQUIREMENT, isRepair=isRepair, isAsked=isAsked)
+            self._noteRepairs(["torch"] if isRepair else [])
+
+    def _noteRepairs(self, names: list[str]) -> None:
+        importlib.invalidate_caches()
+        found = self._prober.find()
+        for name in names:
+            package = found.get(name)
+            self.remembered.noteRepair(name, package.version if package else "")
 
     def _outcome(self) -> InstallOutcome:
         """pip said that all went well: did it?"""
@@ -331,6 +459,11 @@ class Environment:
             rows.append((_("Models"), str(error)))
         rows += [(_("Problem"), problem.sentence) for problem in report.problems]
         return asText(rows)
+
+
+def _shownName(name: str) -> str:
+    """As people know it."""
+    return "PyTorch" if name == "torch" else PACKAGES[name]
 
 
 def _braced(text: str) -> str:

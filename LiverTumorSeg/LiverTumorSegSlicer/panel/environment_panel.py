@@ -1,4 +1,8 @@
-"""The *Environment* section: what is missing, how to mend it, and the imported models."""
+"""The *Environment* section: what is missing, how to mend it, and the imported models.
+
+*Install* looks at what would stand in the way, asks, and installs; where a restart is needed, it
+goes on by itself after it. *Save kit* and *Install from folder* do without a network.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,23 @@ import slicer
 from LiverTumorSegLib.model.spec import BundleError, read_spec, stage_of
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.environment.requirements import Environment, EnvironmentReport
+from LiverTumorSegSlicer.environment.installer import InstallFailed
+from LiverTumorSegSlicer.environment.kit import KitEnd
+from LiverTumorSegSlicer.environment.preflight import Verdict
+from LiverTumorSegSlicer.environment.remembered import Remembered
+from LiverTumorSegSlicer.environment.requirements import (
+    Environment,
+    EnvironmentReport,
+    torchSize,
+)
 
 from .choices import ModelChoice
 from .questions import Questions
 
 MODEL_FILTER = "LiverTumorSeg (*.safetensors)"
 INSTALLED_ENOUGH = ("done", "nothing", "declined")
+RESTART = "restart"
+LINE_LENGTH = 80  # of what pip says, in the panel
 
 
 class EnvironmentPanel:
@@ -33,8 +47,11 @@ class EnvironmentPanel:
         self._ui, self._environment, self._models = ui, environment, models
         self._questions, self._onChanged = questions, onChanged
         self._isAlive, self._isProving = True, False
+        self._busyWith = ""
         self._obstaclesBefore: tuple[str, ...] = ()
         ui.installButton.connect("clicked(bool)", self._install)
+        ui.saveKitButton.connect("clicked(bool)", self._saveKit)
+        ui.installKitButton.connect("clicked(bool)", self._installKit)
         ui.copyDiagnosticsButton.connect("clicked(bool)", self._copyDiagnostics)
         ui.importModelButton.connect("clicked(bool)", self._importModel)
         ui.removeModelButton.connect("clicked(bool)", self._removeModel)
@@ -47,6 +64,8 @@ class EnvironmentPanel:
     @property
     def obstacles(self) -> tuple[str, ...]:
         """What stands in the way of a run with the chosen model, one sentence each."""
+        if self._busyWith:
+            return (self._busyWith,)
         entry, problems = self._models.entry, self.report.problems
         found = [problem.sentence for problem in problems if problem.kind != "model"]
         if entry is None:
@@ -59,15 +78,27 @@ class EnvironmentPanel:
 
     def look(self) -> None:
         """Look again; a person may have installed something elsewhere meanwhile."""
+        if self._busyWith:
+            return
         self._take(self._environment.check())
         areThere = all(problem.kind == "model" for problem in self.report.problems)
         if areThere and not self.report.isProven and not self._isProving:
             self._isProving = True
             self._environment.prove(self._takeProof)
 
+    def goOnInstalling(self) -> None:
+        """After a restart: what a person agreed to before it is done now, without a question."""
+        remembered = self._environment.remembered
+        if not remembered.installationWaits:
+            return
+        remembered.installationWaits = False  # once: what fails again is told, not repeated
+        if self.report.canInstall:
+            self._installNow(isSecondTry=True)
+
     def cleanUp(self) -> None:
         """The panel goes; a proof that is under way finds nobody."""
         self._isAlive = False
+        self._environment.cleanUp()
 
     def updateModel(self) -> None:
         """Another model was chosen."""
@@ -90,29 +121,105 @@ class EnvironmentPanel:
         if set(obstacles) - set(self._obstaclesBefore):
             self._ui.environmentCollapsibleButton.collapsed = False
         self._obstaclesBefore = obstacles
-        self._ui.environmentLabel.text = "\n".join(obstacles) or _reportText(self.report)
-        self._ui.installButton.enabled = self.report.canInstall
-        self._ui.installButton.toolTip = (
-            _("Installs what is missing into Slicer's Python, after a question.")
+        ui, isFree = self._ui, not self._busyWith
+        ui.environmentLabel.text = "\n".join(obstacles) or _reportText(self.report)
+        ui.installButton.enabled = self.report.canInstall and isFree
+        ui.installButton.toolTip = (
+            _("Looks at what would stand in the way, asks, and installs what is missing.")
             if self.report.canInstall
             else _("Nothing that can be installed from here is missing.")
         )
+        for button in (ui.saveKitButton, ui.installKitButton, ui.importModelButton):
+            button.enabled = isFree
         self._showRemovable()
 
     def _showRemovable(self) -> None:
         entry, button = self._models.entry, self._ui.removeModelButton
-        button.enabled = entry is not None and not entry.shipped
+        isImported = entry is not None and not entry.shipped
+        button.enabled = isImported and not self._busyWith
         button.toolTip = (
             _("Deletes the file of the model chosen above from this computer.")
-            if button.enabled
+            if isImported
             else _("Only imported models can be removed; the one chosen above is none.")
         )
 
+    def _setBusy(self, sentence: str) -> None:
+        """Nothing else can be begun meanwhile; the empty sentence ends it."""
+        self._busyWith = sentence
+        if not sentence:
+            self._take(self._environment.check())
+            return
+        self._show()
+        self._onChanged()
+        slicer.app.processEvents()  # it is seen before anything blocks
+
     def _install(self) -> None:
-        outcome = self._environment.installMissing(self._questions.confirm)
+        if not self._busyWith:
+            self._setBusy(_("Looking at what would stand in the way of installing..."))
+            self._environment.lookBefore(self._ask)
+
+    def _ask(self, verdicts: tuple[Verdict, ...]) -> None:
+        if not self._isAlive:
+            return
+        if self._questions.confirm(self._environment.question(verdicts)):
+            self._installNow()
+        else:
+            self._setBusy("")
+
+    def _installNow(self, *, isSecondTry: bool = False) -> None:
+        self._setBusy(_("Installing; Slicer may not answer for some minutes."))
+        with slicer.util.WaitCursor():
+            outcome = self._environment.installMissing(isAsked=True)
+        if not self._isAlive:
+            return
+        self._setBusy("")
         self.look()
-        if outcome.kind not in INSTALLED_ENOUGH:
+        if outcome.kind == RESTART and not isSecondTry:
+            self._offerRestart(outcome.sentence)
+        elif outcome.kind not in INSTALLED_ENOUGH:
             self._questions.tellFailure(outcome.sentence, outcome.log)
+
+    def _offerRestart(self, sentence: str) -> None:
+        """The installation goes on by itself after the next start, whoever starts Slicer."""
+        self._environment.remembered.installationWaits = True
+        if self._questions.confirm(_("{sentence}\n\nRestart now?").format(sentence=sentence)):
+            slicer.util.restart()
+
+    def _saveKit(self) -> None:
+        folder = self._questions.folder(_("Save kit: folder for the packages of this Slicer"))
+        if folder is not None:
+            sentence = _("Saving the packages of this Slicer ({size}).")
+            size = torchSize()
+            done = _("The kit is saved in {folder}.")
+            self._withKit(self._environment.saveKit, folder, sentence.format(size=size), done)
+
+    def _installKit(self) -> None:
+        folder = self._questions.folder(_("Install from folder: the folder that Save kit made"))
+        if folder is not None:
+            done = _("The kit was installed.")
+            self._withKit(self._environment.installKit, folder, _("Installing the kit."), done)
+
+    def _withKit(self, act: Any, folder: Path, sentence: str, done: str) -> None:
+        def end(kitEnd: KitEnd) -> None:
+            if not self._isAlive:
+                return
+            self._setBusy("")
+            self.look()
+            if kitEnd.failure is not None:
+                self._questions.tellFailure(kitEnd.failure.sentence, kitEnd.failure.log)
+            else:
+                self._questions.tell(done.format(folder=kitEnd.folder))
+
+        self._setBusy(sentence)
+        try:
+            act(folder, self._showLine, end)
+        except InstallFailed as failure:
+            end(KitEnd(folder, failure))
+
+    def _showLine(self, line: str) -> None:
+        """pip's words, the last of them."""
+        if self._isAlive and self._busyWith:
+            self._ui.environmentLabel.text = f"{self._busyWith}\n{line.strip()[:LINE_LENGTH]}"
 
     def _copyDiagnostics(self) -> None:
         slicer.app.clipboard().setText(self._environment.diagnostics())
@@ -169,6 +276,12 @@ class EnvironmentPanel:
             self._questions.tellFailure(text.format(folder=folder, reason=reason))
             return
         self._questions.showFolder(folder)
+
+
+def openWhereInstallationWaits() -> None:
+    """Show the panel after a restart that an installation asked for; it goes on there."""
+    if Remembered().installationWaits:
+        slicer.util.selectModule("LiverTumorSeg")
 
 
 def _reportText(report: EnvironmentReport) -> str:

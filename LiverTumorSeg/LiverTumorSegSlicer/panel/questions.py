@@ -50,6 +50,10 @@ class Questions:
         """Whether to go on."""
         return slicer.util.confirmOkCancelDisplay(text, windowTitle=_(TITLE))
 
+    def tell(self, text: str) -> None:
+        """What was done, where a person may have gone to get a coffee meanwhile."""
+        slicer.util.infoDisplay(text, windowTitle=_(TITLE))
+
     def tellFailure(self, sentence: str, log: str = "") -> None:
         """What went wrong and what to do; the log can be unfolded and copied."""
         details = {"detailedText": log} if log else {}
