@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: Any) -> Path:
     index = makeIndex(tmp_path / "index", {"safetensors": "0.9", "torch": "2.9"})
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "no.conf"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", index.as_uri())
     monkeypatch.setattr(preflight_module, "TORCH_INDEX", index.as_uri())
     return index

@@ -35,7 +35,7 @@ LONGEST_PATH = 260  # characters that Windows takes without a switch
 LONGEST_INSIDE = 175  # the longest path in a wheel that we need: 171 characters, torch 2.13
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 ASKED_PACKAGE = "safetensors"  # small, pure enough to be everywhere, and needed anyway
-ONE_TRY = ["--retries", "0", "--timeout", "8"]
+SOON = ["--retries", "1", "--timeout", "8"]  # without a second try pip does not say what failed
 NO_SUCH_COMMAND = "unknown command"
 
 
@@ -94,7 +94,7 @@ class Preflight:
             self._ask(others, verdicts, onVerdicts)
 
         self._runner = self._makeRunner()
-        runPip(self._runner, ["index", "versions", *ONE_TRY, *arguments], end)
+        runPip(self._runner, ["index", "versions", *SOON, *arguments], end)
 
 
 def _networkVerdict(name: str, isWell: bool, said: str) -> list[Verdict]:
