@@ -81,7 +81,7 @@ class LiverTumorSeg(ScriptedLoadableModule):
 class LiverTumorSegParameterNode:
     """What the panel shows, kept in the scene.
 
-    model: a name of the catalog; empty for the default one. device: "auto", "cuda" or "cpu".
+    model: a name of the catalog; empty for the default one. device: "auto", "cuda", "mps" or "cpu".
     firstSlice, lastSlice: axial slices in the volume's own order; they count if limitSlices.
     smallestLesionMm: 0 leaves it to the model.
     """
@@ -389,7 +389,7 @@ class LiverTumorSegLogic(ScriptedLoadableModuleLogic):
         """Segment a CT, and return the segmentation node when it is done; Slicer stays alive.
 
         segmentationNode: whose liver and tumors are replaced; a new one by default.
-        model: a name, or a file; the default model when None. device: "auto", "cpu" or "cuda".
+        model: a name, or a file; the default model when None. device: "auto", "cpu", "cuda", "mps".
         progress(fraction, phrase): called now and then; what it raises ends the run.
         settings: the others of RunSettings.
         Raises ``ValueError`` for a volume that is no CT or segments that were edited (unless

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import graphlib
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,14 +92,10 @@ NEEDED_TO_TRAIN = {"torch", "numpy", "scipy", "cv2", "skimage", "safetensors", "
 LONGEST_FILE, LONGEST_FUNCTION = 600, 80
 LARGEST_FILE_BYTES = 3_000_000
 LARGEST_MODEL_BYTES = 21 * 2**20
-# Put together here so that this file does not hold them; the last two are hosts of packages.
-UNWANTED = [
-    "/" + "work/",
-    "/" + "tmp/bash_jobs",
-    "/" + "opt/pypi",
-    "pypi" + ".org",
-    "python" + "hosted",
-]
+# Put together here so that this file does not hold them.
+MACHINE_PATHS = ["/" + "work/", "/" + "tmp/bash_jobs", "/" + "opt/pypi"]
+PACKAGE_HOSTS = ["pypi" + ".org", "python" + "hosted"]
+FOR_IT = MODULE_FOLDER / "README.md"  # says which hosts a firewall must let through
 
 
 @cache
@@ -347,12 +342,12 @@ def tracked_files() -> tuple[Path, ...]:
 
 
 def test_no_tracked_text_names_a_machine_path_or_package_host() -> None:
-    unwanted = re.compile("|".join(map(re.escape, UNWANTED)).encode())
     found = []
     for path in tracked_files():
         data = path.read_bytes()
-        if b"\0" not in data[:8192] and (match := unwanted.search(data)):
-            found.append(f"{path.relative_to(ROOT)}: {match[0].decode()}")
+        unwanted = MACHINE_PATHS + ([] if path == FOR_IT else PACKAGE_HOSTS)
+        if b"\0" not in data[:8192] and any(t.encode() in data for t in unwanted):
+            found.append(str(path.relative_to(ROOT)))
     assert not found
 
 

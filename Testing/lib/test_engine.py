@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -279,7 +280,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, count: int, wanted: str, devic
         (1, "cuda:-1", "no device 'cuda:-1'"),
         (1, "cuda:first", "no device 'cuda:first'"),
         (2, "cuda:²", "no device"),
-        (1, "gpu", "'gpu' is unknown; use auto, cpu, cuda or cuda:0"),
+        (1, "gpu", "'gpu' is unknown; use auto, cpu, cuda, cuda:0 or mps"),
         (0, "", "'' is unknown; use auto"),
         (0, "CPU", "'CPU' is unknown"),
     ],
@@ -290,3 +291,58 @@ def test_devices_that_are_not_there(
     cards(monkeypatch, count)
     with pytest.raises(ValueError, match=sentence):
         choose_device(wanted)
+
+
+class AppleGpu(SliceEngine):
+    """An engine whose GPU is off by so much, or cannot at all."""
+
+    def __init__(self, device: str, off: float | str) -> None:
+        self.off, self.runs = off, []
+        super().__init__(nn.Identity(), device)
+
+    def _place(self) -> None:
+        """There is nothing to move."""
+
+    def _run(self, inputs: Grays) -> NDArray[np.float32]:
+        self.runs.append((self.device, len(inputs)))
+        answer = np.full((*inputs.shape, 3), 0.25, np.float32)
+        if self.device == "cpu":
+            return answer
+        if isinstance(self.off, str):
+            raise NotImplementedError(self.off)
+        return answer + np.float32(self.off)
+
+
+def test_an_apple_gpu_is_used_when_its_answer_is_the_cpu_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no Apple GPU"):
+        choose_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for wanted in ("auto", "mps"):
+        engine = AppleGpu(wanted, off=1e-4)
+        for _twice in range(2):
+            engine(grays(3))
+        assert engine.runs == [("mps", 1), ("cpu", 1), ("mps", 3), ("mps", 3)], "proven once"
+        assert (engine.device, engine.notes) == ("mps", [])
+    cards(monkeypatch, 1)
+    assert choose_device("auto") == "cuda"
+
+
+def test_an_apple_gpu_that_computes_wrongly_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for off, reason in (
+        (0.05, "computes other numbers than the CPU"),
+        (float("nan"), "computes other numbers"),
+        (
+            "conv3d is not implemented\nand pages more",
+            r"cannot run .* \(conv3d is not implemented\)",
+        ),
+    ):
+        engine = AppleGpu("auto", off)
+        assert (engine(grays(2)) == 0.25).all()
+        assert (engine.device, engine.batch) == ("cpu", 1)
+        (note,) = engine.notes
+        assert re.search(reason, note)
+        with pytest.raises(ValueError, match=reason):
+            AppleGpu("mps", off)(grays(1))

@@ -27,7 +27,7 @@ def test_diagnostics_tell_what_a_developer_asks(
     scene: Any, tmp_path: Path, shippedModel: catalog.ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://jane:secret@proxy:80")
-    prober = FakeProber("safetensors", proof=Proof(cuda="NVIDIA RTX"))
+    prober = FakeProber("safetensors", proof=Proof(gpu="NVIDIA RTX"))
     environment, _ = environmentOf(prober, tmp_path / "models")
     text = environment.diagnostics()
     rows = dict(line.split(": ", 1) for line in text.splitlines())

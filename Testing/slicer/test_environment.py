@@ -46,20 +46,20 @@ def kinds(report: Any) -> list[str]:
 def test_all_is_there() -> None:
     report = environmentOf(FakeProber())[0].check()
     assert (report.isReady, report.canInstall, report.isProven) == (True, False, False)
-    assert (report.torch, report.model, report.cuda) == ("2.8.0+cu126", True, None)
+    assert (report.torch, report.model, report.gpu) == ("2.8.0+cu126", True, None)
     assert {name: getattr(report, name) for name in WHOLE} == WHOLE
 
 
 def test_the_gpu_is_known_when_all_was_tried() -> None:
-    report = proven(FakeProber(proof=Proof(cuda="NVIDIA RTX")))
-    assert (report.isProven, report.cuda, report.isReady) == (True, "NVIDIA RTX", True)
+    report = proven(FakeProber(proof=Proof(gpu="NVIDIA RTX")))
+    assert (report.isProven, report.gpu, report.isReady) == (True, "NVIDIA RTX", True)
 
 
 def test_a_gpu_that_does_not_run_is_no_obstacle_and_is_told() -> None:
-    report = proven(FakeProber(proof=Proof(cudaProblem="no kernel image is available")))
+    report = proven(FakeProber(proof=Proof(gpuProblem="no kernel image is available")))
     assert report.isReady
-    assert report.cuda is None
-    assert "kernel" in report.cudaProblem
+    assert report.gpu is None
+    assert "kernel" in report.gpuProblem
 
 
 def test_no_torch() -> None:

@@ -103,12 +103,12 @@ def bad(name: str, error: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_all_works() -> None:
-    lines = said(*good("torch"), *good("cuda", "NVIDIA RTX"), *good("model"))
+    lines = said(*good("torch"), *good("gpu", "NVIDIA RTX"), *good("model"))
     assert readProof(["noise", "[1]", *lines], "") == Proof({}, "NVIDIA RTX", None)
 
 
 def test_no_gpu() -> None:
-    assert readProof(said(*good("torch"), *good("cuda", "")), "") == Proof({}, None, None)
+    assert readProof(said(*good("torch"), *good("gpu", "")), "") == Proof({}, None, None)
 
 
 def test_what_fails_is_told_in_a_line() -> None:
@@ -117,12 +117,12 @@ def test_what_fails_is_told_in_a_line() -> None:
 
 
 def test_a_gpu_that_does_not_run_is_no_error() -> None:
-    proof = readProof(said(*good("torch"), *bad("cuda", "no kernel image")), "")
+    proof = readProof(said(*good("torch"), *bad("gpu", "no kernel image")), "")
     assert proof == Proof({}, None, "no kernel image")
 
 
 def test_without_torch_nothing_is_said_of_the_gpu() -> None:
-    proof = readProof(said(*bad("torch", "cut off"), *bad("cuda", "cut off")), "")
+    proof = readProof(said(*bad("torch", "cut off"), *bad("gpu", "cut off")), "")
     assert proof == Proof({"torch": "cut off"}, None, None)
 
 
@@ -140,7 +140,7 @@ def test_the_child_is_asked_once() -> None:
     runner, proofs = FakeRunner(), []
     SlicerProber(lambda: runner).prove(proofs.append)
     assert runner.arguments == ["-m", "LiverTumorSegLib.cli.probe"]
-    for line in said(*good("torch"), *good("cuda", "")):
+    for line in said(*good("torch"), *good("gpu", "")):
         runner.print(line)
     assert proofs == []
     runner.exit()

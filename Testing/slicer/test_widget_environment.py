@@ -39,7 +39,7 @@ def unfolded(desk: PanelDesk) -> None:
 def test_nothing_is_unfolded_where_nothing_is_missing(desk: PanelDesk) -> None:
     """There is no default model on the desk; the imported one will do."""
     assert desk.ui.environmentCollapsibleButton.collapsed
-    desk.prober.tell(Proof(cuda="Some GPU"))
+    desk.prober.tell(Proof(gpu="Some GPU"))
     assert desk.ui.environmentCollapsibleButton.collapsed
     assert "PyTorch 99.0, GPU: Some GPU." in desk.ui.environmentLabel.text
     desk.loadCt()
@@ -204,7 +204,7 @@ def test_packages_are_tried_once_in_the_background(desk: PanelDesk) -> None:
     slicer.util.selectModule("SampleData")
     slicer.util.selectModule("LiverTumorSeg")
     assert len(desk.prober.asked) == 1, "one trial at a time"
-    desk.prober.tell(Proof(cuda="Some GPU"))
+    desk.prober.tell(Proof(gpu="Some GPU"))
     desk.panel.environmentPanel.look()
     assert desk.prober.asked == [], "and only once"
 

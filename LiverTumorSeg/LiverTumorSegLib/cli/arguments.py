@@ -65,7 +65,7 @@ def add_run_options(parser: argparse.ArgumentParser, overwrite: str) -> None:
         metavar="NAME|FILE",
         help="from `models list`, or a .safetensors file; of a cascade both, one after the other",
     )
-    add("--device", default="auto", help="auto (a CUDA GPU if there is one), cpu, cuda, cuda:1")
+    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps")
     add("--probabilities", action="store_true", help="also write probabilities.nii.gz")
     add("--no-scan", action="store_true", help="run every slice, also far from the liver")
     add_part_options(parser)

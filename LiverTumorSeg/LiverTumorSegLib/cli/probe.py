@@ -70,14 +70,33 @@ def _torch() -> str:
     return str(torch.__version__)
 
 
-def _cuda() -> str:
+def _gpu() -> str:
     """The GPU's name; empty where there is none, an error where there is one that does not run."""
     import torch
 
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        # a card too new or too old fails only here
+        (torch.ones(8, device="cuda") * 2).sum().item()
+        return torch.cuda.get_device_name()
+    if not torch.backends.mps.is_available():
         return ""
-    (torch.ones(8, device="cuda") * 2).sum().item()  # a card too new or too old fails only here
-    return torch.cuda.get_device_name()
+    _compare_with_cpu("mps")
+    return "Apple GPU (mps)"
+
+
+def _compare_with_cpu(device: str) -> None:
+    """``ArithmeticError`` where a GPU computes other numbers than the CPU."""
+    import torch
+
+    from LiverTumorSegLib.inference.tensors import to_array
+
+    images, weights = torch.linspace(0, 1, 1024).reshape(1, 1, 32, 32), torch.ones(4, 1, 3, 3)
+    answers = [
+        to_array(torch.nn.functional.conv2d(images.to(d), weights.to(d)).softmax(1))
+        for d in ("cpu", device)
+    ]
+    if abs(answers[0] - answers[1]).max() > 1e-3:
+        raise ArithmeticError("it computes other numbers than the CPU")
 
 
 def _model() -> str:
@@ -94,7 +113,7 @@ PROOFS: dict[str, Callable[[], str]] = {
     "cv2": _cv2,
     "torch": _torch,
     "safetensors": _safetensors,
-    "cuda": _cuda,
+    "gpu": _gpu,
     "model": _model,
 }
 

@@ -18,6 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .tensors import to_array, to_tensor
 
+MPS = "mps"  # Apple's GPU
+MPS_TOLERANCE = 0.01  # of a probability; what PyTorch computes wrongly there is off by far more
 CUDA_BATCH = 16
 CPU_BATCH = 1  # larger batches are slower there and take more memory
 BF16_CAPABILITY = (8, 0)  # the first cards with bf16 units; PyTorch emulates it on older ones
@@ -29,8 +31,9 @@ CONVOLUTIONS, NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 class NetEngine(ABC):
     """What engines share: a subclass says how one batch is run (:meth:`_run`).
 
-    device: "auto" (CUDA where there is a device), "cpu", "cuda" or "cuda:N". ``ValueError`` when it
-        is not there.
+    device: "auto" (CUDA where there is a device, else Apple's GPU), "cpu", "cuda", "cuda:N" or
+        "mps". ``ValueError`` when it is not there. Apple's GPU works when its answer to the first
+        input is the CPU's; else the CPU does ("auto"), or ``ValueError`` says why ("mps").
     batch: inputs at a time; halves when CUDA memory runs out, and at last the CPU takes over.
     notes: sentences about what had to be changed on the way; whoever has told them clears them.
     """
@@ -40,6 +43,7 @@ class NetEngine(ABC):
 
     def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
         self.device = choose_device(device)
+        self._is_proven, self._must_be_mps = self.device != MPS, device == MPS
         self.batch = batch or (self.cpu_batch if self.device == "cpu" else self.cuda_batch)
         self.notes: list[str] = []
         self._net = fold_batch_norm(net)
@@ -52,6 +56,8 @@ class NetEngine(ABC):
 
     def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Any number of inputs, the first axis, to as many answers."""
+        if not self._is_proven:
+            self._prove(inputs[:1])
         while True:
             try:
                 parts = [
@@ -63,6 +69,26 @@ class NetEngine(ABC):
                 if not _is_short_of_memory(error):
                     raise
             self._step_down()  # out here, where the error no longer holds what filled the memory
+
+    def _prove(self, one: NDArray[Any]) -> None:
+        """Use Apple's GPU only if it answers to one input as the CPU does."""
+        self._is_proven = True
+        reason = "computes other numbers than the CPU"
+        answer: NDArray[np.float32] | None = None
+        try:
+            answer = self._run(one)
+        except RuntimeError as error:  # an operation that it lacks, most often
+            reason = f"cannot run this network ({str(error).splitlines()[0]})"
+        self.device = "cpu"
+        self._place()
+        if answer is not None and np.abs(answer - self._run(one)).max() <= MPS_TOLERANCE:
+            self.device = MPS
+            self._place()
+        elif self._must_be_mps:
+            raise ValueError(f"The Apple GPU {reason}; use cpu.")
+        else:
+            self.batch = self.cpu_batch
+            self.notes.append(f"The Apple GPU {reason}: the run went on with the CPU.")
 
     @abstractmethod
     def _run(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
@@ -136,11 +162,15 @@ class SliceEngine(NetEngine):
 
 def choose_device(wanted: str) -> str:
     """A device that is there: ``ValueError`` with what to use otherwise."""
-    has_cuda = torch.cuda.is_available()
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if wanted == "auto":
-        return "cuda" if has_cuda else "cpu"
+        return "cuda" if has_cuda else MPS if has_mps else "cpu"
     if wanted == "cpu":
         return "cpu"
+    if wanted == MPS:
+        if not has_mps:
+            raise ValueError("This computer has no Apple GPU that PyTorch can use; use cpu.")
+        return MPS
     if wanted == "cuda" or wanted.startswith("cuda:"):
         if not has_cuda:
             raise ValueError("This computer has no CUDA device that PyTorch can use; use cpu.")
@@ -148,7 +178,7 @@ def choose_device(wanted: str) -> str:
         if wanted not in there:
             raise ValueError(f"There is no device {wanted!r}; use {', '.join(there)} or cpu.")
         return wanted
-    raise ValueError(f"Device {wanted!r} is unknown; use auto, cpu, cuda or cuda:0.")
+    raise ValueError(f"Device {wanted!r} is unknown; use auto, cpu, cuda, cuda:0 or mps.")
 
 
 def _is_short_of_memory(error: RuntimeError) -> bool:

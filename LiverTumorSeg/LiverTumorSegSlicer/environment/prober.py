@@ -45,12 +45,12 @@ class Found:
 class Proof:
     """What came of trying.
 
-    errors: name of a package, or "model" -> why it does not work. cuda: the GPU's name.
+    errors: name of a package, or "model" -> why it does not work. gpu: the GPU's name.
     """
 
     errors: dict[str, str] = field(default_factory=dict)
-    cuda: str | None = None
-    cudaProblem: str | None = None
+    gpu: str | None = None
+    gpuProblem: str | None = None
 
 
 class Prober(Protocol):
@@ -133,9 +133,9 @@ def readProof(lines: list[str], errorText: str) -> Proof:
         errors["torch"] = (
             errorText.strip().splitlines()[-1] if errorText.strip() else _("no answer")
         )
-    cudaProblem = errors.pop("cuda", None) if "torch" not in errors else None
-    errors.pop("cuda", None)
-    return Proof(errors, results.get("cuda", {}).get("version") or None, cudaProblem)
+    gpuProblem = errors.pop("gpu", None) if "torch" not in errors else None
+    errors.pop("gpu", None)
+    return Proof(errors, results.get("gpu", {}).get("version") or None, gpuProblem)
 
 
 def _told(values: dict[str, Any]) -> str:

@@ -63,16 +63,16 @@ class Problem:
 class EnvironmentReport:
     """torch: its version, None when there is none that can work. cv2 and so on: whether usable.
 
-    cuda: the GPU's name; None when there is none, or nobody has looked yet (isProven False).
-    cudaProblem: why a GPU that is there cannot be used.
+    gpu: the GPU's name; None when there is none, or nobody has looked yet (isProven False).
+    gpuProblem: why a GPU that is there cannot be used.
     """
 
     torch: str | None
     cv2: bool
     safetensors: bool
     scipy: bool
-    cuda: str | None
-    cudaProblem: str | None
+    gpu: str | None
+    gpuProblem: str | None
     model: bool
     problems: tuple[Problem, ...]
     isProven: bool
@@ -139,8 +139,8 @@ class Environment:
             cv2="cv2" in usable,
             safetensors="safetensors" in usable,
             scipy="scipy" in usable,
-            cuda=proof.cuda if proof else None,
-            cudaProblem=proof.cudaProblem if proof else None,
+            gpu=proof.gpu if proof else None,
+            gpuProblem=proof.gpuProblem if proof else None,
             model=modelProblem is None,
             problems=(*problems, *([modelProblem] if modelProblem else [])),
             isProven=proof is not None,
@@ -451,7 +451,7 @@ class Environment:
         report = self.check()
         unknown = _("none") if report.isProven else _("not looked for yet")
         rows = [*systemRows(), *packageRows(self._prober.find())]
-        rows.append(("GPU", report.cuda or report.cudaProblem or unknown))
+        rows.append(("GPU", report.gpu or report.gpuProblem or unknown))
         rows.append((_("Tried in a child process"), _("yes") if report.isProven else _("no")))
         try:
             rows += modelRows(self.modelFolder(), self.models())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -91,7 +92,8 @@ class DeviceChoice:
 
     def __init__(self, comboBox: Any, onChosen: Callable[[str], None]) -> None:
         self._box, self._onChosen = comboBox, onChosen
-        for text, device in ((_("Automatic"), "auto"), (_("GPU"), "cuda"), (_("CPU"), "cpu")):
+        gpu = "mps" if sys.platform == "darwin" else "cuda"
+        for text, device in ((_("Automatic"), "auto"), (_("GPU"), gpu), (_("CPU"), "cpu")):
             comboBox.addItem(text, device)
         comboBox.connect("activated(int)", self._onActivated)
 
@@ -103,10 +105,10 @@ class DeviceChoice:
 
     def problem(self, report: EnvironmentReport) -> str:
         """Why no run can start on what is chosen; empty when one can, or nobody has looked yet."""
-        wantsGpu = str(self._box.currentData).startswith("cuda")
-        if not wantsGpu or not report.isProven or report.cuda is not None:
+        wantsGpu = str(self._box.currentData) not in ("auto", "cpu")
+        if not wantsGpu or not report.isProven or report.gpu is not None:
             return ""
-        reason = report.cudaProblem or _("There is no GPU that PyTorch can use.")
+        reason = report.gpuProblem or _("There is no GPU that PyTorch can use.")
         return _("{reason} Choose Automatic or CPU.").format(reason=reason)
 
     def _onActivated(self, index: int) -> None:

@@ -287,7 +287,7 @@ def openWhereInstallationWaits() -> None:
 def _reportText(report: EnvironmentReport) -> str:
     if not report.isProven:
         return _("All that is needed is installed; trying it now.")
-    gpu = report.cuda or report.cudaProblem or _("none that PyTorch can use")
+    gpu = report.gpu or report.gpuProblem or _("none that PyTorch can use")
     return _("All that is needed is installed and works.\nPyTorch {torch}, GPU: {gpu}.").format(
         torch=report.torch, gpu=gpu.rstrip(".")
     )

@@ -47,7 +47,7 @@ class JobRequest:
     """What to segment, and how.
 
     huKji: int16 (k, j, i), Hounsfield units; a copy that nobody changes. ijkToRas: (4, 4), mm.
-    model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1".
+    model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1", "mps".
     scan: whether slices clearly outside the liver are skipped.
     smallestLesionMm: smaller tumors are dropped; None leaves it to the model.
     sliceRangeLps: first and last axial slice, from 0 at the feet; the others stay background.

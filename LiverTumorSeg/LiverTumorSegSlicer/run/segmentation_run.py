@@ -37,7 +37,7 @@ ProgressCallback = Callable[[float, str, "float | None"], None]
 class RunSettings:
     """How to segment.
 
-    model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1".
+    model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1", "mps".
     scan: whether slices clearly outside the liver are skipped.
     sliceRange: first and last axial slice, as AxialSlices numbers them; None for all.
     smallestLesionMm: smaller tumors are dropped; None leaves it to the model.
