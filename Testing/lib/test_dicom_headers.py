@@ -71,12 +71,13 @@ def test_the_mark_tells_dicom_not_the_name(file: Path, tmp_path: Path) -> None:
     [
         {"Modality": "MR"},
         {"Modality": "SEG"},
-        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
-        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "BitsAllocated": 8},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2", "BitsAllocated": 8},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.20", "Modality": ""},
     ],
     ids=str,
 )
-def test_other_things_hold_no_ct_image(file: Path, values: dict[str, str]) -> None:
+def test_other_things_hold_no_ct_image(file: Path, values: dict[str, object]) -> None:
     assert read_images(alter(file, **values)) == []
 
 

@@ -109,7 +109,7 @@ def test_ct_and_labels_are_those_of_the_patient(folder: Path, phantom: Phantom) 
         ct, warnings = case.read_ct()
         assert np.array_equal(ct.hu, phantom.ct.hu)
         assert np.allclose(ct.ijk_to_ras, phantom.ct.ijk_to_ras, atol=1e-4)
-        assert warnings == ()
+        assert ["20 mm apart" in text for text in warnings] == [True]
     labels, ijk_to_ras = ill.read_labels()
     assert labels.dtype == np.uint8
     assert np.array_equal(labels, phantom.labels)

@@ -32,7 +32,7 @@ def describe_file(path: Path, series: int | None = None, model_folder: Path | No
         if series is None and len(found) > 1:
             lines = [f"{n:3d}  {one.describe()}" for n, one in enumerate(found, 1)]
             return "\n".join([f"{len(found)} CT series; choose one with --series", *lines])
-        ct, warnings = read_series(choose_series(found, series).files)
+        ct, warnings = read_series(choose_series(found, series))
     return "\n".join([_describe_ct(ct), *(f"Warning: {text}" for text in warnings)])
 
 

@@ -56,8 +56,8 @@ def _outline(ct: CtVolume) -> _Outline | None:
         if not count:
             continue
         largest = 1 + int(np.bincount(parts.ravel())[1:].argmax())
-        body: NDArray[np.bool_] = np.asarray(ndimage.binary_fill_holes(parts == largest))
-        rim: NDArray[np.bool_] = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
+        body = ndimage.binary_fill_holes(parts == largest)
+        rim = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
         if SMALLEST_SHARE < body.mean() < LARGEST_SHARE and rim.mean() < CUT_SHARE:
             slices.append(k)
             bodies.append(body)
@@ -78,7 +78,7 @@ def _coarse_lps(ct: CtVolume) -> CtVolume:
 
 def _width_warning(outline: _Outline) -> tuple[str, ...]:
     """The body of the widest slices, from the patient's right to left."""
-    columns = outline.body.any(axis=1)  # (k, i)
+    columns = outline.body.max(axis=1)  # (k, i)
     first = columns.argmax(axis=1)
     last = columns.shape[1] - columns[:, ::-1].argmax(axis=1)
     width_mm = float(np.percentile(last - first, 90)) * outline.spacing_kji_mm[2]

@@ -1,7 +1,7 @@
 """CT series from folders of DICOM files, of any file name, to the volumes that ``nifti`` gives too.
 
-    series = find_series("study")                     # every CT series below the folder
-    ct, warnings = read_series(series[0].files)
+    series = find_series("study")               # every CT series below the folder, by phases
+    ct, warnings = read_series(series[0])
 
 Files are read by pydicom, and compressed ones unpacked by GDCM (the extra ``[dicom]``). The series
 is put together here, because what can be wrong with one wants a sentence: highdicom's
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +34,23 @@ from .dicom_headers import (
     require_pydicom,
     silenced_pydicom,
 )
+from .dicom_stacks import FEWEST_SLICES, Stack, find_stacks, places_of
 
-FEWEST_SLICES = 3  # a scout has one or two
 NAME = "This series"
-HOUNSFIELD = ("", "HU", "US", "HU_MOD")  # US: unspecified, which is what some scanners write
+HOUNSFIELD = ("", "HU", "US", "HU_MOD", "H")  # US: unspecified, as some scanners write
+HOUNSFIELD_BEGINS = ("HOUN", "HUNS", "CT N")  # Hounsfield unit, Houndsfield, CT number
+OTHER_UNITS = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")  # DICOM PS3.3 C.11.1.1.2
+AIR_HU = -1024.0
+AIR_OR_METAL_HU = (-1000.0, 3071.0)  # between them padding would be tissue: then it is none
 
 
 @dataclass(frozen=True)
 class Series:
-    """One CT series.
+    """One CT series, or one phase of a series that holds several.
 
     folder: that holds all its files. files: sorted by name. number: as the scanner counted them,
-    None where not stated. shape_kji: images, rows, columns.
+    None where not stated. shape_kji: images, rows, columns. stack: its images, without those that
+    do not count. damaged: files beside them that cannot be read.
     """
 
     folder: Path
@@ -52,20 +58,24 @@ class Series:
     number: int | None
     shape_kji: tuple[int, int, int]
     thickness_mm: float | None
+    stack: Stack = field(repr=False)
+    damaged: tuple[Path, ...] = ()
 
     def describe(self) -> str:
         """A line to choose it by."""
         k, j, i = self.shape_kji
         number = "" if self.number is None else f"series number {self.number}, "
         thickness = "" if self.thickness_mm is None else f", {self.thickness_mm:g} mm thick"
-        return f"{number}{k} slices of {i} x {j}{thickness}"
+        phase = f", {self.stack.phase}" if self.stack.phase else ""
+        return f"{number}{k} slices of {i} x {j}{thickness}{phase}"
 
 
 def find_series(folder: str | Path, leave_out: Collection[Path] = ()) -> list[Series]:
     """The CT series in a folder and those below it, by folder, number and file name.
 
     Files of other kinds, hidden ones, a DICOMDIR, overview pictures and series of fewer than 3
-    images do not count. A damaged file belongs to the series beside it, which cannot be read then.
+    images do not count; a series of several phases counts as one each. A damaged file belongs to
+    the series beside it, which cannot be read then.
     leave_out: folders that are not looked into.
     Raises ``ValueError`` where pydicom is needed and missing, or all is damaged.
     """
@@ -85,44 +95,61 @@ def find_series(folder: str | Path, leave_out: Collection[Path] = ()) -> list[Se
                 # an anonymizer may have blanked what tells series apart: then the folder does
                 key = image.series if image.series[1] else (*image.series, str(path.parent))
                 groups.setdefault(key, []).append(image)
-    parts = [part for images in groups.values() for part in _without_copies(images)]
-    found = [_series(part, damaged) for part in parts if len(part) >= FEWEST_SLICES]
+        stacks = [stack for images in groups.values() for stack in find_stacks(images)]
+    found = [_series(stack, damaged) for stack in stacks if len(stack.images) >= FEWEST_SLICES]
     if damaged and not found:
         raise next(iter(damaged.values()))
-    return sorted(found, key=lambda series: (series.folder, series.number or 0, series.files))
+    return sorted(found, key=_order)
 
 
-def read_series(files: Sequence[str | Path]) -> tuple[CtVolume, tuple[str, ...]]:
-    """The scan in the files of one series, in any order, and warnings of one sentence each.
+def _order(series: Series) -> tuple[object, ...]:
+    return series.folder, series.number or 0, series.stack.phase, series.files
 
-    Hounsfield units are rounded to whole numbers and clipped to int16; what a scanner puts around
-    its field of view (often below -2000) stays. k runs along the normal of the slices, distances
-    are those of the stated positions. Overview pictures are left out.
+
+def read_series(source: Series | Sequence[str | Path]) -> tuple[CtVolume, tuple[str, ...]]:
+    """The scan of a series, or in the files of one, in any order, and warnings of one sentence.
+
+    Hounsfield units are rounded to whole numbers and clipped to int16; what the header calls
+    padding becomes air. k runs along the normal of the slices, distances are those of the stated
+    positions. Overview pictures and copies are left out.
     Raises ``ValueError``, one sentence with what to do, for what is no single, whole CT.
     """
     require_pydicom()
     with silenced_pydicom():
-        everything = [image for file in files for image in read_images(Path(file))]
-        images = [image for image in everything if not image.is_localizer]
+        stack = _only_stack(source)
+        images = list(stack.images)
         _refuse_unlike(images)
         refuse_unreadable(images)
         refuse_one_slice(NAME, (len(images), *images[0].shape_ji))
-        order, ijk_to_ras, grid_warnings = find_grid(
-            np.array([image.position_lps_mm for image in images]),
-            np.array([image.orientation for image in images]).reshape(-1, 2, 3),
-            np.array([image.spacing_ji_mm for image in images]),
-        )
+        order, ijk_to_ras, grid_warnings = find_grid(*places_of(images))
         shape_kji = (len(images), *images[0].shape_ji)
         refuse_huge(NAME, shape_kji)
         grid_warnings += check_geometry(NAME, shape_kji, ijk_to_ras)
         hu, low, high = _read_hu([images[n] for n in order])
     ct = CtVolume(hu, ijk_to_ras)
     warnings = (
-        *_header_warnings(images, len(everything) - len(images)),
+        *stack.notes,
+        *_header_warnings(images),
         *grid_warnings,
         *check_ct(NAME, ct, low, high),
     )
     return ct, warnings
+
+
+def _only_stack(source: Series | Sequence[str | Path]) -> Stack:
+    if isinstance(source, Series):
+        for path in source.damaged:
+            read_images(path)  # says what is wrong
+        return source.stack
+    stacks = find_stacks([image for file in source for image in read_images(Path(file))])
+    if len(stacks) > 1 and len({stack.phase for stack in stacks}) > 1:
+        raise ValueError(
+            f"{NAME} holds {len(stacks)} phases; choose one with --series (`livertumorseg info` on"
+            " its folder lists them), or export one alone."
+        )
+    if not stacks:
+        return Stack(())
+    return Stack(tuple(image for stack in stacks for image in stack.images), "", stacks[0].notes)
 
 
 def _read_hu(images: list[DicomImage]) -> tuple[NDArray[np.int16], float, float]:
@@ -139,9 +166,20 @@ def _read_hu(images: list[DicomImage]) -> tuple[NDArray[np.int16], float, float]
         for k, stored in zip(numbers, decode([images[k] for k in numbers]), strict=True):
             slope, intercept = _rescale(images[k])
             plane = stored.astype(np.float64) * slope + intercept  # (j, i)
+            if (padding := images[k].padding) is not None:
+                _fill_padding(plane, stored, padding)
             low, high = min(low, float(plane.min())), max(high, float(plane.max()))
             hu[k] = np.rint(np.clip(plane, *INT16_RANGE))
     return hu, low, high
+
+
+def _fill_padding(
+    plane: NDArray[np.float64], stored: NDArray[Any], padding: tuple[int, int]
+) -> None:
+    """Air where there is no image; numbers that tissue may have are none, whatever is said."""
+    is_padding = (stored >= padding[0]) & (stored <= padding[1])
+    low, high = AIR_OR_METAL_HU
+    plane[is_padding & ((plane < low) | (plane > high))] = AIR_HU
 
 
 def list_files(folder: Path, leave_out: Collection[Path] = ()) -> Iterator[Path]:
@@ -160,33 +198,18 @@ def list_files(folder: Path, leave_out: Collection[Path] = ()) -> Iterator[Path]
         yield from (Path(home, name) for name in sorted(files) if not name.startswith("."))
 
 
-def _without_copies(images: list[DicomImage]) -> list[list[DicomImage]]:
-    """The images of one series, sorted out by folder where folders hold copies of each other.
-
-    Only an image that has the same place too is a copy: anonymizers may make all instances alike.
-    """
-    folders: dict[Path, dict[object, DicomImage]] = {}
-    for n, image in enumerate(images):
-        if not image.is_localizer:
-            # those of a file's frames share the instance
-            key = (image.instance, image.frame, image.position_lps_mm) if image.instance else n
-            folders.setdefault(image.path.parent, {}).setdefault(key, image)
-    parts = list(folders.values())
-    if len(set().union(*parts)) == sum(map(len, parts)):
-        return [[image for part in parts for image in part.values()]]
-    return [list(part.values()) for part in parts]
-
-
-def _series(images: list[DicomImage], damaged: Collection[Path]) -> Series:
-    folders = {image.path.parent for image in images}
-    files = {image.path for image in images} | {p for p in damaged if p.parent in folders}
-    first = images[0]
+def _series(stack: Stack, damaged: Collection[Path]) -> Series:
+    folders = {image.path.parent for image in stack.images}
+    spoilt = tuple(sorted(path for path in damaged if path.parent in folders))
+    first = stack.images[0]
     return Series(
         folder=Path(os.path.commonpath(folders)),
-        files=tuple(sorted(files)),
+        files=tuple(sorted({image.path for image in stack.images} | set(spoilt))),
         number=first.number,
-        shape_kji=(len(images), *first.shape_ji),
+        shape_kji=(len(stack.images), *first.shape_ji),
         thickness_mm=first.thickness_mm,
+        stack=stack,
+        damaged=spoilt,
     )
 
 
@@ -207,7 +230,7 @@ def _refuse_unlike(images: list[DicomImage]) -> None:
         )
     if any(image.spacing_ji_mm is None for image in images):
         raise ValueError(f"{NAME} gives no pixel spacing; export it again with its spacing.")
-    if any(image.unit not in HOUNSFIELD for image in images):
+    if any(image.unit in OTHER_UNITS for image in images):
         raise ValueError(
             f"{NAME} holds other numbers than Hounsfield units (a dual-energy map, perhaps); give"
             " the CT itself."
@@ -226,6 +249,11 @@ def _refuse_half_rescaled(images: list[DicomImage]) -> None:
         raise ValueError(f"{NAME} has a rescale slope of 0 in its header; export it again.")
 
 
+def _is_hounsfield(unit: str) -> bool:
+    """The field is free text, and programs spell it in many ways."""
+    return unit in HOUNSFIELD or unit.startswith(HOUNSFIELD_BEGINS)
+
+
 def _lacks_rescale(image: DicomImage) -> bool:
     return image.slope is None or image.intercept is None
 
@@ -236,10 +264,12 @@ def _rescale(image: DicomImage) -> tuple[float, float]:
     return slope, 0.0 if image.intercept is None else image.intercept
 
 
-def _header_warnings(images: list[DicomImage], localizers: int) -> Iterator[str]:
-    if localizers:
-        pictures = "An overview picture" if localizers == 1 else f"{localizers} overview pictures"
-        yield f"{pictures} (localizer) in the series did not count as a slice of this CT."
+def _header_warnings(images: list[DicomImage]) -> Iterator[str]:
+    if any(not _is_hounsfield(image.unit) for image in images):
+        yield (
+            "This CT names a unit of its numbers that is not known; they were taken for Hounsfield"
+            " units, so check that it is no map of something else."
+        )
     if _lacks_rescale(images[0]):
         yield (
             "This CT does not say how its numbers become Hounsfield units and they were taken as"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,13 +29,23 @@ if TYPE_CHECKING:
 GET_DICOM = "get it with: pip install 'livertumorseg[dicom]'."
 PREAMBLE_BYTES = 128
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # SOP class; the enhanced ones are below it
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages, converted CTs
+NOT_STATED = ("", "CT", "OT")  # a modality that an anonymizer leaves on a CT
+BARE_VRS = (b"CS", b"UI", b"UL", b"DA", b"TM", b"SH", b"LO")  # of what a file begins with
+INFLATED_AT_MOST = 2**28  # bytes of a file that is deflated as a whole
+PHASE_TAGS = (  # what tells the phases in a series apart, the surest first
+    *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex"),
+    *("NominalPercentageOfCardiacPhase", "TriggerTime", "AcquisitionTime", "ContentTime"),
+    *("ConvolutionKernel", "KVP"),
+)
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("FrameOfReferenceUID", "Modality", "SeriesNumber", "ImageType", "SliceThickness"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "LossyImageCompression"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "BitsAllocated", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation"),
+    *("InstanceNumber", *PHASE_TAGS),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 
@@ -47,6 +58,8 @@ class DicomImage:
     position_lps_mm: center of the first pixel. orientation: direction cosines, i (along a row)
     then j. spacing_ji_mm: between rows, between columns. slope, intercept: from stored numbers to
     ``unit``, which is "" where not stated and means Hounsfield units then (DICOM PS3.3 C.11.1.1.2).
+    padding: least and greatest stored number that is no image. phase: the values of PHASE_TAGS, ""
+    where not stated. is_bare: the header lacks what a reader of pixels wants (see :func:`decode`).
     """
 
     path: Path
@@ -63,19 +76,37 @@ class DicomImage:
     slope: float | None
     intercept: float | None
     unit: str
+    padding: tuple[int, int] | None
+    instance_number: int | None
+    phase: tuple[str, ...]
     is_localizer: bool
     is_lossy: bool
+    is_bare: bool
     transfer_syntax: str
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file carries the mark of DICOM, whatever its name; needs no pydicom."""
+    """Whether a file carries the mark of DICOM, whatever its name; needs no pydicom.
+
+    Old archives and planning systems leave out the mark: then the first element tells.
+    """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
-            file.seek(PREAMBLE_BYTES)
-            return file.read(4) == b"DICM"
+            start = file.read(PREAMBLE_BYTES + 4)
     except OSError:
         return False
+    return start[PREAMBLE_BYTES:] == b"DICM" or _begins_with_element(start)
+
+
+def _begins_with_element(start: bytes) -> bool:
+    """Whether bytes are a short first element of group 0002 or 0008, little endian."""
+    if start[:2] not in (b"\x02\0", b"\x08\0") or start[3:4] not in (b"\0", b"\x01"):
+        return False
+    if start[4:6] in BARE_VRS:
+        return int.from_bytes(start[6:8], "little") <= 128
+    return len(start) > 8 and int.from_bytes(start[4:8], "little") <= 128
 
 
 def require_pydicom() -> None:
@@ -107,17 +138,63 @@ def read_images(path: Path) -> list[DicomImage]:
     """
     import pydicom
 
-    with _explained(f"{shown_name(path)} is a damaged DICOM file; copy or export it again."):
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*TAGS])
-        kind = str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID", ""))
-        if kind and not kind.startswith(CT_IMAGE):
-            if header.get("Modality") != "CT" or "Rows" not in header:
-                return []
-            if kind.startswith(SECONDARY_CAPTURE):
-                return []
-        elif header.Modality != "CT":  # an AttributeError where the header ends too early
+    name = shown_name(path)
+    with _explained(f"{name} is a damaged DICOM file; copy or export it again."):
+        _refuse_bomb(path)
+        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=[*TAGS])
+        if not _is_ct(header):
             return []
-        return [_image(path, header, n) for n in range(int(header.get("NumberOfFrames") or 1))]
+        count = int(header.get("NumberOfFrames") or 1)
+        if count > 1 and len(header.get("PerFrameFunctionalGroupsSequence") or []) != count:
+            raise _Reason(
+                f"{name} does not say where each of its {count} images lies; export the series"
+                " again, as one file a slice."
+            )
+        return [_image(path, header, n) for n in range(count)]
+
+
+def _is_ct(header: Dataset) -> bool:
+    """By the class of its images, and by the modality where the class leaves it open.
+
+    A Secondary Capture is a screen shot unless it says where it lies and has more than 8 bits.
+    """
+    kind = str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID", ""))
+    modality = str(header.get("Modality") or "")
+    if kind == CT_IMAGE or kind.startswith(CT_IMAGE + "."):
+        return modality in NOT_STATED
+    if not kind and not header.preamble:
+        return modality == "CT"
+    if not kind:
+        return str(header.Modality) == "CT"  # an AttributeError where the header ends too early
+    if modality != "CT" or "Rows" not in header:
+        return False
+    if not kind.startswith(SECONDARY_CAPTURE):
+        return True
+    place = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    return all(name in header for name in place) and int(header.get("BitsAllocated") or 8) > 8
+
+
+def _refuse_bomb(path: Path) -> None:
+    """``ValueError`` for a deflated file that unpacks to more than a CT; pydicom would do it."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with path.open("rb") as file:
+        start = file.read(2048)
+        at = start.find(DeflatedExplicitVRLittleEndian.encode())
+        if at < 0 or start[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+            return
+        meta_bytes = int.from_bytes(start[140:144], "little")  # of group 2, after its own length
+        file.seek(144 + meta_bytes)
+        unpack, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        for packed in iter(lambda: file.read(65536), b""):
+            while packed:
+                size += len(unpack.decompress(packed, 2**20))
+                packed = unpack.unconsumed_tail
+                if size > INFLATED_AT_MOST:
+                    raise _Reason(
+                        f"{shown_name(path)} unpacks to far more than a CT; export the series"
+                        " again, uncompressed."
+                    )
 
 
 def refuse_unreadable(images: list[DicomImage]) -> None:
@@ -156,7 +233,7 @@ def decode(images: Sequence[DicomImage]) -> Iterator[NDArray[Any]]:
         " copy or export the series again, uncompressed."
     ):
         is_deflated = first.transfer_syntax == pydicom.uid.DeflatedExplicitVRLittleEndian
-        source = pydicom.dcmread(first.path) if is_deflated else first.path  # pydicom wants that
+        source = _completed(first) if is_deflated or first.is_bare else first.path
         # one reader for all frames: opening the file for each would read its long header each time
         frames = iter_pixels(source, indices=[image.frame for image in images])
         for image, pixels in zip(images, frames, strict=True):
@@ -165,9 +242,24 @@ def decode(images: Sequence[DicomImage]) -> Iterator[NDArray[Any]]:
             yield pixels
 
 
+def _completed(image: DicomImage) -> Dataset:
+    """A whole file in memory, with what pydicom wants to be told before it looks at pixels."""
+    import pydicom
+
+    dataset = pydicom.dcmread(image.path, force=True)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(image.transfer_syntax)
+    dataset.setdefault("SamplesPerPixel", image.samples)
+    dataset.setdefault("PhotometricInterpretation", "MONOCHROME2")
+    return dataset
+
+
 def shown_name(path: Path) -> str:
     """A file's own name on one line."""
     return "".join(c if c.isprintable() else "?" for c in path.name) or "This path"
+
+
+class _Reason(ValueError):
+    """What is wrong with a file, known already."""
 
 
 @contextmanager
@@ -175,7 +267,7 @@ def _explained(sentence: str) -> Iterator[None]:
     """A damaged file makes pydicom and its decoders raise nearly anything."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, _Reason):
         raise
     except Exception:
         raise ValueError(sentence) from None
@@ -192,20 +284,57 @@ def _image(path: Path, header: Dataset, frame: int) -> DicomImage:
             for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
         ),
         instance=str(header.get("SOPInstanceUID") or ""),
-        number=_number(header.get("SeriesNumber"), int),
+        number=_integer(header, "SeriesNumber"),
         shape_ji=(int(header.Rows), int(header.Columns)),
         samples=int(header.get("SamplesPerPixel") or 1),
         position_lps_mm=_numbers(find("ImagePositionPatient"), 3),
         orientation=_numbers(find("ImageOrientationPatient"), 6),
         spacing_ji_mm=_numbers(find("PixelSpacing"), 2),
-        thickness_mm=_number(find("SliceThickness"), float),
-        slope=_number(find("RescaleSlope"), float),
-        intercept=_number(find("RescaleIntercept"), float),
+        thickness_mm=_number(find("SliceThickness")),
+        slope=_number(find("RescaleSlope")),
+        intercept=_number(find("RescaleIntercept")),
         unit=str(find("RescaleType") or "").strip().upper(),
+        padding=_padding(header),
+        instance_number=_integer(header, "InstanceNumber"),
+        phase=tuple(str(find(name) or "") for name in PHASE_TAGS),
         is_localizer="LOCALIZER" in kind,
         is_lossy=header.get("LossyImageCompression") == "01",
-        transfer_syntax=str(header.file_meta.TransferSyntaxUID),
+        is_bare=(
+            "TransferSyntaxUID" not in header.file_meta
+            or "PhotometricInterpretation" not in header
+            or "SamplesPerPixel" not in header
+        ),
+        transfer_syntax=_transfer_syntax(header),
     )
+
+
+def _transfer_syntax(header: Dataset) -> str:
+    """As stated, else as pydicom found the header itself to be encoded."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" in header.file_meta:
+        return str(header.file_meta.TransferSyntaxUID)
+    is_implicit, is_little = header.original_encoding
+    if is_implicit:
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian)
+
+
+def _padding(header: Dataset) -> tuple[int, int] | None:
+    """Stored numbers that are no image: from the padding value to its range limit (C.7.5.1.1.2).
+
+    Both are signed or not as the pixels are, whatever their own element says.
+    """
+    is_signed = header.get("PixelRepresentation") == 1
+    values = []
+    for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = header.get(name)
+        if isinstance(value, bytes):  # the header's encoding does not say whether it is signed
+            value = int.from_bytes(value[:2], "little")
+        if isinstance(value, int):
+            value %= 65536
+            values.append(value - 65536 if is_signed and value > 32767 else value)
+    return (min(values), max(values)) if values else None
 
 
 def _finder(header: Dataset, frame: int) -> Callable[[str], Any]:
@@ -216,18 +345,32 @@ def _finder(header: Dataset, frame: int) -> Callable[[str], Any]:
     for groups in (*frames[frame : frame + 1], *shared[:1]):
         places += [e.value[0] for e in groups if e.VR == "SQ" and e.value]
     places.append(header)
-    return lambda name: next((place[name].value for place in places if name in place), None)
+    return lambda name: next((_value(place, name) for place in places if name in place), None)
 
 
-def _number(value: Any, kind: type) -> Any:
-    try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
+def _value(place: Dataset, name: str) -> Any:
+    """An element's value; text as it is stored, for pydicom refuses numbers with a comma."""
+    element = place.get_item(name)
+    if isinstance(element.value, bytes) and element.VR in (None, "DS", "IS"):
+        return element.value.decode("ascii", "replace").strip(" \0")
+    return place[name].value
+
+
+def _integer(header: Dataset, name: str) -> int | None:
+    number = _number(_value(header, name)) if name in header else None
+    return None if number is None else int(number)
+
+
+def _number(value: Any) -> float | None:
+    numbers = _numbers(value if isinstance(value, str) else (value,), 1)
+    return None if numbers is None else numbers[0]
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """So many finite numbers, or None. Programs in some languages write 0,7 for 0.7."""
+    if isinstance(value, str):
+        parts = value.split("\\")
+        value = value.split(",") if len(parts) < count else [p.replace(",", ".") for p in parts]
     try:
         numbers = tuple(float(n) for n in value)
     except (TypeError, ValueError):

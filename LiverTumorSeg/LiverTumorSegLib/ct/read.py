@@ -21,7 +21,7 @@ def read_input(path: Path, series: int | None = None) -> tuple[CtVolume, tuple[s
     series: which one of a folder, from 1; it need not be said where there is one.
     """
     if path.is_dir():
-        return read_series(choose_series(series_in(path), series).files)
+        return read_series(choose_series(series_in(path), series))
     if series is not None:
         raise ValueError(f"{shown_name(path)} is no folder of DICOM; use --series with one only.")
     if looks_like_dicom(path):

@@ -1,0 +1,216 @@
+"""Which images of a DICOM series are one CT: without overview pictures and copies, phase by phase.
+
+    for stack in find_stacks(images):       # of one series
+        stack.images, stack.phase, stack.notes
+
+Scanners and archives put more into a series than a volume: a scout, the same images under new
+identifiers, every contrast phase. What is left out is said; which phase is meant, nobody guesses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .dicom_grid import find_grid
+from .dicom_headers import PHASE_TAGS, DicomImage, decode
+
+FEWEST_SLICES = 3  # a scout has one or two
+OTHER_PLANE = 0.05  # of direction cosines
+PLACE_DIGITS = 2  # of mm
+Images = list[DicomImage]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Images that may be one CT, in no order.
+
+    phase: what tells them from the others of their series, in words; "" where they are alone.
+    notes: warnings, one sentence each, about images that were left out.
+    """
+
+    images: tuple[DicomImage, ...]
+    phase: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def find_stacks(images: Sequence[DicomImage]) -> list[Stack]:
+    """The CTs in the images of a series; what cannot be sorted out stays one stack.
+
+    Reads pixels only where images share a place, to tell copies from phases.
+    """
+    slices = [image for image in images if not image.is_localizer]
+    stacks = []
+    for part in _without_copied_folders(slices):
+        main, overviews = _without_overviews(part)
+        once, copies = _without_copies(main)
+        notes = (*_overview_note(len(images) - len(slices) + overviews), *_copies_note(copies))
+        stacks += [replace(stack, notes=notes) for stack in _phases(once)]
+    return stacks
+
+
+def _without_copied_folders(images: Images) -> list[Images]:
+    """The images of one series, sorted out by folder where folders hold copies of each other.
+
+    Only an image that has the same place too is a copy: anonymizers may make all instances alike.
+    """
+    folders: dict[Path, dict[object, DicomImage]] = {}
+    for n, image in enumerate(images):
+        # those of a file's frames share the instance
+        key = (image.instance, image.frame, image.position_lps_mm) if image.instance else n
+        folders.setdefault(image.path.parent, {}).setdefault(key, image)
+    parts = list(folders.values())
+    if len(set().union(*parts)) == sum(map(len, parts)):
+        return [[image for part in parts for image in part.values()]]
+    return [list(part.values()) for part in parts]
+
+
+def _without_overviews(images: Images) -> tuple[Images, int]:
+    """The regular stack among images, and how many in other planes or of another size were none."""
+    groups: list[Images] = []
+    for image in images:
+        for group in groups:
+            if _are_alike(image, group[0]):
+                group.append(image)
+                break
+        else:
+            groups.append([image])
+    main = max(groups, key=len, default=[])
+    others = len(images) - len(main)
+    is_clear = all(group is main or len(group) < FEWEST_SLICES for group in groups)
+    if not others or not is_clear or not _is_regular(_one_a_place(main)):
+        return images, 0
+    return main, others
+
+
+def _are_alike(a: DicomImage, b: DicomImage) -> bool:
+    if a.shape_ji != b.shape_ji or (a.orientation is None) != (b.orientation is None):
+        return False
+    if a.orientation is None or b.orientation is None:
+        return True
+    return bool(np.abs(np.subtract(a.orientation, b.orientation)).max() <= OTHER_PLANE)
+
+
+def _without_copies(images: Images) -> tuple[Images, int]:
+    """Each image once where images at one place are equal, and how many were left out.
+
+    Where a single pair differs these are phases, and all are kept.
+    """
+    places = _by_place(images)
+    if len(places) == len(images):
+        return images, 0
+    try:
+        for group in places.values():
+            if len(group) > 1 and len({_pixels(image) for image in group}) > 1:
+                return images, 0
+    except ValueError:  # damaged: reading the series says so
+        return images, 0
+    return [group[0] for group in places.values()], len(images) - len(places)
+
+
+def _pixels(image: DicomImage) -> tuple[object, ...]:
+    """What makes an image's Hounsfield units."""
+    (stored,) = decode([image])
+    return hashlib.sha256(stored.tobytes()).digest(), image.slope, image.intercept
+
+
+def _phases(images: Images) -> list[Stack]:
+    """One stack a phase where a tag, or the order of the images, makes each a regular one."""
+    if _is_regular(images):
+        return [Stack(tuple(images))]
+    splits: list[tuple[str, Callable[[DicomImage], str]]] = [
+        (tag, lambda image, n=n: image.phase[n])  # type: ignore[misc]
+        for n, tag in enumerate(PHASE_TAGS)
+    ]
+    for tag, value in splits:
+        parts: dict[str, Images] = {}
+        for image in images:
+            parts.setdefault(value(image), []).append(image)
+        if len(parts) > 1 and all(map(_is_regular, parts.values())):
+            return _named(list(parts.values()), [f", {tag} {value}" for value in parts])
+    rounds = _rounds(images)
+    if len(rounds) > 1 and all(map(_is_regular, rounds)):
+        return _named(rounds, [""] * len(rounds))
+    return [Stack(tuple(images))]
+
+
+def _rounds(images: Images) -> list[Images]:
+    """Images as the scanner numbered them, a new part wherever a place comes again."""
+    if any(image.instance_number is None for image in images):
+        return []
+    rounds: list[Images] = [[]]
+    seen: set[object] = set()
+    for image in sorted(images, key=lambda image: image.instance_number or 0):
+        if _place(image) in seen:
+            rounds.append([])
+            seen = set()
+        seen.add(_place(image))
+        rounds[-1].append(image)
+    return rounds
+
+
+def _named(parts: list[Images], words: list[str]) -> list[Stack]:
+    """Phases, told by a number of ours and by a tag that holds a number, never by its text."""
+    return [
+        Stack(tuple(part), f"phase {n} of {len(parts)}{_plain(word)}")
+        for n, (part, word) in enumerate(zip(parts, words, strict=True), 1)
+    ]
+
+
+def _plain(word: str) -> str:
+    """``", AcquisitionNumber 3"`` where the value is a short number; nothing otherwise."""
+    value = word.rpartition(" ")[2]
+    return word if value.isdigit() and len(value) <= 6 else ""
+
+
+def _is_regular(images: Images) -> bool:
+    """Whether images are a whole stack with equal distances."""
+    if len(images) < FEWEST_SLICES or any(
+        image.position_lps_mm is None or image.orientation is None or image.spacing_ji_mm is None
+        for image in images
+    ):
+        return False
+    try:
+        find_grid(*places_of(images))
+    except ValueError:
+        return False
+    return len({image.shape_ji for image in images}) == 1
+
+
+def places_of(images: Sequence[DicomImage]) -> Iterator[np.ndarray]:
+    """Positions, orientations and spacings, as :func:`dicom_grid.find_grid` takes them."""
+    yield np.array([image.position_lps_mm for image in images])
+    yield np.array([image.orientation for image in images]).reshape(-1, 2, 3)
+    yield np.array([image.spacing_ji_mm for image in images])
+
+
+def _place(image: DicomImage) -> object:
+    position = image.position_lps_mm
+    return id(image) if position is None else tuple(round(mm, PLACE_DIGITS) for mm in position)
+
+
+def _by_place(images: Images) -> dict[object, Images]:
+    places: dict[object, Images] = {}
+    for image in images:
+        places.setdefault(_place(image), []).append(image)
+    return places
+
+
+def _one_a_place(images: Images) -> Images:
+    return [group[0] for group in _by_place(images).values()]
+
+
+def _overview_note(count: int) -> Iterator[str]:
+    if count:
+        pictures = "An overview picture" if count == 1 else f"{count} overview pictures"
+        yield f"{pictures} (localizer) in the series did not count as a slice of this CT."
+
+
+def _copies_note(count: int) -> Iterator[str]:
+    if count:
+        images = "An image was" if count == 1 else f"{count} images were"
+        yield f"{images} in this series more than once, with equal pixels, and counted once."
