@@ -44,6 +44,7 @@ LESION_COLUMNS = (
     "centroid_s_mm",
     "mean_hu",
     "confidence",
+    "implausible",
 )
 CONFIDENCE_MEANING = (
     "the share of a lesion's voxels expected to be tumor, by the model's own probability as"
@@ -69,6 +70,8 @@ class Lesion:
         somebody else added, whose certainty is 0, do not count; None when there is no other, or no
         certainty was given.
     diameter_lines_ras_mm: both ends of the longest diameter, then those of its perpendicular.
+    implausible: why it is hardly a liver tumor, a few words (``plausibility``); None when nothing
+        speaks against it, or nobody has looked.
     """
 
     number: int
@@ -81,6 +84,7 @@ class Lesion:
     voxels: int
     confidence: float | None = None
     diameter_lines_ras_mm: tuple[Line, ...] = ()
+    implausible: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def label_lesions(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     return components, count
 
 
-def lesion_rows(measures: LiverMeasures) -> list[dict[str, int | float | None]]:
+def lesion_rows(measures: LiverMeasures) -> list[dict[str, int | float | str | None]]:
     """One row a lesion with the columns LESION_COLUMNS, rounded as far as the numbers carry."""
     return [_row(lesion) for lesion in measures.lesions]
 
@@ -202,7 +206,7 @@ def measures_to_dict(measures: LiverMeasures) -> dict[str, Any]:
     return values
 
 
-def _row(lesion: Lesion) -> dict[str, int | float | None]:
+def _row(lesion: Lesion) -> dict[str, int | float | str | None]:
     r, a, s = lesion.centroid_ras_mm
     values = (
         lesion.number,
@@ -215,6 +219,7 @@ def _row(lesion: Lesion) -> dict[str, int | float | None]:
         round(s, 2),
         None if lesion.mean_hu is None else round(lesion.mean_hu, 1),
         None if lesion.confidence is None else round(lesion.confidence, 4),
+        lesion.implausible,
     )
     return dict(zip(LESION_COLUMNS, values, strict=True))
 

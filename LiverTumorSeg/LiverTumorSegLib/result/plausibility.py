@@ -1,0 +1,420 @@
+"""What a person who knows livers would say of a result at first sight, before it is shown.
+
+    checked = check(ct, labels_kji, certainty_kji)
+    checked.labels_kji, checked.measures, checked.warnings
+
+Two things are taken out of the labels, because they are certain: what was marked as liver where
+there is no liver (head, legs, bowel), and marks of tumor in fat or gas that goes on around them.
+Everything else is kept, and said: a lesion that looks unlike a tumor may be one after treatment
+(gas after ablation, lipiodol) or may matter to somebody (a cyst), so its ``Lesion.implausible``
+holds the reason, and only a person removes it.
+
+The rules hold for CTs that were cut to a window, whose fat and gas are both at its floor. Those on
+anatomy are in ``trunk`` and ``contrast``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.volume import CtVolume
+
+from .contrast import contrast_of
+from .lesions import Lesion, LiverMeasures, label_lesions, measure
+from .trunk import Trunk
+
+Labels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+# Lesions
+FAT_HU = -10.0  # a lesion with less is fat or gas
+FLUID_HU = 20.0  # and with less fluid (Bosniak 2019: -9 to 20 HU)
+DENSE_HU = 250.0
+LOOKS_FAT_HU = -20  # a voxel of fat or gas; a CT cut at -40 HU still has such voxels
+AROUND_MM = 5.0
+FAT_GOES_ON = 0.1  # share of what is around a lesion
+MOSTLY = 0.5
+IN_FAT = 0.4  # share of what is around a lesion that lies outside the liver
+HULL_MM = 3.0  # grid of the points it is made of
+LESION_POINTS = 2000  # of a lesion that are looked at
+LARGE_SIDE = 96  # voxels of a lesion's box from which on it is thinned
+LISTED = 5
+
+# No liver
+LEAST_WHOLE_LIVER_ML = 150.0  # a child of one year has 250
+LEAST_SOLID_LIVER_ML = 300.0  # smaller ones, cut off or not, must be solid
+NARROW_MM = 220.0  # heads and single legs are narrower than this
+CENTRAL = (0.3, 0.62)  # share of the liver on the right of the body's middle: livers have 0.75 to 1
+LEAST_SPINE_MM2 = 60.0
+
+# The scan and the liver
+CUT_CM2 = 1.0
+SIDE_CUT_CM2 = 2.0
+THICK_SLICES_MM = 5.05
+SHORT_SCAN_MM = 100.0
+ADULT_LIVER_ML = (600.0, 3500.0)
+PIECE_ML, MANY_PIECES = 0.1, 4
+# Medians of the livers of the patients that the models in the catalog were trained on: 64 to 125 HU
+# and one of 160, as high as their window shows.
+TRAINED_LIVER_HU = (60.0, 165.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A result that may be shown.
+
+    labels_kji: on the CT's own grid, without what cannot be. certainty_kji: see
+        ``segmentation.Segmentation``. measures: of these labels, with ``Lesion.implausible``.
+    warnings: one sentence each.
+    """
+
+    labels_kji: Labels
+    certainty_kji: Labels | None
+    measures: LiverMeasures
+    warnings: tuple[str, ...]
+
+
+def check(ct: CtVolume, labels_kji: Labels, certainty_kji: Labels | None = None) -> Checked:
+    """Check labels (0, 1, 2) of a CT; all ``(k, j, i)``. The arrays that come in stay as they are.
+
+    A pure function of the CT's numbers, its grid and the labels.
+    """
+    lps, turn = ct.to_lps()
+    labels, pieces = turn.apply(labels_kji), list[_Piece]()
+    sentences = list[str]()
+    trunk = Trunk.around_liver(lps, labels) if (labels == Label.LIVER).any() else None
+    reason = _why_no_liver(lps, labels, trunk) if labels.any() else None
+    if reason is not None:
+        labels, sentences = np.zeros_like(labels), [reason]
+    elif trunk is not None:
+        pieces = _pieces(lps, labels)
+        dropped = [piece for piece in pieces if piece.is_in_open_fat]
+        pieces = [piece for piece in pieces if not piece.is_in_open_fat]
+        labels = _without(labels, dropped)
+        sentences = [*_liver_sentences(lps, labels, trunk), *_dropped_sentence(dropped)]
+    native = turn.undo(labels)
+    certainty = None
+    if certainty_kji is not None:
+        certainty = np.where(native == Label.TUMOR, certainty_kji, np.uint8(0))
+    measures = measure(native, ct, certainty)
+    lesions = tuple(
+        replace(lesion, implausible=piece.implausible)
+        for lesion, piece in zip(measures.lesions, pieces, strict=True)
+    )
+    sentences += [*_lesion_sentences(lesions), *_scan_sentences(lps)]
+    return Checked(native, certainty, replace(measures, lesions=lesions), tuple(sentences))
+
+
+def _without(labels: Labels, dropped: list[_Piece]) -> Labels:
+    """A copy in which these are background."""
+    result = labels.copy()
+    for piece in dropped:
+        result[piece.box][piece.mask] = Label.BACKGROUND
+    return result
+
+
+# Is it a liver?
+
+
+def _why_no_liver(lps: CtVolume, labels: Labels, trunk: Trunk | None) -> str | None:
+    """Why what was marked is no liver, as one sentence; None for what may be one.
+
+    Too small for a liver that the scan shows whole; or small and of fluid, gas or fat; or in a body
+    without a spine; or in the middle of a narrow body, as brain and muscles of the thigh lie and as
+    no liver does.
+    """
+    volume_ml = np.count_nonzero(labels) * lps.voxel_ml
+    whole = max(_cut_cm2(lps, labels)) < CUT_CM2
+    why = None
+    if trunk is None:
+        why = "it is tumor without any liver"
+    elif whole and volume_ml < LEAST_WHOLE_LIVER_ML:
+        why = "no whole liver is that small"
+    elif volume_ml < LEAST_SOLID_LIVER_ML and trunk.liver_hu < FLUID_HU:
+        why = f"its {trunk.liver_hu:.0f} HU are those of fluid or bowel"
+    elif trunk.found and trunk.spine_mm2 < LEAST_SPINE_MM2:
+        why = "no spine lies behind it"
+    elif trunk.found and trunk.width_mm < NARROW_MM and _is_central(trunk):
+        why = "it lies in the middle of a narrow part of the body"
+    if why is None:
+        return None
+    return (
+        f"{volume_ml:.0f} mL were marked as liver and dropped, because {why}: the scan seems not to"
+        " show the liver."
+    )
+
+
+def _is_central(trunk: Trunk) -> bool:
+    return CENTRAL[0] < trunk.right_share < CENTRAL[1]
+
+
+def _cut_cm2(lps: CtVolume, labels: Labels) -> tuple[float, float]:
+    """Area of liver on the first and on the last slice."""
+    _, row_mm, column_mm = lps.spacing_kji_mm
+    bottom, top = (
+        np.count_nonzero(labels[k]) * row_mm * column_mm / 100 for k in (0, len(labels) - 1)
+    )
+    return bottom, top
+
+
+# Sentences on the scan and on the liver
+
+
+def _scan_sentences(lps: CtVolume) -> Iterator[str]:
+    slice_mm = lps.spacing_kji_mm[0]
+    height_mm = slice_mm * len(lps.hu)
+    if slice_mm > THICK_SLICES_MM:
+        yield (
+            f"The slices are {slice_mm:.1f} mm apart: lesions smaller than that can be missed, and"
+            " volumes and diameters are rough."
+        )
+    if height_mm < SHORT_SCAN_MM:
+        yield (
+            f"The scan shows only {height_mm:.0f} mm of the body: it may lack parts of the liver."
+        )
+
+
+def _liver_sentences(lps: CtVolume, labels: Labels, trunk: Trunk) -> Iterator[str]:
+    """One sentence each for what is unusual."""
+    cut = [*_cut_sentences(lps, labels)]
+    yield from cut
+    yield from _size_sentences(lps, labels, cut_off=bool(cut))
+    yield from _place_sentences(trunk)
+    yield from _brightness_sentences(trunk)
+
+
+def _cut_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:
+    for where, area_cm2 in zip(("bottom", "top"), _cut_cm2(lps, labels), strict=True):
+        if area_cm2 >= CUT_CM2:
+            yield (
+                f"The liver is cut off at the {where} of the scan, where it has {area_cm2:.0f} cm2:"
+                " its volume is that of a part."
+            )
+    if _side_cut_cm2(lps, labels) >= SIDE_CUT_CM2:
+        yield "The field of view cuts off the liver at a side: its volume is that of a part."
+
+
+def _side_cut_cm2(lps: CtVolume, labels: Labels) -> float:
+    """Surface of the liver on the sides of the image, or on the padding of a round field of view.
+
+    Padding is the CT's least value, where the corners of the image have it.
+    """
+    slice_mm, row_mm, column_mm = lps.spacing_kji_mm
+    row_cm2, column_cm2 = slice_mm * row_mm / 100, slice_mm * column_mm / 100
+    at_sides = np.count_nonzero(labels[:, :, [0, -1]]) * row_cm2
+    at_sides += np.count_nonzero(labels[:, [0, -1]]) * column_cm2
+    least = lps.hu.min()
+    if least > -1000 or not (lps.hu[:, [0, 0, -1, -1], [0, -1, 0, -1]] == least).all():
+        return at_sides
+    held = np.flatnonzero(labels.any(axis=(1, 2)))
+    faces = np.zeros(2)
+    for liver, padded in zip(labels[held] > 0, lps.hu[held] == least, strict=True):
+        for axis in (0, 1):
+            first, second = _neighbors(liver, axis), _neighbors(padded, axis)
+            faces[axis] += np.count_nonzero(first[0] & second[1] | first[1] & second[0])
+    return at_sides + faces[0] * column_cm2 + faces[1] * row_cm2
+
+
+def _neighbors(pixels: Mask, axis: int) -> tuple[Mask, Mask]:
+    """All pairs of neighbors along an axis: the first ones and the second ones."""
+    count = pixels.shape[axis]
+    return pixels.take(range(count - 1), axis), pixels.take(range(1, count), axis)
+
+
+def _size_sentences(lps: CtVolume, labels: Labels, *, cut_off: bool) -> Iterator[str]:
+    from scipy import ndimage
+
+    volume_ml = np.count_nonzero(labels) * lps.voxel_ml
+    least, most = ADULT_LIVER_ML
+    if volume_ml > most or (volume_ml < least and not cut_off):
+        yield (
+            f"The liver has {volume_ml:.0f} mL and an adult's mostly {least:.0f} to {most:.0f}:"
+            " look whether all of it is marked and nothing else."
+        )
+    box = ndimage.find_objects((labels > 0).view(np.uint8))[0]
+    pieces, _ = ndimage.label(labels[box] > 0, structure=np.ones((3, 3, 3)))
+    sizes_ml = np.bincount(pieces.ravel())[1:] * lps.voxel_ml
+    count = np.count_nonzero(sizes_ml >= PIECE_ML)
+    if count >= MANY_PIECES:
+        yield f"Liver and tumors are marked in {count} separate pieces: look at each."
+
+
+def _place_sentences(trunk: Trunk) -> Iterator[str]:
+    if not trunk.found:
+        return
+    share = trunk.right_share
+    if share <= CENTRAL[0]:
+        yield (
+            "The liver lies on the patient's left: the scan may be mirrored, or the organs are"
+            " (situs inversus)."
+        )
+    elif _is_central(trunk):
+        yield (
+            "The liver lies in the middle of the body and not on the right: look whether it is the"
+            " liver."
+        )
+
+
+def _brightness_sentences(trunk: Trunk) -> Iterator[str]:
+    """The phase, or else a brightness that the models have not seen."""
+    if not trunk.found:
+        return
+    contrast = contrast_of(trunk)
+    if contrast.phase in ("unenhanced", "arterial"):
+        kind = {"unenhanced": "unenhanced", "arterial": "of the arterial phase"}[contrast.phase]
+        yield (
+            f"The scan looks {kind} ({contrast.numbers}), and the model has learned from"
+            " portal-venous CT: expect missed tumors and false ones."
+        )
+        return
+    low, high = TRAINED_LIVER_HU
+    if not low <= contrast.liver_hu <= high:
+        unlike = "darker" if contrast.liver_hu < low else "brighter"
+        yield (
+            f"The liver has {contrast.liver_hu:.0f} HU, {unlike} than those that the model has"
+            f" learned from ({low:.0f} to {high:.0f} HU): expect missed tumors and false ones."
+        )
+
+
+# Lesions
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A lesion in LPS order.
+
+    box, mask: where it is, and which voxels of the box are its own. fat_around: share of what lies
+    within AROUND_MM of it that is fat or gas. outside: share of it outside the liver's convex hull.
+    """
+
+    box: Box
+    mask: Mask
+    mean_hu: float
+    fat_around: float
+    outside: float
+
+    @property
+    def is_in_open_fat(self) -> bool:
+        """Fat in a tumor and gas in an abscess end at its edge, those in the colon do not."""
+        return self.mean_hu < FAT_HU and self.fat_around >= FAT_GOES_ON
+
+    @property
+    def implausible(self) -> str | None:
+        """Why it is hardly a liver tumor."""
+        if self.mean_hu < FAT_HU:
+            return f"{self.mean_hu:.0f} HU, as fat or gas"
+        if self.outside > MOSTLY and self.fat_around >= IN_FAT:
+            return "mostly outside the liver, in fat or bowel"
+        if self.mean_hu < FLUID_HU:
+            return f"{self.mean_hu:.0f} HU, as a cyst, the gallbladder or bowel"
+        if self.mean_hu > DENSE_HU:
+            return f"{self.mean_hu:.0f} HU, as calcium, metal or lipiodol"
+        return None
+
+
+def _pieces(lps: CtVolume, labels: Labels) -> list[_Piece]:
+    """The lesions, in the order of ``lesions.measure``: largest first."""
+    from scipy import ndimage
+
+    tumor = ndimage.find_objects((labels == Label.TUMOR).view(np.uint8))
+    if not tumor:
+        return []
+    start = [side.start for side in tumor[0]]
+    components, _ = label_lesions(labels[tumor[0]])
+    hull = _liver_hull(lps, labels)
+    pieces = []
+    for number, box in enumerate(ndimage.find_objects(components), start=1):
+        mask = components[box] == number
+        k, j, i = (slice(s.start + n, s.stop + n) for s, n in zip(box, start, strict=True))
+        pieces.append(_piece(lps, (k, j, i), mask, hull))
+    return sorted(pieces, key=lambda piece: -np.count_nonzero(piece.mask))
+
+
+def _piece(lps: CtVolume, box: Box, mask: Mask, hull: NDArray[np.float64]) -> _Piece:
+    kji = np.argwhere(mask)
+    some_mm = kji[:: len(kji) // LESION_POINTS + 1] + [side.start for side in box]
+    some_mm = some_mm * np.array(lps.spacing_kji_mm)
+    outside = (some_mm @ hull[:, :3].T + hull[:, 3] > HULL_MM).any(axis=1)
+    return _Piece(
+        box=box,
+        mask=mask,
+        mean_hu=float(lps.hu[box][mask].mean()),
+        fat_around=_fat_around(lps, box, mask),
+        outside=float(outside.mean()),
+    )
+
+
+def _fat_around(lps: CtVolume, box: Box, mask: Mask) -> float:
+    """Share of fat and gas around a lesion; a large one is looked at on a coarser grid."""
+    from scipy import ndimage
+
+    pads = [int(np.ceil(AROUND_MM / mm)) for mm in lps.spacing_kji_mm]
+    wide = tuple(
+        slice(max(0, side.start - pad), side.stop + pad)
+        for side, pad in zip(box, pads, strict=True)
+    )
+    hu = lps.hu[wide]
+    own = np.zeros(hu.shape, bool)
+    own[
+        tuple(
+            slice(side.start - outer.start, side.stop - outer.start)
+            for side, outer in zip(box, wide, strict=True)
+        )
+    ] = mask
+    steps = [1 + side // LARGE_SIDE for side in own.shape]
+    thin = tuple(slice(None, None, step) for step in steps)
+    away_mm = ndimage.distance_transform_edt(
+        ~own[thin], sampling=np.multiply(lps.spacing_kji_mm, steps)
+    )
+    around = hu[thin][(away_mm > 0) & (away_mm <= AROUND_MM)]
+    return float((around < LOOKS_FAT_HU).mean()) if len(around) else 0.0
+
+
+def _liver_hull(lps: CtVolume, labels: Labels) -> NDArray[np.float64]:
+    """Half spaces (n, 4) of the convex hull of the liver without its tumors, in mm along k, j, i.
+
+    None (0, 4) when the liver is flat: nothing is then outside.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    steps = [max(1, round(HULL_MM / mm)) for mm in lps.spacing_kji_mm]
+    thinned = labels[tuple(slice(None, None, step) for step in steps)] == Label.LIVER
+    ends_mm = _row_ends(thinned) * np.multiply(steps, lps.spacing_kji_mm)
+    try:
+        return np.asarray(ConvexHull(ends_mm).equations)
+    except (QhullError, ValueError):
+        return np.zeros((0, 4))
+
+
+def _row_ends(mask: Mask) -> NDArray[np.intp]:
+    """(n, 3) first and last voxel of each row along i: all corners of a hull are among them."""
+    k, j = np.nonzero(mask.any(axis=2))
+    rows = mask[k, j]
+    first, last = rows.argmax(axis=1), mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([k, j, first], axis=1), np.stack([k, j, last], axis=1)])
+
+
+def _dropped_sentence(dropped: list[_Piece]) -> Iterator[str]:
+    if dropped:
+        marks = "1 mark" if len(dropped) == 1 else f"{len(dropped)} marks"
+        values = ", ".join(f"{piece.mean_hu:.0f}" for piece in dropped[:LISTED])
+        yield (
+            f"{marks} of tumor in fat or gas that goes on around ({values} HU):"
+            " dropped, as no tumor is like that."
+        )
+
+
+def _lesion_sentences(lesions: tuple[Lesion, ...]) -> Iterator[str]:
+    """The implausible ones in one sentence, the first few with their reasons."""
+    listed = [f"{one.number} ({one.implausible})" for one in lesions if one.implausible]
+    if not listed:
+        return
+    more = f", and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+    several = "Lesion" if len(listed) == 1 else "Lesions"
+    yield f"{several} hardly a liver tumor: {', '.join(listed[:LISTED])}{more}."
