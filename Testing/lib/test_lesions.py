@@ -295,7 +295,7 @@ def test_rows_and_json_have_stable_columns() -> None:
     measures = measure_labels(labels, affine((1.0, 1.0, 2.0)))
     (row,) = lesion_rows(measures)
     assert tuple(row) == LESION_COLUMNS
-    assert LESION_COLUMNS[-1] == "confidence"
+    assert LESION_COLUMNS[-2:] == ("confidence", "implausible")
     assert row["mean_hu"] is row["confidence"] is None
     values = json.loads(json.dumps(measures_to_dict(measures)))
     assert values["connectivity"] == "26-neighborhood"

@@ -307,6 +307,38 @@ def test_confidence_is_a_column_when_there_is_one(
     assert {"mean HU", "confidence", "87 %", "-"} <= set(written)
 
 
+def test_warnings_are_written_below_the_picture_and_change_nothing_in_it(
+    phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    text = Page.text
+
+    def listen(page: Page, words: str, *more: Any, **options: Any) -> None:
+        written.append(words)
+        text(page, words, *more, **options)
+
+    ct, labels = no_liver(phantom)
+    plain = drawn(ct, labels)
+    monkeypatch.setattr(Page, "text", listen)
+    warnings = ("Look here.", "A long sentence. " * 20)
+    warned = drawn(ct, labels, warnings=warnings)
+    assert np.array_equal(warned[:HEIGHT], plain)
+    assert warned.shape[0] > HEIGHT
+    assert "Look here." in written
+    assert " ".join(warnings[1].split()) in " ".join(written)
+
+
+def test_what_is_hardly_a_tumor_stands_out_in_the_list(phantom: Phantom) -> None:
+    measures = measure(phantom.labels, phantom.ct)
+    first, *others = measures.lesions
+    flagged = replace(measures, lesions=(replace(first, implausible="5 HU, a cyst"), *others))
+    amber = [
+        count(draw_overview(phantom.ct, phantom.labels, one, title="", footer="")[:FOOTER], AMBER)
+        for one in (measures, flagged)
+    ]
+    assert amber[1] > amber[0] + 50
+
+
 def test_wrong_arrays_are_refused_with_advice(phantom: Phantom) -> None:
     measures = measure(phantom.labels, phantom.ct)
     words = {"title": "", "footer": ""}

@@ -81,9 +81,11 @@ def save_model(path: Path, name: str = "tiny") -> Path:
 
 
 def some_hu(shape_ijk: tuple[int, ...] = (64, 60, 10)) -> NDArray[np.int16]:
-    """A body in air."""
+    """A body with a spine, in air."""
     hu = np.full(shape_ijk, -1000, np.int16)
     hu[8:-8, 8:-8] = np.random.default_rng(1).integers(20, 120, hu[8:-8, 8:-8].shape)
+    middle = shape_ijk[0] // 2
+    hu[middle - 3 : middle + 3, -16:-10] = 300
     return hu
 
 

@@ -9,6 +9,7 @@ programs (``child``) all come through here.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,10 @@ def run_case(
     ct: CtVolume,
     notes: tuple[str, ...],
 ) -> CaseResult:
-    """Segment and measure; warnings of the run are reported as they are known."""
+    """Segment, check and measure; warnings are reported as they are known."""
     from LiverTumorSegLib.inference.segmenter import Cancelled, describe
     from LiverTumorSegLib.result.files import CaseResult
-    from LiverTumorSegLib.result.lesions import measure
+    from LiverTumorSegLib.result.plausibility import check
 
     try:
         done = segmenter.segment(
@@ -66,15 +67,19 @@ def run_case(
         )
     except Cancelled:
         raise KeyboardInterrupt from None
-    reporter.progress(SEGMENTED, "Measuring the tumors")
-    for warning in done.warnings:
+    reporter.progress(SEGMENTED, "Checking and measuring")
+    checked = check(ct, done.labels_kji, done.certainty_kji, whole=done.slice_range is None)
+    warnings = (*done.warnings, *checked.warnings)
+    for warning in warnings:
         reporter.warning(warning)
     return CaseResult(
         ct=ct,
-        segmentation=done,
-        measures=measure(done.labels_kji, ct, done.certainty_kji),
+        segmentation=replace(
+            done, labels_kji=checked.labels_kji, certainty_kji=checked.certainty_kji
+        ),
+        measures=checked.measures,
         model=describe(segmenter),
-        warnings=(*notes, *done.warnings),
+        warnings=(*notes, *warnings),
     )
 
 
@@ -124,6 +129,7 @@ def _lesion_lines(measures: LiverMeasures) -> list[str]:
         f"  {lesion.longest_axial_diameter_mm:5.1f} x"
         f" {lesion.perpendicular_diameter_mm:.1f} mm  slice {lesion.slice_index}"
         + ("" if lesion.confidence is None else f"  confidence {100 * lesion.confidence:.0f} %")
+        + ("" if lesion.implausible is None else f"  hardly a tumor: {lesion.implausible}")
         for lesion in measures.lesions[:LISTED_LESIONS]
     ]
     more = len(measures.lesions) - LISTED_LESIONS

@@ -5,15 +5,18 @@
 Portal-venous CT, which the models learned from, has the aorta at 120 to 180 HU and the spleen at
 90 to 140. Both are looked for where they lie in everybody, on the slices that hold liver:
 
-- the aorta: the brightest disk of 12 mm within 40 mm in front of the spine, from the middle to
-  30 mm left of it; of the slices the lower quartile, as bowel with contrast may lie there too. The
-  front of the spine is where, just right of the middle, bone begins in the rear half of the body.
+- the front of the spine is where, just right of the middle, bone begins in the rear half of the
+  body; the aorta lies left of the middle, before the spine or beside it.
+- blood: the brightest disk of 12 mm within 40 mm before the spine and 30 mm left of the middle; of
+  the slices the lower quartile, as bowel with contrast may lie there too.
 - the spleen: solid tissue more than 45 mm left of the middle, disks of 12 mm without fat, gas, bone
   or anything brighter than 250 HU; what the brightest tenth of them reaches, as muscles, bowel and
   stomach are darker. Without a spleen this is the left kidney, which contrast brightens too.
 
-Unenhanced: both are below 75 HU, the spleen in any case. Arterial: the aorta has 200 HU or more and
-100 more than the liver; a CT that was cut to a window below that does not show it.
+Unenhanced: both are below 75 HU; the spleen must be there. Arterial: on most slices there is an
+even disk of 9 mm before or beside the spine, left of the middle, with at least 200 HU and 100 more
+than the liver, and none on the right, as dense bone would have. A CT that was cut to a window below
+that does not show it.
 """
 
 from __future__ import annotations
@@ -31,13 +34,16 @@ Phase = Literal["unenhanced", "arterial", "other"]
 
 DISK_MM = 6.0  # radius
 UNENHANCED_HU = 75.0  # without contrast muscles have 50 to 65, the spleen 40 to 60, blood 30 to 50
-ARTERIAL_AORTA_HU = 200.0
+ARTERIAL_HU = 200.0
 ARTERIAL_OVER_LIVER_HU = 100.0
+EVEN_DISK_MM, EVEN_HU = 4.5, 60.0  # radius, and between the brightest and the darkest voxel
+MOST_SLICES, FEW_SLICES = 0.6, 0.3
 SOLID_HU = (20.0, 250.0)
 SPLEEN_FROM_MIDDLE_MM = 45.0
 BESIDE_LIVER_MM = 9.0  # not counted as spleen: the left lobe's own edge
-AORTA_MM = (40.0, 5.0)  # in front of the spine, from and to
-AORTA_FROM_MIDDLE_MM = (-3.0, 30.0)  # to the left
+BEFORE_SPINE_MM = (40.0, 5.0)  # from and to
+BESIDE_SPINE_MM = 25.0  # behind its front
+FROM_MIDDLE_MM = (-3.0, 30.0)  # to the left
 RIGHT_OF_MIDDLE_MM = (21.0, 3.0)
 SPINE_SHARE = 0.35  # of a row of voxels that is bone, where the spine begins
 LEAST_DISKS = 50  # of spleen, to say anything
@@ -48,42 +54,32 @@ class Contrast:
     """The phase, and the CT numbers that tell it; None where no such organ was found."""
 
     phase: Phase
-    aorta_hu: float | None
+    blood_hu: float | None
     spleen_hu: float | None
     liver_hu: float
-
-    @property
-    def numbers(self) -> str:
-        """For a sentence: aorta, spleen, liver, as far as they are known."""
-        organs = (("aorta", self.aorta_hu), ("spleen", self.spleen_hu), ("liver", self.liver_hu))
-        return ", ".join(f"{name} {hu:.0f}" for name, hu in organs if hu is not None) + " HU"
 
 
 def contrast_of(trunk: Trunk) -> Contrast:
     """The phase of a CT by the rule above; "other" is portal-venous, late, or cannot be told."""
-    disk = _disk(trunk)
+    front = _spine_front(trunk)
+    disk = _disk(trunk, DISK_MM)
     darkest = ndimage.minimum_filter(trunk.hu, footprint=disk)
-    aorta, spleen = _aorta_hu(trunk, darkest), _spleen_hu(trunk, darkest, disk)
-    liver = trunk.liver_hu
+    spleen = _spleen_hu(trunk, darkest, disk)
+    blood = None if front is None else _blood_hu(trunk, darkest, front)
     phase: Phase = "other"
-    dark_aorta = aorta is None or aorta < UNENHANCED_HU
-    if dark_aorta and spleen is not None and spleen < UNENHANCED_HU:
-        phase = "unenhanced"
-    elif (
-        aorta is not None
-        and not trunk.windowed
-        and aorta >= max(ARTERIAL_AORTA_HU, liver + ARTERIAL_OVER_LIVER_HU)
-    ):
+    if front is not None and not trunk.windowed and _is_arterial(trunk, front):
         phase = "arterial"
-    return Contrast(phase, aorta, spleen, liver)
+    elif spleen is not None and max(spleen, blood or 0.0) < UNENHANCED_HU:
+        phase = "unenhanced"
+    return Contrast(phase, blood, spleen, trunk.liver_hu)
 
 
-def _disk(trunk: Trunk) -> NDArray[np.bool_]:
-    """Voxels within the disk's radius on a slice, ``(1, j, i)``."""
+def _disk(trunk: Trunk, radius_mm: float) -> NDArray[np.bool_]:
+    """Voxels within a radius on a slice, ``(1, j, i)``."""
     _, row_mm, column_mm = trunk.spacing_kji_mm
-    rows, columns = (int(DISK_MM // mm) for mm in (row_mm, column_mm))
+    rows, columns = (int(radius_mm // mm) for mm in (row_mm, column_mm))
     y, x = np.mgrid[-rows : rows + 1, -columns : columns + 1]
-    return np.asarray(np.hypot(y * row_mm, x * column_mm) <= DISK_MM)[None]
+    return np.asarray(np.hypot(y * row_mm, x * column_mm) <= radius_mm)[None]
 
 
 def _spleen_hu(trunk: Trunk, darkest: NDArray[np.float32], disk: NDArray[np.bool_]) -> float | None:
@@ -96,15 +92,27 @@ def _spleen_hu(trunk: Trunk, darkest: NDArray[np.float32], disk: NDArray[np.bool
     return float(np.percentile(found, 90)) if len(found) >= LEAST_DISKS else None
 
 
-def _aorta_hu(trunk: Trunk, darkest: NDArray[np.float32]) -> float | None:
+def _blood_hu(trunk: Trunk, darkest: NDArray[np.float32], front: int) -> float | None:
     _, row_mm, column_mm = trunk.spacing_kji_mm
-    front = _spine_front(trunk)
-    if front is None:
-        return None
-    top, bottom = (max(0, round(front - mm / row_mm)) for mm in AORTA_MM)
-    left, right = (max(0, round(trunk.middle + mm / column_mm)) for mm in AORTA_FROM_MIDDLE_MM)
+    top, bottom = (max(0, round(front - mm / row_mm)) for mm in BEFORE_SPINE_MM)
+    left, right = (max(0, round(trunk.middle + mm / column_mm)) for mm in FROM_MIDDLE_MM)
     before_spine = darkest[:, top : bottom + 1, left : right + 1]
-    return float(np.percentile(before_spine.max(axis=(1, 2)), 25))
+    return float(np.percentile(before_spine.max(axis=(1, 2)), 25)) if before_spine.size else None
+
+
+def _is_arterial(trunk: Trunk, front: int) -> bool:
+    """Whether an aorta full of contrast lies left of the middle."""
+    _, row_mm, column_mm = trunk.spacing_kji_mm
+    disk = _disk(trunk, EVEN_DISK_MM)
+    darkest = ndimage.minimum_filter(trunk.hu, footprint=disk)
+    even = ndimage.maximum_filter(trunk.hu, footprint=disk) - darkest <= EVEN_HU
+    bright = even & (darkest >= max(ARTERIAL_HU, trunk.liver_hu + ARTERIAL_OVER_LIVER_HU))
+    middle, reach = round(trunk.middle), round(FROM_MIDDLE_MM[1] / column_mm)
+    top = max(0, round(front - BEFORE_SPINE_MM[0] / row_mm))
+    bottom = round(front + BESIDE_SPINE_MM / row_mm)
+    on_left = bright[:, top:bottom, middle : middle + reach].any(axis=(1, 2))
+    on_right = bright[:, front:bottom, max(0, middle - reach) : middle].any(axis=(1, 2))
+    return bool(on_left.mean() >= MOST_SLICES and on_right.mean() <= FEW_SLICES)
 
 
 def _spine_front(trunk: Trunk) -> int | None:

@@ -88,6 +88,7 @@ class CaseResult:
             title="Liver and tumors",
             footer=self._footer(),
             truth_kji=self.truth_kji,
+            warnings=self.warnings,
         )
         write_png(folder / PICTURE, picture)
         if self.segmentation.probabilities is not None:

@@ -80,16 +80,19 @@ class Checked:
     warnings: tuple[str, ...]
 
 
-def check(ct: CtVolume, labels_kji: Labels, certainty_kji: Labels | None = None) -> Checked:
+def check(
+    ct: CtVolume, labels_kji: Labels, certainty_kji: Labels | None = None, *, whole: bool = True
+) -> Checked:
     """Check labels (0, 1, 2) of a CT; all ``(k, j, i)``. The arrays that come in stay as they are.
 
-    A pure function of the CT's numbers, its grid and the labels.
+    A pure function of the CT's numbers, its grid and the labels. whole: all slices were looked at;
+    a part of a liver is never dropped.
     """
     lps, turn = ct.to_lps()
     labels, pieces = turn.apply(labels_kji), list[_Piece]()
     sentences = list[str]()
     trunk = Trunk.around_liver(lps, labels) if (labels == Label.LIVER).any() else None
-    reason = _why_no_liver(lps, labels, trunk) if labels.any() else None
+    reason = _why_no_liver(lps, labels, trunk) if whole and labels.any() else None
     if reason is not None:
         labels, sentences = np.zeros_like(labels), [reason]
     elif trunk is not None:
@@ -130,17 +133,17 @@ def _why_no_liver(lps: CtVolume, labels: Labels, trunk: Trunk | None) -> str | N
     no liver does.
     """
     volume_ml = np.count_nonzero(labels) * lps.voxel_ml
-    whole = max(_cut_cm2(lps, labels)) < CUT_CM2
+    complete = max(_cut_cm2(lps, labels)) < CUT_CM2
     why = None
     if trunk is None:
         why = "it is tumor without any liver"
-    elif whole and volume_ml < LEAST_WHOLE_LIVER_ML:
+    elif complete and volume_ml < LEAST_WHOLE_LIVER_ML:
         why = "no whole liver is that small"
     elif volume_ml < LEAST_SOLID_LIVER_ML and trunk.liver_hu < FLUID_HU:
         why = f"its {trunk.liver_hu:.0f} HU are those of fluid or bowel"
-    elif trunk.found and trunk.spine_mm2 < LEAST_SPINE_MM2:
+    elif trunk.seen_whole and trunk.spine_mm2 < LEAST_SPINE_MM2:
         why = "no spine lies behind it"
-    elif trunk.found and trunk.width_mm < NARROW_MM and _is_central(trunk):
+    elif trunk.seen_whole and trunk.width_mm < NARROW_MM and _is_central(trunk):
         why = "it lies in the middle of a narrow part of the body"
     if why is None:
         return None
@@ -158,7 +161,7 @@ def _cut_cm2(lps: CtVolume, labels: Labels) -> tuple[float, float]:
     """Area of liver on the first and on the last slice."""
     _, row_mm, column_mm = lps.spacing_kji_mm
     bottom, top = (
-        np.count_nonzero(labels[k]) * row_mm * column_mm / 100 for k in (0, len(labels) - 1)
+        float(np.count_nonzero(labels[k]) * row_mm * column_mm / 100) for k in (0, len(labels) - 1)
     )
     return bottom, top
 
@@ -207,7 +210,7 @@ def _side_cut_cm2(lps: CtVolume, labels: Labels) -> float:
     """
     slice_mm, row_mm, column_mm = lps.spacing_kji_mm
     row_cm2, column_cm2 = slice_mm * row_mm / 100, slice_mm * column_mm / 100
-    at_sides = np.count_nonzero(labels[:, :, [0, -1]]) * row_cm2
+    at_sides: float = np.count_nonzero(labels[:, :, [0, -1]]) * row_cm2
     at_sides += np.count_nonzero(labels[:, [0, -1]]) * column_cm2
     least = lps.hu.min()
     if least > -1000 or not (lps.hu[:, [0, 0, -1, -1], [0, -1, 0, -1]] == least).all():
@@ -218,7 +221,7 @@ def _side_cut_cm2(lps: CtVolume, labels: Labels) -> float:
         for axis in (0, 1):
             first, second = _neighbors(liver, axis), _neighbors(padded, axis)
             faces[axis] += np.count_nonzero(first[0] & second[1] | first[1] & second[0])
-    return at_sides + faces[0] * column_cm2 + faces[1] * row_cm2
+    return at_sides + float(faces[0] * column_cm2 + faces[1] * row_cm2)
 
 
 def _neighbors(pixels: Mask, axis: int) -> tuple[Mask, Mask]:
@@ -246,7 +249,7 @@ def _size_sentences(lps: CtVolume, labels: Labels, *, cut_off: bool) -> Iterator
 
 
 def _place_sentences(trunk: Trunk) -> Iterator[str]:
-    if not trunk.found:
+    if not trunk.seen_whole:
         return
     share = trunk.right_share
     if share <= CENTRAL[0]:
@@ -269,8 +272,8 @@ def _brightness_sentences(trunk: Trunk) -> Iterator[str]:
     if contrast.phase in ("unenhanced", "arterial"):
         kind = {"unenhanced": "unenhanced", "arterial": "of the arterial phase"}[contrast.phase]
         yield (
-            f"The scan looks {kind} ({contrast.numbers}), and the model has learned from"
-            " portal-venous CT: expect missed tumors and false ones."
+            f"The scan looks {kind} (liver {contrast.liver_hu:.0f} HU), and the model has learned"
+            " from portal-venous CT: expect missed tumors and false ones."
         )
         return
     low, high = TRAINED_LIVER_HU
@@ -359,15 +362,14 @@ def _fat_around(lps: CtVolume, box: Box, mask: Mask) -> float:
         slice(max(0, side.start - pad), side.stop + pad)
         for side, pad in zip(box, pads, strict=True)
     )
+    inner = tuple(
+        slice(side.start - outer.start, side.stop - outer.start)
+        for side, outer in zip(box, wide, strict=True)
+    )
     hu = lps.hu[wide]
-    own = np.zeros(hu.shape, bool)
-    own[
-        tuple(
-            slice(side.start - outer.start, side.stop - outer.start)
-            for side, outer in zip(box, wide, strict=True)
-        )
-    ] = mask
-    steps = [1 + side // LARGE_SIDE for side in own.shape]
+    own: Mask = np.zeros(hu.shape, bool)
+    own[inner] = mask
+    steps = [1 + length // LARGE_SIDE for length in own.shape]
     thin = tuple(slice(None, None, step) for step in steps)
     away_mm = ndimage.distance_transform_edt(
         ~own[thin], sampling=np.multiply(lps.spacing_kji_mm, steps)

@@ -94,6 +94,14 @@ class Trunk:
         return len(self.broad) > 0
 
     @property
+    def seen_whole(self) -> bool:
+        """Whether the body's sides are in the image; where they are not, its middle is unknown."""
+        if not self.found:
+            return False
+        at_sides = self.outline[self.broad][:, :, [0, -1]].any(axis=(1, 2))
+        return float(at_sides.mean()) < 0.5
+
+    @property
     def liver_hu(self) -> float:
         """The median, away from its edge where it is thick enough."""
         inner = ndimage.binary_erosion(self.liver, iterations=EDGE)

@@ -11,6 +11,7 @@ keeps names out of ``title`` and ``footer``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,22 @@ def draw_overview(
     title: str,
     footer: str,
     truth_kji: NDArray[np.uint8] | None = None,
+    warnings: Sequence[str] = (),
 ) -> Image:
-    """The picture, uint8 BGR ``(1000, 1600, 3)``.
+    """The picture, uint8 BGR ``(1000, 1600, 3)``, and higher where there are warnings.
 
     labels_kji, truth_kji: 0, 1, 2 on the CT's own grid, ``(k, j, i)``. measures: of these labels.
     truth_kji: a reference to compare with, drawn dashed, with Dice in the panel. Slice numbers are
     those of the CT's own grid, from 0, as in the lesion table. Labels without liver or tumor give
-    a picture that says so.
+    a picture that says so. warnings: sentences to be written below everything else.
     Raises ``ValueError`` when shapes differ or the measures are of other labels.
     """
     _check(ct, labels_kji, truth_kji)
     case = Case.of(ct, labels_kji, truth_kji, measures)
-    page = Page(WIDTH, HEIGHT, PAGE)
+    page = Page(WIDTH, HEIGHT + panel.warnings_height(warnings), PAGE)
     panel.draw_header(page, title, case.ct)
     panel.draw_footer(page, footer)
+    panel.draw_warnings(page, warnings)
     dice = None if truth_kji is None else _dice(labels_kji, truth_kji)
     end = panel.draw_panel(page, measures, dice)
     panel.draw_legend(page, case.window_hu, with_truth=dice is not None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures
 from LiverTumorSegLib.volume import CtVolume
@@ -30,6 +33,8 @@ TAG: Color = (40, 40, 175)
 LEFT, RIGHT = 1168.0, 1576.0
 TOP = 66.0
 CLOSE_UPS_END = 858.0  # the legend begins below
+WARNING_LINE = 22.0
+WARNING_CHARACTERS = 190
 ROWS = 10
 ROW_HEIGHT = 27.0
 COLUMNS = (  # heading, right edge
@@ -64,6 +69,27 @@ def draw_footer(page: Page, footer: str) -> None:
     """What made the picture, and what it is for."""
     page.text(footer, (24, HEIGHT - 16), 14, MUTED, width=LEFT - 60)
     page.text(PURPOSE, (RIGHT, HEIGHT - 16), 16, AMBER, bold=True, align="right")
+
+
+def warnings_height(warnings: Sequence[str]) -> int:
+    """Page pixels below HEIGHT that :func:`draw_warnings` needs."""
+    lines = sum(len(_wrapped(sentence)) for sentence in warnings)
+    return round(WARNING_LINE * (lines + 0.5)) if lines else 0
+
+
+def draw_warnings(page: Page, warnings: Sequence[str]) -> None:
+    """What to look at, a sentence a line, below the picture's usual height."""
+    y = HEIGHT + 10.0
+    for sentence in warnings:
+        for n, line in enumerate(_wrapped(sentence)):
+            if n == 0:
+                page.fill((24, y - 10, 28, y), AMBER)
+            page.text(line, (38, y), 14.5, INK, width=RIGHT - 38)
+            y += WARNING_LINE
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, WARNING_CHARACTERS, max_lines=3, placeholder=" ...")
 
 
 def draw_panel(
@@ -121,7 +147,7 @@ def _draw_dice(page: Page, dice: tuple[float | None, float | None], y: float) ->
 def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> float:
     """The largest lesions, then how many more there are; returns where it ends.
 
-    Confidence has a column only if a lesion has one.
+    Confidence has a column only if a lesion has one. What is hardly a tumor is written in amber.
     """
     if not measures.lesions:
         page.text("No tumor found", (LEFT, y + 22), 18, INK, bold=True)
@@ -137,7 +163,8 @@ def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> float:
         if n % 2:
             page.fill((LEFT, y, RIGHT, y + ROW_HEIGHT), CARD)
         for (_, right), value in zip(columns, _values(lesion), strict=False):
-            page.text(value, (right, y + 19), 15.5, INK, align="right")
+            color = INK if lesion.implausible is None else AMBER
+            page.text(value, (right, y + 19), 15.5, color, align="right")
         y += ROW_HEIGHT
     if len(measures.lesions) > ROWS:
         more = len(measures.lesions) - ROWS
