@@ -74,12 +74,12 @@ def draw_footer(page: Page, footer: str) -> None:
 def warnings_height(warnings: Sequence[str]) -> int:
     """Page pixels below HEIGHT that :func:`draw_warnings` needs."""
     lines = sum(len(_wrapped(sentence)) for sentence in warnings)
-    return round(WARNING_LINE * (lines + 0.5)) if lines else 0
+    return round(WARNING_LINE * (lines + 0.5)) + 4 if lines else 0
 
 
 def draw_warnings(page: Page, warnings: Sequence[str]) -> None:
     """What to look at, a sentence a line, below the picture's usual height."""
-    y = HEIGHT + 10.0
+    y = HEIGHT + 14.0
     for sentence in warnings:
         for n, line in enumerate(_wrapped(sentence)):
             if n == 0:
