@@ -128,9 +128,11 @@ def test_events(mixed: tuple[Path, list[Any]]) -> None:
     assert counts == {"cases": 6, "done": 4, "skipped": 0, "failed": 2}
     assert events[-1]["table"] == "summary.csv"
     assert events[-1]["notice"] == NOTICE
-    (warning,) = [event for event in events if event["event"] == "warning"]
-    assert warning["number"] == 1
-    assert warning["text"].startswith("a: ")
+    said = [(one["number"], one["text"]) for one in events if one["event"] == "warning"]
+    for number, row in enumerate(rows_of(out), start=1):
+        own = [text for n, text in said if n == number]
+        assert all(text.startswith(f"{row['case']}: ") for text in own)
+        assert " ".join(text.split(": ", 1)[1] for text in own) == row["warnings"]
 
 
 def test_progress_goes_over_all_cases(mixed: tuple[Path, list[Any]]) -> None:
