@@ -21,7 +21,7 @@ from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from random_model import save_random_model
 
-SHAPE_IJK = (40, 36, 6)
+SHAPE_IJK = (72, 66, 6)  # as wide as a body: in a narrower one nothing is taken for a liver
 KEEP = ("--smallest-lesion-mm", "0", "--device", "cpu", "--no-scan")
 
 

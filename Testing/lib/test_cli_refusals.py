@@ -61,8 +61,9 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., s
 def the_sentence(outcome: Outcome) -> str:
     assert outcome.code == 2
     assert outcome.out == ""
-    # a log file may hold how far the run had come; the refusal is one line
-    lines = [line for line in outcome.err.splitlines() if not line.startswith("[")]
+    # a log file may hold how far the run had come and what it warned of; the refusal is one line
+    said_before = ("[", "Warning: ")
+    lines = [line for line in outcome.err.splitlines() if not line.startswith(said_before)]
     assert len(lines) == 1, outcome.err
     sentence = lines[0]
     assert sentence.endswith(".")
