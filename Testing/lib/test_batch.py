@@ -292,7 +292,7 @@ def test_refusals_write_nothing(batch: Batch, cts: Path, out: Path, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     before = tree(tmp_path)
     for says, options, places in [
-        ("holds no .nii", [], {"source": tmp_path / "empty"}),
+        ("holds no NIfTI", [], {"source": tmp_path / "empty"}),
         ("is no folder", [], {"source": tmp_path / "none"}),
         ("which holds the CTs", [], {"target": cts}),
         ("which holds the CTs", ["--overwrite"], {"target": cts.parent}),

@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels, write_ct, write_labels
+from LiverTumorSegLib.ct.read import read_input
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
@@ -279,6 +280,13 @@ def test_no_such_file(folder: Path, refusal: Callable[[Path], str]) -> None:
     assert "does not exist" in refusal(folder / "ct.nii.gz")
 
 
+def test_what_is_no_file_is_not_waited_for(folder: Path, refusal: Callable[[Path], str]) -> None:
+    os.mkfifo(folder / "pipe")
+    assert "no file" in refusal(folder / "pipe")
+    with pytest.raises(ValueError, match="too long; give a shorter one"):
+        read_input(Path("x" * 5000))
+
+
 def test_folder(folder: Path, refusal: Callable[[Path], str]) -> None:
     (folder / "ct.nii").mkdir()
     assert "folder" in refusal(folder / "ct.nii")
@@ -428,6 +436,23 @@ def test_a_name_with_a_line_break_stays_one_line(tmp_path: Path) -> None:
 def test_labels_of_all_zero_are_read(tmp_path: Path) -> None:
     write_labels(tmp_path / "seg.nii", np.zeros((2, 3, 4), np.uint8), like=np.eye(4))
     assert not read_labels(tmp_path / "seg.nii")[0].any()
+
+
+def test_labels_with_a_slope_or_nan_are_the_labels_that_were_meant(tmp_path: Path) -> None:
+    """NaN outside; a slope that leaves fractions; the CT's own slope left in the header."""
+    truth = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+    outside = np.where(truth == 0, np.nan, truth).astype(np.float32)
+    for stored, fields in (
+        (outside, {}),
+        ((truth * 127).astype(np.uint8), {"scl_slope": 1 / 127, "scl_inter": 0}),
+        (truth, {"scl_slope": 1, "scl_inter": -1024}),
+        (truth.astype(np.int16), {"scl_slope": 0.5, "scl_inter": 0}),
+        (truth.astype(np.float32) + np.float32(1e-4), {}),
+        (truth, {"scl_slope": 0, "scl_inter": 7}),
+        (truth, {"scl_slope": np.nan, "scl_inter": np.nan}),
+    ):
+        read, _ = read_labels(save(tmp_path / "seg.nii", stored, **fields))
+        np.testing.assert_array_equal(read.T, truth)
 
 
 @pytest.mark.parametrize("value", [-1, 256, 0.5])

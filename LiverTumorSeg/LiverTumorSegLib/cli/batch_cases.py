@@ -19,14 +19,17 @@ from pathlib import Path, PurePath
 
 from LiverTumorSegLib.ct.dicom import Series, find_series, list_files, read_series
 from LiverTumorSegLib.ct.dicom_headers import shown_name
-from LiverTumorSegLib.ct.nifti import read_ct
+from LiverTumorSegLib.ct.formats import ENDINGS as FORMAT_ENDINGS
+from LiverTumorSegLib.ct.read import read_file
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import DEMO_TRUTH, LABELS, PROBABILITIES, RECORD
 from LiverTumorSegLib.volume import CtVolume
 
 from .batch_summary import SUMMARY
 
-ENDINGS = (".nii.gz", ".nii")
+ENDINGS = (".nii.gz", ".nii", *FORMAT_ENDINGS)
+LABEL_FOLDERS = ("labelstr", "labelsts")  # of nnU-Net and MSD, beside imagesTr and imagesTs
+LABEL_NAMES = ("segmentation-*", "*.seg.nrrd")  # of LiTS, and of Slicer: no CT
 OUR_LABELS = (LABELS, PROBABILITIES, DEMO_TRUTH)  # beside a record of ours: no CT
 LONGEST_NAME_BYTES = 120
 
@@ -43,10 +46,11 @@ class Case:
     files: tuple[Path, ...]
     is_dicom: bool
     name: str = ""
+    series: Series | None = None
 
     def read(self) -> tuple[CtVolume, tuple[str, ...]]:
         """The scan and its warnings; errors as the readers raise them."""
-        return read_series(self.files) if self.is_dicom else read_ct(self.files[0])
+        return read_file(self.files[0]) if self.series is None else read_series(self.series)
 
     def sha256(self) -> str:
         """Of what is in the files, whatever their names; ``OSError`` when one cannot be read."""
@@ -66,10 +70,10 @@ def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[C
             f"{shown_name(folder)} is no folder; name one that holds CTs, or use `livertumorseg"
             " segment` for a single CT."
         )
-    found = [*_nifti_files(folder, leave_out), *_dicom_series(folder, leave_out)]
+    found = [*_single_files(folder, leave_out), *_dicom_series(folder, leave_out)]
     if not found:
         raise ValueError(
-            f"{shown_name(folder)} holds no .nii or .nii.gz file and no DICOM series of a CT; name"
+            f"{shown_name(folder)} holds no NIfTI or NRRD file and no DICOM series of a CT; name"
             " a folder of CTs."
         )
     if only is not None:
@@ -80,24 +84,32 @@ def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[C
     return _named(found, folder)
 
 
-def _nifti_files(folder: Path, leave_out: Path) -> Iterator[Case]:
+def _single_files(folder: Path, leave_out: Path) -> Iterator[Case]:
     for path in list_files(folder, [leave_out]):
         is_ours = path.name in OUR_LABELS and path.with_name(RECORD).exists()
-        if path.name.lower().endswith(ENDINGS) and not is_ours:
+        if path.name.lower().endswith(ENDINGS) and not is_ours and not _is_label_map(path):
             yield Case(path.relative_to(folder), (path,), is_dicom=False)
+
+
+def _is_label_map(path: Path) -> bool:
+    """Whether a file lies where, or is called as, data sets keep labels beside their CTs."""
+    return path.parent.name.lower() in LABEL_FOLDERS or any(
+        fnmatchcase(path.name.lower(), pattern) for pattern in LABEL_NAMES
+    )
 
 
 def _dicom_series(folder: Path, leave_out: Path) -> Iterator[Case]:
     by_folder: dict[Path, list[Series]] = {}
     for series in find_series(folder, [leave_out]):
         by_folder.setdefault(series.folder, []).append(series)
-    for home, several in by_folder.items():
-        place = home.relative_to(folder)
+    for where, several in by_folder.items():
+        place = where.relative_to(folder)
         numbers = {series.number for series in several}
         are_known = None not in numbers and len(numbers) == len(several)
         for n, series in enumerate(several, 1):
             part = f"series{series.number if are_known else n}"
-            yield Case(place / part if len(several) > 1 else place, series.files, is_dicom=True)
+            home = place / part if len(several) > 1 else place
+            yield Case(home, series.files, is_dicom=True, series=series)
 
 
 def _matches(place: PurePath, pattern: str) -> bool:

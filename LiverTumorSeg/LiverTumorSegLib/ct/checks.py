@@ -35,6 +35,10 @@ MIXED_UP = {  # what spacing would have to be multiplied by
     10.0: "ten times too small, its unit being centimeters",
     0.001: "a thousand times too large, its unit being micrometers or wrongly meters",
 }
+NO_ORIENTATION = (
+    "This CT does not say how the patient lies; "
+    "check left and right, or export the scan with its orientation."
+)
 AXIS_AT_MOST = 4096
 VOXELS_AT_MOST = 2_000_000_000  # 4 GB; a CT of 512 x 512 with 7,600 slices
 

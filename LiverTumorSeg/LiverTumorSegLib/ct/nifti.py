@@ -14,10 +14,11 @@ folders (they may name a patient), and quote nothing of its header.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from LiverTumorSegLib.volume import CtVolume
 
 from .checks import (
     INT16_RANGE,
+    NO_ORIENTATION,
     check_ct,
     check_geometry,
     refuse_colors,
@@ -47,6 +49,7 @@ MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI codes: meter, millimeter, m
 DEFLATE_AT_MOST = 1032  # bytes out of one byte in
 FLAT = 1e-3  # determinant of the axes' directions; CtVolume refuses less
 FORMS_DIFFER, SPACINGS_DIFFER = 1.0, 0.02  # of a voxel; relative
+LABEL_ROUNDING = 0.01  # a slope of 1/255, say, leaves fractions
 SCANNER = 1  # qform and sform code
 
 
@@ -60,31 +63,63 @@ def read_ct(path: str | Path) -> tuple[CtVolume, tuple[str, ...]]:
     with _opened(Path(path)) as file:
         grid = _read_grid(_shown_name(path), file)
         refuse_one_slice(grid.name, grid.shape_kji)
-        hu = np.empty(grid.shape_kji, dtype=np.int16)
-        low, high = np.inf, -np.inf
-        for k, plane in enumerate(_planes(file, grid)):
-            low, high = min(low, float(plane.min())), max(high, float(plane.max()))
-            hu[k] = np.rint(np.clip(plane, *INT16_RANGE))
+        hu, low, high = whole_hu(grid.name, grid.shape_kji, _planes(file, grid))
     ct = CtVolume(hu, grid.ijk_to_ras)
     return ct, grid.warnings + check_ct(grid.name, ct, low, high)
+
+
+def whole_hu(
+    name: str, shape_kji: tuple[int, int, int], planes: Iterable[NDArray[np.float64]]
+) -> tuple[NDArray[np.int16], float, float]:
+    """Rounded and clipped int16 ``(k, j, i)`` of planes, and the least and greatest before that.
+
+    ``ValueError`` for numbers that are not finite. No float copy of the whole ever exists.
+    """
+    hu = np.empty(shape_kji, dtype=np.int16)
+    low, high = np.inf, -np.inf
+    for k, plane in enumerate(planes):
+        if not np.isfinite(plane).all():
+            raise ValueError(
+                f"{name} holds values that are no finite numbers (NaN or infinite); "
+                "replace them, by -1024 outside the body for example."
+            )
+        low, high = min(low, float(plane.min())), max(high, float(plane.max()))
+        hu[k] = np.rint(np.clip(plane, *INT16_RANGE))
+    return hu, low, high
 
 
 def read_labels(path: str | Path) -> tuple[NDArray[np.uint8], Affine]:
     """Label numbers uint8 ``(k, j, i)`` and their 4 x 4 ijk_to_ras in mm; all zero is allowed.
 
+    NaN is background. A slope and intercept count, unless they make no labels of stored numbers
+    that are some: programs leave those of the CT in the header.
     Raises ``ValueError`` for unreadable files and for values that are not whole numbers 0 to 255.
     """
     with _opened(Path(path)) as file:
         grid = _read_grid(_shown_name(path), file)
         labels = np.empty(grid.shape_kji, dtype=np.uint8)
+        stored = np.empty_like(labels) if (grid.slope, grid.inter) != (1.0, 0.0) else None
+        are_labels, are_stored = True, stored is not None
         for k, plane in enumerate(_planes(file, grid)):
-            if plane.min() < 0 or plane.max() > 255 or (plane != np.rint(plane)).any():
+            plane[np.isnan(plane)] = 0
+            are_labels = are_labels and _fills_labels(labels[k], plane)
+            if stored is not None and are_stored:
+                are_stored = _fills_labels(stored[k], (plane - grid.inter) / grid.slope)
+            if not are_labels and not are_stored:
                 raise ValueError(
                     f"{grid.name} holds values that are no labels (whole numbers from 0 to 255); "
                     "give a label map."
                 )
-            labels[k] = plane
-    return labels, grid.ijk_to_ras
+    return labels if are_labels or stored is None else stored, grid.ijk_to_ras
+
+
+def _fills_labels(out: NDArray[np.uint8], plane: NDArray[np.float64]) -> bool:
+    """Put a plane of labels into ``out``; False when it holds something else."""
+    whole = np.rint(plane)
+    if whole.min() < 0 or whole.max() > 255 or np.abs(plane - whole).max() > LABEL_ROUNDING:
+        return False
+    out[:] = whole
+    return True
 
 
 def write_labels(path: str | Path, labels_kji: NDArray[np.uint8], like: CtVolume | Affine) -> None:
@@ -146,11 +181,13 @@ def _shown_name(path: str | Path) -> str:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a file; what goes wrong while reading becomes one sentence."""
     name = _shown_name(path)
-    if path.is_dir():
-        raise ValueError(
-            f"{name} is a folder; give one .nii or .nii.gz file (dcm2niix makes it from DICOM)."
-        )
     try:
+        if path.is_dir():
+            raise ValueError(
+                f"{name} is a folder; give one .nii or .nii.gz file (dcm2niix makes it from DICOM)."
+            )
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{name} is no file (a pipe or a device); give a file.")
         with path.open("rb") as packed:
             # The first bytes decide, not the name: .nii files that are gzip inside are common.
             is_gzip = packed.read(2) == b"\x1f\x8b"
@@ -164,7 +201,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise ValueError(f"{name} may not be read; ask for permission to read it.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise _damaged(name) from None
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError("The path of the CT is too long; give a shorter one.") from None
         raise ValueError(f"{name} could not be read; check its disk and copy it again.") from None
 
 
@@ -225,7 +264,7 @@ def _refuse_cut_off(name: str, file: IO[bytes], needed_bytes: int) -> None:
 
 
 def _planes(file: IO[bytes], grid: _Grid) -> Iterator[NDArray[np.float64]]:
-    """Each plane of the file in turn, float64 ``(j, i)``, scaled; finite or ``ValueError``.
+    """Each plane of the file in turn, float64 ``(j, i)``, scaled.
 
     Float64 holds every whole number of up to 53 bits: integers with an integer scale stay exact.
     """
@@ -239,11 +278,6 @@ def _planes(file: IO[bytes], grid: _Grid) -> Iterator[NDArray[np.float64]]:
             plane = np.frombuffer(raw, grid.dtype).reshape(shape_ji).astype(np.float64)
             if (grid.slope, grid.inter) != (1.0, 0.0):
                 plane = plane * grid.slope + grid.inter
-        if not np.isfinite(plane).all():
-            raise ValueError(
-                f"{grid.name} holds values that are no finite numbers (NaN or infinite); "
-                "replace them, by -1024 outside the body for example."
-            )
         yield plane
     file.read(1)  # lets gzip compare its checksum
 
@@ -273,10 +307,7 @@ def _read_affine(name: str, header: Nifti1Header) -> tuple[Affine, tuple[str, ..
         else:
             warnings = _contradiction(header, affine, by_qform)
     elif not has_sform and not has_qform:
-        warnings = (
-            "This CT does not say how the patient lies; "
-            "check left and right, or export the scan with its orientation.",
-        )
+        warnings = (NO_ORIENTATION,)
     affine[:3] *= MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
     _refuse_bad_affine(name, affine)
     return affine, warnings

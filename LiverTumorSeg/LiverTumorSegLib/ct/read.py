@@ -1,4 +1,4 @@
-"""A CT by its path: a NIfTI file, or a folder that holds a DICOM series.
+"""A CT by its path: a NIfTI, NRRD or MetaImage file, or a folder that holds a DICOM series.
 
 ct, warnings = read_input(Path("ct.nii.gz"))
 ct, warnings = read_input(Path("study"), series=2)     # as `livertumorseg info study` counts
@@ -12,6 +12,7 @@ from LiverTumorSegLib.volume import CtVolume
 
 from .dicom import Series, find_series, read_series
 from .dicom_headers import looks_like_dicom, shown_name
+from .formats import is_format, read_format
 from .nifti import read_ct
 
 
@@ -20,7 +21,7 @@ def read_input(path: Path, series: int | None = None) -> tuple[CtVolume, tuple[s
 
     series: which one of a folder, from 1; it need not be said where there is one.
     """
-    if path.is_dir():
+    if is_folder(path):
         return read_series(choose_series(series_in(path), series))
     if series is not None:
         raise ValueError(f"{shown_name(path)} is no folder of DICOM; use --series with one only.")
@@ -29,7 +30,20 @@ def read_input(path: Path, series: int | None = None) -> tuple[CtVolume, tuple[s
             f"{shown_name(path)} is not a NIfTI file but one of a DICOM series; give the folder"
             " that holds the series."
         )
-    return read_ct(path)
+    return read_file(path)
+
+
+def read_file(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
+    """The scan in one file of any format, and warnings; DICOM comes as a folder."""
+    return read_format(path) if is_format(path) else read_ct(path)
+
+
+def is_folder(path: Path) -> bool:
+    """As ``Path.is_dir``; a path that the system refuses to look at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def choose_series(found: list[Series], number: int | None) -> Series:

@@ -1,0 +1,121 @@
+"""A CT from a .nrrd or .mha file, as Slicer and ITK save it; by SimpleITK (extra ``[formats]``).
+
+    if is_format(path):
+        ct, warnings = read_format(path)
+
+Both formats store i fastest and place voxels in LPS millimeters.
+"""
+
+# mypy: allow-untyped-calls
+# (SimpleITK's methods carry no types)
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
+
+from .checks import (
+    NO_ORIENTATION,
+    check_ct,
+    check_geometry,
+    refuse_huge,
+    refuse_one_slice,
+    refuse_wrong_shape,
+)
+from .dicom_headers import shown_name
+from .nifti import DEFLATE_AT_MOST, whole_hu
+
+ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+DETACHED = (".nhdr", ".mhd")  # the voxels lie in a file beside them
+GET_FORMATS = "get it with: pip install 'livertumorseg[formats]', or save the scan as .nii.gz."
+SAYS_HOW_IT_LIES = re.compile(rb"^(space:|TransformMatrix\s*=|Orientation\s*=)", re.M)
+HEADER_BYTES = 4096
+
+
+def is_format(path: Path) -> bool:
+    """Whether a file's name is that of a format read here."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
+    """The scan and warnings of one sentence each, as :func:`nifti.read_ct` gives them.
+
+    Raises ``ValueError``, one sentence with what to do, for what cannot be read or is no CT, and
+    where SimpleITK is missing.
+    """
+    name = shown_name(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{name} is a folder, a pipe or a device; give a file.")
+        with path.open("rb") as file:
+            says_orientation = SAYS_HOW_IT_LIES.search(file.read(HEADER_BYTES)) is not None
+    except FileNotFoundError:
+        raise ValueError(f"{name} does not exist; check the file's name and folder.") from None
+    except OSError:
+        raise ValueError(f"{name} could not be read; check its disk and copy it again.") from None
+    try:
+        import SimpleITK
+    except ImportError:
+        raise ValueError(
+            f"Reading {name} needs SimpleITK, which is missing; {GET_FORMATS}"
+        ) from None
+
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # they print, and quote the header
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        shape_kji = _checked_shape(path, reader)
+        ijk_to_ras = _ijk_to_ras(reader)
+        warnings = check_geometry(name, shape_kji, ijk_to_ras)
+        image = reader.Execute()
+    except RuntimeError:
+        raise ValueError(
+            f"{name} is cut off, damaged or stored in a way that cannot be read; save it as .nii.gz"
+            " in the program that made it, or copy it again."
+        ) from None
+    voxels: NDArray[Any] = SimpleITK.GetArrayViewFromImage(image).reshape(shape_kji)
+    hu, low, high = whole_hu(name, shape_kji, (plane.astype(np.float64) for plane in voxels))
+    ct = CtVolume(hu, ijk_to_ras)
+    unknown = () if says_orientation else (NO_ORIENTATION,)
+    return ct, (*unknown, *warnings, *check_ct(name, ct, low, high))
+
+
+def _checked_shape(path: Path, reader: Any) -> tuple[int, int, int]:
+    """Voxels along k, j, i; ``ValueError`` before memory is asked for where these cannot be."""
+    from SimpleITK import GetPixelIDValueAsString
+
+    name, shape_ijk = shown_name(path), tuple(int(n) for n in reader.GetSize())
+    refuse_wrong_shape(name, shape_ijk)
+    kind = GetPixelIDValueAsString(reader.GetPixelID())
+    if reader.GetNumberOfComponents() != 1 or "complex" in kind or "label" in kind:
+        raise ValueError(
+            f"{name} holds several values a voxel (color, time points or segments); give the CT"
+            " itself, with one number a voxel."
+        )
+    i, j, k = shape_ijk[:3]
+    refuse_huge(name, (k, j, i))
+    refuse_one_slice(name, (k, j, i))
+    promised_bytes = i * j * k  # one each, at least
+    if (
+        not path.name.lower().endswith(DETACHED)
+        and path.stat().st_size * DEFLATE_AT_MOST < promised_bytes
+    ):
+        raise ValueError(f"{name} is cut off or damaged; copy or export it again.")
+    return k, j, i
+
+
+def _ijk_to_ras(reader: Any) -> NDArray[np.float64]:
+    dimension = reader.GetDimension()
+    directions = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    lps = np.eye(4)
+    lps[:3, :3] = directions * np.array(reader.GetSpacing())[:3]
+    lps[:3, 3] = np.array(reader.GetOrigin())[:3]
+    placed: NDArray[np.float64] = np.diag([*LPS_SIGNS, 1.0]) @ lps
+    return placed
