@@ -66,7 +66,7 @@ def case(monkeypatch: pytest.MonkeyPatch) -> CaseResult:
         postprocessing=Postprocessing(),
     )
     model = {"model": "tiny", "version": "0.3", "sha256": "0" * 64}
-    case = CaseResult(ct, segmentation, measure(labels, ct), model, ("Look twice.",))
+    case = CaseResult(ct, segmentation, measure(labels, ct), model, ("Look twice.",), seconds=1.234)
     object.__setattr__(case, "pictures", pictures)
     return case
 

@@ -103,7 +103,10 @@ def test_progress_tells_phrase_and_time_left(desk: PanelDesk) -> None:
     runner = desk.start()
     assert desk.ui.segmentButton.toolTip == "Stop; nothing in the scene changes."
     runner.begin()
+    runner.say("progress", fraction=0.0, phrase="Loading the model", seconds_left=None)
+    assert desk.ui.progressBar.maximum == 0  # Qt moves a block along
     runner.say("progress", fraction=0.25, phrase="Slice 5 of about 20", seconds_left=40.2)
+    assert desk.ui.progressBar.maximum == 1000
     assert desk.ui.progressBar.visible
     assert desk.ui.progressBar.value == 250
     assert desk.ui.statusLabel.text == "Slice 5 of about 20, 40 s left"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_command, add_run_options
-from .progress import Reporter
+from .progress import Reporter, TimeLeft
 from .segment import load_asked, run_case, write_case
 
 if TYPE_CHECKING:
@@ -217,6 +217,11 @@ class _OneOfMany:
     ) -> None:
         self._to, self._name, self._done, self._waiting = to, name, done, waiting
         self._place = {"number": number, "cases": cases}
+        self._left = TimeLeft()
+
+    @property
+    def seconds(self) -> float:
+        return self._left.elapsed
 
     def progress(self, fraction: float, phrase: str, **place: int) -> None:
         text = "Case {number} of {cases}: ".format(**self._place) + phrase

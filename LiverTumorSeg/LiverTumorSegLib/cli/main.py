@@ -134,7 +134,7 @@ def segment(given: argparse.Namespace, reporter: Reporter) -> int:
             reporter.warning(note)
         result = load_and_run(given, reporter, ct, notes)
         write_case(result, part, reporter)
-    reporter.finished(summary_of(result, given.output), result.to_dict())
+    reporter.finished(summary_of(result, given.output, reporter.seconds), result.to_dict())
     return 0
 
 
@@ -157,7 +157,7 @@ def demo(given: argparse.Namespace, reporter: Reporter) -> int:
             agreement=compare(result.segmentation.labels_kji, phantom.labels),
         )
         write_case(result, part, reporter)
-    reporter.finished(summary_of(result, given.output), result.to_dict())
+    reporter.finished(summary_of(result, given.output, reporter.seconds), result.to_dict())
     return 0
 
 

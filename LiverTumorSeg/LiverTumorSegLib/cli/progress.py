@@ -6,10 +6,15 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 BAR_WIDTH = 28
+MOST_RISE = 1.25  # of the time left, from one report to the next
+TICK_SECONDS = 0.15
+BLOCK = 5  # of a bar that moves while nothing is known to be done
 LOG_STEPS = 4  # a log file wants a few lines, not two hundred
 
 
@@ -18,6 +23,11 @@ class CaseReporter(Protocol):
 
     place: of many CTs, ``number`` from 1 and how many ``cases`` there are.
     """
+
+    @property
+    def seconds(self) -> float:
+        """By the clock, since the run or this case of it began."""
+        ...
 
     def progress(self, fraction: float, phrase: str, **place: int) -> None: ...
     def warning(self, text: str, **place: int) -> None: ...
@@ -33,24 +43,58 @@ class Reporter(CaseReporter, Protocol):
 
 
 class TimeLeft:
-    """Seconds left, from the share that is done since the last report of nothing done."""
+    """Seconds left, from the share that is done since the last report of nothing done.
+
+    From one report to the next it rises by a quarter at most, so one slow slice alarms nobody.
+    """
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._began = self._start = time.monotonic()
+        self._said: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning, loading included."""
+        return time.monotonic() - self._began
 
     def __call__(self, fraction: float) -> float | None:
         if fraction == 0:  # still loading: how long that takes says nothing of the rest
-            self._start = time.monotonic()
+            self._start, self._said = time.monotonic(), None
         elapsed = time.monotonic() - self._start
         if fraction < 0.02 or elapsed < 1.0:
             return None
-        return elapsed * (1 - fraction) / fraction
+        left = elapsed * (1 - fraction) / fraction
+        if self._said is not None:
+            left = min(left, MOST_RISE * max(self._said, 1.0))
+        self._said = left
+        return left
+
+
+class Ticker:
+    """Calls a function with 1, 2, 3, ... several times a second until it is stopped."""
+
+    def __init__(self, tick: Callable[[int], None]) -> None:
+        self._tick, self._stopped = tick, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """When this returns, the function is not called any more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        n = 0
+        while not self._stopped.wait(TICK_SECONDS):
+            n += 1
+            self._tick(n)
 
 
 class Console:
     """A progress bar on standard error, results on standard output.
 
-    The bar is wiped before anything else is said. A log file gets a line a quarter of the way.
+    While nothing is done yet, as when a file is read, a block moves along the bar. The bar is wiped
+    before anything else is said. A log file gets a line a quarter of the way.
     """
 
     def __init__(self) -> None:
@@ -58,21 +102,27 @@ class Console:
         self._live = sys.stderr.isatty()
         self._shown = 0
         self._logged = 0
+        self._ticker: Ticker | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self._left.elapsed
 
     def started(self) -> None:
         self._left = TimeLeft()
         self._logged = 0
 
     def progress(self, fraction: float, phrase: str, **place: int) -> None:
+        self._stop_moving()
         filled = round(BAR_WIDTH * fraction)
         left = self._left(fraction)
         text = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {100 * fraction:3.0f} %  {phrase}"
         if left is not None and fraction < 1:
             text += f", {_duration(left)} left"
         if self._live:
-            text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line cannot be wiped
-            print(f"\r{text:<{self._shown}}", end="", file=sys.stderr, flush=True)
-            self._shown = len(text)
+            self._show(text)
+            if fraction == 0:
+                self._ticker = Ticker(lambda n: self._show(f"[{_moved(n)}]   0 %  {phrase}"))
         elif int(LOG_STEPS * fraction) > self._logged:
             self._logged = int(LOG_STEPS * fraction)
             print(text, file=sys.stderr, flush=True)
@@ -93,7 +143,18 @@ class Console:
         self._wipe()
         print(*text.splitlines(), file=sys.stderr)  # one line, also where a library wrote more
 
+    def _show(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line cannot be wiped
+        print(f"\r{text:<{self._shown}}", end="", file=sys.stderr, flush=True)
+        self._shown = len(text)
+
+    def _stop_moving(self) -> None:
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+
     def _wipe(self) -> None:
+        self._stop_moving()
         if self._shown:
             print(f"\r{'':<{self._shown}}\r", end="", file=sys.stderr, flush=True)
             self._shown = 0
@@ -104,6 +165,10 @@ class JsonLines:
 
     def __init__(self) -> None:
         self._left = TimeLeft()
+
+    @property
+    def seconds(self) -> float:
+        return self._left.elapsed
 
     def started(self) -> None:
         self._left = TimeLeft()
@@ -129,6 +194,12 @@ class JsonLines:
 
     def _say(self, event: str, **values: Any) -> None:
         print(json.dumps({"event": event, **values}), flush=True)
+
+
+def _moved(n: int) -> str:
+    """A bar whose block has moved n places, and comes in again where it began."""
+    block = {(n + place) % BAR_WIDTH for place in range(BLOCK)}
+    return "".join("-" if place in block else "." for place in range(BAR_WIDTH))
 
 
 def _duration(seconds: float) -> str:

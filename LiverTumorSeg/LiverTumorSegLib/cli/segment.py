@@ -80,6 +80,7 @@ def run_case(
         measures=checked.measures,
         model=describe(segmenter),
         warnings=(*notes, *warnings),
+        seconds=reporter.seconds,
     )
 
 
@@ -90,8 +91,8 @@ def write_case(result: CaseResult, folder: Path, reporter: CaseReporter) -> None
     reporter.progress(1.0, "Done")
 
 
-def summary_of(result: CaseResult, folder: Path) -> str:
-    """What a person wants to read at the end."""
+def summary_of(result: CaseResult, folder: Path, seconds: float) -> str:
+    """What a person wants to read at the end. seconds: that they have waited."""
     from LiverTumorSegLib.result.files import NOTICE
 
     lines = [_headline(result)]
@@ -104,8 +105,8 @@ def summary_of(result: CaseResult, folder: Path) -> str:
             f" {a.tumor_dice:.3f}, {a.lesions_found} of {_tumors(a.lesions_true)} found,"
             f" {a.false_lesions} false"
         )
-    run = result.segmentation
-    lines.append(f"{run.seconds:.0f} s on {run.device}; results in {folder}")
+    device = result.segmentation.device
+    lines.append(f"{seconds:.0f} s on {device}; results in {folder}")
     return "\n".join([*lines, NOTICE])
 
 

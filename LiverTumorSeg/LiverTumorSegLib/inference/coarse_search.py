@@ -28,18 +28,53 @@ class SlicePlan:
         self.step = max(SCAN_SLICES, round(SCAN_MM / spacing_mm))
         self._hit: dict[int, bool] = {}
         self._empty: dict[int, bool] = {}
+        self._ended: set[int] = set()  # directions in which the liver's end is known
+        self._fraction = 0.0
 
     @property
     def expected(self) -> int:
-        """Slices that will have been run at the end, as far as is known by now."""
-        if not self.scan:
-            return self.count
+        """Slices that will have been run at the end, and hardly ever fewer than that.
+
+        All of them while the liver is looked for. Afterwards the most that it can take to find both
+        ends of a liver in one piece: a number that goes down and not up, so that whoever waits is
+        never put off.
+        """
         hits = [k for k, hit in self._hit.items() if hit]
-        coarse = len(range(0, self.count, self.step))
-        if not hits:
-            return self.count if len(self._hit) >= coarse else coarse + self.count // 2
-        filled = set(range(min(hits), max(hits) + 1)) | set(self._hit)
-        return min(self.count, len(filled) + 2 * EMPTY_RUN)
+        if not self.scan or self._is_searching or not hits:
+            return self.count
+        first, last = self._latest_end(min(hits), -1), self._latest_end(max(hits), 1)
+        return len(self._hit.keys() | set(range(first, last + 1)))
+
+    @property
+    def fraction(self) -> float:
+        """Of the slices that will be run, those that have been; it never falls."""
+        self._fraction = max(self._fraction, len(self._hit) / self.expected)
+        return self._fraction
+
+    @property
+    def phrase(self) -> str:
+        """What is done now, and how far it is."""
+        done = len(self._hit)
+        if self._is_searching or (self.scan and done == self._coarse):
+            return f"Looking for the liver, slice {done} of {self._coarse}"
+        return f"Slice {done} of about {self.expected}"
+
+    @property
+    def _coarse(self) -> int:
+        return len(range(0, self.count, self.step))
+
+    @property
+    def _is_searching(self) -> bool:
+        return self.scan and len(self._hit) < self._coarse
+
+    def _latest_end(self, end: int, direction: int) -> int:
+        """Where :meth:`_extend` stops at the latest: beyond the next slice of the scan without."""
+        if direction in self._ended:
+            return end
+        k = (end // self.step + 1 if direction > 0 else (end - 1) // self.step) * self.step
+        while 0 <= k < self.count and not self._empty[k]:
+            k += direction * self.step
+        return min(max(k + direction, 0), self.count - 1)
 
     def tell(self, k: int, *, hit: bool, empty: bool) -> None:
         self._hit[k], self._empty[k] = hit, empty
@@ -55,8 +90,9 @@ class SlicePlan:
             yield self._missing(range(self.count))
             return
         yield self._missing(range(min(hits), max(hits) + 1))
-        yield from self._extend(max(hits), 1)
-        yield from self._extend(min(hits), -1)
+        for end, direction in ((max(hits), 1), (min(hits), -1)):
+            yield from self._extend(end, direction)
+            self._ended.add(direction)
 
     def _extend(self, end: int, direction: int) -> Iterator[list[int]]:
         """From an end of the range outward until EMPTY_RUN neighboring slices show nothing."""

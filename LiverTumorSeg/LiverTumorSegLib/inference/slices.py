@@ -178,7 +178,7 @@ class SliceRun:
             self.probabilities[Label.BACKGROUND] = 1
         side_mm = max(rows * self.spacing_ji_mm[0], columns * self.spacing_ji_mm[1])
         self.pixel_mm2 = (side_mm / preprocessing.size_px) ** 2
-        self.done, self.fraction = 0, 0.0
+        self.done = 0
 
     def answers(self) -> SliceAnswers:
         """Run the network on every slice that needs it."""
@@ -238,8 +238,7 @@ class SliceRun:
             self.maps[k] = np.stack([probabilities[..., n] for n in layers]).astype(np.float16)
         self.plan.tell(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
         self.done += 1
-        self.fraction = max(self.fraction, min(1.0, self.done / self.plan.expected))
-        self.tell(self.fraction, f"Slice {self.done} of about {self.plan.expected}")
+        self.tell(self.plan.fraction, self.plan.phrase)
 
 
 def _argmax(probabilities: Floats) -> Labels:

@@ -36,7 +36,8 @@ ALL_FILES = (LABELS, TABLE, RECORD, PICTURE, PROBABILITIES, DEMO_CT, DEMO_TRUTH)
 class CaseResult:
     """All that is known of one segmented CT.
 
-    model: from ``segment.describe``. truth_kji, agreement: of a phantom, whose truth is known.
+    seconds: from the start of the run, reading included, until the result was known. model: from
+        ``segment.describe``. truth_kji, agreement: of a phantom, whose truth is known.
     """
 
     ct: CtVolume
@@ -46,6 +47,7 @@ class CaseResult:
     warnings: tuple[str, ...] = ()
     truth_kji: NDArray[np.uint8] | None = None
     agreement: Agreement | None = None
+    seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; holds no name, path or header text of the scan."""
@@ -62,7 +64,7 @@ class CaseResult:
             },
             "run": {
                 "device": done.device,
-                "seconds": round(done.seconds, 2),
+                "seconds": round(self.seconds, 2),
                 "slices": done.slices,
                 "slices_run": done.slices_run,
             },

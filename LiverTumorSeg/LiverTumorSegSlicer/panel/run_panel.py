@@ -34,6 +34,7 @@ class RunPanel:
     def showRunning(self) -> None:
         """A run has begun; the button cancels it."""
         ui = self._ui
+        ui.progressBar.maximum = 0  # a block moves along until something is done
         ui.progressBar.value = 0
         ui.progressBar.setVisible(True)
         ui.segmentButton.text = _("Cancel")
@@ -43,7 +44,9 @@ class RunPanel:
 
     def showProgress(self, fraction: float, phrase: str, secondsLeft: float | None) -> None:
         """How far the run is (0 to 1), what it does, and how long it will take."""
-        self._ui.progressBar.value = round(STEPS * fraction)
+        bar = self._ui.progressBar
+        bar.maximum = STEPS if fraction > 0 else 0
+        bar.value = round(STEPS * fraction)
         if secondsLeft is None:
             self.say(phrase)
         else:
