@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from LiverTumorSegSlicer.scene.placement import toMatrix
 
 SHAPE_KJI = (14, 18, 22)
@@ -147,3 +148,34 @@ class Brush:
     def undo(self) -> None:
         """Take back the last stroke."""
         self._logic.Undo()
+
+
+def addBend(volumeNode: Any, bendMm: float) -> Any:
+    """A grid transform above a CT, as Slicer's DICOM reader makes for unevenly spaced slices.
+
+    Every second slice is moved along the slices' normal.
+    """
+    dims, image = volumeNode.GetImageData().GetDimensions(), vtk.vtkImageData()
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASDirectionMatrix(matrix)
+    image.SetDimensions(2, 2, dims[2])
+    image.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    spacing = volumeNode.GetSpacing()
+    image.SetSpacing(spacing[0] * (dims[0] - 1), spacing[1] * (dims[1] - 1), spacing[2])
+    image.SetOrigin(*volumeNode.GetOrigin())
+    for k in range(dims[2]):
+        for j in range(2):
+            for i in range(2):
+                for axis in range(3):
+                    moved = bendMm * (k % 2) * matrix.GetElement(axis, 2)
+                    image.SetScalarComponentFromDouble(i, j, k, axis, moved)
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetGridDirectionMatrix(matrix)
+    grid.SetDisplacementGridData(image)
+    grid.SetInterpolationModeToLinear()
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLGridTransformNode", "CT acquisition transform"
+    )
+    node.SetAndObserveTransformToParent(grid)
+    volumeNode.SetAndObserveTransformNodeID(node.GetID())
+    return node

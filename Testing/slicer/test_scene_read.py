@@ -123,6 +123,19 @@ def test_one_frame_of_a_sequence_is_read_as_a_volume(scene):
 def test_a_transform_that_bends_space_must_be_hardened_first(scene):
     node = toys.addCt()
     spline = vtk.vtkThinPlateSplineTransform()
+    landmarks = [vtk.vtkPoints(), vtk.vtkPoints()]
+    for points, moved in zip(landmarks, (0, 20), strict=True):
+        for corner in (
+            (-90, -90, -90),
+            (90, -90, 90),
+            (-90, 90, 90),
+            (0, 0, 100),
+            (-30, moved, 110),
+        ):
+            points.InsertNextPoint(corner)
+    spline.SetBasisToR()
+    spline.SetSourceLandmarks(landmarks[0])
+    spline.SetTargetLandmarks(landmarks[1])
     transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
     transform.SetAndObserveTransformToParent(spline)
     node.SetAndObserveTransformNodeID(transform.GetID())
@@ -143,3 +156,26 @@ def test_a_transform_that_flattens_space_is_refused(scene):
     node = toys.addCt()
     node.SetAndObserveTransformNodeID(toys.addTransform(np.diag([1.0, 1, 0, 1])).GetID())
     assert "zero" in refusal(node) or "singular" in refusal(node)
+
+
+def test_a_transform_of_less_than_a_voxel_is_no_reason_to_refuse_a_ct(scene):
+    """Slicer puts one above every CT whose slices lie a thousandth of a millimeter off."""
+    for affine in (np.diag([-0.8, -0.9, 2.5, 1.0]), toys.obliqueAffine()):
+        for bend, warned in ((0.0, False), (0.02, False), (0.5, True)):
+            node = toys.addCt(affine)
+            toys.addBend(node, bend)
+            ct, warnings = readVolume(node), checkVolume(node)
+            assert np.abs(ct.ijk_to_ras - affine)[:3].max() < max(1e-6, bend)
+            assert len(warnings) == warned
+            assert not warned or "mm; check the result" in warnings[0]
+        node = toys.addCt(affine)
+        toys.addBend(node, 2.0)
+        assert "harden it first" in refusal(node)
+
+
+def test_a_linear_transform_above_a_small_bend_counts(scene):
+    node = toys.addCt()
+    bend = toys.addBend(node, 0.02)
+    bend.SetAndObserveTransformNodeID(toys.addTransform(toys.rotation(1, 30)).GetID())
+    expected = toys.rotation(1, 30) @ toys.obliqueAffine()
+    assert np.allclose(readVolume(node).ijk_to_ras, expected, atol=0.02)

@@ -192,3 +192,16 @@ def test_reading_leaves_the_scene_alone(result):
     labels[:] = 0
     assert toys.sceneState() == before
     assert (readLabels(node, volume) == toys.toyLabels()).all()
+
+
+def test_labels_come_back_from_under_an_acquisition_transform(scene):
+    """Written, read and written again: all on the CT's own grid, which nothing bends."""
+    volume = toys.addCt()
+    toys.addBend(volume, 0.3)
+    labels = toys.toyLabels()
+    node = writeSegmentation(labels, volume, toys.RECORD)
+    assert node.GetTransformNodeID() == volume.GetTransformNodeID()
+    assert np.array_equal(readLabels(node, volume), labels)
+    again = np.roll(labels, 1, axis=2)
+    writeSegmentation(again, volume, toys.RECORD, segmentationNode=node)
+    assert np.array_equal(readLabels(node, volume), again)

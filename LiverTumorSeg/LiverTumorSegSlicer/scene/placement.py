@@ -14,6 +14,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+BENT_AT_MOST = 0.25  # of the distance of slices
 WITHIN_VOXELS = 0.01  # grids that differ by less anywhere are the same grid
 
 
@@ -65,16 +66,52 @@ def ijkToRas(volumeNode: Any) -> np.ndarray:
 def worldIjkToRas(volumeNode: Any) -> np.ndarray:
     """``(4, 4)``: voxel i, j, k to mm in the world, with all transforms above the volume.
 
-    Raises ``ValueError`` when these bend space.
+    Slicer puts a transform that bends space a little above a CT whose slices are not quite evenly
+    spaced; its best linear part counts then. Raises ``ValueError`` when it bends space by more
+    than a part of a voxel: labels would lie elsewhere than they seem to.
     """
-    return parentToWorld(volumeNode) @ ijkToRas(volumeNode)
+    if isUnderLinearTransforms(volumeNode):
+        return parentToWorld(volumeNode) @ ijkToRas(volumeNode)
+    matrix, bentMm = _straightened(volumeNode)
+    if bentMm > BENT_AT_MOST * np.linalg.norm(matrix[:3, :3], axis=0).max():
+        parentToWorld(volumeNode)  # has the sentence
+    return matrix
+
+
+def bentMm(volumeNode: Any) -> float:
+    """How far, at most, transforms move a voxel from where a linear one would; in mm."""
+    return 0.0 if isUnderLinearTransforms(volumeNode) else _straightened(volumeNode)[1]
+
+
+def _straightened(volumeNode: Any) -> tuple[np.ndarray, float]:
+    """The linear ``(4, 4)`` that is nearest to where a volume's voxels really lie, and the rest.
+
+    Seen at the corners and the middle of every slice, along each axis of the volume.
+    """
+    transform = vtk.vtkGeneralTransform()
+    volumeNode.GetParentTransformNode().GetTransformToWorld(transform)
+    last = np.array(volumeNode.GetImageData().GetDimensions()) - 1
+    ijk = []
+    for axis in range(3):
+        others = [n for n in range(3) if n != axis]
+        for position in range(last[axis] + 1):
+            for share in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)):
+                point = np.zeros(3)
+                point[axis], point[others] = position, last[others] * share
+                ijk.append((*point, 1.0))
+    voxels = np.array(ijk)
+    places = voxels @ ijkToRas(volumeNode).T
+    world = np.array([transform.TransformPoint(place[:3]) for place in places])
+    linear = np.linalg.lstsq(voxels, world, rcond=None)[0].T
+    offMm = np.linalg.norm(voxels @ linear.T - world, axis=1)
+    return np.vstack([linear, (0, 0, 0, 1)]), float(offMm.max())
 
 
 def gridIn(segmentationNode: Any, volumeNode: Any) -> np.ndarray:
     """``(4, 4)``: voxel i, j, k of a volume to mm in a segmentation's own coordinates.
 
-    Exactly the volume's own matrix when both stand under the same transform.
-    Raises ``ValueError`` when a transform of either bends space.
+    Exactly the volume's own matrix when both stand under the same transform, whatever it does.
+    Raises ``ValueError`` when a transform of either bends space by more than a part of a voxel.
     """
     if segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID():
         return ijkToRas(volumeNode)

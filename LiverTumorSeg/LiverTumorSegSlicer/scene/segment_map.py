@@ -124,7 +124,7 @@ def _shiftOf(
     layer: vtk.vtkObject, segmentationNode: Any, volumeNode: Any
 ) -> tuple[int, int, int] | None:
     """Voxels from a layer's indices to the CT's; None when it lies on another grid."""
-    if not _areUnderLinearTransforms(segmentationNode, volumeNode):
+    if not _matricesTell(segmentationNode, volumeNode):
         return None
     matrix = vtk.vtkMatrix4x4()
     layer.GetImageToWorldMatrix(matrix)
@@ -133,7 +133,10 @@ def _shiftOf(
     return shiftBetween(slicer.util.arrayFromVTKMatrix(matrix), grid, shape)
 
 
-def _areUnderLinearTransforms(segmentationNode: Any, volumeNode: Any) -> bool:
+def _matricesTell(segmentationNode: Any, volumeNode: Any) -> bool:
+    """Whether matrices tell where both lie to each other: under one transform they always do."""
+    if segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID():
+        return True
     return isUnderLinearTransforms(segmentationNode) and isUnderLinearTransforms(volumeNode)
 
 
@@ -146,7 +149,7 @@ def _resampled(layer: vtk.vtkObject, segmentationNode: Any, volumeNode: Any) -> 
     reference = slicer.vtkOrientedImageData()
     reference.SetExtent(volumeNode.GetImageData().GetExtent())
     transform = None
-    if _areUnderLinearTransforms(segmentationNode, volumeNode):
+    if _matricesTell(segmentationNode, volumeNode):
         reference.SetImageToWorldMatrix(toMatrix(gridIn(segmentationNode, volumeNode)))
     else:
         reference.SetImageToWorldMatrix(toMatrix(ijkToRas(volumeNode)))

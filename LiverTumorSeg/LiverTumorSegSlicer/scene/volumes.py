@@ -10,7 +10,9 @@ from LiverTumorSegLib.ct import checks as ct_checks
 from LiverTumorSegLib.volume import CtVolume
 from slicer.i18n import tr as _
 
-from .placement import isInScene, worldIjkToRas
+from .placement import bentMm, isInScene, worldIjkToRas
+
+NOTED_MM = 0.1  # rounded positions of slices bend a CT by less
 
 
 def checkVolume(volumeNode: Any) -> tuple[str, ...]:
@@ -23,11 +25,24 @@ def checkVolume(volumeNode: Any) -> tuple[str, ...]:
     refuseWrongNode(volumeNode)
     image = volumeNode.GetImageData()
     ct_checks.refuse_wrong_shape(name, image.GetDimensions())
-    ct_checks.refuse_one_slice(name, image.GetDimensions()[::-1])
     shapeKji = image.GetDimensions()[::-1]
+    ct_checks.refuse_one_slice(name, shapeKji)
     return (
         *ct_checks.check_geometry(name, shapeKji, worldIjkToRas(volumeNode)),
+        *_bendWarning(volumeNode),
         *ct_checks.check_ct_values(name, *image.GetScalarRange()),
+    )
+
+
+def _bendWarning(volumeNode: Any) -> tuple[str, ...]:
+    bent = bentMm(volumeNode)
+    if bent <= NOTED_MM:
+        return ()
+    return (
+        _(
+            "The slices of this CT are not evenly spaced and were taken as if they were, which"
+            " moves some by up to {bent:.1f} mm; check the result there."
+        ).format(bent=bent),
     )
 
 
