@@ -27,6 +27,7 @@ from LiverTumorSegSlicer.panel.inputs import (
     sourceVolume,
     suggestedVolume,
     volumeProblem,
+    volumeWarning,
 )
 from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
 from LiverTumorSegSlicer.panel.license import isAgreed
@@ -34,6 +35,7 @@ from LiverTumorSegSlicer.panel.questions import Questions, Replace
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
 from LiverTumorSegSlicer.panel.slice_range_panel import SliceRangePanel
+from LiverTumorSegSlicer.panel.views import showAbdomenWindow
 from LiverTumorSegSlicer.run.job import removeLeftovers
 from LiverTumorSegSlicer.run.process import ProcessRunner, Runner
 from LiverTumorSegSlicer.run.segmentation_run import (
@@ -44,6 +46,7 @@ from LiverTumorSegSlicer.run.segmentation_run import (
     SegmentationRun,
 )
 from LiverTumorSegSlicer.run.waiting import segmentAndWait
+from LiverTumorSegSlicer.scene.editing import is3DShown
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments
 from LiverTumorSegSlicer.scene.samples import registerSamples
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -59,6 +62,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 OUR_PACKAGES = ("LiverTumorSegLib", "LiverTumorSegSlicer")
+ADVANCED = ("scan", "smallestLesionMm", "onePerLesion", "keepProbabilities", "limitSlices")
 PARAMETER_PROPERTY = "SlicerParameterName"  # in the .ui file: which parameter a widget shows
 
 
@@ -129,6 +133,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self._makeParts()
+        self.ui.restoreDefaultsButton.connect("clicked(bool)", self.onRestoreDefaults)
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
         self.addObserver(scene, events.StartCloseEvent, self.onSceneStartClose)
@@ -146,7 +151,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui, self._environment, self.models, questions, self._updateButton
         )
         self.slicePanel = SliceRangePanel(ui, self.runPanel.say)
-        self.lesionPanel = LesionPanel(ui, questions)
+        self.lesionPanel = LesionPanel(ui, questions, self.models.named)
         self.resultActions = ResultActions(ui, questions, self.lesionPanel, self._onResultRemoved)
 
     def cleanup(self):
@@ -224,6 +229,9 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             if parameters is not None and parameters.inputVolume is not self._inputBefore:
                 self._inputBefore = parameters.inputVolume
+                if not self.logic.isRunning:
+                    self.runPanel.say("")  # it was about another CT
+                self._showInputWarning(parameters.inputVolume)
                 parameters.outputSegmentation = matchingOutput(
                     parameters.inputVolume, parameters.outputSegmentation
                 )
@@ -240,6 +248,11 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showResult(segmentationNode, sourceVolume(segmentationNode))
         self._updateButton()
 
+    def _showInputWarning(self, volumeNode):
+        warning = volumeWarning(volumeNode)
+        self.ui.inputWarningLabel.text = warning
+        self.ui.inputWarningLabel.setVisible(bool(warning))
+
     # --- the panel -------------------------------------------------------------------------------
 
     def _onModelChosen(self, name):
@@ -249,6 +262,11 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onDeviceChosen(self, device):
         if self._parameterNode is not None:
             self._parameterNode.device = device
+
+    def onRestoreDefaults(self):
+        """The settings of Advanced as they come; the CT, the model and the device stay."""
+        for name in ADVANCED:
+            setattr(self._parameterNode, name, self._parameterNode.default(name).value)
 
     def _onResultRemoved(self, segmentationNode):
         self._shown = (None, None)
@@ -295,7 +313,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _start(self, output, *, discardEdits):
         parameters, model = self._parameterNode, self.models.entry.name
         settings = settingsOf(parameters, model, self.slicePanel.sliceRange(), discardEdits)
-        volumeNode = parameters.inputVolume
+        volumeNode, was3D = parameters.inputVolume, is3DShown(output)
         self.runPanel.showRunning()
         try:
             self.logic.start(
@@ -303,19 +321,21 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 output,
                 settings,
                 onProgress=self.runPanel.showProgress,
-                onEnd=lambda end: self._onEnd(end, volumeNode),
+                onEnd=lambda end: self._onEnd(end, volumeNode, was3D),
             )
         except ValueError as error:
             self._refuse(str(error))
         except MemoryError:
             self._refuse(_("The memory does not hold a copy of this CT; close other programs."))
+        else:
+            showAbdomenWindow(volumeNode)
 
     def _refuse(self, sentence):
         self._updateButton()
         self.runPanel.say(sentence)
         self._questions.tellFailure(sentence)
 
-    def _onEnd(self, end: RunEnd, volumeNode):
+    def _onEnd(self, end: RunEnd, volumeNode, was3D):
         self._updateButton()
         self.runPanel.showEnd(end)
         if end.outcome is Outcome.DONE:
@@ -324,6 +344,9 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 parameters.outputSegmentation = end.segmentationNode
             if self.parent.isEntered and self._shown[0] is end.segmentationNode:
                 self._showResult(*self._shown, isNew=True)
+                self.lesionPanel.showFirst()
+                if was3D:
+                    self.resultActions.show3DAgain()
             slicer.util.showStatusMessage(self.ui.statusLabel.text, 5000)
         elif end.outcome is Outcome.FAILED and end.failure is not None:
             self._questions.tellFailure(end.failure.sentence, end.log)

@@ -27,7 +27,7 @@ boot()
 
 import slicer  # noqa: E402
 from LiverTumorSegSlicer.panel.lesion_table import LesionTable  # noqa: E402
-from LiverTumorSegSlicer.scene.editing import show3D  # noqa: E402
+from LiverTumorSegSlicer.scene.editing import style3D  # noqa: E402
 from LiverTumorSegSlicer.scene.nodes import (  # noqa: E402
     hasEditedSegments,
     readLabels,
@@ -83,7 +83,12 @@ def main(slices: int) -> None:
     table = LesionTable(node, volume)
     report("measure the lesion table", table.compute)
     table.cleanUp()
-    report("3D surfaces, on request", lambda: (show3D(node, False), show3D(node)))
+    report("3D surfaces, on request", lambda: (make3D(node), style3D(node)))
+
+
+def make3D(node: Any) -> None:
+    """As Slicer's own button does."""
+    node.GetSegmentation().CreateRepresentation("Closed surface", True)
 
 
 def oneEach(labels: np.ndarray, volume: Any) -> None:

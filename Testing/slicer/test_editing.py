@@ -151,16 +151,22 @@ def test_nothing_is_opened_without_something_to_edit(result, scene):
 def test_surfaces_appear_and_go_on_request(result):
     node, volume = result
     assert not editing.is3DShown(node)
-    editing.show3D(node)
+    show3D(node)
     assert editing.is3DShown(node)
     display = node.GetDisplayNode()
     assert display.GetSegmentOpacity3D("Liver") < display.GetSegmentOpacity3D("Tumor") == 1
     volumes = [surfaceVolume(node, segmentId) for segmentId in ("Liver", "Tumor")]
     assert volumes[0] == pytest.approx((toys.toyLabels() == 1).sum() * 1.8, rel=0.1)
     assert volumes[1] > 0  # smoothing takes much from so small a tumor
-    editing.show3D(node, False)
+    node.RemoveClosedSurfaceRepresentation()
     assert not editing.is3DShown(node)
     assert (readLabels(node, volume) == toys.toyLabels()).all()
+
+
+def show3D(node: Any) -> None:
+    """As Slicer's own button and the panel do together."""
+    node.GetSegmentation().CreateRepresentation("Closed surface")
+    editing.style3D(node)
 
 
 def surfaceVolume(node: Any, segmentId: str) -> float:
@@ -175,8 +181,11 @@ def surfaceVolume(node: Any, segmentId: str) -> float:
 def test_surfaces_of_nothing_and_of_a_gone_node(scene):
     volume = toys.addCt()
     node = writeSegmentation(np.zeros(toys.SHAPE_KJI, np.uint8), volume, toys.RECORD)
-    editing.show3D(node)
+    show3D(node)
+    node.RemoveClosedSurfaceRepresentation()
+    with pytest.raises(ValueError, match="could not make"):
+        editing.style3D(node)
     scene.RemoveNode(node)
     assert not editing.is3DShown(node)
     with pytest.raises(ValueError, match="not in the scene"):
-        editing.show3D(node)
+        editing.style3D(node)

@@ -17,6 +17,9 @@ from LiverTumorSegSlicer.scene import placement
 from LiverTumorSegSlicer.scene.nodes import readVolume, writeSegmentation
 
 
+POINTS = ("centroid_ras_mm", "diameter_lines_ras_mm")
+
+
 class HandDelay:
     """Waits until a test says that the time is up."""
 
@@ -81,7 +84,9 @@ def assertSame(measures: LiverMeasures, expected: LiverMeasures) -> None:
     assert len(measures.lesions) == len(expected.lesions)
     for lesion, other in zip(measures.lesions, expected.lesions, strict=True):
         assert lesion.centroid_ras_mm == pytest.approx(other.centroid_ras_mm, abs=1e-9)
-        assert replace(lesion, centroid_ras_mm=other.centroid_ras_mm) == other
+        assert np.allclose(lesion.diameter_lines_ras_mm, other.diameter_lines_ras_mm, atol=1e-9)
+        points = {name: getattr(other, name) for name in POINTS}
+        assert replace(lesion, **points) == other
 
 
 def test_transforms_count_in_millimeters(scene):
@@ -144,7 +149,7 @@ def test_the_point_of_a_row_is_in_the_lesion_on_its_slice(scene):
     table.compute()
     toIjk = np.linalg.inv(placement.worldIjkToRas(volume))
     i, j, k = np.rint(toIjk[:3, :3] @ table.rows[0].pointRasMm + toIjk[:3, 3]).astype(int)
-    assert k == table.rows[0].sliceIndex == 4
+    assert k == 4
     assert labels[k, j, i] == 2
     table.cleanUp()
 
@@ -245,18 +250,75 @@ def sliceNodes() -> list[Any]:
         node.SetSingletonTag(name)
         nodes.append(slicer.mrmlScene.AddNode(node))
         nodes[-1].SetOrientation(orientation)
+        nodes[-1].SetDimensions(200, 200, 1)
+        nodes[-1].SetFieldOfView(400.0, 400.0, 1.0)
     return nodes
 
 
-def test_a_jump_centers_all_slice_views_on_the_lesion_and_marks_it(watched, scene):
+def offset(view: Any, pointRasMm: tuple[float, ...]) -> np.ndarray:
+    """A point in a view, from its middle: to the right, up, and toward the person, in mm."""
+    return np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS()))[:3] @ [
+        *pointRasMm,
+        1.0,
+    ]
+
+
+def test_a_jump_goes_to_the_lesion_s_slices_without_panning_the_views(watched, scene):
+    """The anatomy around stays where the eye has it; only what is out of the view is fetched."""
+    views = sliceNodes()
+    row = watched.table.rows[0]
+    for view in views:
+        view.JumpSliceByCentering(*row.pointRasMm)
+    for panMm, isFetched in ((150.0, False), (250.0, True)):
+        for view in views:
+            view.JumpSliceByCentering(*(mm + panMm for mm in row.pointRasMm))
+        before = [offset(view, row.pointRasMm) for view in views]
+        watched.table.jumpTo(row)
+        for view, old in zip(views, before, strict=True):
+            right, up, away = offset(view, row.pointRasMm)
+            assert away == pytest.approx(0, abs=1e-6), "it is on the slice shown"
+            expected = (0, 0) if isFetched else old[:2]
+            assert (right, up) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_diameters_of_the_row_are_drawn_where_they_were_measured(watched, scene):
+    def lines() -> list[Any]:
+        return slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+
+    assert lines() == []
+    for row in watched.table.rows:
+        watched.table.jumpTo(row)
+        longest, across = lines()
+        lengths = (longest.GetLineLengthWorld(), across.GetLineLengthWorld())
+        assert lengths == pytest.approx((row.longestMm, row.perpendicularMm), abs=0.05)
+        for line in (longest, across):
+            assert line.GetLocked()
+            assert line.GetHideFromEditors()
+            assert not line.GetSaveWithScene()
+            assert line.GetDisplayNode().GetVisibility()
+        ends = np.array(row.diametersRasMm)
+        assert np.allclose(slicer.util.arrayFromMarkupsControlPoints(longest, world=True), ends[0])
+    watched.table.compute()
+    assert lines() == [], "they were of what was measured before"
+    watched.table.jumpTo(watched.table.rows[0])
+    watched.table.cleanUp()
+    assert lines() == []
+
+
+def test_closing_the_scene_takes_the_lines_and_nothing_fails(watched, scene):
+    watched.table.jumpTo(watched.table.rows[0])
+    scene.Clear(False)
+    watched.table.cleanUp()
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
+
+
+def test_a_jump_marks_the_lesion_in_all_slice_views(watched, scene):
     views = sliceNodes()
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
     for row in watched.table.rows:
         watched.table.jumpTo(row)
-        for view in views:
-            matrix = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
-            assert np.allclose(matrix[:3, 3], row.pointRasMm)
+        assert all(abs(offset(view, row.pointRasMm)[2]) < 1e-6 for view in views)
         assert np.allclose(crosshair.GetCrosshairRAS(), row.pointRasMm)
         assert crosshair.GetCrosshairMode() == crosshair.ShowSmallBasic
     watched.table.cleanUp()

@@ -41,7 +41,9 @@ def assertSameResult(node: Any, volume: Any, labels: np.ndarray) -> None:
         assert segments.tagOf(segment, "TerminologyEntry") == segments.terminology(label)
         assert segments.tagOf(segment, segments.MODEL) == "hybrid2d"
         assert segments.tagOf(segment, segments.SHA256) == "ab" * 32
-        assert np.allclose(segment.GetColor(), np.array(label.color_rgb) / 255, atol=1e-5)
+        assert np.allclose(
+            segment.GetColor(), np.array(segments.COLORS_RGB[label]) / 255, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("onePerLesion", [False, True])

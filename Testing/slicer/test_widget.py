@@ -22,7 +22,9 @@ def erodeTumor(segmentationNode: Any, volumeNode: Any) -> None:
 
 def test_an_empty_scene_has_nothing_to_segment(desk: PanelDesk) -> None:
     assert not desk.ui.segmentButton.enabled
-    assert desk.ui.segmentButton.toolTip == "Choose a CT volume."
+    hint = "Load a CT; File, Download Sample Data has a liver phantom to try."
+    assert desk.ui.segmentButton.toolTip == desk.ui.obstacleLabel.text == hint
+    assert desk.ui.obstacleLabel.visible
     assert not desk.ui.resultCollapsibleButton.visible
     assert not desk.ui.progressBar.visible
     assert not desk.ui.statusLabel.visible
@@ -33,6 +35,10 @@ def test_a_volume_that_is_loaded_later_is_taken_up(desk: PanelDesk) -> None:
     waitUntil(lambda: desk.parameters.inputVolume is first)
     assert desk.ui.inputSelector.currentNode() is first
     assert desk.ui.segmentButton.enabled
+    assert not desk.ui.obstacleLabel.visible
+    desk.ui.inputSelector.setCurrentNode(None)
+    assert desk.ui.obstacleLabel.text == "Choose a CT volume."
+    desk.ui.inputSelector.setCurrentNode(first)
     desk.loadCt("Second")
     assert desk.parameters.inputVolume is first, "a choice is kept"
 

@@ -54,10 +54,14 @@ def test_a_click_on_a_row_shows_the_tumor_in_all_views(desk: PanelDesk) -> None:
     assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
 
 
-@pytest.mark.usefixtures("result")
-def test_filling_the_table_does_not_move_the_views(desk: PanelDesk) -> None:
-    before = sliceOffsets()
-    desk.run()
+def test_measuring_again_does_not_move_the_views(desk: PanelDesk, result: Any) -> None:
+    node = slicer.util.getNode("Red")
+    node.SetSliceOffset(node.GetSliceOffset() + 7)
+    before, shown = sliceOffsets(), desk.ui.resultLabel.text
+    mask = (desk.labelsKji == 2).astype(np.uint8)
+    mask[:12] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, result, "Tumor", desk.volume)
+    waitUntil(lambda: desk.ui.resultLabel.text != shown)
     assert sliceOffsets() == before
 
 

@@ -147,7 +147,8 @@ class qMRMLSegmentsTableView(SegmentationWidget):
 
 @standin
 class qMRMLSegmentationShow3DButton(ctkMenuButton):
-    """Makes or removes the closed surfaces of a segmentation."""
+    """Makes or removes the closed surfaces of a segmentation, and nothing else: display nodes,
+    visibility and opacity are left as they are."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -192,12 +193,14 @@ class qMRMLSegmentationShow3DButton(ctkMenuButton):
     def _toggle(self, on):
         if self._segmentation is None:
             return
-        if on:
-            self._segmentation.CreateClosedSurfaceRepresentation()
-            self._segmentation.CreateDefaultDisplayNodes()
-            self._segmentation.GetDisplayNode().SetVisibility3D(True)
-        else:
-            self._segmentation.RemoveClosedSurfaceRepresentation()
+        segmentation, display = self._segmentation.GetSegmentation(), None
+        surfaces = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        if not on:
+            segmentation.RemoveRepresentation(surfaces)
+        elif segmentation.CreateRepresentation(surfaces):
+            display = self._segmentation.GetDisplayNode()
+        if display is not None:
+            display.SetPreferredDisplayRepresentationName3D(surfaces)
 
 
 def added_node(callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from html import escape
@@ -13,6 +14,9 @@ from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.environment.requirements import Environment, EnvironmentReport
+
+LESIONS_FOUND = "lesions found"  # in the name of a figure of the catalog
+COUNTS = re.compile(r"(\d+) of (\d+)")
 
 
 class ModelChoice:
@@ -44,6 +48,10 @@ class ModelChoice:
             name=self._wanted
         )
 
+    def named(self, name: str) -> ModelEntry | None:
+        """The installed model of that name."""
+        return next((entry for entry in self._entries if entry.name == name), None)
+
     def refresh(self) -> None:
         """Look again which models there are."""
         try:
@@ -73,6 +81,19 @@ class ModelChoice:
 
     def _onActivated(self, index: int) -> None:
         self.choose(self._entries[index].name)
+
+
+def recallText(entry: ModelEntry | None) -> str:
+    """How many tumors a model is known to miss: what everybody should know who reads its result."""
+    figures = entry.scores.items() if entry is not None else ()
+    found = next((str(value) for name, value in figures if LESIONS_FOUND in name), "")
+    counts = COUNTS.match(found)
+    if counts is None:
+        return _("How many tumors this model misses is not known; look at every slice yourself.")
+    sentence = _(
+        "This model finds {found} of {all} tumors in tests; what it does not mark may be a tumor."
+    )
+    return sentence.format(found=counts[1], all=counts[2])
 
 
 def modelCard(entry: ModelEntry) -> str:

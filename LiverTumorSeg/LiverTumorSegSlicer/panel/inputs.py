@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from LiverTumorSegLib.ct.checks import check_ct_values
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.segmentation_run import RunSettings
@@ -12,10 +13,14 @@ from LiverTumorSegSlicer.scene.nodes import hasResult
 from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.probability_volumes import isProbabilityVolume
 
+CT = "CT"  # DICOM's word
+
 
 def volumeProblem(volumeNode: Any) -> str:
     """Why a volume cannot be segmented, as far as is seen at once; empty when nothing is."""
     if volumeNode is None:
+        if not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            return _("Load a CT; File, Download Sample Data has a liver phantom to try.")
         return _("Choose a CT volume.")
     image = volumeNode.GetImageData()
     if image is None or not image.GetNumberOfPoints():
@@ -23,6 +28,29 @@ def volumeProblem(volumeNode: Any) -> str:
     if image.GetNumberOfScalarComponents() != 1:
         return _("This volume has several values in each voxel; choose a CT.")
     return ""
+
+
+def volumeWarning(volumeNode: Any) -> str:
+    """What speaks against a volume being a CT, before a run would refuse it; empty when nothing."""
+    if volumeProblem(volumeNode):
+        return ""
+    modality = modalityOf(volumeNode)
+    if modality not in ("", CT):
+        sentence = _("This volume is {modality} by its DICOM data; the models know CT only.")
+        return sentence.format(modality=modality)
+    try:
+        warnings = check_ct_values(_("This volume"), *volumeNode.GetImageData().GetScalarRange())
+    except ValueError as error:
+        return str(error)
+    return "\n".join(warnings)
+
+
+def modalityOf(volumeNode: Any) -> str:
+    """DICOM's word for it, such as CT, MR or PT; empty for a volume that is not from DICOM."""
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = tree.GetItemByDataNode(volumeNode) if tree else 0
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    return (tree.GetItemAttribute(item, name) or "") if item else ""
 
 
 def suggestedVolume() -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
 import slicer
+from LiverTumorSegLib.model.catalog import ModelEntry
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
@@ -14,12 +15,13 @@ from LiverTumorSegSlicer.scene.nodes import resultRecord
 from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.segments import rolesOf
 
+from .choices import recallText
 from .lesion_table import LesionRow, LesionTable, confidenceMeaning, headers
 from .questions import Questions
 
 MOST_ROWS_SHOWN = 6  # then the table scrolls
 HEADER_LINES = 2
-CONFIDENCE_COLUMN = 5
+CONFIDENCE_COLUMN, SEGMENT_COLUMN = 5, 6
 FRAME = 8  # pixels around the header's text and the table
 CSV_FILTER = "CSV (*.csv)"
 
@@ -27,8 +29,11 @@ CSV_FILTER = "CSV (*.csv)"
 class LesionPanel:
     """Shows one segmentation on one CT, measured again after every edit."""
 
-    def __init__(self, ui: Any, questions: Questions) -> None:
-        self._ui, self._questions = ui, questions
+    def __init__(
+        self, ui: Any, questions: Questions, modelNamed: Callable[[str], ModelEntry | None]
+    ) -> None:
+        """modelNamed: the installed model of a name, for what is known of it."""
+        self._ui, self._questions, self._modelNamed = ui, questions, modelNamed
         self._table: LesionTable | None = None
         self._segmentationNode: Any = None
         self._setUpTable()
@@ -63,6 +68,11 @@ class LesionPanel:
         else:
             self._showTable()
 
+    def showFirst(self) -> None:
+        """Select the largest tumor, which the views then show."""
+        if self._table is not None and self._table.rows:
+            self._ui.lesionTable.setCurrentCell(0, 0)
+
     def hide(self) -> None:
         """Show nothing, and stop watching for edits."""
         if self._table is not None:
@@ -73,7 +83,7 @@ class LesionPanel:
     def _setUpTable(self) -> None:
         table = self._ui.lesionTable
         sizes = (_("Volume\n(mL)"), _("Longest\n(mm)"), _("Perp.\n(mm)"))
-        columns = ["#", *sizes, _("Slice"), _("Conf.\n(%)"), _("Segment")]
+        columns = ["#", *sizes, _("Place\n(mm)"), _("Conf.\n(%)"), _("Segment")]
         table.columnCount = len(columns)
         table.setHorizontalHeaderLabels(columns)
         for column, name in enumerate(headers()):
@@ -100,6 +110,9 @@ class LesionPanel:
         ui.resultLabel.text = text
         ui.resultLabel.toolTip = _resultToolTip(record)
         warnings = "\n".join(str(warning) for warning in record.get("warnings", []))
+        name = (record.get("model") or {}).get("model")
+        ui.recallLabel.text = recallText(self._modelNamed(name)) if name else ""
+        ui.recallLabel.setVisible(bool(name))
         ui.warningsLabel.text = warnings
         ui.warningsLabel.setVisible(bool(warnings))
         self._fillTable(rows)
@@ -117,6 +130,9 @@ class LesionPanel:
                 side = qt.Qt.AlignRight if isNumber else qt.Qt.AlignLeft
                 item.setTextAlignment(side | qt.Qt.AlignVCenter)
                 table.setItem(number, column, item)
+        hasConfidence = any(row.confidence is not None for row in rows)
+        table.setColumnHidden(CONFIDENCE_COLUMN, not hasConfidence)
+        table.setColumnHidden(SEGMENT_COLUMN, len({row.segmentName for row in rows}) < 2)
         table.clearSelection()
         table.setCurrentCell(-1, -1)
         table.blockSignals(False)

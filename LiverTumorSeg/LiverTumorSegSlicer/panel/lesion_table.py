@@ -25,6 +25,8 @@ from slicer.i18n import tr as _
 from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion, measureSegments
 
+from .views import DiameterLines, Line, Point, showPoint
+
 DEBOUNCE_MS = 400
 UNKNOWN = "-"
 NOTICE = "For research only, not for diagnosis."
@@ -70,7 +72,7 @@ def headers() -> tuple[str, ...]:
         _("Volume (mL)"),
         _("Longest axial (mm)"),
         _("Perpendicular (mm)"),
-        _("Slice"),
+        _("Place (mm)"),
         _("Confidence (%)"),
         _("Segment"),
     )
@@ -87,7 +89,10 @@ def confidenceMeaning() -> str:
 
 @dataclass(frozen=True)
 class LesionRow:
-    """One lesion. ``sliceIndex``: from 0, along the CT's axial direction; ``pointRasMm``: in it.
+    """One lesion.
+
+    pointRasMm: a point in it, on the slice of its diameters. diametersRasMm: both ends of the
+    longest, then of the one across it.
 
     confidence: 0 to 1, as :func:`confidenceMeaning` says; None when it is not known.
     """
@@ -96,11 +101,11 @@ class LesionRow:
     volumeMl: float
     longestMm: float
     perpendicularMm: float
-    sliceIndex: int
     confidence: float | None
     segmentId: str
     segmentName: str
-    pointRasMm: tuple[float, float, float]
+    pointRasMm: Point
+    diametersRasMm: tuple[Line, ...]
 
     def cells(self) -> tuple[str, ...]:
         """As text, in the order of :func:`headers`, with the digits that the numbers carry."""
@@ -109,10 +114,15 @@ class LesionRow:
             f"{self.volumeMl:.2f}" if self.volumeMl < 10 else f"{self.volumeMl:.1f}",
             f"{self.longestMm:.1f}",
             f"{self.perpendicularMm:.1f}",
-            str(self.sliceIndex),
+            placeText(self.pointRasMm),
             UNKNOWN if self.confidence is None else f"{100 * self.confidence:.0f}",
             self.segmentName,
         )
+
+
+def placeText(pointRasMm: Point) -> str:
+    """How high in the patient, as the axial view's own slider says it: toward the head is +."""
+    return f"S {pointRasMm[2]:+.1f}"
 
 
 class LesionTable:
@@ -137,6 +147,7 @@ class LesionTable:
         self._delay = makeDelay(self._measureAgain)
         self._observed: list[tuple[Any, int]] = []
         self._highlight = Highlight()
+        self._lines = DiameterLines()
         self.measures: LiverMeasures | None = None
         self.rows: tuple[LesionRow, ...] = ()
         self.problem = ""
@@ -151,16 +162,16 @@ class LesionTable:
         """Measure now. Raises ``ValueError`` when a node is gone; the rows are then empty."""
         if self._observed:
             self._delay.stop()
+        self._lines.hide()  # they are of what was measured before
         self.measures, self.rows, self.problem = None, (), ""
         self.measures, lesions = measureSegments(self._segmentationNode, self._volumeNode)
         self.rows = tuple(self._row(measured) for measured in lesions)
         return self.measures
 
     def jumpTo(self, row: LesionRow) -> None:
-        """Show a lesion in all slice views, on the slice of its diameters, with the crosshair."""
-        slicer.vtkMRMLSliceNode.JumpAllSlices(
-            slicer.mrmlScene, *row.pointRasMm, slicer.vtkMRMLSliceNode.CenteredJumpSlice
-        )
+        """Show a lesion in all slice views, with its diameters and the crosshair."""
+        showPoint(row.pointRasMm)
+        self._lines.show(row.diametersRasMm)
         self._highlight.show(row.pointRasMm)
 
     def toText(self) -> str:
@@ -186,6 +197,7 @@ class LesionTable:
         self._observed = []
         self._delay.cleanUp()
         self._highlight.hide()
+        self._lines.hide()
 
     def _writeCsv(self, path: Path) -> None:
         values = [] if self.measures is None else lesion_rows(self.measures)
@@ -203,11 +215,11 @@ class LesionTable:
             volumeMl=lesion.volume_ml,
             longestMm=lesion.longest_axial_diameter_mm,
             perpendicularMm=lesion.perpendicular_diameter_mm,
-            sliceIndex=lesion.slice_index,
             confidence=lesion.confidence,
             segmentId=measured.segmentId,
             segmentName=segment.GetName(),
             pointRasMm=measured.pointRasMm,
+            diametersRasMm=lesion.diameter_lines_ras_mm,
         )
 
     def _observe(self) -> None:

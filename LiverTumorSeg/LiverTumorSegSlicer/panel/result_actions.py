@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.scene.editing import editInSegmentEditor, is3DShown, releaseMasking, show3D
+from LiverTumorSegSlicer.scene.editing import editInSegmentEditor, releaseMasking, style3D
 from LiverTumorSegSlicer.scene.exports import (
     exportDicomSeg,
     exportNifti,
@@ -42,7 +42,7 @@ class ResultActions:
         self._segmentationNode: Any = None
         self._volumeNode: Any = None
         ui.editButton.connect("clicked(bool)", self._edit)
-        ui.show3DButton.connect("toggled(bool)", self._show3D)
+        ui.show3DButton.connect("toggled(bool)", self._style3D)
         ui.removeButton.connect("clicked(bool)", self._remove)
         self._menu = self._makeExportMenu()
         ui.exportButton.setMenu(self._menu)
@@ -51,7 +51,7 @@ class ResultActions:
         """The result that the buttons are about."""
         self._segmentationNode, self._volumeNode = segmentationNode, volumeNode
         ui = self._ui
-        self._checkShow3D()
+        ui.show3DButton.setSegmentationNode(segmentationNode)
         hasVolume = volumeNode is not None
         ui.editButton.enabled = hasVolume
         ui.exportButton.enabled = hasVolume
@@ -81,16 +81,15 @@ class ResultActions:
         nodes = self._segmentationNode, self._volumeNode
         self._try(lambda: editInSegmentEditor(*nodes, self._lesions.selectedSegmentId or None))
 
-    def _show3D(self, isWanted: bool) -> None:
-        if self._try(lambda: show3D(self._segmentationNode, isWanted)) and isWanted:
-            slicer.util.resetThreeDViews()
-        self._checkShow3D()
+    def show3DAgain(self) -> None:
+        """A run has put new segments in place of those that were shown in 3D."""
+        with slicer.util.WaitCursor():
+            self._ui.show3DButton.checked = True
 
-    def _checkShow3D(self) -> None:
-        button = self._ui.show3DButton
-        button.blockSignals(True)
-        button.checked = is3DShown(self._segmentationNode)
-        button.blockSignals(False)
+    def _style3D(self, isShown: bool) -> None:
+        """Slicer's button has made the surfaces; the liver must not hide its tumors."""
+        if isShown and self._try(lambda: style3D(self._segmentationNode)):
+            slicer.util.resetThreeDViews()
 
     def _exportNifti(self) -> None:
         path = self._savePath(".nii.gz", NIFTI_FILTER)

@@ -23,13 +23,16 @@ class RunPanel:
         self.say("")
 
     def showIdle(self, obstacles: Sequence[str]) -> None:
-        """No run; the button starts one unless there are obstacles, which its tool tip tells."""
+        """No run; the button starts one unless there are obstacles: all in its tool tip, the first
+        of them below it."""
         ui = self._ui
         ui.progressBar.setVisible(False)
         ui.segmentButton.text = _("Segment")
         ui.segmentButton.enabled = not obstacles
         ready = _("Find the liver and its tumors in this CT.")
         ui.segmentButton.toolTip = "\n".join(obstacles) or ready
+        ui.obstacleLabel.text = obstacles[0] if obstacles else ""
+        ui.obstacleLabel.setVisible(bool(obstacles))
 
     def showRunning(self) -> None:
         """A run has begun; the button cancels it."""
@@ -37,6 +40,7 @@ class RunPanel:
         ui.progressBar.maximum = 0  # a block moves along until something is done
         ui.progressBar.value = 0
         ui.progressBar.setVisible(True)
+        ui.obstacleLabel.setVisible(False)
         ui.segmentButton.text = _("Cancel")
         ui.segmentButton.enabled = True
         ui.segmentButton.toolTip = _("Stop; nothing in the scene changes.")

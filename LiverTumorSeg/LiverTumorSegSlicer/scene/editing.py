@@ -84,18 +84,14 @@ def releaseMasking(segmentationNode: Any) -> None:
         editorNode.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
 
 
-def show3D(segmentationNode: Any, visible: bool = True) -> None:
-    """Make smoothed surfaces and show them, the liver see-through; or take them away.
+def style3D(segmentationNode: Any) -> None:
+    """Show surfaces that Slicer's own button has made, the liver see-through.
 
-    They cost seconds, and every edit makes them anew, so nothing else here makes any.
-    Raises ``ValueError`` when the segmentation is gone or Slicer cannot make them.
+    Raises ``ValueError`` when the segmentation is gone or Slicer could not make them.
     """
     if not isInScene(segmentationNode):
         raise ValueError(_("The segmentation is not in the scene (any more); segment first."))
-    if not visible:
-        segmentationNode.RemoveClosedSurfaceRepresentation()
-        return
-    if not segmentationNode.CreateClosedSurfaceRepresentation():
+    if not segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE):
         raise ValueError(
             _("Slicer could not make 3D surfaces of these segments; look at them in the slices.")
         )
