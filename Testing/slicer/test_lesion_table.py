@@ -16,7 +16,6 @@ from LiverTumorSegSlicer.panel.lesion_table import LesionTable, headers
 from LiverTumorSegSlicer.scene import placement
 from LiverTumorSegSlicer.scene.nodes import readVolume, writeSegmentation
 
-
 POINTS = ("centroid_ras_mm", "diameter_lines_ras_mm")
 
 
