@@ -21,6 +21,7 @@ from .segment_map import SegmentMap, mapSegments
 from .segments import boxAround
 
 Box = tuple[slice, slice, slice]
+TIE_DIGITS = 5  # of millimeters
 
 
 @dataclass(frozen=True)
@@ -133,5 +134,6 @@ def _pointIn(
     voxelsKji = np.insert(onSlice, axis, lesion.slice_index, axis=1)
     pointsMm = voxelsKji[:, ::-1] @ grid[:3, :3].T + grid[:3, 3]
     distances = np.linalg.norm(pointsMm - np.array(lesion.centroid_ras_mm), axis=1)
-    r, a, s = (float(mm) for mm in pointsMm[np.argmin(distances)])
+    nearest = np.argmin(distances.round(TIE_DIGITS))  # of equals the same one, after loading too
+    r, a, s = (float(mm) for mm in pointsMm[nearest])
     return r, a, s
