@@ -106,6 +106,53 @@ def test_msd_cases_have_the_same_names_and_groups_as_lits(tmp_path: Path) -> Non
     assert check_cases(cases).problems == []
 
 
+def test_copies_of_lits_from_kaggle_and_nnunet_are_found(tmp_path: Path) -> None:
+    """Volumes in parts, each perhaps in a folder of its file's name; images with a channel."""
+    kaggle, nnunet = tmp_path / "kaggle" / "archive", tmp_path / "nnunet"
+    add_pair(kaggle, "0.nii", "volume_pt1/volume-", "segmentations/segmentation-")
+    add_pair(kaggle, "51.nii", "volume_pt2/volume-", "segmentations/segmentation-")
+    unpacked = tmp_path / "unpacked"
+    add_pair(unpacked, "7.nii", "volume-7.nii/volume-", "segmentation-7.nii/segmentation-")
+    add_pair(nnunet, "12.nii.gz", "imagesTr/liver_", "labelsTr/liver_")
+    (nnunet / "imagesTr" / "liver_12.nii.gz").rename(nnunet / "imagesTr" / "liver_12_0000.nii.gz")
+    for folder, names in (
+        (kaggle, ["0", "51"]),
+        (kaggle.parent, ["0", "51"]),
+        (unpacked, ["7"]),
+        (nnunet, ["12"]),
+    ):
+        cases = find_cases(folder)
+        assert [case.name for case in cases] == names
+        assert check_cases(cases).problems == []
+
+
+def test_labels_without_geometry_take_that_of_their_ct_and_it_is_told(tmp_path: Path) -> None:
+    bare = np.eye(4)
+    bare[:3, 3] = 1
+    add_pair(tmp_path, "53.nii")
+    save(tmp_path / "segmentation-53.nii", some_labels(), bare)
+    (case,) = find_cases(tmp_path)
+    report = check_cases([case])
+    assert report.problems == []
+    assert "no geometry of its own" in report.text()
+    np.testing.assert_allclose(case.read_labels()[1], AFFINE, atol=1e-6)
+    # not when they mark no liver there, nor when the CT has none either
+    save(tmp_path / "segmentation-53.nii", (some_labels() == 0).astype(np.uint8), bare)
+    assert "which is no liver" in " ".join(check_case(case))
+    save(tmp_path / "volume-53.nii", nibabel.load(case.ct).get_fdata().astype("i2"), np.eye(4))
+    assert "lies elsewhere" in " ".join(check_case(case))
+
+
+def test_volumes_of_lits_that_lost_their_geometry_are_told_where_it_is(tmp_path: Path) -> None:
+    for name in ("28.nii", "5.nii"):
+        add_pair(tmp_path, name)
+        for path in tmp_path.glob(f"*-{name}"):
+            save(path, nibabel.load(path).get_fdata().astype(np.int16), np.eye(4))
+    five, lost = check_cases(find_cases(tmp_path)).checks
+    assert ["identity" in text for text in five.warnings] == [True]
+    assert "3D-IRCADb" in lost.warnings[1]
+
+
 def test_a_ct_without_labels_is_found_and_reported(lits_folder: Path) -> None:
     (lits_folder / "segmentation-2.nii").unlink()
     case = by_name(find_cases(lits_folder))["2"]
@@ -137,9 +184,9 @@ BREAK_LAYOUT: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: [(f / sub).mkdir() for sub in ("imagesTr", "labelsTr")],
         "imagesTr holds no",
     ),
-    "nnU-Net names": (
-        lambda f: add_pair(f, "liver_1_0000.nii", "imagesTr/", "labelsTr/"),
-        "liver_1_0000.nii has no plain number",
+    "another channel": (
+        lambda f: add_pair(f, "liver_1_0001.nii", "imagesTr/", "labelsTr/"),
+        "liver_1_0001.nii has no plain number",
     ),
 }
 

@@ -73,7 +73,7 @@ class Case:
         """
         if self.labels is None:
             raise ValueError(f"{self.file} has no label file; add it or remove the CT.")
-        return scans.read_labels(self.labels)
+        return scans.read_labels(self.labels, self.ct)
 
 
 def ircad_patient(lits_id: int) -> int | None:

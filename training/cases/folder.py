@@ -20,6 +20,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
+from training.cases import scans
 from training.cases.case import SET_NAMES, Case, Kind, SetName, default_group, ircad_patient
 from training.cases.layouts import find_files
 from training.cases.table import with_table
@@ -167,9 +168,24 @@ def _check(case: Case) -> CaseCheck:
     grid_problems = _grid_problems(case.label_file, ct, labels.shape, labels_to_ras)
     return replace(
         _counted(seen, labels, axial),
+        warnings=(*warnings, *_geometry_warnings(case, ct)),
         problems=(*grid_problems, *_label_problems(case, labels, ct)),
         tumor_ml=int(np.count_nonzero(labels == Label.TUMOR)) * ct.voxel_ml,
     )
+
+
+def _geometry_warnings(case: Case, ct: CtVolume) -> Iterator[str]:
+    """What the headers leave out, where the numbers of LiTS or the other file make it good."""
+    if scans.has_bare_labels(case.labels, case.ct):
+        yield (
+            f"{case.label_file} has no geometry of its own (its affine is the identity) and was"
+            " taken to mark its CT's voxels; look at some, the same way up."
+        )
+    if scans.is_bare(ct.ijk_to_ras) and ircad_patient(case.number) is not None:
+        yield (
+            "LiTS 28 to 47 are the patients of 3D-IRCADb, and many copies of them lost their"
+            " spacing and orientation; take them from 3D-IRCADb."
+        )
 
 
 def _counted(seen: CaseCheck, labels: NDArray[np.uint8], axial: Reorientation) -> CaseCheck:

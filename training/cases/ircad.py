@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.ct.dicom import FEWEST_SLICES, find_series, list_files, read_series
+from LiverTumorSegLib.ct.dicom import find_series, list_files, read_series
 from LiverTumorSegLib.ct.dicom_grid import find_grid
 from LiverTumorSegLib.ct.dicom_headers import looks_like_dicom, require_pydicom
+from LiverTumorSegLib.ct.dicom_stacks import FEWEST_SLICES
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray

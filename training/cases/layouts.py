@@ -2,10 +2,11 @@
 
     cts, labels = find_files(Path("LiTS"))      # by case name, "7" or "7-context"
 
-LiTS: ``volume-N.nii[.gz]`` with ``segmentation-N.nii[.gz]`` in one folder or in folders right
-below it. MSD Task03: ``imagesTr/liver_N.nii[.gz]`` with the same name in ``labelsTr``; it kept the
-numbers of LiTS. 3D-IRCADb: see :mod:`training.cases.ircad`; patient N has the number of LiTS volume
-N + 27, which it is.
+LiTS: ``volume-N.nii[.gz]`` with ``segmentation-N.nii[.gz]`` in one folder or in folders up to two
+below it, as Kaggle's ``volume_pt1`` and ``segmentations``. MSD Task03: ``imagesTr/liver_N.nii.gz``
+with the same name in ``labelsTr``; it kept the numbers of LiTS. nnU-Net's copy of it calls the
+images ``liver_N_0000``. 3D-IRCADb: see :mod:`training.cases.ircad`; patient N has the number of
+LiTS volume N + 27, which it is.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ def find_files(folder: Path) -> Files:
         return _find_msd(folder)
     if any(found := _find_lits([folder])):
         return found
-    # LiTS comes as two folders, "Training Batch 1" and "2"
-    batches = _find_lits([path for path in sorted(folder.iterdir()) if _is_open_folder(path)])
+    # LiTS comes as two folders, "Training Batch 1" and "2", Kaggle's with one more around them
+    below = [path for path in sorted(folder.iterdir()) if _is_open_folder(path)]
+    two_below = [path for home in below for path in sorted(home.iterdir()) if _is_open_folder(path)]
+    batches = _find_lits([*below, *two_below])
     patients = ircad.find_patients(folder)
     if patients and any(batches):
         raise ValueError(
@@ -83,7 +86,9 @@ def _numbered(folders: Sequence[Path], prefix: str) -> dict[str, Path]:
         # A hidden "._volume-0.nii" (macOS) does not start with the prefix either.
         if not (path.name.startswith(prefix) and path.name.endswith((".nii", ".nii.gz"))):
             continue
-        match = re.fullmatch(r"([0-9]+)(-context)?\.nii(\.gz)?", path.name[len(prefix) :])
+        if path.is_dir():  # a file that was unpacked into a folder of its name
+            continue
+        match = re.fullmatch(r"([0-9]+)(-context)?(?:_0000)?\.nii(\.gz)?", path.name[len(prefix) :])
         if match is None:
             raise ValueError(
                 f"{path.name} has no plain number; call it {prefix}N.nii.gz, N its number."

@@ -58,7 +58,7 @@ class Source:
             )
             return phantom.ct, phantom.labels
         ct, _ = scans.read_ct(Path(self.ct))
-        labels, labels_affine = scans.read_labels(Path(self.labels))
+        labels, labels_affine = scans.read_labels(Path(self.labels), Path(self.ct))
         # some public label files carry a slightly other origin; another direction is an error
         turns = [Reorientation.to_lps(a, ct.shape_kji) for a in (ct.ijk_to_ras, labels_affine)]
         if turns[0] != turns[1]:

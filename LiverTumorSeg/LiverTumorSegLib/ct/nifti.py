@@ -113,6 +113,13 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.uint8], Affine]:
     return labels if are_labels or stored is None else stored, grid.ijk_to_ras
 
 
+def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], Affine]:
+    """Voxels along k, j, i and the 4 x 4 ijk_to_ras in mm that a header gives; no voxel is read."""
+    with _opened(Path(path)) as file:
+        grid = _read_grid(_shown_name(path), file)
+    return grid.shape_kji, grid.ijk_to_ras
+
+
 def _fills_labels(out: NDArray[np.uint8], plane: NDArray[np.float64]) -> bool:
     """Put a plane of labels into ``out``; False when it holds something else."""
     whole = np.rint(plane)
