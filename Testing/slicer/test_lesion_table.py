@@ -11,7 +11,7 @@ import ct_scenes as toys
 import numpy as np
 import pytest
 import slicer
-from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, measure
+from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows, measure
 from LiverTumorSegSlicer.panel.lesion_table import LesionTable, headers
 from LiverTumorSegSlicer.scene import placement
 from LiverTumorSegSlicer.scene.nodes import readVolume, writeSegmentation
@@ -86,6 +86,26 @@ def assertSame(measures: LiverMeasures, expected: LiverMeasures) -> None:
         assert np.allclose(lesion.diameter_lines_ras_mm, other.diameter_lines_ras_mm, atol=1e-9)
         points = {name: getattr(other, name) for name in POINTS}
         assert replace(lesion, **points) == other
+
+
+def test_what_the_run_called_hardly_a_tumor_is_marked_until_it_is_edited(scene):
+    volume = toys.addCt()
+    run = measure(toys.toyLabels(), readVolume(volume))
+    first, *others = run.lesions
+    doubted = replace(run, lesions=(replace(first, implausible="5 HU, as a cyst"), *others))
+    node = writeSegmentation(
+        toys.toyLabels(), volume, {**toys.RECORD, "lesions": lesion_rows(doubted)}
+    )
+    table = LesionTable(node, volume)
+    table.compute()
+    assert [row.cells()[0] for row in table.rows] == ["1 ?", "2", "3"]
+    assert table.measures.lesions[0].implausible == "5 HU, as a cyst"
+    mask = (toys.toyLabels() == 2).astype(np.uint8)
+    mask[5] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, table.rows[0].segmentId, volume)
+    table.compute()
+    assert [row.cells()[0] for row in table.rows] == ["1", "2", "3"]
+    table.cleanUp()
 
 
 def test_transforms_count_in_millimeters(scene):

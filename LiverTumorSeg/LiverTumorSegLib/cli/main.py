@@ -47,7 +47,8 @@ best. Where a folder holds several series, `livertumorseg info` lists them and -
 The result folder receives
 
   seg.nii.gz      labels on the CT's own grid: 1 liver, 2 tumor
-  lesions.csv     a row a tumor: volume, longest axial diameter and perpendicular, place, mean HU
+  lesions.csv     a row a tumor: volume, longest axial diameter and perpendicular, place, mean HU,
+                  and what speaks against its being one
   lesions.json    the same with liver volume, tumor burden, model, settings and warnings
   overview.png    slices with outlines, and the lesion list
 

@@ -129,6 +129,9 @@ class LesionPanel:
                 isNumber = column < len(headers()) - 1
                 side = qt.Qt.AlignRight if isNumber else qt.Qt.AlignLeft
                 item.setTextAlignment(side | qt.Qt.AlignVCenter)
+                if row.implausible:
+                    reason = _("Hardly a liver tumor: {reason}.")
+                    item.setToolTip(reason.format(reason=row.implausible))
                 table.setItem(number, column, item)
         hasConfidence = any(row.confidence is not None for row in rows)
         table.setColumnHidden(CONFIDENCE_COLUMN, not hasConfidence)

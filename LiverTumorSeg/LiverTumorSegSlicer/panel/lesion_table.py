@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import qt
 import slicer
-from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows
+from LiverTumorSegLib.result.lesions import LESION_COLUMNS, Lesion, LiverMeasures, lesion_rows
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion, measureSegments
+from LiverTumorSegSlicer.scene.nodes import resultRecord
 
 from .views import DiameterLines, Line, Point, showPoint
 
 DEBOUNCE_MS = 400
 UNKNOWN = "-"
+DOUBTFUL = " ?"  # behind the number of what is hardly a tumor
+SAME = {"volume_ml": 1e-3, "longest_axial_diameter_mm": 0.02, "perpendicular_diameter_mm": 0.02}
 NOTICE = "For research only, not for diagnosis."
 
 
@@ -95,6 +98,7 @@ class LesionRow:
     longest, then of the one across it.
 
     confidence: 0 to 1, as :func:`confidenceMeaning` says; None when it is not known.
+    implausible: why the run took it for hardly a tumor; None once it was edited.
     """
 
     number: int
@@ -102,6 +106,7 @@ class LesionRow:
     longestMm: float
     perpendicularMm: float
     confidence: float | None
+    implausible: str | None
     segmentId: str
     segmentName: str
     pointRasMm: Point
@@ -110,7 +115,7 @@ class LesionRow:
     def cells(self) -> tuple[str, ...]:
         """As text, in the order of :func:`headers`, with the digits that the numbers carry."""
         return (
-            str(self.number),
+            f"{self.number}{DOUBTFUL}" if self.implausible else str(self.number),
             f"{self.volumeMl:.2f}" if self.volumeMl < 10 else f"{self.volumeMl:.1f}",
             f"{self.longestMm:.1f}",
             f"{self.perpendicularMm:.1f}",
@@ -123,6 +128,16 @@ class LesionRow:
 def placeText(pointRasMm: Point) -> str:
     """How high in the patient, as the axial view's own slider says it: toward the head is +."""
     return f"S {pointRasMm[2]:+.1f}"
+
+
+def _withReason(lesion: Lesion, checked: list[dict[str, Any]]) -> Lesion:
+    """With what the run's own record says against it, as long as it is as the run has left it."""
+    same = (
+        row
+        for row in checked
+        if all(abs(row[key] - getattr(lesion, key)) <= most for key, most in SAME.items())
+    )
+    return replace(lesion, implausible=next(same, {}).get("implausible"))
 
 
 class LesionTable:
@@ -164,7 +179,10 @@ class LesionTable:
             self._delay.stop()
         self._lines.hide()  # they are of what was measured before
         self.measures, self.rows, self.problem = None, (), ""
-        self.measures, lesions = measureSegments(self._segmentationNode, self._volumeNode)
+        measures, found = measureSegments(self._segmentationNode, self._volumeNode)
+        checked = resultRecord(self._segmentationNode).get("lesions", [])
+        lesions = [replace(one, lesion=_withReason(one.lesion, checked)) for one in found]
+        self.measures = replace(measures, lesions=tuple(one.lesion for one in lesions))
         self.rows = tuple(self._row(measured) for measured in lesions)
         return self.measures
 
@@ -216,6 +234,7 @@ class LesionTable:
             longestMm=lesion.longest_axial_diameter_mm,
             perpendicularMm=lesion.perpendicular_diameter_mm,
             confidence=lesion.confidence,
+            implausible=lesion.implausible,
             segmentId=measured.segmentId,
             segmentName=segment.GetName(),
             pointRasMm=measured.pointRasMm,
