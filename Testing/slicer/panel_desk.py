@@ -26,12 +26,19 @@ THREE_LABELS = {"background": 0, "liver": 1, "tumor": 2}
 
 
 def waitUntil(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    """Let Qt work until something is so."""
+    """Wait for events, as Slicer does, until something is so; look every 5 ms."""
+    loop, timer = qt.QEventLoop(), qt.QTimer()
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        slicer.app.processEvents()
-        time.sleep(0.002)
+
+    def look() -> None:
+        if condition() or time.monotonic() > deadline:
+            loop.quit()
+
+    timer.connect("timeout()", look)
+    timer.start(5)
+    loop.exec_()
+    timer.stop()
+    assert condition(), "it did not come to pass"
 
 
 class FakeProber:
@@ -146,6 +153,7 @@ class FakeQuestions(Questions):
         self.failures.append(sentence)
 
     def savePath(self, title: str, suggestedName: str, nameFilter: str) -> Path | None:
+        qt.QFileDialog().selectFile(suggestedName)  # refuses what Windows would
         self.asked.append(suggestedName)
         return self.path / suggestedName if self.path else None
 
@@ -252,8 +260,8 @@ class PanelDesk:
         self.page.deleteLater()
         slicer.app.processEvents()
 
-    def loadCt(self, name: str = "CT") -> Any:
-        """The CT that a person loads: in the scene, and shown."""
+    def loadCt(self, name: str = "4: Venous 3 mm") -> Any:
+        """The CT that a person loads, named as from DICOM: in the scene, and shown."""
         node, self.labelsKji = makeTestCt(name)
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         slicer.app.processEvents()

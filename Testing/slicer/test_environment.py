@@ -17,6 +17,7 @@ from fake_environment import (
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment.prober import Found, Proof
 from LiverTumorSegSlicer.environment.requirements import Environment
+from panel_desk import waitUntil
 
 SENTENCE = re.compile(r"[A-Z].*\.", re.DOTALL)
 WHOLE = {"cv2": True, "safetensors": True, "scipy": True}
@@ -172,8 +173,6 @@ def test_looking_imports_and_installs_nothing(scene: Any) -> None:
 
 
 def test_here_all_packages_are_found_and_work(scene: Any) -> None:
-    """Through the real child; the model aside, which may not be shipped yet."""
-    from test_process import waitUntil
 
     reports: list[Any] = []
     environment = Environment()

@@ -22,8 +22,9 @@ from LiverTumorSegSlicer.run.job import (
     removeLeftovers,
 )
 from LiverTumorSegSlicer.run.process import MODULE_FOLDER, ProcessRunner
+from panel_desk import waitUntil
 from random_model import save_random_model
-from test_process import isAlive, waitUntil
+from test_process import isAlive
 
 LPS = np.diag([-5.0, -5.0, 4.0, 1.0])
 TESTING = Path(__file__).resolve().parents[1]
@@ -203,7 +204,7 @@ from slicersim.app import boot
 boot()
 from pathlib import Path
 from test_job_child import Run
-from test_process import waitUntil
+from panel_desk import waitUntil
 from slicersim.loop import in_event_loop
 def work():
     run = Run(Path({str(tmp_path)!r}), {model!r}, slices=2000)

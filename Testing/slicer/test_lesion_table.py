@@ -252,7 +252,7 @@ def test_the_real_timer_measures_after_an_edit(scene):
     node.GetSegmentation().RemoveSegment("Tumor")
     assert len(table.rows) == 3
     deadline = qt.QTimer()
-    deadline.singleShot = True
+    deadline.setSingleShot(True)
     deadline.connect("timeout()", lambda: loop.quit())
     deadline.start(5000)
     loop.exec_()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import qt
 import slicer
 from LiverTumorSegSlicer.run import process
 from LiverTumorSegSlicer.run.process import (
@@ -19,6 +17,7 @@ from LiverTumorSegSlicer.run.process import (
     ProcessRunner,
     findPythonSlicer,
 )
+from panel_desk import waitUntil
 
 
 class Heard:
@@ -42,14 +41,6 @@ class Heard:
         waitUntil(lambda: bool(self.ends))
         (end,) = self.ends
         return end
-
-
-def waitUntil(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        slicer.app.processEvents(qt.QEventLoop.AllEvents, 20)
-        time.sleep(0.005)
 
 
 def isAlive(pid: int) -> bool:

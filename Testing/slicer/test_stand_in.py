@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
 import sys
+import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +20,16 @@ import qt
 import slicer
 import toy_module
 import vtk
-from slicersim import dialogs, lint, packaging, pythonqt
+from slicersim import dialogs, lint, packaging, pythonqt, scripted
 from slicersim.load import load_module, open_window
+
+
+def runEvents(milliseconds: int) -> None:
+    """Slicer waits for events, and nobody runs Python meanwhile."""
+    loop, timer = qt.QEventLoop(), qt.QTimer()
+    timer.connect("timeout()", loop.quit)
+    timer.start(milliseconds)
+    loop.exec_()
 
 
 def volume(name: str = "ct") -> Any:
@@ -78,6 +91,71 @@ class TestQtHabits:
         assert button.disconnect("clicked(bool)", seen.append)
         button.click()
         assert seen == []
+
+    def test_a_timer_has_no_property_single_shot(self) -> None:
+        timer = qt.QTimer()
+        with pytest.raises(AttributeError, match="Slot 'singleShot' can not be overwritten"):
+            timer.singleShot = True
+        assert callable(timer.singleShot)
+        timer.setSingleShot(True)
+        assert timer.isSingleShot()
+        assert lint.refused_properties("a = 1\nb.c.singleShot = True\nb.x = 2") == {"singleShot": 2}
+
+    def test_single_shot_keeps_what_it_called_for_ever(self, scene: Any) -> None:
+        class Big:
+            def method(self) -> None:
+                called.append(1)
+
+        called: list[int] = []
+        big = Big()
+        there = weakref.ref(big)
+        qt.QTimer.singleShot(0, big.method)
+        del big
+        runEvents(20)
+        gc.collect()
+        assert called
+        assert there() is not None
+
+    def test_a_thread_stands_still_while_slicer_waits_for_events(self, scene: Any) -> None:
+        steps = [0]
+
+        def work() -> None:
+            for _ in range(200):
+                time.sleep(0.0005)
+                steps[0] += 1
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        before = steps[0]
+        runEvents(300)
+        assert steps[0] - before <= 2
+        thread.join()
+
+    def test_an_object_that_dies_in_its_own_signal_is_a_fault(self, scene: Any) -> None:
+        for parent, faults in ((None, 1), (slicer.app, 0)):
+            holder = [qt.QTimer() if parent is None else qt.QTimer(parent)]
+            holder[0].connect("timeout()", lambda holder=holder: holder.pop().deleteLater())
+            holder[0].start(0)
+            runEvents(20)
+            assert holder == []
+            assert len(pythonqt.callback_errors) == faults
+            pythonqt.callback_errors.clear()
+
+    def test_what_came_with_qt_6_is_unknown(self) -> None:
+        with pytest.raises(AttributeError, match="Qt 5"):
+            qt.QFormLayout().setRowVisible(0, False)
+        with pytest.raises(AttributeError):
+            qt.QComboBox().labelDrawingMode  # noqa: B018
+        with pytest.raises(ValueError, match="checkStateChanged"):
+            qt.QCheckBox().connect("checkStateChanged(Qt::CheckState)", print)
+
+    def test_a_file_name_that_windows_refuses_is_refused(self, scene: Any) -> None:
+        dialog = qt.QFileDialog()
+        with pytest.raises(ValueError, match="Windows"):
+            dialog.selectFile("4: Venous 3 mm.nii.gz")
+        name = slicer.app.coreIOManager().forceFileNameValidCharacters("4: Venous/3 mm.nii.gz ")
+        assert name == "4 Venous3 mm.nii.gz"
+        dialog.selectFile(name)
 
     def test_errors_in_slots_and_observers_are_kept(self, scene: Any) -> None:
         def fail(*_: Any) -> None:
@@ -161,6 +239,43 @@ class TestParameterNode:
         assert widget.node.volume is ct
         widget.node.loud = False
         assert widget.ui.loudCheckBox.checked is False
+
+    def test_a_value_is_that_of_the_last_change(self, toy: ModuleType, scene: Any) -> None:
+        """A node that has left the scene is given until the parameter node is modified."""
+        node, ct = toy.ToyLogic().getParameterNode(), volume()
+        node.volume = ct
+        assert "volume" in node.parameterNode.GetParameterNames()
+        node.parameterNode.DisableModifiedEventOn()
+        scene.RemoveNode(ct)
+        node.parameterNode.DisableModifiedEventOff()
+        assert node.volume is ct
+        node.parameterNode.Modified()
+        assert node.volume is None
+
+    def test_a_panel_of_its_own_is_set_up_before_its_init_goes_on(
+        self, toy: ModuleType, scene: Any
+    ) -> None:
+        toy.calls.clear()
+        panel = toy.ToyWidget()
+        assert toy.calls == ["setup"]
+        assert panel.tag is not None
+        panel.cleanup()
+        panel.parent.deleteLater()
+
+    def test_only_the_very_widget_types_of_slicers_connectors_do(
+        self, toy: ModuleType, scene: Any
+    ) -> None:
+        node = toy.ToyLogic().getParameterNode()
+        with pytest.raises(RuntimeError, match="no connector"):
+            node.connectParametersToGui({"loud": qt.QRadioButton()})
+
+    def test_a_translation_with_other_placeholders_is_not_taken(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(scripted.translations, "{count} files", "{Zahl} Dateien")
+        monkeypatch.setitem(scripted.translations, "Idle", "Ruhe")
+        assert slicer.i18n.tr("{count} files") == "{count} files"
+        assert slicer.i18n.tr("Idle") == "Ruhe"
 
     def test_wrong_types_are_refused(self, toy: ModuleType, scene: Any) -> None:
         node = toy.ToyLogic().getParameterNode()
@@ -332,11 +447,58 @@ class TestApplication:
         process = slicer.util.launchConsoleProcess(["PythonSlicer", "-c", "print(6 * 7)"])
         assert process.communicate()[0].strip() == "42"
 
-    def test_installing_is_only_noted(self) -> None:
+    def test_the_launcher_ends_normally_when_its_python_falls(self) -> None:
+        run = subprocess.run(
+            ["PythonSlicer", "-c", "import os; print('up', flush=True); os.abort()"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.returncode, run.stdout) == (1, "up\n")
+        assert "exit abnormally - Report the problem." in run.stderr
+        assert subprocess.call(["PythonSlicer", "-c", "raise SystemExit(130)"]) == 130
+
+    def test_segments_of_a_node_that_has_no_item_are_an_error(self, scene: Any) -> None:
+        hidden = slicer.vtkMRMLSegmentationNode()
+        hidden.SetHideFromEditors(True)
+        hidden.GetSegmentation().AddEmptySegment("early", "early")
+        scene.AddNode(hidden)
+        assert pythonqt.qt_warnings == []
+        hidden.GetSegmentation().AddEmptySegment("late", "late")
+        assert "subject hierarchy item" in pythonqt.qt_warnings[0]
+        pythonqt.qt_warnings.clear()
+        scene.AddNewNodeByClass("vtkMRMLSegmentationNode").GetSegmentation().AddEmptySegment("a")
+        assert pythonqt.qt_warnings == []
+
+    def test_installing_is_only_noted(self, scene: Any) -> None:
         packaging.requested.clear()
         slicer.util.pip_install("something")
-        slicer.packaging.pip_ensure(["numpy>=1", "surely-not-there>=2"])
+        wanted = ["numpy>=1", "surely-not-there>=2"]
+        slicer.packaging.pip_ensure(wanted)
+        assert packaging.requested == ["something"], "in testing mode nothing else"
+        with dialogs.answering("OK"):
+            slicer.packaging.pip_ensure(wanted)
         assert packaging.requested == ["something", ["surely-not-there>=2"]]
+        with pytest.raises(TypeError, match="prompt"):
+            slicer.packaging.pip_ensure(wanted, prompt=True)
+
+    def test_a_failing_pip_shows_its_own_box_and_serves_clicks_meanwhile(
+        self, main_window: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(packaging.pip, "says", ("Collecting it", "ERROR: no"))
+        monkeypatch.setattr(packaging.pip, "code", 1)
+        with (
+            dialogs.answering("OK") as shown,
+            pytest.raises(subprocess.CalledProcessError),
+        ):
+            slicer.packaging.pip_ensure(["surely-not-there>=2"], prompt_install=False)
+        assert "installation failed" in shown[0]
+        timer, seen = qt.QTimer(), []
+        timer.connect("timeout()", lambda: seen.append("a click"))
+        timer.start(0)
+        with packaging.offer_pytorch() as extension, pytest.raises(subprocess.CalledProcessError):
+            extension.PyTorchUtilsLogic().installTorch(torchVersionRequirement=">=2.2")
+        assert seen
 
     def test_views_draw_volume_and_segments(self, main_window: Any) -> None:
         ramp = np.broadcast_to(np.arange(40, dtype=np.int16), (8, 40, 40)).copy()
@@ -366,3 +528,4 @@ class TestApplication:
         files = [*folder.glob("*.py"), *(folder / "LiverTumorSegSlicer").glob("*.py")]
         unknown = {(f.name, name) for f in files for name in lint.unknown_names(f.read_text())}
         assert {(file, name) for file, name in unknown if name not in late} == set()
+        assert {f.name: r for f in files if (r := lint.refused_properties(f.read_text()))} == {}

@@ -1,8 +1,11 @@
 """slicer.app.ioManager(): reads and writes node files with the real storage nodes."""
 
 import os
+import re
 
 import slicer
+
+VALID_CHARACTER = re.compile(r"[A-Za-z0-9 \-_.()$!~#'%^{}]")
 
 TYPES = {
     ".mrml": "SceneFile",
@@ -32,6 +35,10 @@ class IOManager:
     def fileType(self, name):
         endings = (kind for end, kind in TYPES.items() if str(name).lower().endswith(end))
         return next(endings, "VolumeFile")
+
+    def forceFileNameValidCharacters(self, name):
+        """Without what is likely to be trouble in a file name."""
+        return "".join(c for c in name if VALID_CHARACTER.fullmatch(c)).strip()
 
     def fileWriterFileType(self, node):
         return type(node).__name__

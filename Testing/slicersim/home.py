@@ -9,6 +9,16 @@ import slicer
 # Only the codes that the project uses, under the names of Slicer's own three files.
 TERMINOLOGIES = Path(__file__).parent / "terminologies"
 
+# Slicer's launcher (CTKAppLauncher) stays as the parent of the Python that works. It hands input
+# and output through, passes no signal on, and itself never ends by one.
+LAUNCHER = """#!{python} -IS
+import subprocess, sys
+code = subprocess.call(["{python}", *sys.argv[1:]])
+if code < 0:
+    print("error: [{python}] exit abnormally - Report the problem.", file=sys.stderr)
+sys.exit(1 if code < 0 else code)
+"""
+
 
 def write_color_file(share):
     """Label volumes ask for a table of this name; Slicer's own is not in slicer-core."""
@@ -25,7 +35,7 @@ def provide_python_slicer(home):
     folder = home / "bin"
     folder.mkdir()
     script = folder / "PythonSlicer"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    script.write_text(LAUNCHER.format(python=sys.executable))
     script.chmod(0o755)
     os.environ["PATH"] = str(folder) + os.pathsep + os.environ["PATH"]
 

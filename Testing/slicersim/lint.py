@@ -1,8 +1,13 @@
-"""python -m slicersim.lint FILE...: names under slicer, qt and ctk that do not exist here."""
+"""python -m slicersim.lint FILE...: names under slicer, qt and ctk that do not exist here.
+
+And attributes that look like Qt properties and that PythonQt does not let anyone set.
+"""
 
 import ast
 import sys
 from pathlib import Path
+
+from .pythonqt import NO_PROPERTIES
 
 ROOTS = ("slicer", "qt", "ctk")
 
@@ -16,6 +21,14 @@ def unknown_names(source):
         if unknown:
             found.setdefault(unknown, node.lineno)
     return found
+
+
+def refused_properties(source):
+    """{attribute: line} of what is set, on any object, though PythonQt has no such property."""
+    refused = set().union(*NO_PROPERTIES.values())
+    nodes = ast.walk(ast.parse(source))
+    stored = (n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+    return {node.attr: node.lineno for node in stored if node.attr in refused}
 
 
 def _dotted(node):
@@ -40,7 +53,9 @@ def main(paths):
     """Prints what is unknown; how many names."""
     count = 0
     for path in paths:
-        for name, line in sorted(unknown_names(Path(path).read_text()).items()):
+        source = Path(path).read_text()
+        found = {**unknown_names(source), **refused_properties(source)}
+        for name, line in sorted(found.items()):
             print(f"{path}:{line}: {name}")
             count += 1
     return count

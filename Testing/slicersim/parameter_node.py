@@ -9,6 +9,7 @@ import pathlib
 import sys
 import types
 import typing
+import weakref
 from dataclasses import dataclass
 
 import slicer
@@ -97,6 +98,7 @@ class Parameter:
             given = type(value).__name__
             raise TypeError(f"{self.name}: expected {self.type.__name__}, got {given}")
         if self.is_node:
+            node.SetParameter(self.name, "")  # by it Slicer knows that None was chosen
             node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
             return
         for note in self.notes:
@@ -104,6 +106,8 @@ class Parameter:
         node.SetParameter(self.name, value.name if self.is_enum else str(value))
 
     def read(self, node):
+        if not self.present(node):  # closing the scene empties the node
+            self.write(node, self.default)
         if self.is_node:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
@@ -112,7 +116,37 @@ class Parameter:
         return self.type[text] if self.is_enum else self.type(text)
 
     def present(self, node):
-        return self.is_node or self.name in (node.GetParameterNames() or ())
+        return self.name in (node.GetParameterNames() or ())
+
+
+class _Cached:
+    """A parameter's value as it was when the node was last modified.
+
+    So a node that has left the scene is still given until something else modifies the node.
+    """
+
+    def __init__(self, parameter, node):
+        self.parameter, self.node = parameter, node
+        self.value, self._writing = parameter.read(node), False
+        self_ref = weakref.ref(self)
+        event = vtk.vtkCommand.ModifiedEvent
+        self._tag = node.AddObserver(event, lambda *_: self_ref()._read_again())
+
+    def __del__(self):
+        self.node.RemoveObserver(self._tag)
+
+    def _read_again(self):
+        if not self._writing:
+            self.value = self.parameter.read(self.node)
+
+    def write(self, value):
+        self._writing = True
+        try:
+            with slicer.util.NodeModify(self.node):
+                self.parameter.write(self.node, value)
+                self.value = self.parameter.read(self.node)
+        finally:
+            self._writing = False
 
 
 class _Link:
@@ -125,32 +159,30 @@ class _Link:
         widget.connect(self.signal, self.to_node)
 
     def to_widget(self):
-        self.write(self.parameter.read(self.owner.parameterNode))
+        self.write(getattr(self.owner, self.parameter.name))
 
     def to_node(self):
         if not self.owner._busy:
-            self.parameter.write(self.owner.parameterNode, self.read())
+            setattr(self.owner, self.parameter.name, self.read())
 
 
 class _Wrapper:
     """The methods that a wrapped class is given."""
 
     def __init__(self, parameterNode, prefix=None):
-        self.__dict__.update(parameterNode=parameterNode, _guis={}, _busy=False)
+        self.__dict__.update(parameterNode=parameterNode, _guis={}, _busy=False, _cached={})
         for parameter in self._parameters.values():
             if not parameter.present(parameterNode):
                 parameter.write(parameterNode, parameter.default)
+            self._cached[parameter.name] = _Cached(parameter, parameterNode)
 
     def connectGui(self, gui):
-        """Links all widgets with a property SlicerParameterName.
-
-        Returns None: upstream's does, so that disconnectGui can undo connectParametersToGui only.
-        """
+        """Links all widgets with a property SlicerParameterName; the tag to undo it."""
         is_widget = isinstance(gui, QtWidgets.QWidget)
         children = gui.findChildren(QtWidgets.QWidget) if is_widget else vars(gui).values()
         widgets = (c for c in children if isinstance(c, QtWidgets.QWidget))
         named = ((read_property(widget, "SlicerParameterName"), widget) for widget in widgets)
-        self.connectParametersToGui({name: widget for name, widget in named if name})
+        return self.connectParametersToGui({name: widget for name, widget in named if name})
 
     def connectParametersToGui(self, mapping):
         """Links each named parameter with its widget; the tag to undo it."""
@@ -206,8 +238,8 @@ def parameterNodeWrapper(cls=None):
 
 def _property(parameter):
     return property(
-        lambda self: parameter.read(self.parameterNode),
-        lambda self, value: parameter.write(self.parameterNode, value),
+        lambda self: self._cached[parameter.name].value,
+        lambda self, value: self._cached[parameter.name].write(value),
     )
 
 

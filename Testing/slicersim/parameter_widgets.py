@@ -13,26 +13,28 @@ NUMBER_WIDGETS = (Qt.QSpinBox, Qt.QDoubleSpinBox, Qt.QSlider, ctkSliderWidget)
 
 
 def access(widget, parameter):
-    """(read, write, signal signature) of a widget for a parameter; TypeError if they do not fit."""
-    kind = parameter.type
+    """(read, write, signal signature) of a widget for a parameter; RuntimeError if none fits."""
+    kind, widget_type = parameter.type, type(widget)  # Slicer compares types, a subclass is none
     is_enum = isinstance(kind, type) and issubclass(kind, enum.Enum)
-    if parameter.is_node and isinstance(widget, qMRMLNodeComboBox):
+    if parameter.is_node and widget_type is qMRMLNodeComboBox:
         widget.nodeTypes = [kind.__name__]  # Slicer's connector overrides the .ui file here
         return widget.currentNode, widget.setCurrentNode, "currentNodeChanged(vtkMRMLNode*)"
-    if kind is bool and isinstance(widget, Qt.QAbstractButton):
+    if kind is bool and widget_type in (Qt.QCheckBox, Qt.QPushButton):
         return *_attribute(widget, "checked", bool), "toggled(bool)"
-    if kind in (int, float) and isinstance(widget, NUMBER_WIDGETS):
+    if kind in (int, float) and widget_type in NUMBER_WIDGETS:
         return _number_access(widget, parameter)
-    if isinstance(widget, Qt.QComboBox) and kind is str:
-        return *_attribute(widget, "currentText", str), "currentTextChanged(QString)"
-    if isinstance(widget, Qt.QComboBox) and is_enum:
+    if widget_type is Qt.QComboBox and kind is str:
+        return _choice_access(widget, parameter)
+    if widget_type is Qt.QComboBox and is_enum:
         return _enum_access(widget, list(kind))
-    if isinstance(widget, Qt.QLineEdit) and kind is str:
+    if widget_type is Qt.QLineEdit and kind is str:
         return *_attribute(widget, "text", str), "textChanged(QString)"
-    if isinstance(widget, ctkPathLineEdit) and kind in (str, pathlib.Path):
+    if widget_type is ctkPathLineEdit and kind in (str, pathlib.Path):
         return *_attribute(widget, "currentPath", kind), "currentPathChanged(QString)"
     name = type(widget).__name__
-    raise TypeError(f"no connector between {name} and parameter {parameter.name}: {kind.__name__}")
+    raise RuntimeError(
+        f"no connector between {name} and parameter {parameter.name}: {kind.__name__}"
+    )
 
 
 def _attribute(widget, name, convert):
@@ -44,9 +46,9 @@ def _attribute(widget, name, convert):
 
 def _number_access(widget, parameter):
     integer = isinstance(widget, Qt.QSpinBox | Qt.QSlider)
-    if integer and parameter.type is float:
-        name = type(widget).__name__
-        raise TypeError(f"{parameter.name}: a float does not go with {name}")
+    if integer != (parameter.type is int):
+        kind, name = parameter.type.__name__, type(widget).__name__
+        raise RuntimeError(f"{parameter.name}: {kind} does not go with {name}")
     limits = {
         end: getattr(note, end)
         for note in parameter.notes
@@ -59,6 +61,20 @@ def _number_access(widget, parameter):
         setattr(widget, end, value)
     signal = f"valueChanged({'int' if integer else 'double'})"
     return *_attribute(widget, "value", parameter.type), signal
+
+
+def _choice_access(widget, parameter):
+    choices = next((note.choices for note in parameter.notes if hasattr(note, "choices")), None)
+    if choices is None:
+        raise RuntimeError(f"{parameter.name}: Slicer wants Choice for a QComboBox")
+    widget.clear()
+    for choice in choices:
+        widget.addItem(choice)
+
+    def write(value):
+        widget.currentIndex = choices.index(value)
+
+    return (lambda: choices[widget.currentIndex]), write, "currentIndexChanged(int)"
 
 
 def _enum_access(widget, members):

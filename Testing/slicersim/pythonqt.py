@@ -6,15 +6,20 @@ PythonQt differs from PySide6 in ways that matter for a scripted module:
 * ``obj.connect("clicked(bool)", f)``, and f gets only as many arguments as it takes;
 * an unknown attribute cannot be set on a C++ object (PySide6 would silently make a Python
   attribute, so that a typo such as ``button.enabld = False`` passes);
-* ``objectName`` is also called ``name``; a named child is an attribute of its parent.
+* ``objectName`` is also called ``name``; a named child is an attribute of its parent;
+* the GIL is kept while Qt's event loop runs (loop.py);
+* official Slicer packages have Qt 5.15: what came with Qt 6 is unknown here too (qt6_names.json).
 
 ``install()`` patches the attribute access of QObject for the whole process, so that objects made
 by C++ (``menu.addAction()``, header views, ...) behave the same way.
 """
 
+import functools
+import json
 import math
 import sys
 import types
+from pathlib import Path
 
 import shiboken6
 from PySide6 import QtCore, QtGui, QtNetwork, QtTest, QtUiTools, QtWidgets, QtXml
@@ -23,6 +28,8 @@ QObject = QtCore.QObject
 
 callback_errors = []  # exceptions that escaped from slots and from VTK observers
 qt_warnings = []  # e.g. a <connection> of a .ui file that names no such slot
+kept_timers = []  # of qt.QTimer.singleShot
+WRONG_IN_FILE_NAMES = set('<>:"/\\|?*')
 ui_loading = types.SimpleNamespace(now=False)  # whether a .ui file is being read (uiloader.py)
 
 _own_getters = {}  # class -> the attribute lookup PySide6 gave it (special for QFile.exists, ...)
@@ -33,6 +40,10 @@ meta_object = QObject.metaObject
 # Readers of these properties are virtual in C++: Shiboken looks the override up by attribute, so
 # answering with a value here would recurse for ever.
 _VIRTUAL_READERS = {"sizeHint", "minimumSizeHint"}
+# Properties that PythonQt leaves out: the name is a slot's too, and stays the slot's.
+NO_PROPERTIES = {"QTimer": {"singleShot"}}
+# {class: members that it has had since Qt 6}, from the stubs of PySide2 5.15 against PySide6.
+_QT6_NAMES = json.loads(Path(__file__).with_name("qt6_names.json").read_text())
 _meta_properties = {}  # class -> {name: QMetaProperty}
 
 
@@ -56,10 +67,28 @@ def _meta_property(obj, name):
 
 def _all_properties(obj):
     meta = meta_object(obj)
+    unknown = unknown_names(type(obj))
     table = {p.name(): p for p in map(meta.property, range(meta.propertyCount()))}
+    table = {name: p for name, p in table.items() if name not in unknown}
     if isinstance(obj, QtWidgets.QProgressBar):
         del table["text"]  # a virtual reader too
     return table
+
+
+@functools.cache
+def unknown_names(cls):
+    """Members that Slicer's own binding does not show on objects of that class, as attributes."""
+    names = set()
+    for ancestor in cls.__mro__:
+        names.update(NO_PROPERTIES.get(ancestor.__name__, ()))
+        names.update(_QT6_NAMES.get(ancestor.__name__, ()))
+    return names
+
+
+def _refuse_qt6_name(obj, name):
+    for cls in type(obj).__mro__:
+        if cls.__module__.startswith("PySide6") and name in _QT6_NAMES.get(cls.__name__, ()):
+            raise AttributeError(f"{cls.__name__}.{name} came with Qt 6; Slicer has Qt 5.15")
 
 
 def _is_cpp_object(obj):
@@ -73,8 +102,15 @@ def _getattribute(self, name):
         from . import signals
 
         return types.MethodType(getattr(signals, name), self)
-    if name == "exec_":
-        name = "exec"
+    if name in ("exec_", "exec", "processEvents"):
+        from . import loop
+
+        if runs_events := loop.keeping_the_gil(self, name.rstrip("_")):
+            return runs_events
+        name = name.rstrip("_")
+    if name == "deleteLater" and shiboken6.ownedByPython(self):
+        return lambda: _delete_later(self)
+    _refuse_qt6_name(self, name)
     prop = _meta_property(self, name)
     if prop is not None:
         value = read_property(self, prop.name())
@@ -88,6 +124,16 @@ def _getattribute(self, name):
         if found:
             return value
         raise
+
+
+def _delete_later(obj):
+    """An object without parent stays Python's: its last reference deletes it, at once.
+
+    PySide6's own deleteLater() would let it live until then.
+    """
+    from . import loop
+
+    loop.call("Qt6Core", "_ZN7QObject11deleteLaterEv", obj)
 
 
 def _pythonqt_extra(obj, name):
@@ -125,6 +171,10 @@ def _setattr(self, name, value):
         pass  # PySide6's loader hangs the children on the root; PythonQt finds them by name
     elif _is_refused(self, name, value):
         if name.encode() not in [bytes(n) for n in self.dynamicPropertyNames()]:
+            if hasattr(self, name):
+                raise AttributeError(
+                    f"Slot '{name}' can not be overwritten on {type(self).__name__} object"
+                )
             raise AttributeError(
                 f"'{name}' does not exist on {type(self).__name__} "
                 "and creating new attributes on C++ objects is not allowed"
@@ -193,10 +243,35 @@ def install():
             if isinstance(cls, type) and issubclass(cls, QObject):
                 _patch(cls)
     QObject.__getattribute__ = _getattribute
+    QtCore.QTimer.singleShot = staticmethod(_single_shot)
+    _refuse_file_names()
     QtCore.qInstallMessageHandler(_record_qt_message)
     _record_errors()
     sys.modules["qt"] = make_qt_module()
     return sys.modules["qt"]
+
+
+def _single_shot(milliseconds, receiver, member=None):
+    """Slicer's own (slicerqt.py): the timer, and so the receiver, lives until Slicer ends."""
+    import slicer
+
+    timer = QtCore.QTimer(slicer.app.moduleManager())
+    native(timer, "setSingleShot")(True)
+    timer.connect("timeout()", receiver, member)
+    timer.start(milliseconds)
+    kept_timers.append(timer)
+
+
+def _refuse_file_names():
+    """On Windows a file dialog does not take such a name (":" begins a stream of NTFS)."""
+    select = QtWidgets.QFileDialog.selectFile
+
+    def select_file(dialog, name):
+        if wrong := sorted(WRONG_IN_FILE_NAMES & set(Path(name).name)):
+            raise ValueError(f"{name!r}: Windows has no file names with {' '.join(wrong)}")
+        select(dialog, name)
+
+    QtWidgets.QFileDialog.selectFile = select_file
 
 
 def _patch(cls):

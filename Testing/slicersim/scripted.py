@@ -1,11 +1,17 @@
 """slicer.ScriptedLoadableModule and slicer.i18n."""
 
+import logging
 import os
+import re
 import sys
 import types
 import unittest
 
 import slicer
+from PySide6 import QtWidgets
+
+translations = {}  # what a person's language has for a text
+BRACED = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")  # a placeholder, and no doubled brace
 
 
 class ScriptedLoadableModule:
@@ -36,12 +42,19 @@ class ScriptedLoadableModuleWidget:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.developerMode = False
-        if parent is None:
-            raise RuntimeError("a panel has a parent: slicer.modules.<name>.widgetRepresentation()")
-        self.parent = parent
-        self.layout = parent.layout()
+        self.parent = parent or self._own_parent()
+        self.layout = self.parent.layout()
+        if parent is None:  # as in Slicer: before the __init__ of the panel itself goes on
+            self.setup()
+            self.parent.show()
         signal = "moduleAboutToBeUnloaded(QString)"
         slicer.app.moduleManager().connect(signal, self._onModuleAboutToBeUnloaded)
+
+    def _own_parent(self):
+        widget = slicer.qMRMLWidget()
+        QtWidgets.QVBoxLayout(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        return widget
 
     def _onModuleAboutToBeUnloaded(self, moduleName):
         if moduleName == self.moduleName:
@@ -122,6 +135,17 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         self.tearDownClass()
 
 
+def tr(text):
+    """The text in the person's language; only, as in Slicer, with the same placeholders."""
+    if not isinstance(text, str):
+        raise TypeError(f"tr: {text!r} is no text")
+    translated = translations.get(text, text)
+    if set(BRACED.findall(text)) != set(BRACED.findall(translated)):
+        logging.warning("placeholders of '%s' do not match those of '%s'", translated, text)
+        return text
+    return translated
+
+
 def register():
     """Makes the two Python modules importable."""
     module = types.ModuleType("slicer.ScriptedLoadableModule")
@@ -136,6 +160,5 @@ def register():
         setattr(module, cls.__name__, cls)
     slicer.ScriptedLoadableModule = sys.modules[module.__name__] = module
     i18n = types.ModuleType("slicer.i18n")
-    i18n.tr = lambda text: text
-    i18n.translate = lambda context, text: text
+    i18n.tr, i18n.translate = tr, lambda context, text: text
     slicer.i18n = sys.modules[i18n.__name__] = i18n

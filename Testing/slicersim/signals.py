@@ -4,11 +4,12 @@ import difflib
 import re
 import sys
 import types
+import weakref
 
 import shiboken6
 from PySide6 import QtCore
 
-from .pythonqt import QObject, meta_object, native
+from .pythonqt import QObject, callback_errors, meta_object, native, unknown_names
 
 _connections = {}  # C++ address of the sender -> [(signature, receiver, wrapper)]
 
@@ -40,21 +41,33 @@ def _signal_signatures(obj):
     meta = meta_object(obj)
     methods = (meta.method(i) for i in range(meta.methodCount()))
     kind = QtCore.QMetaMethod.Signal
-    return [m.methodSignature().data().decode() for m in methods if m.methodType() == kind]
+    signatures = [m.methodSignature().data().decode() for m in methods if m.methodType() == kind]
+    return [s for s in signatures if s.partition("(")[0] not in unknown_names(type(obj))]
 
 
-def _trimmed(func):
-    """Calls func with as many of the signal's arguments as PythonQt would give it."""
+def _trimmed(func, sender, signature):
+    """Calls func with as many of the signal's arguments as PythonQt would give it.
+
+    A sender without parent is deleted with its last Python reference, as in PythonQt. When that
+    happens in a slot of its own, Qt goes on with an object that is no more.
+    """
     code_owner = func.__func__ if isinstance(func, types.MethodType) else func
     count = None
     if isinstance(code_owner, types.FunctionType) and not code_owner.__code__.co_flags & 0x04:
         count = code_owner.__code__.co_argcount - isinstance(func, types.MethodType)
 
+    wrapper, name = weakref.ref(sender), meta_object(sender).className()
+
     def call(*args):
+        was_there = wrapper() is not None
         try:
             return func(*(args if count is None else args[:count]))
         except Exception:
             sys.excepthook(*sys.exc_info())  # as Qt does; pythonqt.callback_errors keeps it
+        finally:
+            if was_there and wrapper() is None:
+                text = f"{name} was deleted within its own signal {signature}; give it a parent"
+                callback_errors.append(RuntimeError(text))
 
     return call
 
@@ -74,7 +87,7 @@ def connect(self, signature, receiver, slot=None, *rest):
     receiver = _slot(receiver, slot)
     if not callable(receiver):
         raise TypeError(f"connect: {receiver!r} is not callable")
-    wrapper = _trimmed(receiver)
+    wrapper = _trimmed(receiver, self, key)
     bound.connect(wrapper)
     _table(self).append((key, receiver, wrapper))
     return True

@@ -4,6 +4,7 @@ No pointer to the hierarchy node is kept: the scene replaces it when it is clear
 """
 
 import slicer
+from PySide6 import QtCore
 
 from .qmrml_widgets import added_node
 
@@ -28,6 +29,8 @@ def follow(scene):
     def added(node):
         if not scene.IsImporting() and not scene.IsClosing():
             _add(scene, node)
+        if node.IsA("vtkMRMLSegmentationNode"):
+            _watch_segments(node)
 
     def leaving(node):
         tree = None if scene.IsClosing() else _tree(scene)
@@ -43,3 +46,21 @@ def follow(scene):
     scene.AddObserver(events.NodeAddedEvent, added_node(added))
     scene.AddObserver(events.NodeAboutToBeRemovedEvent, added_node(leaving))
     scene.AddObserver(events.EndImportEvent, imported)
+
+
+def _watch_segments(node):
+    """Slicer's plugin follows the segments of every segmentation of the scene, hidden ones too."""
+
+    def changed(node, event):
+        scene = node.GetScene()
+        if scene is None or scene.IsImporting() or scene.IsClosing():
+            return
+        if not _tree(scene).GetItemByDataNode(node):
+            name = node.GetName()
+            QtCore.qCritical(
+                f"Failed to access subject hierarchy item for segmentation node {name}"
+            )
+
+    events = slicer.vtkSegmentation
+    for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
+        node.AddObserver(event, changed)

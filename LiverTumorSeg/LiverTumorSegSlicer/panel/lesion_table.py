@@ -49,8 +49,8 @@ class QtDelay:
     def __init__(self, function: Callable[[], None], milliseconds: int = DEBOUNCE_MS) -> None:
         self._function = function
         self._timer = qt.QTimer()
-        self._timer.singleShot = True
-        self._timer.interval = milliseconds
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(milliseconds)
         self._timer.connect("timeout()", self._function)
 
     def start(self) -> None:
