@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import qt
 import slicer
 import vtk
 from LiverTumorSegSlicer.environment.requirements import Environment
@@ -37,6 +36,7 @@ from LiverTumorSegSlicer.panel.run_panel import RunPanel
 from LiverTumorSegSlicer.panel.slice_range_panel import SliceRangePanel
 from LiverTumorSegSlicer.panel.views import showAbdomenWindow
 from LiverTumorSegSlicer.run.job import removeLeftovers
+from LiverTumorSegSlicer.run.later import callLater
 from LiverTumorSegSlicer.run.process import ProcessRunner, Runner
 from LiverTumorSegSlicer.run.segmentation_run import (
     Outcome,
@@ -194,7 +194,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeAdded(self, caller, event, node):
         """The selector does not take up a volume that is loaded while it is empty."""
         if self.parent.isEntered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
-            qt.QTimer.singleShot(0, self._fillInput)
+            callLater(0, self._fillInput)
 
     def initializeParameterNode(self):
         """Show the scene's own parameters; the CT on the screen if none was chosen."""

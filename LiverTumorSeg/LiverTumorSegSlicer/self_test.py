@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qt
 import slicer
 from LiverTumorSegLib.cli.exchange import Answer, read_request, write_answer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import measure, measures_to_dict
 from LiverTumorSegLib.volume import CtVolume
 
+from .run.later import callLater
 from .run.process import ExitCallback, LineCallback
 
 OBLIQUE_IJK_TO_RAS = np.array(
@@ -90,7 +90,7 @@ class AnsweringRunner:
     ) -> None:
         self.pid, self.arguments = 1, arguments
         self._onLine, self._onErrorText, self._onExit = onLine, onErrorText, onExit
-        qt.QTimer.singleShot(self._pauseMs, self._next)
+        callLater(self._pauseMs, self._next)
 
     def terminate(self) -> None:
         self._end(15, True)
@@ -106,7 +106,7 @@ class AnsweringRunner:
             return
         if self._lines:
             self._say(**self._lines.pop(0))
-            qt.QTimer.singleShot(self._pauseMs, self._next)
+            callLater(self._pauseMs, self._next)
             return
         if self._errorText:
             self._onErrorText(self._errorText)

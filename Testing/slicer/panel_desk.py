@@ -25,8 +25,8 @@ LEFT = qt.Qt.LeftButton
 THREE_LABELS = {"background": 0, "liver": 1, "tumor": 2}
 
 
-def waitUntil(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    """Wait for events, as Slicer does, until something is so; look every 5 ms."""
+def waitUntil(condition: Callable[[], Any], seconds: float = 20.0, *, lookEveryMs: int = 5) -> None:
+    """Wait for events, as Slicer does, until something is so."""
     loop, timer = qt.QEventLoop(), qt.QTimer()
     deadline = time.monotonic() + seconds
 
@@ -35,7 +35,7 @@ def waitUntil(condition: Callable[[], Any], seconds: float = 20.0) -> None:
             loop.quit()
 
     timer.connect("timeout()", look)
-    timer.start(5)
+    timer.start(lookEveryMs)
     loop.exec_()
     timer.stop()
     assert condition(), "it did not come to pass"

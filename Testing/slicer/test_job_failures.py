@@ -89,6 +89,8 @@ def test_a_child_that_falls_is_explained_by_its_last_words(
     [
         (9, True, "memory"),  # Linux's way to make room
         (137, False, "memory"),
+        (1, True, "memory"),  # behind Slicer's launcher, whatever it was
+        (1, False, "crash"),
         (11, True, "crash"),
         (0xC0000005, True, "crash"),
         (-1073741801, True, "memory"),  # 0xC0000017 as Qt hands it on

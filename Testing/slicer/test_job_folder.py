@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import slicer
-from LiverTumorSegSlicer.run.folder import makeJobFolder, removeJobFolder
+from LiverTumorSegSlicer.run.folder import makeJobFolder, removeJobFolder, temporaryFolder
 from LiverTumorSegSlicer.run.job import removeLeftovers
 
 
@@ -48,10 +48,10 @@ def test_no_folder_no_leftovers(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_made_in_slicers_own(scene: object) -> None:
-    folder = makeJobFolder()
+    folder = makeJobFolder(temporaryFolder())
     assert folder.parent == Path(slicer.app.temporaryPath)
     assert folder.name.startswith(f"LiverTumorSeg-{os.getpid()}-")
-    removeJobFolder(filled(folder)).join()
+    removeJobFolder(filled(folder))
     assert not folder.exists()
 
 

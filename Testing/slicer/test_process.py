@@ -141,8 +141,12 @@ def test_the_exit_code_is_told(runner: ProcessRunner, code: int) -> None:
 
 
 def test_a_crash_is_told(runner: ProcessRunner) -> None:
+    """Slicer's launcher stands between: it ends normally, and says so in words."""
     heard = Heard().start(runner, "-c", "import os; os.abort()")
-    assert heard.waitForEnd()[1] is True
+    assert heard.waitForEnd() == (1, True)
+    assert "exit abnormally" in heard.errors[-1]
+    straight = ProcessRunner(sys.executable)
+    assert Heard().start(straight, "-c", "import os; os.abort()").waitForEnd()[1] is True
 
 
 def test_closing_the_input_reaches_the_child(runner: ProcessRunner) -> None:

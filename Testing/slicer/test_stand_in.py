@@ -525,7 +525,7 @@ class TestApplication:
         """Also on roads that no test takes; two of them Slicer makes when first needed."""
         late = {"slicer.dicomDatabase", "slicer.modules.SegmentEditorWidget"}
         folder = Path(__file__).parents[2] / "LiverTumorSeg"
-        files = [*folder.glob("*.py"), *(folder / "LiverTumorSegSlicer").glob("*.py")]
+        files = [*folder.glob("*.py"), *(folder / "LiverTumorSegSlicer").rglob("*.py")]
         unknown = {(f.name, name) for f in files for name in lint.unknown_names(f.read_text())}
         assert {(file, name) for file, name in unknown if name not in late} == set()
         assert {f.name: r for f in files if (r := lint.refused_properties(f.read_text()))} == {}

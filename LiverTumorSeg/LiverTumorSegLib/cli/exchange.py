@@ -33,6 +33,7 @@ CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
 LABELS, PROBABILITIES, RECORD = "labels.npy", "probabilities.npy", "record.json"
 CERTAINTY = "certainty.npy"
 CLASSES = 3
+BLOCK_BYTES = 32_000_000  # written at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +54,13 @@ def write_request(
     folder: Path,
     hu_kji: NDArray[np.int16],
     ijk_to_ras: NDArray[np.float64],
-    between_slices: Callable[[], None] | None = None,
+    between_blocks: Callable[[], None] | None = None,
 ) -> None:
     """Write the CT. ``OSError`` as the disk raises it.
 
-    between_slices: called often; what it raises stops the writing.
+    between_blocks: called often; what it raises stops the writing.
     """
-    _write_array(folder / CT_ARRAY, hu_kji, between_slices)
+    _write_array(folder / CT_ARRAY, hu_kji, between_blocks)
     _write_json(folder / CT_GEOMETRY, {"ijk_to_ras": np.asarray(ijk_to_ras, float).tolist()})
 
 
@@ -103,20 +104,27 @@ def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
 
 
 def _write_array(
-    path: Path, array: NDArray[Any], between_slices: Callable[[], None] | None = None
+    path: Path, array: NDArray[Any], between_blocks: Callable[[], None] | None = None
 ) -> None:
-    """One slice at a time: an array that is not contiguous is never copied as a whole."""
+    """In few large blocks: in Slicer each write waits for the main thread.
+
+    An array that is not contiguous is never copied as a whole.
+    """
     header = {
         "descr": np.lib.format.dtype_to_descr(array.dtype),
         "fortran_order": False,
         "shape": array.shape,
     }
+    slice_bytes = array.shape[-2] * array.shape[-1] * array.itemsize
+    slices = max(1, BLOCK_BYTES // max(1, slice_bytes))
     with open(path, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        for index in np.ndindex(array.shape[:-2]):
-            if between_slices:
-                between_slices()
-            stream.write(np.ascontiguousarray(array[index]).data)
+        for index in np.ndindex(array.shape[:-3]):
+            for first in range(0, array.shape[-3], slices):
+                if between_blocks:
+                    between_blocks()
+                block = array[index][first : first + slices]
+                stream.write(np.ascontiguousarray(block).data)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -19,38 +18,36 @@ REMOVAL_SECONDS = 5.0  # Windows keeps files that a process has open, for a mome
 RETRY_SECONDS = 0.2
 
 
-def makeJobFolder(parent: str | Path | None = None) -> Path:
+def temporaryFolder() -> Path:
+    """Where Slicer keeps what it needs for a while. On the main thread only."""
+    return Path(slicer.app.temporaryPath)
+
+
+def makeJobFolder(place: Path) -> Path:
     """A new folder that only this user may look into. ``OSError`` when it cannot be made."""
-    place = Path(parent or slicer.app.temporaryPath)
     place.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
 
 
-def removeJobFolder(folder: Path) -> threading.Thread:
-    """Delete it in a thread, since hundreds of megabytes take a while; the thread can be joined."""
-    thread = threading.Thread(target=_remove, args=(folder,))
-    thread.start()
-    return thread
-
-
-def removeLeftovers(parent: str | Path | None = None) -> int:
-    """Delete the folders of runs whose Slicer is no more; how many there were."""
-    place = Path(parent or slicer.app.temporaryPath)
-    if not place.is_dir():
-        return 0
-    leftovers = [path for path in place.glob(f"{PREFIX}*") if _isLeftover(path)]
-    for path in leftovers:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(leftovers)
-
-
-def _remove(folder: Path) -> None:
+def removeJobFolder(folder: Path) -> None:
+    """Delete it. In a thread, since hundreds of megabytes take a while."""
     end = time.monotonic() + REMOVAL_SECONDS
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists() or time.monotonic() > end:
             return  # what stays nevertheless is a leftover for the next start
         time.sleep(RETRY_SECONDS)
+
+
+def removeLeftovers(place: Path | None = None) -> int:
+    """Delete the folders of runs whose Slicer is no more; how many there were."""
+    place = place or temporaryFolder()
+    if not place.is_dir():
+        return 0
+    leftovers = [path for path in place.glob(f"{PREFIX}*") if _isLeftover(path)]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(leftovers)
 
 
 def _isLeftover(path: Path) -> bool:

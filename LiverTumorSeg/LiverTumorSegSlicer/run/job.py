@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,12 +27,13 @@ from slicer.i18n import tr as _
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
 
 from .folder import makeJobFolder, removeJobFolder, removeLeftovers
+from .folder import temporaryFolder as slicerTemporaryFolder
+from .later import Later, Work, callLater
 from .outcome import JobFailure, explainExit, memorySentence, notStartedSentence, protocolSentence
 from .process import Runner
 
 __all__ = ["JobFailure", "JobRequest", "JobResult", "SegmentationJob", "removeLeftovers"]
 
-POLL_MS = 20
 KILL_AFTER_MS = 3000  # a run that was asked to end has this long to do so
 LOG_LINES = 1000  # the last ones
 SPARE_BYTES = 50_000_000  # on the disk, beyond what the arrays take
@@ -129,22 +129,24 @@ class SegmentationJob:
         onFinished: Callable[[JobResult], None],
         onFailed: Callable[[JobFailure], None],
         onCancelled: Callable[[], None],
-        later: Callable[[int, Callable[[], None]], None] | None = None,
+        later: Later = callLater,
         temporaryFolder: Path | None = None,
     ) -> None:
-        self._request, self._runner = request, runner
+        self._request: JobRequest | None = request  # until the child has the CT
+        self._shapeKji = request.huKji.shape
+        self._runner = runner
         self._onProgress, self._onFinished = onProgress, onFinished
         self._onFailed, self._onCancelled = onFailed, onCancelled
-        self._later = later or _qtLater
-        self._temporaryFolder = temporaryFolder
+        self._later = later
+        self._temporaryFolder = temporaryFolder or slicerTemporaryFolder()
         self._state = State.NEW
         self._folder: Path | None = None
         self._isProcessThere = False
         self._isFinished = False
         self._failed: dict[str, Any] | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
-        self._worker: threading.Thread | None = None
-        self._remover: threading.Thread | None = None
+        self._work: Work | None = None
+        self._removal: Work | None = None
 
     @property
     def isRunning(self) -> bool:
@@ -165,7 +167,7 @@ class SegmentationJob:
             raise RuntimeError("A job runs once; make a new one for the next run.")
         self._state = State.WRITING
         self._onProgress(0.0, _("Handing over the CT"), None)
-        self._inThread(self._write, self._afterWriting)
+        self._work = Work(self._write, self._afterWriting, self._later)
 
     def cancel(self) -> None:
         """Stop: onCancelled is called before this returns, and the process is gone in 5 s.
@@ -184,21 +186,23 @@ class SegmentationJob:
         if self._isProcessThere:
             self._runner.closeInput()
             self._runner.kill()
-        if self._worker is not None:
-            self._worker.join(JOIN_SECONDS)
+        if self._work is not None:
+            self._work.wait(JOIN_SECONDS)
+        self._request = None
         self._removeFolder()
-        if self._remover is not None:
-            self._remover.join(JOIN_SECONDS)
+        if self._removal is not None:
+            self._removal.wait(JOIN_SECONDS)
 
     # --- the CT to the child ---------------------------------------------------------------------
 
     def _write(self) -> None:
         """In a thread."""
+        request = self._request
+        assert request is not None
         self._folder = makeJobFolder(self._temporaryFolder)
         free = shutil.disk_usage(self._folder).free
-        if free < self._request.exchangedBytes + SPARE_BYTES:
+        if free < request.exchangedBytes + SPARE_BYTES:
             raise OSError(_("the disk has {free} MB left").format(free=free // 10**6))
-        request = self._request
         write_request(self._folder, request.huKji, request.ijkToRas, self._stopIfUnwanted)
 
     def _stopIfUnwanted(self) -> None:
@@ -206,12 +210,13 @@ class SegmentationJob:
             raise _Stopped
 
     def _afterWriting(self, _nothing: None, error: Exception | None) -> None:
-        if self._state is not State.WRITING:
+        request, self._request = self._request, None
+        if self._state is not State.WRITING or request is None:
             self._removeFolder()
         elif error is not None:
             self._failWriting(error)
         else:
-            self._startProcess()
+            self._startProcess(request)
 
     def _failWriting(self, error: Exception) -> None:
         self._note(repr(error))
@@ -227,11 +232,11 @@ class SegmentationJob:
 
     # --- the child -------------------------------------------------------------------------------
 
-    def _startProcess(self) -> None:
+    def _startProcess(self, request: JobRequest) -> None:
         assert self._folder is not None
         self._state, self._isProcessThere = State.RUNNING, True
         self._onProgress(0.0, _("Starting"), None)
-        arguments = self._request.arguments(self._folder)
+        arguments = request.arguments(self._folder)
         self._note(" ".join(arguments))
         try:
             self._runner.start(arguments, self._onLine, self._note, self._onExit)
@@ -281,7 +286,7 @@ class SegmentationJob:
         elif self._isFinished:  # a fall after that, in a library's own clean-up, costs nothing
             self._state = State.READING
             self._onProgress(1.0, _("Fetching the labels"), None)
-            self._inThread(self._read, self._afterReading)
+            self._work = Work(self._read, self._afterReading, self._later)
         else:
             failure = explainExit(code, crashed, self._failed, self.log)
             self._fail(failure.kind, failure.sentence)
@@ -301,7 +306,7 @@ class SegmentationJob:
     def _read(self) -> Answer:
         """In a thread."""
         assert self._folder is not None
-        return read_answer(self._folder, self._request.huKji.shape)
+        return read_answer(self._folder, self._shapeKji)
 
     def _afterReading(self, answer: Answer | None, error: Exception | None) -> None:
         if self._state is not State.READING:
@@ -329,28 +334,9 @@ class SegmentationJob:
         self._log.extend(text.splitlines())
 
     def _removeFolder(self) -> None:
-        if self._folder is not None and self._remover is None:
-            self._remover = removeJobFolder(self._folder)
-
-    def _inThread(self, work: Callable[[], Any], then: Callable[[Any, Any], None]) -> None:
-        """``then(result, None)`` or ``then(None, exception)`` on the main thread."""
-        outcome: list[Any] = [None, None]
-
-        def run() -> None:
-            try:
-                outcome[0] = work()
-            except Exception as error:
-                outcome[1] = error
-
-        def poll() -> None:
-            if worker.is_alive():
-                self._later(POLL_MS, poll)
-            else:
-                then(*outcome)
-
-        worker = self._worker = threading.Thread(target=run, daemon=True)
-        worker.start()
-        self._later(POLL_MS, poll)
+        folder = self._folder
+        if folder is not None and self._removal is None:
+            self._removal = Work(lambda: removeJobFolder(folder), _whatever, self._later)
 
 
 def _event(line: str) -> dict[str, Any] | None:
@@ -368,7 +354,5 @@ def _event(line: str) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _qtLater(milliseconds: int, function: Callable[[], None]) -> None:
-    import qt
-
-    qt.QTimer.singleShot(milliseconds, function)
+def _whatever(_result: None, _error: Exception | None) -> None:
+    """What becomes of a folder concerns nobody: leftovers are removed at the next start."""

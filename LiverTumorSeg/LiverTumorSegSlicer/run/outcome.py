@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ BROKEN_WORDS = (
     "module 'torch' has no attribute",
 )
 KILLED_CODES = (9, 137, -9)  # by the system, on Linux and macOS, most often for want of memory
+LAUNCHER_CODE = 1  # whatever the Python behind Slicer's launcher fell by
 NO_MEMORY_CODES = (0xC0000017, 0xC000012D)  # of Windows
 MISSING_DLL_CODES = (0xC0000135, 0xC0000142)
 
@@ -72,7 +74,7 @@ def memorySentence(log: str = "") -> str:
         return _(
             "The memory of the GPU ran out; choose the CPU as device, or close other programs."
         )
-    return _("The memory ran out; close other programs, or run fewer slices of the CT.")
+    return _("The memory ran out; close other programs and try again.")
 
 
 def packagesSentence(log: str) -> str:
@@ -107,10 +109,11 @@ def _explainSilent(code: int, crashed: bool, log: str) -> tuple[str, str]:
     if explained := _explainWords(log):
         return explained
     number = code % 2**32
-    if number in NO_MEMORY_CODES or code in KILLED_CODES:
+    isKilled = code in KILLED_CODES or (crashed and code == LAUNCHER_CODE and os.name == "posix")
+    if number in NO_MEMORY_CODES or isKilled:
         return "memory", _(
-            "The system ended the run, most often because memory ran out; close other programs, or"
-            " run fewer slices of the CT."
+            "The system ended the run, most often because memory ran out; close other programs and"
+            " try again."
         )
     if number in MISSING_DLL_CODES:
         return "environment", packagesSentence("dll load failed")

@@ -23,6 +23,7 @@ from slicer.i18n import tr as _
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2]
 PYTHON_SLICER = "PythonSlicer"
+LAUNCHER_SAYS_CRASH = "exit abnormally"  # Slicer's launcher itself ends normally, with code 1
 EXIT_NOT_STARTED = 127  # a shell's code for a program that cannot be started
 
 LineCallback = Callable[[str], None]
@@ -92,6 +93,7 @@ class ProcessRunner:
         self._process: Any = None
         self._lines = LineBuffer()
         self._errorLines = LineBuffer()
+        self._hasFallen = False
 
     @property
     def pid(self) -> int | None:
@@ -108,7 +110,7 @@ class ProcessRunner:
         if program is None:
             raise FileNotFoundError(_("PythonSlicer was not found."))
         self._onLine, self._onErrorText, self._onExit = onLine, onErrorText, onExit
-        process = self._process = qt.QProcess()
+        process = self._process = qt.QProcess(slicer.app)  # without a parent it dies with _release
         process.setProcessEnvironment(_environment())
         process.setWorkingDirectory(slicer.app.slicerHome)
         process.connect("readyReadStandardOutput()", self._readLines)
@@ -145,7 +147,11 @@ class ProcessRunner:
     def _readErrorLines(self) -> None:
         if self._process is not None:
             for line in self._errorLines.add(bytes(self._process.readAllStandardError().data())):
-                self._onErrorText(line)
+                self._hearError(line)
+
+    def _hearError(self, line: str) -> None:
+        self._hasFallen = self._hasFallen or LAUNCHER_SAYS_CRASH in line
+        self._onErrorText(line)
 
     def _onError(self, error: Any) -> None:
         """Of all errors only this one comes without ``finished``."""
@@ -162,8 +168,8 @@ class ProcessRunner:
         for line in self._lines.end():
             self._onLine(line)
         for line in self._errorLines.end():
-            self._onErrorText(line)
-        crashed = status == qt.QProcess.CrashExit
+            self._hearError(line)
+        crashed = self._hasFallen or status == qt.QProcess.CrashExit
         self._release()
         self._onExit(int(code), bool(crashed))
 

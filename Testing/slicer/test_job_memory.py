@@ -1,0 +1,124 @@
+"""What a run leaves behind in Slicer: no memory of the CT's size, and no file of the patient's.
+
+The stand-in keeps what ``qt.QTimer.singleShot`` was given, and lets no thread run while it waits for
+events, as Slicer does.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from fake_runner import FakeRunner
+from LiverTumorSegSlicer.run.job import JobRequest, SegmentationJob
+from LiverTumorSegSlicer.run.later import callLater
+from LiverTumorSegSlicer.self_test import SHAPE_KJI, AnsweringRunner
+from panel_desk import PanelDesk, waitUntil
+
+SLICE = np.zeros((512, 512), np.int16)
+
+
+@pytest.fixture
+def noCollector() -> Iterator[None]:
+    """What only Python's collector of circles would free lives for minutes in Slicer."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def largeBlocks() -> int:
+    """How many blocks of memory of at least a byte a voxel Python and numpy hold."""
+    size = int(np.prod(SHAPE_KJI))
+    return sum(trace.size >= size for trace in tracemalloc.take_snapshot().traces)
+
+
+@pytest.mark.usefixtures("noCollector")
+@pytest.mark.parametrize("end", ["done", "failed", "canceled"])
+def test_nothing_of_the_ct_s_size_lives_after_a_run(desk: PanelDesk, end: str) -> None:
+    desk.loadCt()
+    desk.parameters.keepProbabilities = True
+    share = np.zeros((3, *desk.labelsKji.shape), np.float16)
+    sure = np.where(desk.labelsKji == 2, 99, 0).astype(np.uint8)
+    made = {"probabilities": share, "certaintyKji": sure}
+    labels = desk.labelsKji if end == "done" else None
+    desk.answer = lambda: AnsweringRunner(
+        labels is not None and (lambda ct: labels) or None, **made
+    )
+    if end == "canceled":
+        desk.answer = None
+    tracemalloc.start()
+    try:
+        before = largeBlocks()
+        if end == "canceled":
+            runner = desk.start()
+            desk.click(desk.ui.segmentButton)
+            runner.exit(130)
+        else:
+            desk.run()
+        desk.runners.clear()
+        waitUntil(lambda: largeBlocks() <= before, 10)
+    finally:
+        tracemalloc.stop()
+
+
+class Waiting:
+    """A job of a size that takes a while, in a Slicer that only waits for events."""
+
+    def __init__(self, folder: Path, slices: int) -> None:
+        self.runner, self.ends, self.folder = FakeRunner(), [], folder
+        huKji = np.broadcast_to(SLICE, (slices, *SLICE.shape)).copy()
+        self.job = SegmentationJob(
+            JobRequest(huKji=huKji, ijkToRas=np.eye(4)),
+            self.runner,
+            onProgress=lambda *_told: None,
+            onFinished=self.ends.append,
+            onFailed=self.ends.append,
+            onCancelled=lambda: self.ends.append("cancelled"),
+            temporaryFolder=folder,
+        )
+
+    def secondsUntil(self, condition: Any, atMost: float) -> float:
+        """Meanwhile nothing runs Python but what the job asks for, and a rare look."""
+        start = time.perf_counter()
+        waitUntil(condition, atMost, lookEveryMs=250)
+        return time.perf_counter() - start
+
+
+def test_the_ct_is_handed_over_though_slicer_gives_threads_no_time(
+    scene: Any, tmp_path: Path
+) -> None:
+    """Bounds are generous: Testing/benchmarks/bench_slicer_block.py has the figures."""
+    waiting = Waiting(tmp_path, 100)
+    waiting.job.start()
+    assert waiting.secondsUntil(lambda: waiting.runner.isThere, 10) < 5
+    waiting.job.cleanUp()
+
+
+def test_the_patients_ct_is_gone_two_seconds_after_the_end(scene: Any, tmp_path: Path) -> None:
+    waiting = Waiting(tmp_path, 60)
+    waiting.job.start()
+    waiting.secondsUntil(lambda: waiting.runner.isThere, 20)
+    assert list(tmp_path.iterdir())
+    waiting.runner.exit(1)
+    assert len(waiting.ends) == 1
+    assert waiting.secondsUntil(lambda: not list(tmp_path.iterdir()), 10) < 2
+
+
+def test_what_is_called_later_is_let_go(scene: Any) -> None:
+    called: list[str] = []
+    before = len(slicer.app.children())
+    callLater(0, lambda: called.append("now"))
+    callLater(30, lambda: called.append("then"))
+    waitUntil(lambda: len(called) == 2)
+    slicer.app.processEvents(qt.QEventLoop.AllEvents)
+    waitUntil(lambda: len(slicer.app.children()) <= before + 1)  # the test's own
+    assert called == ["now", "then"]
