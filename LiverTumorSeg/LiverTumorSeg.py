@@ -33,7 +33,6 @@ from LiverTumorSegSlicer.panel.license import isAgreed
 from LiverTumorSegSlicer.panel.questions import Questions, Replace
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
-from LiverTumorSegSlicer.panel.slice_range_panel import SliceRangePanel
 from LiverTumorSegSlicer.panel.views import showAbdomenWindow
 from LiverTumorSegSlicer.run.job import removeLeftovers
 from LiverTumorSegSlicer.run.later import callLater
@@ -49,7 +48,7 @@ from LiverTumorSegSlicer.run.waiting import segmentAndWait
 from LiverTumorSegSlicer.scene.editing import is3DShown
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments
 from LiverTumorSegSlicer.scene.samples import registerSamples
-from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -86,7 +85,6 @@ class LiverTumorSegParameterNode:
     """What the panel shows, kept in the scene.
 
     model: a name of the catalog; empty for the default one. device: "auto", "cuda", "mps" or "cpu".
-    firstSlice, lastSlice: axial slices in the volume's own order; they count if limitSlices.
     smallestLesionMm: 0 leaves it to the model.
     """
 
@@ -95,10 +93,6 @@ class LiverTumorSegParameterNode:
     model: str = ""
     device: str = "auto"
     scan: bool = True
-    limitSlices: bool = False
-    firstSlice: Annotated[int, WithinRange(0, 99999)] = 0
-    lastSlice: Annotated[int, WithinRange(0, 99999)] = 0
-    sliceRoi: vtkMRMLMarkupsROINode
     smallestLesionMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
     onePerLesion: bool = False
     keepProbabilities: bool = False
@@ -150,7 +144,6 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.environmentPanel = EnvironmentPanel(
             ui, self._environment, self.models, questions, self._updateButton
         )
-        self.slicePanel = SliceRangePanel(ui, self.runPanel.say)
         self.lesionPanel = LesionPanel(ui, questions, self.models.named)
         self.resultActions = ResultActions(ui, questions, self.lesionPanel, self._onResultRemoved)
 
@@ -235,7 +228,6 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 parameters.outputSegmentation = matchingOutput(
                     parameters.inputVolume, parameters.outputSegmentation
                 )
-            self.slicePanel.follow(parameters)
             if parameters is not None:
                 self.models.select(parameters.model)
                 self.devices.select(parameters.device)
@@ -312,7 +304,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _start(self, output, *, discardEdits):
         parameters, model = self._parameterNode, self.models.entry.name
-        settings = settingsOf(parameters, model, self.slicePanel.sliceRange(), discardEdits)
+        settings = settingsOf(parameters, model, discardEdits)
         volumeNode, was3D = parameters.inputVolume, is3DShown(output)
         self.runPanel.showRunning()
         try:

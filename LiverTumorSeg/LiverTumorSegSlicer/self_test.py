@@ -71,7 +71,6 @@ class AnsweringRunner:
         pauseMs: int = 1,
         record: dict[str, Any] | None = None,
         probabilities: np.ndarray | None = None,
-        certaintyKji: np.ndarray | None = None,
     ) -> None:
         self.pid: int | None = None
         self.childPid: int | None = None
@@ -79,7 +78,7 @@ class AnsweringRunner:
         self._answer, self._exitCode = answer, exitCode
         self._lines, self._errorText = list(lines), errorText
         self._pauseMs, self._record = pauseMs, record or {}
-        self._probabilities, self._certaintyKji = probabilities, certaintyKji
+        self._probabilities = probabilities
 
     def start(
         self,
@@ -119,7 +118,7 @@ class AnsweringRunner:
         ct = read_request(folder)
         labelsKji = self._answer(ct) if self._answer else None
         record = {**self.recordOf(labelsKji, ct), **self._record}
-        write_answer(folder, Answer(labelsKji, record, self._probabilities, self._certaintyKji))
+        write_answer(folder, Answer(labelsKji, record, self._probabilities))
         self._say(event="finished", summary="", **record)
 
     @staticmethod

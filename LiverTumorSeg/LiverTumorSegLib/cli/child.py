@@ -100,10 +100,7 @@ def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
     reporter.progress(HANDING_OVER, "Handing over the labels")
     done = result.segmentation
     try:
-        write_answer(
-            given.raw,
-            Answer(done.labels_kji, result.to_dict(), done.probabilities, done.certainty_kji),
-        )
+        write_answer(given.raw, Answer(done.labels_kji, result.to_dict(), done.probabilities))
     except OSError as error:
         raise ValueError(
             f"The labels cannot be handed over: {error.strerror or error}. Free some space on the"

@@ -7,7 +7,6 @@
     ct.npy              int16 (k, j, i), Hounsfield units
     ct.json             {"ijk_to_ras": 4 x 4}, millimeters
     labels.npy          uint8 (k, j, i): 0 background, 1 liver, 2 tumor
-    certainty.npy       uint8 (k, j, i), 255 times the probability of what is tumor, where known
     probabilities.npy   float16 (3, k, j, i), when asked for
     record.json         what lesions.json holds
 
@@ -31,7 +30,6 @@ from LiverTumorSegLib.volume import CtVolume
 
 CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
 LABELS, PROBABILITIES, RECORD = "labels.npy", "probabilities.npy", "record.json"
-CERTAINTY = "certainty.npy"
 CLASSES = 3
 BLOCK_BYTES = 32_000_000  # written at once
 
@@ -41,13 +39,11 @@ class Answer:
     """What a segmentation hands back.
 
     labels_kji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i) or None.
-    certainty_kji: uint8, see ``segmentation.Segmentation``, or None.
     """
 
     labels_kji: NDArray[np.uint8]
     record: dict[str, Any]
     probabilities: NDArray[np.float16] | None
-    certainty_kji: NDArray[np.uint8] | None = None
 
 
 def write_request(
@@ -80,11 +76,9 @@ def write_answer(folder: Path, answer: Answer) -> None:
 
     An earlier answer in the folder is replaced; between the two there is none.
     """
-    for name in (RECORD, PROBABILITIES, CERTAINTY):
+    for name in (RECORD, PROBABILITIES):
         (folder / name).unlink(missing_ok=True)
     _write_array(folder / LABELS, answer.labels_kji)
-    if answer.certainty_kji is not None:
-        _write_array(folder / CERTAINTY, answer.certainty_kji)
     if answer.probabilities is not None:
         _write_array(folder / PROBABILITIES, answer.probabilities)
     _write_json(folder / RECORD, answer.record)
@@ -95,12 +89,10 @@ def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
     record = _read_json(folder / RECORD)
     shape, classes = tuple(shape_kji), (CLASSES, *shape_kji)
     labels = _read_result(folder / LABELS, np.dtype(np.uint8), shape)
-    certainty, probabilities = None, None
-    if (folder / CERTAINTY).exists():
-        certainty = _read_result(folder / CERTAINTY, np.dtype(np.uint8), shape)
+    probabilities = None
     if (folder / PROBABILITIES).exists():
         probabilities = _read_result(folder / PROBABILITIES, np.dtype(np.float16), classes)
-    return Answer(labels, record, probabilities, certainty)
+    return Answer(labels, record, probabilities)
 
 
 def _write_array(

@@ -84,15 +84,12 @@ def matchingOutput(volumeNode: Any, segmentationNode: Any) -> Any:
     return next((n for n in reversed(results) if sourceVolume(n) is volumeNode), None)
 
 
-def settingsOf(
-    parameters: Any, model: str, sliceRange: tuple[int, int] | None, discardEdits: bool
-) -> RunSettings:
+def settingsOf(parameters: Any, model: str, discardEdits: bool) -> RunSettings:
     """What the panel's parameter node says about a run."""
     return RunSettings(
         model=model,
         device=parameters.device,
         scan=parameters.scan,
-        sliceRange=sliceRange,
         smallestLesionMm=parameters.smallestLesionMm or None,
         onePerLesion=parameters.onePerLesion,
         keepProbabilities=parameters.keepProbabilities,

@@ -50,7 +50,6 @@ class JobRequest:
     model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1", "mps".
     scan: whether slices clearly outside the liver are skipped.
     smallestLesionMm: smaller tumors are dropped; None leaves it to the model.
-    sliceRangeLps: first and last axial slice, from 0 at the feet; the others stay background.
     """
 
     huKji: np.ndarray
@@ -60,12 +59,11 @@ class JobRequest:
     scan: bool = True
     probabilities: bool = False
     smallestLesionMm: float | None = None
-    sliceRangeLps: tuple[int, int] | None = None
 
     @property
     def exchangedBytes(self) -> int:
         """What the files of the run take at most."""
-        return self.huKji.nbytes + self.huKji.size * (2 + 6 * self.probabilities)
+        return self.huKji.nbytes + self.huKji.size * (1 + 6 * self.probabilities)
 
     def arguments(self, folder: Path) -> list[str]:
         """The command line, for a Python."""
@@ -79,23 +77,17 @@ class JobRequest:
             command.append("--probabilities")
         if self.smallestLesionMm is not None:
             command += ["--smallest-lesion-mm", repr(float(self.smallestLesionMm))]
-        if self.sliceRangeLps is not None:
-            command += ["--slices", *(str(int(k)) for k in self.sliceRangeLps)]
         return command
 
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i).
-
-    certaintyKji: uint8, 255 times the probability of what is tumor; None when it is not known.
-    """
+    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i)."""
 
     labelsKji: np.ndarray
     record: dict[str, Any]
     probabilities: np.ndarray | None
     log: str
-    certaintyKji: np.ndarray | None = None
 
 
 class State(Enum):
@@ -320,7 +312,7 @@ class SegmentationJob:
             self._state = State.ENDED
             self._removeFolder()
             values = answer.labels_kji, answer.record, answer.probabilities
-            self._onFinished(JobResult(*values, self.log, answer.certainty_kji))
+            self._onFinished(JobResult(*values, self.log))
 
     # --- all -------------------------------------------------------------------------------------
 

@@ -17,8 +17,6 @@ import vtk
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.scene.appearance import showForReview
-from LiverTumorSegSlicer.scene.axial_slices import AxialSlices
-from LiverTumorSegSlicer.scene.certainty import keepCertainty
 from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, readVolume, writeSegmentation
 from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.probability_volumes import (
@@ -39,7 +37,6 @@ class RunSettings:
 
     model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1", "mps".
     scan: whether slices clearly outside the liver are skipped.
-    sliceRange: first and last axial slice, as AxialSlices numbers them; None for all.
     smallestLesionMm: smaller tumors are dropped; None leaves it to the model.
     onePerLesion: a segment for each tumor instead of one for all.
     keepProbabilities: whether two volumes with the network's probabilities are added.
@@ -49,7 +46,6 @@ class RunSettings:
     model: str | None = None
     device: str = "auto"
     scan: bool = True
-    sliceRange: tuple[int, int] | None = None
     smallestLesionMm: float | None = None
     onePerLesion: bool = False
     keepProbabilities: bool = False
@@ -118,7 +114,6 @@ class SegmentationRun:
             scan=self._settings.scan,
             probabilities=self._settings.keepProbabilities,
             smallestLesionMm=self._settings.smallestLesionMm,
-            sliceRangeLps=self._sliceRangeLps(),
         )
         self._voxelsBefore = _voxelStamp(self._volumeNode)
         self._segmentsBefore = _segmentStamps(self._segmentationNode)
@@ -143,12 +138,6 @@ class SegmentationRun:
         self._unwatchScene()
         if self._job is not None:
             self._job.cleanUp()
-
-    def _sliceRangeLps(self) -> tuple[int, int] | None:
-        slices = AxialSlices.of(self._volumeNode)
-        if self._settings.sliceRange is None or slices is None:
-            return None
-        return slices.fromFeet(*self._settings.sliceRange)
 
     def _watchScene(self) -> None:
         @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -193,7 +182,6 @@ class SegmentationRun:
         if _voxelStamp(self._volumeNode) != self._voxelsBefore:
             notes.append(_("The CT was changed meanwhile; the result is that of the CT before."))
         node, note = self._write(result)
-        keepCertainty(node, self._volumeNode, result.certaintyKji)
         showForReview(node)
         forgetProbabilityVolumes(node)
         if result.probabilities is not None:

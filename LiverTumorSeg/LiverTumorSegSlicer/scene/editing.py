@@ -10,8 +10,7 @@ from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
 from .placement import isInScene
-from .replacement import CLOSED_SURFACE
-from .segments import rolesOf, segmentIds
+from .segments import CLOSED_SURFACE, rolesOf, segmentIds
 
 LIVER_OPACITY_3D = 0.4  # the tumors are inside
 SINGLETON_TAG = "SegmentEditor"  # of the settings node that Slicer's Segment Editor module uses

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import slicer
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures, measure_labels
+from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures, lesion_rows, measure_labels
 
-from .certainty import Certainty, certaintyOf
+from .nodes import resultRecord
 from .placement import worldIjkToRas
 from .segment_map import SegmentMap, mapSegments
 from .segments import boxAround
@@ -41,7 +41,7 @@ def measureSegments(
 ) -> tuple[LiverMeasures, tuple[MeasuredLesion, ...]]:
     """Volumes and lesions, largest first, with the mean HU of the CT.
 
-    A lesion's confidence is that of the voxels that the model itself has marked; None without any.
+    A lesion's confidence is what the run's record says of it; None after an edit.
 
     Raises ``ValueError`` when a node is gone or the CT is under a transform that bends space.
     """
@@ -50,8 +50,8 @@ def measureSegments(
     box = boxAround(found.numbersKji) or (slice(0, 1),) * 3
     numbersKji = found.numbersKji[box]
     voxels = np.bincount(numbersKji.ravel(), minlength=len(found.segmentIds) + 1)
-    certainty = certaintyOf(segmentationNode, volumeNode)
-    lesions = _lesions(found, box, slicer.util.arrayFromVolume(volumeNode), grid, certainty)
+    lesions = _lesions(found, box, slicer.util.arrayFromVolume(volumeNode), grid)
+    lesions = _withConfidence(lesions, resultRecord(segmentationNode))
     counts = {label: 0 for label in Label}
     for number, label in enumerate(found.labels, start=1):
         counts[label] += int(voxels[number])
@@ -72,11 +72,7 @@ def _sliceAxis(grid: np.ndarray) -> str:
 
 
 def _lesions(
-    found: SegmentMap,
-    box: Box,
-    huKji: np.ndarray,
-    grid: np.ndarray,
-    certainty: Certainty | None,
+    found: SegmentMap, box: Box, huKji: np.ndarray, grid: np.ndarray
 ) -> tuple[MeasuredLesion, ...]:
     """All lesions, numbered from the largest; ``box`` holds every voxel of a segment."""
     lesions = []
@@ -87,13 +83,34 @@ def _lesions(
         tight = boxAround(inSegment)
         if tight is not None:
             whole = _within(box, tight)
-            sure = None if certainty is None else certainty.within(whole)
-            lesions += _lesionsOf(inSegment[tight], whole, huKji[whole], sure, grid, segmentId)
+            lesions += _lesionsOf(inSegment[tight], whole, huKji[whole], grid, segmentId)
     lesions.sort(key=lambda measured: -measured.lesion.voxels)
     return tuple(
         replace(measured, lesion=replace(measured.lesion, number=number))
         for number, measured in enumerate(lesions, start=1)
     )
+
+
+def _withConfidence(
+    lesions: tuple[MeasuredLesion, ...], record: dict[str, Any]
+) -> tuple[MeasuredLesion, ...]:
+    """Each lesion with the confidence of the recorded one that has its size, slice and diameters."""
+    known = {_sizeOf(row): row.get("confidence") for row in record.get("lesions", [])}
+    return tuple(
+        replace(measured, lesion=replace(measured.lesion, confidence=known.get(_sizeOf(row))))
+        for measured, row in zip(lesions, map(_row, lesions), strict=True)
+    )
+
+
+def _row(measured: MeasuredLesion) -> dict[str, Any]:
+    """As it stands in a record."""
+    measures = LiverMeasures(0.0, 0.0, None, (measured.lesion,))
+    return lesion_rows(measures)[0]
+
+
+def _sizeOf(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("voxels", "slice_index", "longest_axial_diameter_mm", "perpendicular_diameter_mm")
+    return tuple(row.get(name) for name in names)
 
 
 def _within(outer: Box, inner: Box) -> Box:
@@ -107,7 +124,6 @@ def _lesionsOf(
     mask: np.ndarray,
     box: Box,
     huKji: np.ndarray,
-    certaintyKji: np.ndarray | None,
     grid: np.ndarray,
     segmentId: str,
 ) -> list[MeasuredLesion]:
@@ -116,7 +132,7 @@ def _lesionsOf(
     here = grid.copy()
     here[:3, 3] += grid[:3, :3] @ start[::-1]
     labelsKji = mask.astype(np.uint8) * np.uint8(Label.TUMOR)
-    measures = measure_labels(labelsKji, here, huKji, certaintyKji)
+    measures = measure_labels(labelsKji, here, huKji)
     axis = "kji".index(measures.slice_axis)
     lesions = []
     for lesion in measures.lesions:

@@ -12,7 +12,7 @@ has been refused, and a failure half-way puts everything back.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,17 +23,6 @@ from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
 from .placement import gridIn, ijkToRas, isInScene, placeBeside, removeFromScene
-from .replacement import (
-    HAS_KEPT,
-    KEPT,
-    MOVED,
-    exchangeSegments,
-    keepReplaced,
-    keptOf,
-    putBack,
-    removeOrphans,
-    setOwnAttributes,
-)
 from .segment_map import mapSegments
 from .segments import (
     MODEL,
@@ -43,6 +32,7 @@ from .segments import (
     TAG,
     VERSION,
     Provenance,
+    exchangeSegments,
     isEdited,
     makeSegments,
     rolesOf,
@@ -64,6 +54,7 @@ __all__ = [
 ]
 
 RECORD = TAG + "Record"  # attribute: what the run said of itself, as JSON
+MADE_BY_RUN = TAG + "MadeByRun"  # attribute: the node itself came with a run
 WRITTEN = TAG + "Written"  # attribute: names of the segments it wrote, by identifier, as JSON
 
 
@@ -108,25 +99,18 @@ def writeSegmentation(
     hasOthers = not isNew and _hasOtherSegments(segmentationNode)
     grid = gridIn(segmentationNode, volumeNode) if hasOthers else ijkToRas(volumeNode)
     segments = makeSegments(labelsKji, grid, Provenance.of(record), onePerLesion)
-    removeOrphans()
     if isNew:
         return _writeNew(segments, volumeNode, record)
-    with _undoneOnFailure(removeOrphans):
-        kept = keepReplaced(segmentationNode)
-        with _undoneOnFailure(lambda: putBack(segmentationNode, kept)):
-            attributes = {HAS_KEPT: "1"}
-            segmentationNode.SetNodeReferenceID(KEPT, kept.GetID())
-            if not hasOthers and kept.GetTransformNodeID() != volumeNode.GetTransformNodeID():
-                attributes[MOVED] = "1"
-            setOwnAttributes(segmentationNode, attributes)
-            _fill(segmentationNode, segments, volumeNode, record, hasOthers)
+    before = _Before(segmentationNode)
+    with _undoneOnFailure(before.putBack):
+        _fill(segmentationNode, segments, volumeNode, record, hasOthers)
     return segmentationNode
 
 
 def removeResult(segmentationNode: Any, *, discardEdits: bool = False) -> Any | None:
-    """Undo a run: its segments go and what they replaced comes back, in one step.
+    """Take the liver and tumor segments of a run away.
 
-    The node itself goes when the run made it and nothing else is in it; then None is returned.
+    The node itself goes when a run made it and nothing else is in it; then None is returned.
     Raises ``EditedSegmentsError`` when edits would be lost and the user has not agreed, and
     ``ValueError`` when there is no result to remove.
     """
@@ -134,16 +118,11 @@ def removeResult(segmentationNode: Any, *, discardEdits: bool = False) -> Any | 
     if not hasResult(segmentationNode):
         raise ValueError(_("This segmentation holds no result of a run; select one that does."))
     _refuseEdited(segmentationNode, discardEdits)
-    kept = keptOf(segmentationNode)
-    removeOrphans()
-    if kept is not None:
-        putBack(segmentationNode, kept)
-        return segmentationNode
-    if not _hasOtherSegments(segmentationNode):
+    if segmentationNode.GetAttribute(MADE_BY_RUN) and not _hasOtherSegments(segmentationNode):
         removeFromScene(segmentationNode)
         return None
     exchangeSegments(segmentationNode.GetSegmentation(), [])
-    setOwnAttributes(segmentationNode, {})
+    _setAttributes(segmentationNode, {})
     return segmentationNode
 
 
@@ -188,7 +167,7 @@ def _writeNew(segments: list[vtk.vtkObject], volumeNode: Any, record: dict[str, 
     name = slicer.mrmlScene.GenerateUniqueName(name)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     with _undoneOnFailure(lambda: removeFromScene(node)):
-        setOwnAttributes(node, {})
+        node.SetAttribute(MADE_BY_RUN, "1")
         _fill(node, segments, volumeNode, record, hasOthers=False)
         placeBeside(node, volumeNode)
     return node
@@ -208,10 +187,14 @@ def _fill(
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     named = _withIds(node.GetSegmentation(), segments)
     exchangeSegments(node.GetSegmentation(), named)
-    node.SetAttribute(RECORD, json.dumps(record))
-    node.SetAttribute(WRITTEN, json.dumps({key: s.GetName() for key, s in named}))
-    for name in (MODEL, VERSION, SHA256, NOTICE):
-        node.SetAttribute(name, tagOf(segments[0], name))
+    attributes = {
+        RECORD: json.dumps(record),
+        WRITTEN: json.dumps({key: segment.GetName() for key, segment in named}),
+        **{name: tagOf(segments[0], name) for name in (MODEL, VERSION, SHA256, NOTICE)},
+    }
+    if node.GetAttribute(MADE_BY_RUN):
+        attributes[MADE_BY_RUN] = "1"
+    _setAttributes(node, attributes)
 
 
 def _withIds(
@@ -227,6 +210,45 @@ def _withIds(
         taken.add(segmentId)
         named.append((segmentId, segment))
     return named
+
+
+def _attributes(node: Any) -> dict[str, str]:
+    """The attributes that this module gave a node."""
+    return {n: node.GetAttribute(n) for n in node.GetAttributeNames() if n.startswith(TAG)}
+
+
+def _setAttributes(node: Any, attributes: Mapping[str, str]) -> None:
+    """Give a node these attributes of ours and no others of ours."""
+    for name in _attributes(node):
+        node.RemoveAttribute(name)
+    for name, text in attributes.items():
+        node.SetAttribute(name, text)
+
+
+class _Before:
+    """A chosen segmentation as it was, for the case that writing into it fails."""
+
+    def __init__(self, node: Any) -> None:
+        self._node, self._attributes = node, _attributes(node)
+        self._transformId = node.GetTransformNodeID()
+        self._referenceId = node.GetNodeReferenceID(_referenceRole())
+        self._segmentation = slicer.vtkSegmentation()
+        self._segmentation.DeepCopy(node.GetSegmentation())
+
+    def putBack(self) -> None:
+        segments = [
+            (key, self._segmentation.GetSegment(key)) for key in rolesOf(self._segmentation)
+        ]
+        exchangeSegments(self._node.GetSegmentation(), segments)
+        self._node.GetSegmentation().CopyConversionParameters(self._segmentation)
+        self._node.SetAndObserveTransformNodeID(self._transformId)
+        self._node.SetNodeReferenceID(_referenceRole(), self._referenceId)
+        _setAttributes(self._node, self._attributes)
+
+
+def _referenceRole() -> str:
+    """By which a segmentation refers to the volume on whose grid it is edited."""
+    return str(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
 
 
 @contextmanager

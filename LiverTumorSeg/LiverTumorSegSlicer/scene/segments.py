@@ -22,7 +22,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .placement import toMatrix
 
-LABELMAP = "Binary labelmap"  # the name of Slicer's own representation
+LABELMAP, CLOSED_SURFACE = "Binary labelmap", "Closed surface"  # Slicer's own representations
 TAG = "LiverTumorSeg."
 ROLE, WRITTEN_NAME, FINGERPRINT = TAG + "Role", TAG + "WrittenName", TAG + "Fingerprint"
 MODEL, VERSION, SHA256, NOTICE = (TAG + n for n in ("Model", "Version", "Sha256", "Notice"))
@@ -239,6 +239,29 @@ def _codeIn(entry: list[str], place: int) -> str:
     """The code of one word (scheme^code^meaning) of a terminology entry; empty when left out."""
     word = entry[place].split("^") if place < len(entry) else []
     return word[1] if len(word) > 1 else ""
+
+
+def exchangeSegments(segmentation: vtk.vtkObject, new: Iterable[tuple[str, vtk.vtkObject]]) -> None:
+    """Put segments, with identifiers, in place of all liver and tumor segments there are.
+
+    Other segments stay, and so does the order. 3D surfaces go: making new ones takes seconds,
+    and they are made on request only.
+    """
+    old = list(rolesOf(segmentation))
+    following = _firstAfter(segmentation, old)
+    segmentation.RemoveRepresentation(CLOSED_SURFACE)
+    for segmentId in old:
+        segmentation.RemoveSegment(segmentId)
+    for segmentId, segment in new:
+        if not segmentation.AddSegment(segment, segmentId, following):
+            raise RuntimeError(f"Slicer did not accept the segment {segmentId}.")
+
+
+def _firstAfter(segmentation: vtk.vtkObject, ours: list[str]) -> str:
+    """The first other segment behind the first of ours; empty for the end of the list."""
+    everyId = segmentIds(segmentation)
+    start = everyId.index(ours[0]) if ours else len(everyId)
+    return next((segmentId for segmentId in everyId[start:] if segmentId not in ours), "")
 
 
 def layerArray(image: vtk.vtkObject) -> tuple[np.ndarray, tuple[int, int, int]]:
