@@ -109,7 +109,6 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         questions: Questions | None = None,
         makeRunner: Callable[[], Runner] = ProcessRunner,
     ):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: Any = LiverTumorSegLogic(makeRunner)
         self._environment = environment or Environment()
@@ -118,6 +117,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag: Any = None
         self._isFollowing = False
         self._shown: tuple[Any, Any] = (None, None)
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # calls setup where there is no parent
 
     def setup(self):
         """Slicer shows the panel for the first time, or again after a reload."""
@@ -135,6 +135,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, events.EndImportEvent, self.onSceneChanged)
         self.addObserver(scene, events.NodeAddedEvent, self.onNodeAdded)
         self.initializeParameterNode()
+        if self._isEntered:  # after a reload Slicer does not enter again
+            self.environmentPanel.look()
 
     def _makeParts(self):
         ui, questions = self.ui, self._questions
@@ -166,6 +168,11 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Another module is selected: a run goes on, and nothing is measured meanwhile."""
         self._showResult(None, None)
 
+    @property
+    def _isEntered(self):
+        """A panel without the application's page is a window of its own: always."""
+        return getattr(self.parent, "isEntered", True)
+
     def onReload(self):
         """Also our other files are read anew."""
         for name in [n for n in sys.modules if n.partition(".")[0] in OUR_PACKAGES]:
@@ -180,18 +187,25 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneChanged(self, caller, event):
         """After closing or loading."""
-        if self.parent.isEntered:
+        if self._isEntered:
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
         """The selector does not take up a volume that is loaded while it is empty."""
-        if self.parent.isEntered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+        if self._isEntered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
             callLater(0, self._fillInput)
 
     def initializeParameterNode(self):
-        """Show the scene's own parameters; the CT on the screen if none was chosen."""
-        self.setParameterNode(self.logic.getParameterNode())
+        """Show the scene's own parameters; the CT on the screen if none was chosen.
+
+        Those that are shown already stay: Slicer 5.10 leaves an observer behind each connection.
+        """
+        parameters, shown = self.logic.getParameterNode(), self._parameterNode
+        if shown is None or shown.parameterNode is not parameters.parameterNode:
+            self.setParameterNode(parameters)
+        else:
+            self._follow()
         self._fillInput()
 
     def setParameterNode(self, parameterNode):
@@ -235,7 +249,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finally:
             self._isFollowing = False
         segmentationNode = parameters.outputSegmentation if parameters is not None else None
-        if not self.parent.isEntered:
+        if not self._isEntered:
             segmentationNode = None
         self._showResult(segmentationNode, sourceVolume(segmentationNode))
         self._updateButton()
@@ -334,7 +348,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters = self.logic.getParameterNode()
             if parameters.inputVolume is volumeNode:
                 parameters.outputSegmentation = end.segmentationNode
-            if self.parent.isEntered and self._shown[0] is end.segmentationNode:
+            if self._isEntered and self._shown[0] is end.segmentationNode:
                 self._showResult(*self._shown, isNew=True)
                 self.lesionPanel.showFirst()
                 if was3D:

@@ -101,10 +101,10 @@ def segmentsOf(node: Any) -> list[Any]:
     if not node.IsA("vtkMRMLSegmentationNode"):
         return []
     from LiverTumorSegSlicer.scene import segments
-    from LiverTumorSegSlicer.scene.replacement import ownAttributes
 
     segmentation = node.GetSegmentation()
-    listed: list[Any] = [node.GetTransformNodeID(), ownAttributes(node)]
+    ours = {n: node.GetAttribute(n) for n in node.GetAttributeNames() if n.startswith(segments.TAG)}
+    listed: list[Any] = [node.GetTransformNodeID(), ours]
     for segmentId in segments.segmentIds(segmentation):
         segment = segmentation.GetSegment(segmentId)
         listed.append(

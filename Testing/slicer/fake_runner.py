@@ -67,16 +67,11 @@ class FakeRunner:
     def begin(self) -> None:
         self.say("started", pid=CHILD_PID)
 
-    def answer(
-        self,
-        labelsKji: np.ndarray | None = None,
-        certaintyKji: np.ndarray | None = None,
-        **values: Any,
-    ) -> None:
+    def answer(self, labelsKji: np.ndarray | None = None, **values: Any) -> None:
         """Write the labels and say so."""
         labels = someLabels() if labelsKji is None else labelsKji
         record = {"notice": "for research", **values}
-        write_answer(self.folder, Answer(labels, record, None, certaintyKji))
+        write_answer(self.folder, Answer(labels, record, None))
         self.say("finished", summary="", **values)
 
     def exit(self, code: int = 0, *, crashed: bool = False) -> None:

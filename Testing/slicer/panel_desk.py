@@ -152,16 +152,13 @@ class FakeQuestions(Questions):
     def tellFailure(self, sentence: str, log: str = "") -> None:
         self.failures.append(sentence)
 
-    def savePath(self, title: str, suggestedName: str, nameFilter: str) -> Path | None:
-        qt.QFileDialog().selectFile(suggestedName)  # refuses what Windows would
-        self.asked.append(suggestedName)
-        return self.path / suggestedName if self.path else None
-
-    def openPath(self, title: str, nameFilter: str) -> Path | None:
-        return self.path
-
-    def folder(self, title: str) -> Path | None:
-        return self.path
+    def _chosen(self, dialog: Any, nameFilter: str) -> Path | None:
+        """What a person answers to the file dialog, that of savePath with the suggested name."""
+        if dialog.acceptMode != qt.QFileDialog.AcceptSave:
+            return self.path
+        (suggested,) = (Path(name).name for name in dialog.selectedFiles())
+        self.asked.append(suggested)
+        return self.path / suggested if self.path else None
 
     def showFolder(self, folder: Path) -> None:
         self.asked.append(folder)

@@ -29,16 +29,6 @@ def test_the_labels_come_back_and_nothing_stays(desk: Desk) -> None:
     np.testing.assert_array_equal(result.labelsKji, someLabels())
     assert result.record == {"notice": "for research", "liver_volume_ml": 1500.0}
     assert result.probabilities is None
-    assert result.certaintyKji is None
-
-
-def test_a_certainty_comes_back(desk: Desk) -> None:
-    child = desk.start()
-    child.begin()
-    sure = np.where(someLabels() == 2, 99, 0).astype(np.uint8)
-    child.answer(certaintyKji=sure)
-    child.exit()
-    np.testing.assert_array_equal(desk.result().certaintyKji, sure)
 
 
 def test_the_child_finds_the_ct_in_a_folder_of_this_user_alone(desk: Desk) -> None:
@@ -64,7 +54,6 @@ def test_the_child_finds_the_ct_in_a_folder_of_this_user_alone(desk: Desk) -> No
         ({"scan": False, "probabilities": True}, "--no-scan --probabilities", []),
         ({"smallestLesionMm": 7.5}, "--smallest-lesion-mm 7.5", []),
         ({"smallestLesionMm": 0}, "--smallest-lesion-mm 0.0", []),
-        ({"sliceRangeLps": (0, 12)}, "--slices 0 12", []),
     ],
 )
 def test_the_command_line_says_what_was_asked(

@@ -95,13 +95,6 @@ def test_the_labels_are_those_of_the_library(tmp_path: Path, model: str) -> None
     assert [fraction for fraction, _, _ in run.progress] == sorted(f for f, _, _ in run.progress)
 
 
-def test_slices_are_passed_on(tmp_path: Path, model: str) -> None:
-    result = Run(tmp_path, model, slices=6, sliceRangeLps=(2, 3)).end()
-    assert isinstance(result, JobResult), result
-    assert set(np.flatnonzero(result.labelsKji.any((1, 2)))) <= {2, 3}
-    assert result.record["run"]["slices_run"] == 2
-
-
 def test_cancel_and_run_again(tmp_path: Path, model: str) -> None:
     run = Run(tmp_path, model, slices=2000)
     pid = run.waitForASlice()
@@ -144,7 +137,6 @@ def test_a_child_that_somebody_ends(tmp_path: Path, model: str) -> None:
     [
         ({"model": "no-such-model"}, "input", "no-such-model"),
         ({"device": "abacus"}, "input", "abacus"),
-        ({"sliceRangeLps": (3, 99)}, "input", "0 (feet) to 4"),
         ({"smallestLesionMm": -1.0}, "input", "0 or more"),
     ],
 )

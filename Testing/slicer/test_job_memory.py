@@ -1,7 +1,7 @@
 """What a run leaves behind in Slicer: no memory of the CT's size, and no file of the patient's.
 
-The stand-in keeps what ``qt.QTimer.singleShot`` was given, and lets no thread run while it waits for
-events, as Slicer does.
+The stand-in keeps what ``qt.QTimer.singleShot`` was given, and lets no thread run while it waits
+for events, as Slicer does.
 """
 
 from __future__ import annotations
@@ -44,28 +44,27 @@ def largeBlocks() -> int:
 @pytest.mark.usefixtures("noCollector")
 @pytest.mark.parametrize("end", ["done", "failed", "canceled"])
 def test_nothing_of_the_ct_s_size_lives_after_a_run(desk: PanelDesk, end: str) -> None:
+    """But the volumes of probabilities, as long as they are in the scene."""
     desk.loadCt()
     desk.parameters.keepProbabilities = True
-    share = np.zeros((3, *desk.labelsKji.shape), np.float16)
-    sure = np.where(desk.labelsKji == 2, 99, 0).astype(np.uint8)
-    made = {"probabilities": share, "certaintyKji": sure}
-    labels = desk.labelsKji if end == "done" else None
-    desk.answer = lambda: AnsweringRunner(
-        labels is not None and (lambda ct: labels) or None, **made
-    )
-    if end == "canceled":
-        desk.answer = None
+    labels = desk.labelsKji
+    share = np.zeros((3, *labels.shape), np.float16)
+    answers = {"done": lambda ct: labels, "failed": None}
+    if end in answers:
+        desk.answer = lambda: AnsweringRunner(answers[end], probabilities=share)
     tracemalloc.start()
     try:
         before = largeBlocks()
-        if end == "canceled":
+        if end in answers:
+            desk.run()
+        else:
             runner = desk.start()
             desk.click(desk.ui.segmentButton)
             runner.exit(130)
-        else:
-            desk.run()
         desk.runners.clear()
-        waitUntil(lambda: largeBlocks() <= before, 10)
+        for node in slicer.util.getNodes("*probability*").values():
+            slicer.mrmlScene.RemoveNode(node)
+        waitUntil(lambda: largeBlocks() <= before, 10, lookEveryMs=300)
     finally:
         tracemalloc.stop()
 

@@ -74,12 +74,11 @@ def test_settings_are_those_of_the_panel(module: ModuleType) -> None:
         model="some-model",
         device="cpu",
         scan=False,
-        sliceRange=(2, 20),
         smallestLesionMm=3.0,
         onePerLesion=True,
     )
     arguments = " ".join(runners[0].arguments)
-    for words in ("--model some-model", "--device cpu", "--no-scan", "--slices 2 20"):
+    for words in ("--model some-model", "--device cpu", "--no-scan"):
         assert words in arguments
     assert "--smallest-lesion-mm 3.0" in arguments
     assert node.GetSegmentation().GetNumberOfSegments() == 3

@@ -48,7 +48,7 @@ def assertSameResult(node: Any, volume: Any, labels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("onePerLesion", [False, True])
 def test_a_scene_file_keeps_the_result_the_tags_and_the_table(scene, tmp_path, onePerLesion):
-    volume, labels = toys.addCt(), toys.toyLabels()
+    volume, labels = toys.addCt(toys.rotation(0, 9) @ toys.obliqueAffine()), toys.toyLabels()
     node = writeSegmentation(labels, volume, toys.RECORD, onePerLesion=onePerLesion)
     table = LesionTable(node, volume)
     table.compute()
@@ -79,8 +79,6 @@ def test_a_result_can_be_removed_after_reload(scene, tmp_path):
     writeSegmentation(OTHER, volume, toys.RECORD, segmentationNode=node)
     node, volume = reload(str(tmp_path / "scene.mrb"))
     assertSameResult(node, volume, OTHER)
-    assert removeResult(node) is node
-    assertSameResult(node, volume, toys.toyLabels())
     assert removeResult(node) is None
     assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 

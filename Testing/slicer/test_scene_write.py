@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import ct_scenes as toys
@@ -11,6 +12,8 @@ import slicer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegSlicer.scene import placement, segments
 from LiverTumorSegSlicer.scene.nodes import readLabels, readVolume, resultRecord, writeSegmentation
+
+from slicersim import home
 
 
 def assertSlicerSees(node: Any, volume: Any, labels: np.ndarray) -> None:
@@ -121,6 +124,14 @@ def test_slicers_terminology_logic_understands_the_entries(scene):
         assert logic.DeserializeTerminologyEntry(segments.terminology(label), entry)
         assert entry.GetTypeObject().GetCodeValue() == kind
         assert entry.GetCategoryObject().GetCodingSchemeDesignator() == "SCT"
+
+
+def test_the_liver_has_the_color_of_slicers_terminology(scene):
+    file = home.TERMINOLOGIES / "SegmentationCategoryTypeModifier-DICOM-Master.term.json"
+    codes = json.loads(file.read_text())["SegmentationCodes"]
+    categories = codes["Category"]
+    types = {kind["CodeMeaning"]: kind for category in categories for kind in category["Type"]}
+    assert types["Liver"]["recommendedDisplayRGBValue"] == list(segments.COLORS_RGB[Label.LIVER])
 
 
 def test_the_node_is_named_after_the_volume_and_knows_its_run(scene):

@@ -120,7 +120,6 @@ def test_the_scene_file_keeps_result_and_choices(desk: PanelDesk, tmp_path: Path
     desk.answerWith(warnings=["One sentence."])
     desk.run()
     parameters = desk.parameters
-    parameters.limitSlices, parameters.firstSlice, parameters.lastSlice = True, 3, 20
     parameters.smallestLesionMm, parameters.onePerLesion, parameters.scan = 7.5, True, False
     parameters.device = "cpu"
     table = [desk.ui.lesionTable.item(n, 1).text() for n in range(2)]
@@ -137,8 +136,6 @@ def test_the_scene_file_keeps_result_and_choices(desk: PanelDesk, tmp_path: Path
     assert desk.ui.resultLabel.text == resultText
     assert desk.ui.warningsLabel.text == "One sentence."
     assert desk.ui.deviceComboBox.currentText == "CPU"
-    assert desk.ui.limitSlicesCheckBox.checked
-    assert (desk.ui.firstSliceSpinBox.value, desk.ui.lastSliceSpinBox.value) == (3, 20)
     assert desk.ui.smallestLesionSpinBox.value == 7.5
     assert desk.ui.onePerLesionCheckBox.checked
     assert not desk.ui.scanCheckBox.checked
@@ -224,9 +221,9 @@ def test_nothing_is_followed_half_way_through_a_load(desk: PanelDesk) -> None:
     second = desk.loadCt("Second")
     scene, importing = slicer.mrmlScene, slicer.vtkMRMLScene.ImportState
     scene.StartState(importing)
-    desk.parameters.firstSlice = 3
+    desk.parameters.smallestLesionMm = 3.0
     desk.parameters.inputVolume = second
     scene.EndState(importing)
-    assert desk.parameters.firstSlice == 3
-    assert desk.ui.firstSliceSpinBox.value == 3
+    assert desk.parameters.smallestLesionMm == 3.0
+    assert desk.ui.smallestLesionSpinBox.value == 3.0
     assert desk.ui.inputSelector.currentNode() is second

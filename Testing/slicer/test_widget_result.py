@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures
+from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures, measure, measures_to_dict
 from LiverTumorSegSlicer.panel.lesion_panel import resultText
+from LiverTumorSegSlicer.panel.questions import Replace
 from LiverTumorSegSlicer.scene.nodes import readLabels
 from LiverTumorSegSlicer.scene.placement import ijkToRas
+from LiverTumorSegSlicer.scene.volumes import readVolume
 from LiverTumorSegSlicer.self_test import AnsweringRunner
 from panel_desk import PanelDesk, waitUntil
 
@@ -154,6 +156,10 @@ def test_3d_is_made_on_request_only(desk: PanelDesk, result: Any) -> None:
     desk.click(desk.ui.show3DButton)
     assert segmentation.ContainsRepresentation("Closed surface")
     assert desk.ui.show3DButton.checked
+    assert result.GetDisplayNode().GetSegmentOpacity3D("Liver") < 1
+    result.RemoveClosedSurfaceRepresentation()  # as Segment Editor's own button does
+    assert not desk.ui.show3DButton.checked
+    desk.click(desk.ui.show3DButton)
     slicer.util.selectModule("SampleData")
     slicer.util.selectModule("LiverTumorSeg")
     assert desk.ui.show3DButton.checked
@@ -173,6 +179,22 @@ def test_labels_are_exported_as_nifti(desk: PanelDesk, tmp_path: Path) -> None:
     image = nibabel.load(tmp_path / "Scan liver and tumors.nii.gz")
     assert np.array_equal(np.asarray(image.dataobj).transpose(2, 1, 0), desk.labelsKji)
     assert desk.questions.failures == []
+
+
+def test_a_ct_named_as_from_dicom_gives_file_names_that_windows_takes(
+    desk: PanelDesk, tmp_path: Path
+) -> None:
+    desk.loadCt("4: Venous 3 mm")
+    desk.answerWith()
+    desk.run()
+    desk.questions.path = tmp_path
+    desk.click(desk.ui.saveTableButton)
+    for words in ("NIfTI", "seg.nrrd"):
+        exportAction(desk, words).trigger()
+    name = "4 Venous 3 mm liver and tumors"
+    assert {f"{name}{end}" for end in (".csv", ".nii.gz", ".seg.nrrd")} <= {
+        path.name for path in tmp_path.iterdir()
+    }
 
 
 @pytest.mark.usefixtures("result")
@@ -205,16 +227,6 @@ def test_remove_takes_the_result_away(desk: PanelDesk, result: Any) -> None:
     assert not desk.ui.resultCollapsibleButton.visible
     assert desk.ui.statusLabel.text == "The result was removed."
     assert desk.questions.asked == []
-
-
-def test_remove_brings_back_what_the_run_replaced(desk: PanelDesk, result: Any) -> None:
-    desk.answerWith((desk.labelsKji > 0).astype(np.uint8))
-    desk.run()
-    assert desk.ui.lesionTable.rowCount == 0
-    desk.click(desk.ui.removeButton)
-    assert desk.parameters.outputSegmentation is result
-    assert np.array_equal(readLabels(result, desk.volume), desk.labelsKji)
-    assert desk.ui.lesionTable.rowCount == 2
 
 
 def test_remove_asks_before_edits_are_lost(desk: PanelDesk, result: Any) -> None:
@@ -272,15 +284,14 @@ def confidences(desk: PanelDesk) -> list[str]:
     return [desk.ui.lesionTable.item(n, 5).text() for n in range(desk.ui.lesionTable.rowCount)]
 
 
-def answerSure(desk: PanelDesk, level: int) -> None:
+def answerSure(desk: PanelDesk, volume: Any, level: int) -> None:
     """From now on the child is so sure, in 255ths, of all tumors."""
     sure = np.where(desk.labelsKji == 2, level, 0).astype(np.uint8)
-    desk.answer = lambda: AnsweringRunner(lambda ct: desk.labelsKji, certaintyKji=sure)
+    desk.answerWith(**measures_to_dict(measure(desk.labelsKji, readVolume(volume), sure)))
 
 
 def test_confidence_stands_in_the_table_and_is_explained(desk: PanelDesk) -> None:
-    desk.loadCt("Scan")
-    answerSure(desk, 204)
+    answerSure(desk, desk.loadCt("Scan"), 204)
     desk.run()
     assert confidences(desk) == ["80", "80"]
     header = desk.ui.lesionTable.horizontalHeaderItem(5)
@@ -290,20 +301,20 @@ def test_confidence_stands_in_the_table_and_is_explained(desk: PanelDesk) -> Non
     assert "\t80\tTumor\n" in slicer.app.clipboard().text()
 
 
-def test_confidence_goes_and_comes_back_with_its_run(desk: PanelDesk) -> None:
-    desk.loadCt("Scan")
-    answerSure(desk, 204)
-    desk.run()
+def test_an_edited_lesion_has_no_confidence_any_more_and_the_others_keep_theirs(
+    desk: PanelDesk,
+) -> None:
+    volume = desk.loadCt()
+    answerSure(desk, volume, 204)
+    node = desk.run()
+    edited = (desk.labelsKji == 2).astype(np.uint8)
+    edited[np.unravel_index(edited.argmax(), edited.shape)] = 0  # a voxel of the lower one
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, node, "Tumor", volume)
+    waitUntil(lambda: sorted(confidences(desk)) == ["-", "80"])
     desk.answerWith()  # a model without any
+    desk.questions.replace = Replace.REPLACE
     desk.run()
     assert confidences(desk) == ["-", "-"]
-    answerSure(desk, 51)
-    desk.run()
-    assert confidences(desk) == ["20", "20"]
-    desk.click(desk.ui.removeButton)
-    assert confidences(desk) == ["-", "-"]
-    desk.click(desk.ui.removeButton)
-    assert confidences(desk) == ["80", "80"]
 
 
 def lesion(volumeMl: float) -> Lesion:

@@ -64,7 +64,8 @@ class Questions:
         dialog = qt.QFileDialog(slicer.util.mainWindow(), title)
         dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
         dialog.setDefaultSuffix(nameFilter.partition("*.")[2].split(")")[0].split(" ")[0])
-        dialog.selectFile(suggestedName)
+        # volumes from DICOM are called "4: Venous 3 mm"
+        dialog.selectFile(slicer.app.coreIOManager().forceFileNameValidCharacters(suggestedName))
         return self._chosen(dialog, nameFilter)
 
     def openPath(self, title: str, nameFilter: str) -> Path | None:

@@ -57,7 +57,7 @@ class ResultActions:
         ui.exportButton.enabled = hasVolume
         ui.removeButton.enabled = hasResult(segmentationNode)
         ui.removeButton.toolTip = (
-            _("Takes the last run's segments away and brings back what they replaced.")
+            _("Takes the last run's segments away.")
             if ui.removeButton.enabled
             else _("No run of this module made these segments.")
         )

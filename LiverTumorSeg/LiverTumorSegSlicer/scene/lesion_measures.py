@@ -94,7 +94,7 @@ def _lesions(
 def _withConfidence(
     lesions: tuple[MeasuredLesion, ...], record: dict[str, Any]
 ) -> tuple[MeasuredLesion, ...]:
-    """Each lesion with the confidence of the recorded one that has its size, slice and diameters."""
+    """Each with the confidence of the recorded lesion of the same size, slice and diameters."""
     known = {_sizeOf(row): row.get("confidence") for row in record.get("lesions", [])}
     return tuple(
         replace(measured, lesion=replace(measured.lesion, confidence=known.get(_sizeOf(row))))
@@ -109,7 +109,7 @@ def _row(measured: MeasuredLesion) -> dict[str, Any]:
 
 
 def _sizeOf(row: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("voxels", "slice_index", "longest_axial_diameter_mm", "perpendicular_diameter_mm")
+    names = ("volume_ml", "slice_index", "longest_axial_diameter_mm", "perpendicular_diameter_mm")
     return tuple(row.get(name) for name in names)
 
 
