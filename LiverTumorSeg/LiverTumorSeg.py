@@ -186,9 +186,9 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.runPanel.say("")
 
     def onSceneChanged(self, caller, event):
-        """After closing or loading."""
-        if self._isEntered:
-            self.initializeParameterNode()
+        """After closing or loading: the parameters were exchanged unseen."""
+        self.setParameterNode(self.logic.getParameterNode() if self._isEntered else None)
+        self._fillInput()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
@@ -199,7 +199,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self):
         """Show the scene's own parameters; the CT on the screen if none was chosen.
 
-        Those that are shown already stay: Slicer 5.10 leaves an observer behind each connection.
+        What is shown stays connected: Slicer 5.10 leaves an observer behind each connection.
         """
         parameters, shown = self.logic.getParameterNode(), self._parameterNode
         if shown is None or shown.parameterNode is not parameters.parameterNode:

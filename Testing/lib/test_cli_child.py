@@ -17,7 +17,6 @@ from command_line import PACKAGE_FOLDER, run, save_ct, some_affine, some_hu
 from LiverTumorSegLib.cli import child
 from LiverTumorSegLib.cli.exchange import read_answer, write_request
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
-from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from random_model import save_random_model
 
@@ -99,8 +98,6 @@ def test_arrays_and_files_give_the_same_labels(
     labels, _ = read_labels(tmp_path / "r" / "seg.nii.gz")
     np.testing.assert_array_equal(answer.labels_kji, labels)
     assert answer.labels_kji.any()
-    assert answer.certainty_kji is not None
-    np.testing.assert_array_equal(answer.certainty_kji > 0, labels == Label.TUMOR)
     assert answer.probabilities is not None
     np.testing.assert_allclose(answer.probabilities.astype(np.float32).sum(0), 1, atol=5e-3)
     record = json.loads((tmp_path / "r" / "lesions.json").read_text())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,16 +70,6 @@ def test_an_answer_arrives_bit_by_bit(tmp_path: Path, probabilities: bool) -> No
     else:
         assert got.probabilities is not None
         np.testing.assert_array_equal(got.probabilities, sent.probabilities)
-
-
-def test_a_certainty_arrives_or_there_is_none(tmp_path: Path) -> None:
-    sure = np.random.default_rng(4).integers(0, 256, SHAPE).astype(np.uint8)
-    write_answer(tmp_path, replace(some_answer(), certainty_kji=sure))
-    got = read_answer(tmp_path, SHAPE).certainty_kji
-    assert got is not None
-    np.testing.assert_array_equal(got, sure)
-    write_answer(tmp_path, some_answer())
-    assert read_answer(tmp_path, SHAPE).certainty_kji is None
 
 
 def test_an_earlier_answers_probabilities_do_not_stay(tmp_path: Path) -> None:
@@ -155,19 +144,10 @@ def test_labels_of_another_ct_are_refused(tmp_path: Path) -> None:
         read_answer(tmp_path, (5, 9, 7))
 
 
-@pytest.mark.parametrize(
-    ("name", "array"),
-    [
-        ("probabilities", np.zeros((3, 2, 2, 2), np.float16)),
-        ("certainty", np.zeros((5, 9, 7), np.uint8)),
-    ],
-)
-def test_arrays_of_another_ct_are_refused(
-    tmp_path: Path, name: str, array: NDArray[np.generic]
-) -> None:
+def test_probabilities_of_another_ct_are_refused(tmp_path: Path) -> None:
     write_answer(tmp_path, some_answer())
-    np.save(tmp_path / f"{name}.npy", array)
-    with pytest.raises(ValueError, match=f"{name}.npy has shape"):
+    np.save(tmp_path / "probabilities.npy", np.zeros((3, 2, 2, 2), np.float16))
+    with pytest.raises(ValueError, match="probabilities.npy has shape"):
         read_answer(tmp_path, SHAPE)
 
 

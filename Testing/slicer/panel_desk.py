@@ -211,7 +211,7 @@ class PanelDesk:
         self.environment.importModel(writeModel(folder / "first.safetensors"))
         self.runners: list[Any] = []
         self.answer: Callable[[], Any] | None = None
-        original = module.LiverTumorSegWidget
+        self._module, original = module, module.LiverTumorSegWidget
         monkeypatch.setattr(
             module, "LiverTumorSegWidget", lambda parent: self._make(original, parent)
         )
@@ -223,6 +223,10 @@ class PanelDesk:
             questions=self.questions,
             makeRunner=self._makeRunner,
         )
+
+    def panelWithoutPage(self) -> Any:
+        """As from the Python console: without the application's page."""
+        return self._module.LiverTumorSegWidget(None)
 
     def _makeRunner(self) -> Any:
         self.runners.append(self.answer() if self.answer else FakeRunner())

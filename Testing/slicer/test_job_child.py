@@ -55,7 +55,8 @@ class Run:
         self.runner, self.ends, self.progress = ProcessRunner(), [], []
         self.folder = folder
         values = {"device": "cpu", "smallestLesionMm": 0.0, "scan": False, **request}
-        self.request = JobRequest(someHu(slices), LPS, model=model, **values)
+        affine = LPS if slices < 100 else LPS @ np.diag([1, 1, 0.1, 1])  # nobody is 8 m long
+        self.request = JobRequest(someHu(slices), affine, model=model, **values)
         self.job = SegmentationJob(
             self.request,
             self.runner,

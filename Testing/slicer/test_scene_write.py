@@ -12,7 +12,6 @@ import slicer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegSlicer.scene import placement, segments
 from LiverTumorSegSlicer.scene.nodes import readLabels, readVolume, resultRecord, writeSegmentation
-
 from slicersim import home
 
 

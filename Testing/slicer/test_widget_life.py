@@ -102,6 +102,32 @@ def test_a_run_goes_on_while_another_module_is_open(desk: PanelDesk) -> None:
     assert desk.ui.segmentButton.text == "Segment"
 
 
+def test_coming_back_connects_the_parameters_once(desk: PanelDesk) -> None:
+    """Slicer 5.10 leaves an observer behind each connection."""
+    shown = desk.panel._parameterNode
+    for _ in range(3):
+        slicer.util.selectModule("SampleData")
+        slicer.util.selectModule("LiverTumorSeg")
+    assert desk.panel._parameterNode is shown
+
+
+def test_a_reloaded_panel_looks_at_the_environment_without_being_entered(
+    desk: PanelDesk,
+) -> None:
+    asked = len(desk.prober.asked)
+    desk.panel.cleanup()
+    desk.page.reload()
+    assert len(desk.prober.asked) == asked + 1
+
+
+def test_a_panel_in_a_window_of_its_own_is_set_up(desk: PanelDesk, module: ModuleType) -> None:
+    panel = desk.panelWithoutPage()
+    assert panel.ui.segmentButton.text == "Segment"
+    assert panel.models.entry is not None
+    panel.cleanup()
+    panel.parent.deleteLater()
+
+
 def test_coming_back_shows_a_run_that_still_goes_on(desk: PanelDesk) -> None:
     desk.loadCt()
     runner = desk.start()
@@ -173,7 +199,9 @@ def test_a_reload_ends_the_run_and_reads_every_file_anew(
         assert again is not before["LiverTumorSegSlicer.scene.nodes"]
         assert desk.panel is not oldPanel
         assert desk.panel._makeParts.__func__.__globals__ is vars(sys.modules["LiverTumorSeg"])
-        assert desk.ui.inputSelector.currentNode().GetName() == "CT", "the scene is kept"
+        assert desk.ui.inputSelector.currentNode().GetName() == "4: Venous 3 mm", (
+            "the scene is kept"
+        )
         assert desk.ui.segmentButton.text == "Segment"
         assert slicer.modules.LiverTumorSegWidget is desk.panel
     finally:
