@@ -218,7 +218,9 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             widgets = (w for w in vars(self.ui).values() if w.property(PARAMETER_PROPERTY))
             names = {widget.property(PARAMETER_PROPERTY): widget for widget in widgets}
             self._guiTag = parameterNode.connectParametersToGui(names)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._follow)
+            # late: VTK calls the first of equal observers last, and the wrapper's caches are observers
+            modified = vtk.vtkCommand.ModifiedEvent
+            self.addObserver(parameterNode, modified, self._follow, priority=-1.0)
             self._inputBefore = parameterNode.inputVolume
         self._follow()
 
