@@ -162,7 +162,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.resultActions.returned()
         self.environmentPanel.look()
         if self._environment.remembered.installationWaits:
-            qt.QTimer.singleShot(0, self.environmentPanel.goOnInstalling)
+            callLater(0, self.environmentPanel.goOnInstalling)
 
     def exit(self):
         """Another module is selected: a run goes on, and nothing is measured meanwhile."""
@@ -218,7 +218,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             widgets = (w for w in vars(self.ui).values() if w.property(PARAMETER_PROPERTY))
             names = {widget.property(PARAMETER_PROPERTY): widget for widget in widgets}
             self._guiTag = parameterNode.connectParametersToGui(names)
-            # late: VTK calls the first of equal observers last, and the wrapper's caches are observers
+            # late: the wrapper's caches are observers too, and VTK calls the first of equals last
             modified = vtk.vtkCommand.ModifiedEvent
             self.addObserver(parameterNode, modified, self._follow, priority=-1.0)
             self._inputBefore = parameterNode.inputVolume

@@ -529,3 +529,6 @@ class TestApplication:
         unknown = {(f.name, name) for f in files for name in lint.unknown_names(f.read_text())}
         assert {(file, name) for file, name in unknown if name not in late} == set()
         assert {f.name: r for f in files if (r := lint.refused_properties(f.read_text()))} == {}
+        assert [f.name for f in files if "QTimer.singleShot(" in f.read_text()] == [], (
+            "it keeps all"
+        )

@@ -12,6 +12,13 @@ from .signals import opaque
 _keep_alive = []  # PySide6 would collect the Python half of a widget that only C++ holds
 
 
+@functools.cache
+def _property_names(cls):
+    """Asked early, and once: PySide6 loses a class's meta object with a later instance of it."""
+    meta = cls.staticMetaObject
+    return {meta.property(number).name() for number in range(meta.propertyCount())}
+
+
 def standin(cls):
     """Registers a class as the stand-in for the C++ widget of the same name.
 
@@ -19,6 +26,7 @@ def standin(cls):
     """
     cls._cpp_standin = True
     UiLoader.registry[cls.__name__] = cls
+    _property_names(cls)
     return cls
 
 
@@ -71,8 +79,7 @@ class UiLoader(QtUiTools.QUiLoader):
         return [f"{name} {widget.get('name')} has no property {p}" for p in asked if p not in known]
 
 
-@functools.cache
-def _property_names(cls):
-    """Asked once: PySide6 loses a class's staticMetaObject when a later instance of it is gone."""
-    meta = cls.staticMetaObject
-    return {meta.property(number).name() for number in range(meta.propertyCount())}
+for _name in dir(QtWidgets):
+    _cls = getattr(QtWidgets, _name)
+    if isinstance(_cls, type) and issubclass(_cls, QtWidgets.QWidget):
+        _property_names(_cls)
