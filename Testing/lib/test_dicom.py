@@ -434,6 +434,27 @@ def test_an_overview_picture_without_its_mark_is_left_out(tmp_path: Path) -> Non
         assert "2 overview pictures" in warnings[0]
 
 
+def test_planned_distances_are_filled_and_a_missing_slice_is_not(tmp_path: Path) -> None:
+    """Every second slice in part: the others are the middle of their neighbors, or nearly."""
+    fine = CtVolume(np.repeat(some_ct().hu, 2, axis=0), some_affine())  # 20 slices, 4 mm
+    kept = [0, 2, 4, 6, *range(7, 14), 16, 18]
+    with pytest.raises(ValueError, match=r"apart|missing"):
+        read_series(save_series(tmp_path / "broken", fine, only=kept))
+    kept = [0, 2, 4, 6, *range(7, 14), 15, 17, 19]
+    ct, warnings = read_series(save_series(tmp_path / "planned", fine, only=kept))
+    assert ct.shape_kji == fine.shape_kji
+    np.testing.assert_allclose(ct.ijk_to_ras, fine.ijk_to_ras, atol=1e-4)
+    for k in range(20):
+        expected = (
+            fine.hu[k]
+            if k in kept
+            else np.rint((fine.hu[k - 1].astype(float) + fine.hu[k + 1]) / 2)
+        )
+        assert np.abs(ct.hu[k] - expected).max() <= 1
+    assert len(warnings) == 1
+    assert "4 to 8 mm apart by plan" in warnings[0]
+
+
 def test_a_header_that_promises_more_than_its_file_is_refused_at_once(tmp_path: Path) -> None:
     for n, frames in enumerate((2, 100_000, 2**31 - 1)):
         paths = save_series(tmp_path / str(n), change=changed(NumberOfFrames=frames))

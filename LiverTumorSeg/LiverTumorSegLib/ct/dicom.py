@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.volume import CtVolume
 
 from .checks import INT16_RANGE, check_ct, check_geometry, refuse_huge, refuse_one_slice
-from .dicom_grid import find_grid
+from .dicom_grid import find_grid, spread_planned
 from .dicom_headers import (
     DicomImage,
     decode,
@@ -121,11 +121,7 @@ def read_series(source: Series | Sequence[str | Path]) -> tuple[CtVolume, tuple[
         _refuse_unlike(images)
         refuse_unreadable(images)
         refuse_one_slice(NAME, (len(images), *images[0].shape_ji))
-        order, ijk_to_ras, grid_warnings = find_grid(*places_of(images))
-        shape_kji = (len(images), *images[0].shape_ji)
-        refuse_huge(NAME, shape_kji)
-        grid_warnings += check_geometry(NAME, shape_kji, ijk_to_ras)
-        hu, low, high = _read_hu([images[n] for n in order])
+        hu, low, high, ijk_to_ras, grid_warnings = _stacked(images)
     ct = CtVolume(hu, ijk_to_ras)
     warnings = (
         *stack.notes,
@@ -134,6 +130,23 @@ def read_series(source: Series | Sequence[str | Path]) -> tuple[CtVolume, tuple[
         *check_ct(NAME, ct, low, high),
     )
     return ct, warnings
+
+
+def _stacked(
+    images: list[DicomImage],
+) -> tuple[NDArray[np.int16], float, float, NDArray[np.float64], tuple[str, ...]]:
+    """Hounsfield units ``(k, j, i)`` on a regular grid, their range, the grid and its warnings."""
+    spread = spread_planned(*places_of(images))
+    if spread is None:
+        order, ijk_to_ras, warnings = find_grid(*places_of(images))
+    else:
+        order, ijk_to_ras, warnings = spread.order, spread.ijk_to_ras, (spread.warning,)
+    count = len(images) if spread is None else len(spread.steps)
+    shape_kji = (count, *images[0].shape_ji)
+    refuse_huge(NAME, shape_kji)
+    warnings += check_geometry(NAME, shape_kji, ijk_to_ras)
+    hu, low, high = _read_hu([images[n] for n in order])
+    return hu if spread is None else spread.fill(hu), low, high, ijk_to_ras, warnings
 
 
 def _only_stack(source: Series | Sequence[str | Path]) -> Stack:

@@ -10,6 +10,8 @@ voxel still has its true place.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,8 @@ SAME_PLACE_MM = 0.01
 UNEVEN = 0.25  # of a slice distance: more than that off is no regular grid
 NOTED_MM, NOTED = 0.1, 0.02  # off by less, in mm or of a slice distance, is rounding
 TILT_DEGREES = 0.5
+PLANNED_RUN, PLANNED_ALIKE = 3, 0.05  # equal distances in a row, at least; relative
+PLANNED_AT_MOST_MM = 12.5
 
 
 def find_grid(
@@ -53,6 +57,70 @@ def find_grid(
     ijk_to_ras = np.diag([*LPS_SIGNS, 1.0]) @ lps
     warnings = (*_tilt_warning(step, normal), *_off_warning(off_mm, gaps_mm))
     return order.tolist(), ijk_to_ras, warnings
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A stack whose distances change by plan (finer through a target, say), on an even grid.
+
+    order: of the images along k. steps: where each slice of the grid lies, in images of that order.
+    """
+
+    order: list[int]
+    steps: Array
+    ijk_to_ras: Array
+    warning: str
+
+    def fill(self, hu: NDArray[np.int16]) -> NDArray[np.int16]:
+        """The slices of the grid, ``(k, j, i)``: those of the stack, or what lies between two."""
+        filled = np.empty((len(self.steps), *hu.shape[1:]), dtype=np.int16)
+        for k, step in enumerate(self.steps):
+            below = min(int(step), len(hu) - 2)
+            share = step - below
+            filled[k] = np.rint((1 - share) * hu[below] + share * hu[below + 1])
+        return filled
+
+
+def spread_planned(
+    positions_lps_mm: Array, orientations: Array, spacings_ji_mm: Array
+) -> Spread | None:
+    """An even grid for a stack of several planned distances; None for any other stack.
+
+    Planned is what comes in runs: a slice that is missing makes one wide distance alone.
+    Arguments and errors as of :func:`find_grid`.
+    """
+    _refuse_mixed(orientations, spacings_ji_mm)
+    along_i, along_j = _unit_axes(orientations[0])
+    heights_mm = positions_lps_mm @ np.cross(along_i, along_j)
+    order = np.argsort(heights_mm, kind="stable")
+    heights_mm = heights_mm[order]
+    gaps_mm = np.diff(heights_mm)
+    if not _are_planned(gaps_mm):
+        return None
+    step_mm = float(gaps_mm.min())
+    count = int((heights_mm[-1] - heights_mm[0]) / step_mm + 1e-3) + 1
+    grid_mm = heights_mm[0] + step_mm * np.arange(count)
+    first, last = positions_lps_mm[order[0]], positions_lps_mm[order[-1]]
+    lps = np.eye(4)
+    lps[:3, 0] = along_i * spacings_ji_mm[0, 1]
+    lps[:3, 1] = along_j * spacings_ji_mm[0, 0]
+    lps[:3, 2] = (last - first) * step_mm / (heights_mm[-1] - heights_mm[0])
+    lps[:3, 3] = first
+    return Spread(
+        order.tolist(),
+        np.interp(grid_mm, heights_mm, np.arange(len(heights_mm))),
+        np.diag([*LPS_SIGNS, 1.0]) @ lps,
+        f"The slices of this CT lie {gaps_mm.min():.3g} to {gaps_mm.max():.3g} mm apart by plan;"
+        f" slices every {step_mm:.3g} mm were computed between them, and the labels have these.",
+    )
+
+
+def _are_planned(gaps_mm: Array) -> bool:
+    if gaps_mm.min() < SAME_PLACE_MM or gaps_mm.max() > PLANNED_AT_MOST_MM:
+        return False
+    changes = np.flatnonzero(np.abs(np.diff(gaps_mm)) > PLANNED_ALIKE * gaps_mm[:-1]) + 1
+    runs = np.split(gaps_mm, changes)
+    return len(runs) > 1 and min(map(len, runs)) >= PLANNED_RUN
 
 
 def _refuse_mixed(orientations: Array, spacings_ji_mm: Array) -> None:
