@@ -185,6 +185,18 @@ def label_lesions(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     return components, count
 
 
+def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
+    """The smallest box around a mask that holds something; slice by slice, which is fast."""
+    k = np.flatnonzero(mask.any(axis=(1, 2)))
+    held = mask[k[0] : k[-1] + 1]
+    j, i = np.flatnonzero(held.any(axis=(0, 2))), np.flatnonzero(held.any(axis=(0, 1)))
+    return (
+        slice(int(k[0]), int(k[-1]) + 1),
+        slice(int(j[0]), int(j[-1]) + 1),
+        slice(int(i[0]), int(i[-1]) + 1),
+    )
+
+
 def lesion_rows(measures: LiverMeasures) -> list[dict[str, int | float | str | None]]:
     """One row a lesion with the columns LESION_COLUMNS, rounded as far as the numbers carry."""
     return [_row(lesion) for lesion in measures.lesions]
@@ -243,9 +255,8 @@ def _find_lesions(
     certainty: NDArray[np.uint8] | None,
 ) -> list[Lesion]:
     """The lesions, largest first. Works on the box around all tumor, turned to LPS."""
-    from scipy import ndimage
 
-    box = ndimage.find_objects((labels == Label.TUMOR).view(np.uint8))[0]
+    box = bounding_box(labels == Label.TUMOR)
     start_kji = np.array([part.start for part in box])
     affine = ijk_to_ras.copy()
     affine[:3, 3] += ijk_to_ras[:3, :3] @ start_kji[::-1]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
 
 from .contrast import contrast_of
-from .lesions import Lesion, LiverMeasures, label_lesions, measure
+from .lesions import Lesion, LiverMeasures, bounding_box, label_lesions, measure
 from .trunk import Trunk
 
 Labels = NDArray[np.uint8]
@@ -187,7 +188,7 @@ def _liver_sentences(lps: CtVolume, labels: Labels, trunk: Trunk) -> Iterator[st
     """One sentence each for what is unusual."""
     cut = [*_cut_sentences(lps, labels)]
     yield from cut
-    yield from _size_sentences(lps, labels, cut_off=bool(cut))
+    yield from _size_sentences(lps, labels, trunk, cut_off=bool(cut))
     yield from _place_sentences(trunk)
     yield from _brightness_sentences(trunk)
 
@@ -230,7 +231,7 @@ def _neighbors(pixels: Mask, axis: int) -> tuple[Mask, Mask]:
     return pixels.take(range(count - 1), axis), pixels.take(range(1, count), axis)
 
 
-def _size_sentences(lps: CtVolume, labels: Labels, *, cut_off: bool) -> Iterator[str]:
+def _size_sentences(lps: CtVolume, labels: Labels, trunk: Trunk, *, cut_off: bool) -> Iterator[str]:
     from scipy import ndimage
 
     volume_ml = np.count_nonzero(labels) * lps.voxel_ml
@@ -240,9 +241,8 @@ def _size_sentences(lps: CtVolume, labels: Labels, *, cut_off: bool) -> Iterator
             f"The liver has {volume_ml:.0f} mL and an adult's mostly {least:.0f} to {most:.0f}:"
             " look whether all of it is marked and nothing else."
         )
-    box = ndimage.find_objects((labels > 0).view(np.uint8))[0]
-    pieces, _ = ndimage.label(labels[box] > 0, structure=np.ones((3, 3, 3)))
-    sizes_ml = np.bincount(pieces.ravel())[1:] * lps.voxel_ml
+    pieces, _ = ndimage.label(trunk.liver, structure=np.ones((3, 3, 3)))
+    sizes_ml = np.bincount(pieces.ravel())[1:] * prod(trunk.spacing_kji_mm) / 1000
     count = np.count_nonzero(sizes_ml >= PIECE_ML)
     if count >= MANY_PIECES:
         yield f"Liver and tumors are marked in {count} separate pieces: look at each."
@@ -325,11 +325,12 @@ def _pieces(lps: CtVolume, labels: Labels) -> list[_Piece]:
     """The lesions, in the order of ``lesions.measure``: largest first."""
     from scipy import ndimage
 
-    tumor = ndimage.find_objects((labels == Label.TUMOR).view(np.uint8))
-    if not tumor:
+    tumor = labels == Label.TUMOR
+    if not tumor.any():
         return []
-    start = [side.start for side in tumor[0]]
-    components, _ = label_lesions(labels[tumor[0]])
+    whole = bounding_box(tumor)
+    start = [side.start for side in whole]
+    components, _ = label_lesions(labels[whole])
     hull = _liver_hull(lps, labels)
     pieces = []
     for number, box in enumerate(ndimage.find_objects(components), start=1):
