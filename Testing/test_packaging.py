@@ -66,7 +66,7 @@ def on_disk() -> set[str]:
     """What lies in the module's folder and belongs to it."""
     paths = (path.relative_to(MODULE_FOLDER) for path in MODULE_FOLDER.rglob("*"))
     files = (path for path in paths if (MODULE_FOLDER / path).is_file())
-    made = ("__pycache__", "CMakeLists.txt")
+    made = ("__pycache__", "CMakeLists.txt", "README.md")  # a page for who reads the code
     return {p.as_posix() for p in files if not any(_is_made(part, made) for part in p.parts)}
 
 
