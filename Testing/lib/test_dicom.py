@@ -416,6 +416,41 @@ def test_phases_of_a_series_are_offered_one_by_one(tmp_path: Path) -> None:
             read_series(sorted((tmp_path / str(n)).iterdir()))
 
 
+def test_what_comes_together_in_one_series_is_taken_apart(tmp_path: Path) -> None:
+    """Three phases, the second a half slice higher, one image of the third sent twice, a scout."""
+    ct, uid = some_ct(), generate_uid()
+    higher = ct.ijk_to_ras.copy()
+    higher[:3, 3] += higher[:3, 2] / 2
+    volumes = [
+        ct,
+        CtVolume(ct.hu + np.int16(30), higher),
+        CtVolume(ct.hu + np.int16(60), ct.ijk_to_ras),
+    ]
+    for phase, volume in enumerate(volumes, 1):
+        number = changed(AcquisitionNumber=phase)
+        for prefix, only in (("a", range(10)), ("b", [4] if phase == 3 else [])):
+            save_series(
+                tmp_path,
+                volume,
+                series=uid,
+                change=number,
+                only=only,
+                names=lambda k, start=f"{phase}{prefix}": f"{start}{k}",  # type: ignore[misc]
+            )
+    scout = slice_of(ct, 0, uid)
+    scout.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    scout.save_as(tmp_path / "scout", enforce_file_format=True)
+    found = find_series(tmp_path)
+    assert [series.stack.phase for series in found] == [
+        f"phase {n} of 3, AcquisitionNumber {n}" for n in (1, 2, 3)
+    ]
+    for series, volume in zip(found, volumes, strict=True):
+        read, warnings = read_series(series)
+        np.testing.assert_array_equal(read.hu, volume.hu)
+        np.testing.assert_allclose(read.ijk_to_ras, volume.ijk_to_ras, atol=1e-4)
+        assert any("overview picture" in text for text in warnings)
+
+
 def test_an_overview_picture_without_its_mark_is_left_out(tmp_path: Path) -> None:
     for size in (60, 30):
         folder, uid = tmp_path / str(size), generate_uid()

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.volume import CtVolume
 
-SAMPLE_MM = 4.0  # about: enough for an outline and for bones
 BODY_HU, BONE_HU, LUNG_HU = -300, 250, (-950, -600)
 BODY_WIDTH_MM = (150.0, 750.0)  # of an adult's or a child's trunk, arms included
-MOST_SAMPLES = 200  # along an axis
+MOST_SAMPLES = 128  # along an axis: enough for an outline and for bones, in any unit
 SMALLEST_SHARE, LARGEST_SHARE = 0.05, 0.9  # of a slice: a body with air around it
 CUT_SHARE = 0.1  # of the slice's rim: less body there is a body seen whole
 FEWEST_SLICES = 5
@@ -68,10 +67,7 @@ def _outline(ct: CtVolume) -> _Outline | None:
 
 def _coarse_lps(ct: CtVolume) -> CtVolume:
     """Every so many voxels of a CT, in LPS."""
-    steps = [
-        max(1, round(SAMPLE_MM / mm), -(-count // MOST_SAMPLES))
-        for mm, count in zip(ct.spacing_kji_mm, ct.shape_kji, strict=True)
-    ]
+    steps = [-(-count // MOST_SAMPLES) for count in ct.shape_kji]
     k, j, i = steps
     return CtVolume(ct.hu[::k, ::j, ::i], ct.ijk_to_ras @ np.diag([i, j, k, 1.0])).to_lps()[0]
 

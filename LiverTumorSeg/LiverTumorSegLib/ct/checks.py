@@ -108,7 +108,7 @@ def _refuse_implausible(
 ) -> None:
     if _is_plausible(shape_kji, spacing_kji_mm):
         return
-    voxel = " x ".join(f"{mm:.3g}" for mm in spacing_kji_mm[::-1])
+    voxel = " x ".join(f"{mm:.4g}" for mm in spacing_kji_mm[::-1])
     raise ValueError(
         f"{name} has voxels of {voxel} mm and would be {_length(shape_kji * spacing_kji_mm)} long"
         f"{_likely_unit(shape_kji, spacing_kji_mm)}; export it again with its spacing in mm."

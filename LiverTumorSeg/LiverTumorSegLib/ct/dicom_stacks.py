@@ -10,7 +10,7 @@ identifiers, every contrast phase. What is left out is said; which phase is mean
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from .dicom_headers import PHASE_TAGS, DicomImage, decode
 FEWEST_SLICES = 3  # a scout has one or two
 OTHER_PLANE = 0.05  # of direction cosines
 PLACE_DIGITS = 2  # of mm
+ACQUISITION_TAGS = 3  # of PHASE_TAGS: they tell apart even what would make a regular stack together
+OVERLAPPING = 0.5  # of the height of a phase
 Images = list[DicomImage]
 
 
@@ -98,18 +100,24 @@ def _are_alike(a: DicomImage, b: DicomImage) -> bool:
 def _without_copies(images: Images) -> tuple[Images, int]:
     """Each image once where images at one place are equal, and how many were left out.
 
-    Where a single pair differs these are phases, and all are kept.
+    Where others at one place differ these are phases: only what is of one phase is a copy then, for
+    slices of air are alike in all.
     """
     places = _by_place(images)
     if len(places) == len(images):
         return images, 0
     try:
-        for group in places.values():
-            if len(group) > 1 and len({_pixels(image) for image in group}) > 1:
-                return images, 0
+        pixels = {
+            image: _pixels(image) for group in places.values() if len(group) > 1 for image in group
+        }
     except ValueError:  # damaged: reading the series says so
         return images, 0
-    return [group[0] for group in places.values()], len(images) - len(places)
+    are_phases = any(len({pixels.get(image) for image in group}) > 1 for group in places.values())
+    once: dict[object, DicomImage] = {}
+    for image in images:
+        key = (_place(image), pixels.get(image), image.phase if are_phases else ())
+        once.setdefault(key, image)
+    return list(once.values()), len(images) - len(once)
 
 
 def _pixels(image: DicomImage) -> tuple[object, ...]:
@@ -120,22 +128,27 @@ def _pixels(image: DicomImage) -> tuple[object, ...]:
 
 def _phases(images: Images) -> list[Stack]:
     """One stack a phase where a tag, or the order of the images, makes each a regular one."""
-    if _is_regular(images):
-        return [Stack(tuple(images))]
-    splits: list[tuple[str, Callable[[DicomImage], str]]] = [
-        (tag, lambda image, n=n: image.phase[n])  # type: ignore[misc]
-        for n, tag in enumerate(PHASE_TAGS)
-    ]
-    for tag, value in splits:
+    is_regular = _is_regular(images)
+    for n, tag in enumerate(PHASE_TAGS[:ACQUISITION_TAGS] if is_regular else PHASE_TAGS):
         parts: dict[str, Images] = {}
         for image in images:
-            parts.setdefault(value(image), []).append(image)
-        if len(parts) > 1 and all(map(_is_regular, parts.values())):
+            parts.setdefault(image.phase[n], []).append(image)
+        if len(parts) < 2 or not all(map(_is_regular, parts.values())):
+            continue
+        if not is_regular or _overlap(list(parts.values())):
             return _named(list(parts.values()), [f", {tag} {value}" for value in parts])
-    rounds = _rounds(images)
+    rounds = [] if is_regular else _rounds(images)
     if len(rounds) > 1 and all(map(_is_regular, rounds)):
         return _named(rounds, [""] * len(rounds))
     return [Stack(tuple(images))]
+
+
+def _overlap(parts: list[Images]) -> bool:
+    """Whether phases lie between each other's slices; acquisitions in a row do not."""
+    normal = np.cross(*np.array(parts[0][0].orientation).reshape(2, 3))
+    heights = [np.array([image.position_lps_mm for image in part]) @ normal for part in parts]
+    lowest, highest = max(h.min() for h in heights), min(h.max() for h in heights)
+    return bool(highest - lowest > OVERLAPPING * max(np.ptp(h) for h in heights))
 
 
 def _rounds(images: Images) -> list[Images]:
