@@ -34,6 +34,9 @@ class FakeProber:
     def isImported(self, name: str) -> bool:
         return name in self.imported
 
+    def cleanUp(self) -> None:
+        self.isCleanedUp = True
+
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         onProof(self.proof)
 

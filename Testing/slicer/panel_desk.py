@@ -57,6 +57,9 @@ class FakeProber:
     def isImported(self, name: str) -> bool:
         return False
 
+    def cleanUp(self) -> None:
+        self.isCleanedUp = True
+
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         self.asked.append(onProof)
 

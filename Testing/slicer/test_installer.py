@@ -20,6 +20,8 @@ from LiverTumorSegSlicer.environment.installer import (
     causeOf,
     sentenceOf,
 )
+from slicersim import dialogs
+from slicersim import packaging as stand_in
 
 
 class FakeTorchLogic:
@@ -148,6 +150,18 @@ def test_packages_come_through_slicer_packaging(packaging: Any) -> None:
     assert [lines for lines, _ in calls] == [["safetensors>=0.4"]] * 2
     assert [options["prompt_install"] for _, options in calls] == [True, False]
     assert calls[0][1]["requester"] == "LiverTumorSeg"
+
+
+def test_slicer_shows_the_log_of_a_failure_itself(
+    scene: Any, main_window: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_in.pip, "says", ("ERROR: something new",))
+    monkeypatch.setattr(stand_in.pip, "code", 1)
+    with dialogs.answering("OK") as shown, pytest.raises(InstallFailed) as failure:
+        SlicerInstaller().installPackages(["not-there>=2"], isRepair=False, isAsked=True)
+    assert len(shown) == 1
+    assert (failure.value.kind, failure.value.isShown) == ("other", True)
+    assert "something new" in failure.value.log
 
 
 def test_no_to_packages_is_no_failure(packaging: Any) -> None:

@@ -139,7 +139,7 @@ def test_a_child_that_says_nothing() -> None:
 def test_the_child_is_asked_once() -> None:
     runner, proofs = FakeRunner(), []
     SlicerProber(lambda: runner).prove(proofs.append)
-    assert runner.arguments == ["-m", "LiverTumorSegLib.cli.probe"]
+    assert runner.arguments == ["-m", "LiverTumorSegLib.cli.probe", "--with-parent"]
     for line in said(*good("torch"), *good("gpu", "")):
         runner.print(line)
     assert proofs == []
@@ -152,3 +152,15 @@ def test_no_python_to_ask() -> None:
     runner = FakeRunner(FileNotFoundError("PythonSlicer was not found."))
     SlicerProber(lambda: runner).prove(proofs.append)
     assert "not found" in proofs[0].errors["torch"]
+
+
+def test_a_trial_ends_with_the_panel_and_with_slicer() -> None:
+    runner, proofs = FakeRunner(), []
+    prober = SlicerProber(lambda: runner)
+    prober.prove(proofs.append)
+    assert "--with-parent" in runner.arguments
+    prober.cleanUp()
+    assert runner.calls == ["closeInput", "kill"]
+    runner.exit(9, crashed=True)
+    prober.cleanUp()
+    assert len(runner.calls) == 2

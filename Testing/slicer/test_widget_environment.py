@@ -81,6 +81,8 @@ def test_nothing_is_installed_without_consent(desk: PanelDesk) -> None:
     ("failure", "told"),
     [
         (InstallFailed("network", "There is no network.", "pip's log"), ["There is no network."]),
+        (InstallFailed("other", "Try again.", "pip's log"), ["Try again."]),
+        (InstallFailed("other", "Slicer's window said it.", "pip's log", isShown=True), []),
         (Declined(), []),
     ],
 )

@@ -1,7 +1,8 @@
 """Do the packages and the model work, or do they only lie there? Each is tried; JSON lines tell.
 
-    python -m LiverTumorSegLib.cli.probe
+    python -m LiverTumorSegLib.cli.probe [--with-parent]
 
+With --with-parent it ends when its standard input closes.
 It runs in a process of its own, because a package that is half installed may take down the Python
 that imports it. What was being tried when that happened is the last line.
 """
@@ -9,8 +10,11 @@ that imports it. What was being tried when that happened is the last line.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
+
+from .child import end_with_parent
 
 
 def main() -> None:
@@ -123,4 +127,6 @@ def _say(**values: Any) -> None:
 
 
 if __name__ == "__main__":
+    if "--with-parent" in sys.argv:
+        end_with_parent()
     main()

@@ -60,11 +60,14 @@ class Declined(Exception):
 
 
 class InstallFailed(Exception):
-    """It did not work. kind: one of CAUSES, "extension" or "other". log: what pip said."""
+    """It did not work. kind: one of CAUSES, "extension" or "other". log: what pip said.
 
-    def __init__(self, kind: str, sentence: str, log: str = "") -> None:
+    isShown: whether Slicer itself has shown the log in a window already.
+    """
+
+    def __init__(self, kind: str, sentence: str, log: str = "", *, isShown: bool = False) -> None:
         super().__init__(sentence)
-        self.kind, self.sentence, self.log = kind, sentence, log
+        self.kind, self.sentence, self.log, self.isShown = kind, sentence, log, isShown
 
 
 class Installer(Protocol):
@@ -107,10 +110,11 @@ class SlicerInstaller:
     def installPackages(self, requirements: list[str], *, isRepair: bool, isAsked: bool) -> None:
         """requirements: as in a requirements file."""
         _refuseFullDisk(PACKAGES_BYTES)
-        with _explained():
+        packaging = _packaging()
+        with _explained(isShown=packaging is not None and not slicer.app.testingEnabled()):
             if isRepair:
                 slicer.util.pip_install(["--force-reinstall", "--no-deps", *requirements])
-            elif packaging := _packaging():
+            elif packaging:
                 _ensure(packaging, requirements, isAsked)
             else:
                 _confirm(requirements, isAsked)
@@ -212,8 +216,11 @@ def packagesFolder() -> Path:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """A failure inside becomes an ``InstallFailed`` by what pip printed meanwhile."""
+def _explained(*, isShown: bool = False) -> Iterator[None]:
+    """A failure inside becomes an ``InstallFailed`` by what pip printed meanwhile.
+
+    isShown: whether Slicer, which runs pip in a window, shows the log of a failure by itself.
+    """
     heard = _Tee(sys.stdout)
     try:
         with contextlib.redirect_stdout(heard):
@@ -223,7 +230,7 @@ def _explained() -> Iterator[None]:
     except Exception as error:
         log = f"{heard.text()}\n{error!r}"
         kind = causeOf(log)
-        raise InstallFailed(kind, sentenceOf(kind), log) from error
+        raise InstallFailed(kind, sentenceOf(kind), log, isShown=isShown) from error
     finally:
         importlib.invalidate_caches()
 

@@ -69,6 +69,9 @@ class Prober(Protocol):
     def prove(self, onProof: Callable[[Proof], None]) -> None:
         """Try all in a child process; onProof is called once, on the main thread."""
 
+    def cleanUp(self) -> None:
+        """End a trial that is under way: Slicer quits, or the module is reloaded."""
+
 
 class SlicerProber:
     """The ``Prober`` of the real application."""
@@ -96,11 +99,16 @@ class SlicerProber:
             onProof(readProof(lines, "\n".join(errors)))
 
         runner = self._runner = self._makeRunner()
-        arguments = ["-m", "LiverTumorSegLib.cli.probe"]
+        arguments = ["-m", "LiverTumorSegLib.cli.probe", "--with-parent"]
         try:
             runner.start(arguments, lines.append, errors.append, end)
         except OSError as error:
             onProof(readProof([], str(error)))
+
+    def cleanUp(self) -> None:
+        if self._runner is not None:
+            self._runner.closeInput()
+            self._runner.kill()
 
 
 def findPackage(name: str) -> Found | None:

@@ -90,11 +90,15 @@ class EnvironmentReport:
 
 @dataclass(frozen=True)
 class InstallOutcome:
-    """kind: "done", "nothing", "declined", or as in ``InstallFailed``. sentence: for the user."""
+    """kind: "done", "nothing", "declined", or as in ``InstallFailed``. sentence: for the user.
+
+    isShown: whether Slicer itself has shown the log in a window already.
+    """
 
     kind: str
     sentence: str
     log: str = ""
+    isShown: bool = False
 
 
 class Environment:
@@ -329,7 +333,8 @@ class Environment:
         except Declined:
             return InstallOutcome("declined", _("Nothing was installed."))
         except InstallFailed as failure:
-            return InstallOutcome(failure.kind, failure.sentence, withoutPersonalPaths(failure.log))
+            log = withoutPersonalPaths(failure.log)
+            return InstallOutcome(failure.kind, failure.sentence, log, failure.isShown)
         finally:
             self._isInstalling = False
             self.forgetProof()
@@ -364,7 +369,8 @@ class Environment:
         self._kits.install(folder, onLine, end)
 
     def cleanUp(self) -> None:
-        """End what is asked, saved or installed in a child."""
+        """End what is tried, asked, saved or installed in a child."""
+        self._prober.cleanUp()
         self._preflight.cleanUp()
         self._kits.cleanUp()
 

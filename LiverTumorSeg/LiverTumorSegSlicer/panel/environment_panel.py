@@ -176,6 +176,8 @@ class EnvironmentPanel:
         self.look()
         if outcome.kind == RESTART and not isSecondTry:
             self._offerRestart(outcome.sentence)
+        elif outcome.isShown and outcome.kind == "other":  # our window would say no more
+            slicer.util.showStatusMessage(outcome.sentence, 10_000)
         elif outcome.kind not in INSTALLED_ENOUGH:
             self._questions.tellFailure(outcome.sentence, outcome.log)
 
