@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 from command_line import PATIENT, some_affine
 from dicom_files import (
     INTERCEPT,
     Change,
+    changed,
     compress,
     save_enhanced,
     save_series,
@@ -24,27 +23,10 @@ from dicom_files import (
 )
 from LiverTumorSegLib.ct.dicom import find_series, list_files, read_series
 from LiverTumorSegLib.volume import CtVolume
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomFileLike
-from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 AXIAL_LPS = [1, 0, 0, 0, 1, 0]
-
-
-def changed(**values: object) -> Change:
-    """The same change in every slice; None deletes."""
-
-    def change(dataset: Dataset, k: int) -> None:
-        for name, value in values.items():
-            if value is None:
-                del dataset[name]
-            else:
-                setattr(dataset, name, value)
-
-    return change
 
 
 # Reading
@@ -259,263 +241,6 @@ def test_a_copied_file_counts_once_and_a_copied_folder_is_another_series(tmp_pat
     assert [series.folder.name for series in found] == ["a", "b"]
     for series in found:
         np.testing.assert_array_equal(read_series(series.files)[0].hu, some_ct().hu)
-
-
-# What archives make of a series
-
-
-def test_exports_without_the_usual_marks_are_read(tmp_path: Path) -> None:
-    """Anonymizers, old archives and viewers leave things out that say nothing of the numbers."""
-    exports: dict[str, Change] = {
-        "no modality": changed(Modality=None),
-        "modality OT": changed(Modality="OT"),
-        "unit in words": changed(RescaleType="Hounsfield Unit"),
-        "unit misspelled": changed(RescaleType="Houndsfield"),
-        "no photometric interpretation": changed(PhotometricInterpretation=None),
-        "no samples per pixel": changed(SamplesPerPixel=None),
-        "secondary capture with its place": changed(SOPClassUID=SECONDARY_CAPTURE),
-        "padding that tissue has": changed(PixelPaddingValue=1100),
-    }
-    for n, (name, change) in enumerate(exports.items()):
-        save_series(tmp_path / str(n), change=change)
-        (series,) = find_series(tmp_path / str(n))
-        ct, warnings = read_series(series)
-        assert np.array_equal(ct.hu, some_ct().hu), name
-        assert warnings == (), name
-
-
-def test_files_without_preamble_or_transfer_syntax_are_read(tmp_path: Path) -> None:
-    for implicit in (True, False):
-        for kept in ("dataset", "meta"):
-            folder = tmp_path / f"{kept} {implicit}"
-            for path in save_series(folder):
-                dataset = pydicom.dcmread(path)
-                if kept == "meta":
-                    del dataset.file_meta.TransferSyntaxUID
-                    dataset.save_as(
-                        path, implicit_vr=implicit, little_endian=True, enforce_file_format=False
-                    )
-                else:
-                    with path.open("wb") as file:
-                        raw = DicomFileLike(file)
-                        raw.is_little_endian, raw.is_implicit_VR = True, implicit
-                        write_dataset(raw, dataset)
-            (series,) = find_series(folder)
-            ct, warnings = read_series(series)
-            np.testing.assert_array_equal(ct.hu, some_ct().hu)
-            assert warnings == ()
-
-
-def test_numbers_with_a_decimal_comma_are_read(tmp_path: Path) -> None:
-    for path in save_series(tmp_path):
-        dataset = pydicom.dcmread(path)
-        for name in ("PixelSpacing", "ImagePositionPatient", "RescaleIntercept", "RescaleSlope"):
-            value = dataset[name].value
-            values = value if isinstance(value, pydicom.multival.MultiValue) else [value]
-            comma = "\\".join(str(float(v)).replace(".", ",") for v in values)
-            tag, vr = dataset[name].tag, "DS"
-            data = comma.encode() + b" " * (len(comma) % 2)
-            dataset[name] = RawDataElement(tag, vr, len(data), data, 0, False, True)
-        dataset.save_as(path, enforce_file_format=True)
-    ct, _ = read_series(find_series(tmp_path)[0])
-    np.testing.assert_array_equal(ct.hu, some_ct().hu)
-    np.testing.assert_allclose(ct.ijk_to_ras, some_affine(), atol=1e-5)
-
-
-def test_a_unit_that_nobody_knows_is_told_and_not_quoted(tmp_path: Path) -> None:
-    ct, warnings = read_series(save_series(tmp_path, change=changed(RescaleType=PATIENT)))
-    np.testing.assert_array_equal(ct.hu, some_ct().hu)
-    assert len(warnings) == 1
-    assert "unit" in warnings[0]
-    assert PATIENT not in warnings[0]
-
-
-def test_padding_becomes_air_signed_or_not(tmp_path: Path) -> None:
-    """Outside a round field of view; the value's own sign is often written wrongly."""
-    ct = some_ct()
-    y, x = np.mgrid[:60, :64]
-    outside = np.hypot(y - 30, x - 32) > 31
-    truth = np.where(outside, -1024, ct.hu)
-    for n, (stored, is_signed, said, limit) in enumerate(
-        (
-            (63536, 0, 63536, None),
-            (-2000, 1, 63536, None),
-            (-2000, 1, 63500, 63540),
-            (65535, 0, 65535, 65000),
-        )
-    ):
-
-        def change(dataset: Dataset, k: int) -> None:
-            pixels = ct.hu[k].astype(np.int32) - INTERCEPT
-            dataset.BitsStored, dataset.HighBit = 16, 15
-            dataset.PixelRepresentation = is_signed  # noqa: B023
-            dataset.add_new("PixelPaddingValue", "US", said)  # noqa: B023
-            if limit is not None:  # noqa: B023
-                dataset.add_new("PixelPaddingRangeLimit", "US", limit)  # noqa: B023
-            pixels = np.where(outside, stored, pixels).astype(np.int64) % 65536  # noqa: B023
-            dataset.PixelData = pixels.astype("<u2").tobytes()
-
-        read, warnings = read_series(save_series(tmp_path / str(n), change=change))
-        np.testing.assert_array_equal(read.hu, truth)
-        assert warnings == ()
-
-
-def test_a_series_sent_twice_counts_once(tmp_path: Path) -> None:
-    """New identifiers, the same pixels; in one folder or two, or one slice alone."""
-    uid = generate_uid()
-    save_series(tmp_path / "all", series=uid)
-    save_series(tmp_path / "all", series=uid, names=lambda k: f"again{k}")
-    save_series(tmp_path / "one", series=uid)
-    save_series(tmp_path / "one", series=uid, names=lambda k: f"again{k}", only=[4])
-    save_series(tmp_path / "two" / "a", series=uid)
-    save_series(tmp_path / "two" / "b", series=uid)
-    for name, count in (("all", "10 images were"), ("one", "An image was"), ("two", "10 images")):
-        (series,) = find_series(tmp_path / name)
-        for source in (series, sorted((tmp_path / name).rglob("*[0-9]"))):
-            ct, warnings = read_series(source)
-            np.testing.assert_array_equal(ct.hu, some_ct().hu)
-            assert len(warnings) == 1
-            assert count in warnings[0]
-
-
-def test_phases_of_a_series_are_offered_one_by_one(tmp_path: Path) -> None:
-    """Told by the acquisition, a time, or the scanner's numbering alone."""
-    ct = some_ct()
-    later = CtVolume(ct.hu + np.int16(30), ct.ijk_to_ras)
-    tags: tuple[dict[str, list[object]], ...] = (
-        {"AcquisitionNumber": [1, 2]},
-        {"ContentTime": ["101500", "101530"]},
-        {"TriggerTime": [0, 400], "AcquisitionNumber": [1, 1]},
-        {"ConvolutionKernel": ["B30f", "B60f"]},
-        {},
-    )
-    for n, values in enumerate(tags):
-        uid = generate_uid()
-        for phase, volume in enumerate((ct, later)):
-
-            def change(dataset: Dataset, k: int) -> None:
-                dataset.InstanceNumber = 100 * phase + k + 1  # noqa: B023
-                changed(**{name: both[phase] for name, both in values.items()})(dataset, k)  # noqa: B023
-
-            save_series(
-                tmp_path / str(n),
-                volume,
-                series=uid,
-                change=change,
-                names=lambda k, phase=phase: f"{phase}-{k}",  # type: ignore[misc]
-            )
-        found = find_series(tmp_path / str(n))
-        assert len(found) == 2
-        for series, expected in zip(found, (ct, later), strict=True):
-            read, warnings = read_series(series)
-            np.testing.assert_array_equal(read.hu, expected.hu)
-            assert warnings == ()
-        assert [series.stack.phase[:12] for series in found] == ["phase 1 of 2", "phase 2 of 2"]
-        assert PATIENT not in found[0].describe()
-        with pytest.raises(ValueError, match="2 phases; choose one"):
-            read_series(sorted((tmp_path / str(n)).iterdir()))
-
-
-def test_what_comes_together_in_one_series_is_taken_apart(tmp_path: Path) -> None:
-    """Three phases, the second a half slice higher, one image of the third sent twice, a scout."""
-    ct, uid = some_ct(), generate_uid()
-    higher = ct.ijk_to_ras.copy()
-    higher[:3, 3] += higher[:3, 2] / 2
-    volumes = [
-        ct,
-        CtVolume(ct.hu + np.int16(30), higher),
-        CtVolume(ct.hu + np.int16(60), ct.ijk_to_ras),
-    ]
-    for phase, volume in enumerate(volumes, 1):
-        number = changed(AcquisitionNumber=phase)
-        for prefix, only in (("a", range(10)), ("b", [4] if phase == 3 else [])):
-            save_series(
-                tmp_path,
-                volume,
-                series=uid,
-                change=number,
-                only=only,
-                names=lambda k, start=f"{phase}{prefix}": f"{start}{k}",  # type: ignore[misc]
-            )
-    scout = slice_of(ct, 0, uid)
-    scout.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
-    scout.save_as(tmp_path / "scout", enforce_file_format=True)
-    found = find_series(tmp_path)
-    assert [series.stack.phase for series in found] == [
-        f"phase {n} of 3, AcquisitionNumber {n}" for n in (1, 2, 3)
-    ]
-    for series, volume in zip(found, volumes, strict=True):
-        read, warnings = read_series(series)
-        np.testing.assert_array_equal(read.hu, volume.hu)
-        np.testing.assert_allclose(read.ijk_to_ras, volume.ijk_to_ras, atol=1e-4)
-        assert any("overview picture" in text for text in warnings)
-
-
-def test_an_overview_picture_without_its_mark_is_left_out(tmp_path: Path) -> None:
-    for size in (60, 30):
-        folder, uid = tmp_path / str(size), generate_uid()
-        save_series(folder, series=uid)
-        for n in range(2):  # from the front and from the side
-            scout = slice_of(some_ct(), 0, uid)
-            scout.ImageOrientationPatient = [1 - n, n, 0, 0, 0, -1]
-            scout.Rows = size
-            scout.PixelData = scout.PixelData[: size * 64 * 2]
-            scout.save_as(folder / f"A-scout{n}", enforce_file_format=True)
-        (series,) = find_series(folder)
-        assert series.shape_kji[0] == 10
-        ct, warnings = read_series(sorted(folder.iterdir()))
-        np.testing.assert_array_equal(ct.hu, some_ct().hu)
-        assert len(warnings) == 1
-        assert "2 overview pictures" in warnings[0]
-
-
-def test_planned_distances_are_filled_and_a_missing_slice_is_not(tmp_path: Path) -> None:
-    """Every second slice in part: the others are the middle of their neighbors, or nearly."""
-    fine = CtVolume(np.repeat(some_ct().hu, 2, axis=0), some_affine())  # 20 slices, 4 mm
-    kept = [0, 2, 4, 6, *range(7, 14), 16, 18]
-    with pytest.raises(ValueError, match=r"apart|missing"):
-        read_series(save_series(tmp_path / "broken", fine, only=kept))
-    kept = [0, 2, 4, 6, *range(7, 14), 15, 17, 19]
-    ct, warnings = read_series(save_series(tmp_path / "planned", fine, only=kept))
-    assert ct.shape_kji == fine.shape_kji
-    np.testing.assert_allclose(ct.ijk_to_ras, fine.ijk_to_ras, atol=1e-4)
-    for k in range(20):
-        expected = (
-            fine.hu[k]
-            if k in kept
-            else np.rint((fine.hu[k - 1].astype(float) + fine.hu[k + 1]) / 2)
-        )
-        assert np.abs(ct.hu[k] - expected).max() <= 1
-    assert len(warnings) == 1
-    assert "4 to 8 mm apart by plan" in warnings[0]
-
-
-def test_a_header_that_promises_more_than_its_file_is_refused_at_once(tmp_path: Path) -> None:
-    for n, frames in enumerate((2, 100_000, 2**31 - 1)):
-        paths = save_series(tmp_path / str(n), change=changed(NumberOfFrames=frames))
-        with pytest.raises(ValueError, match=f"each of its {frames} images"):
-            read_series(paths)
-        with pytest.raises(ValueError, match="where each of its"):
-            find_series(tmp_path / str(n))
-    with pytest.raises(ValueError, match="more than any CT"):
-        read_series(save_series(tmp_path / "wide", change=changed(Columns=20000)))
-
-
-def test_a_deflated_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
-    (path, *_) = save_series(tmp_path, only=[0])
-    dataset = pydicom.dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    dataset.PixelData = bytes(2**28)
-    dataset.save_as(path)
-    assert path.stat().st_size < 2**20
-    with pytest.raises(ValueError, match="unpacks to far more"):
-        read_series([path])
-
-
-def test_a_pipe_is_no_image(tmp_path: Path) -> None:
-    save_series(tmp_path)
-    os.mkfifo(tmp_path / "pipe")
-    assert len(find_series(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("instance", ["", "1.2.3"])

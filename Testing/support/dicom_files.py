@@ -27,6 +27,19 @@ def _nothing(dataset: Dataset, k: int) -> None:
     """A slice as it is."""
 
 
+def changed(**values: object) -> Change:
+    """The same change in every slice; None deletes."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        for name, value in values.items():
+            if value is None:
+                del dataset[name]
+            else:
+                setattr(dataset, name, value)
+
+    return change
+
+
 def slice_of(ct: CtVolume, k: int, series: str, number: int = 4) -> FileDataset:
     """One slice as a CT image, with a patient's name on it."""
     meta = FileMetaDataset()

@@ -159,13 +159,15 @@ def _is_ct(header: Dataset) -> bool:
     A Secondary Capture is a screen shot unless it says where it lies and has more than 8 bits.
     """
     kind = str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID", ""))
-    modality = str(header.get("Modality") or "")
+    modality = str(header.get("Modality") or "").strip().upper()
     if kind == CT_IMAGE or kind.startswith(CT_IMAGE + "."):
         return modality in NOT_STATED
-    if not kind and not header.preamble:
-        return modality == "CT"
+    if not kind and not modality and "Rows" in header:
+        return "RescaleIntercept" in header and "ImagePositionPatient" in header
     if not kind:
-        return str(header.Modality) == "CT"  # an AttributeError where the header ends too early
+        if header.preamble and not modality:
+            raise ValueError  # the header ends too early
+        return modality == "CT"
     if modality != "CT" or "Rows" not in header:
         return False
     if not kind.startswith(SECONDARY_CAPTURE):

@@ -202,8 +202,11 @@ def places_of(images: Sequence[DicomImage]) -> Iterator[np.ndarray]:
 
 
 def _place(image: DicomImage) -> object:
-    position = image.position_lps_mm
-    return id(image) if position is None else tuple(round(mm, PLACE_DIGITS) for mm in position)
+    """Equal for images that show the same points of the patient."""
+    if image.position_lps_mm is None or image.orientation is None:
+        return id(image)
+    position = tuple(round(mm, PLACE_DIGITS) for mm in image.position_lps_mm)
+    return position, tuple(round(cosine, PLACE_DIGITS) for cosine in image.orientation)
 
 
 def _by_place(images: Images) -> dict[object, Images]:
