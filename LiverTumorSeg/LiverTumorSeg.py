@@ -61,7 +61,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 OUR_PACKAGES = ("LiverTumorSegLib", "LiverTumorSegSlicer")
-ADVANCED = ("scan", "smallestLesionMm", "onePerLesion", "keepProbabilities", "limitSlices")
+ADVANCED = ("scan", "smallestLesionMm", "onePerLesion", "keepProbabilities")
 PARAMETER_PROPERTY = "SlicerParameterName"  # in the .ui file: which parameter a widget shows
 
 

@@ -39,7 +39,7 @@ endfunction()
 # What lies in the module's folder and is not listed would be missing from an installed Slicer.
 function(_slicersim_find_unlisted name listed)
   file(GLOB_RECURSE found RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" CONFIGURE_DEPENDS "*")
-  list(FILTER found EXCLUDE REGEX "(^|/)(__pycache__|Testing|[.][^/]*)(/|$)|CMakeLists[.]txt$|[.]part$|[.]egg-info(/|$)")
+  list(FILTER found EXCLUDE REGEX "(^|/)(__pycache__|Testing|[.][^/]*)(/|$)|CMakeLists[.]txt$|README[.]md$|[.]part$|[.]egg-info(/|$)")
   foreach(file IN LISTS found)
     if(NOT file IN_LIST listed)
       message(SEND_ERROR "${name}: '${file}' is in the folder and not in CMakeLists.txt")
