@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from LiverTumorSegLib.sentences import said
+
 from .progress import Reporter
 
 if TYPE_CHECKING:
@@ -99,8 +101,9 @@ def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
     result = run(given, reporter, ct, notes)
     reporter.progress(HANDING_OVER, "Handing over the labels")
     done = result.segmentation
+    record = {**result.to_dict(), "said": [said(warning) for warning in result.warnings]}
     try:
-        write_answer(given.raw, Answer(done.labels_kji, result.to_dict(), done.probabilities))
+        write_answer(given.raw, Answer(done.labels_kji, record, done.probabilities))
     except OSError as error:
         raise ValueError(
             f"The labels cannot be handed over: {error.strerror or error}. Free some space on the"

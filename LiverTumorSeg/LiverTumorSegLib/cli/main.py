@@ -27,6 +27,7 @@ from typing import Any
 
 from LiverTumorSegLib import __version__
 from LiverTumorSegLib.model.spec import BundleError
+from LiverTumorSegLib.sentences import sentence_of
 
 from .arguments import add_command, add_folder_option, add_run_options, with_joined_models
 from .batch import add_batch
@@ -84,9 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here, where a reader that has gone is noticed
             return code
     except ValueError as error:
-        reporter.failed("input", str(error))
+        reporter.failed("input", sentence_of(error))
     except BundleError as error:
-        reporter.failed("model", str(error))
+        reporter.failed("model", sentence_of(error))
     except MemoryError:
         reporter.failed("memory", "The memory does not hold this CT; close other programs.")
     except KeyboardInterrupt as stop:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from LiverTumorSegLib.sentences import said
+
 BAR_WIDTH = 28
 MOST_RISE = 1.25  # of the time left, from one report to the next
 TICK_SECONDS = 0.15
@@ -178,10 +180,11 @@ class JsonLines:
         left = self._left(fraction)
         seconds = None if left is None else round(left, 1)
         done = round(fraction, 4)
-        self._say("progress", fraction=done, phrase=phrase, seconds_left=seconds, **place)
+        told = {"fraction": done, "phrase": phrase, "said": said(phrase)}
+        self._say("progress", **told, seconds_left=seconds, **place)
 
     def warning(self, text: str, **place: int) -> None:
-        self._say("warning", text=text, **place)
+        self._say("warning", text=text, said=said(text), **place)
 
     def case_ended(self, summary: str, record: dict[str, Any]) -> None:
         self._say("case", **record)
@@ -190,7 +193,7 @@ class JsonLines:
         self._say("finished", summary=summary, **record)
 
     def failed(self, kind: str, text: str) -> None:
-        self._say("failed", kind=kind, text=text)
+        self._say("failed", kind=kind, text=text, said=said(text))
 
     def _say(self, event: str, **values: Any) -> None:
         print(json.dumps({"event": event, **values}), flush=True)

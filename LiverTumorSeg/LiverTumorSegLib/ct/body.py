@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 BODY_HU, BONE_HU, LUNG_HU = -300, 250, (-950, -600)
@@ -82,8 +83,12 @@ def _width_warning(outline: _Outline) -> tuple[str, ...]:
     if low <= width_mm <= high:
         return ()
     return (
-        f"The body in this CT would be {width_mm:.0f} mm wide; its voxel spacing is probably"
-        " wrong, and every volume and diameter with it: export the scan again with its spacing.",
+        sentence(
+            "The body in this CT would be {width_mm:.0f} mm wide; its voxel spacing"
+            " is probably wrong, and every volume and diameter with it: export the "
+            "scan again with its spacing.",
+            width_mm=width_mm,
+        ),
     )
 
 

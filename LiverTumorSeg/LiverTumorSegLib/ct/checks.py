@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .body import check_body
@@ -46,20 +47,29 @@ VOXELS_AT_MOST = 2_000_000_000  # 4 GB; a CT of 512 x 512 with 7,600 slices
 def refuse_wrong_shape(name: str, shape_ijk: tuple[int, ...]) -> None:
     """``ValueError`` unless a scan has three axes; further ones of length 1 do no harm."""
     if any(n < 1 for n in shape_ijk):
-        raise ValueError(f"{name} is empty (one of its axes has no voxels); export it again.")
+        raise ValueError(
+            sentence("{name} is empty (one of its axes has no voxels); export it again.", name=name)
+        )
     if len(shape_ijk) < 3:
-        raise ValueError(f"{name} is a single 2D picture; give the whole 3D scan.")
+        raise ValueError(
+            sentence("{name} is a single 2D picture; give the whole 3D scan.", name=name)
+        )
     if any(n != 1 for n in shape_ijk[3:]):
         raise ValueError(
-            f"{name} has more than three axes (several time points or channels); "
-            "give one 3D scan of it."
+            sentence(
+                "{name} has more than three axes (several time points or channels); "
+                "give one 3D scan of it.",
+                name=name,
+            )
         )
 
 
 def refuse_one_slice(name: str, shape_kji: tuple[int, int, int]) -> None:
     """``ValueError`` for a scan with an axis of length 1, whichever it is."""
     if 1 in shape_kji:
-        raise ValueError(f"{name} holds one slice only; give the whole 3D scan.")
+        raise ValueError(
+            sentence("{name} holds one slice only; give the whole 3D scan.", name=name)
+        )
 
 
 def refuse_colors(name: str, dtype: np.dtype[Any]) -> None:
@@ -72,15 +82,23 @@ def refuse_colors(name: str, dtype: np.dtype[Any]) -> None:
         what = "holds voxels of an unknown type"
     else:
         return
-    raise ValueError(f"{name} {what}; give the CT itself, with one number a voxel.")
+    raise ValueError(
+        sentence(
+            "{name} {what}; give the CT itself, with one number a voxel.", name=name, what=what
+        )
+    )
 
 
 def refuse_huge(name: str, shape: tuple[int, ...]) -> None:
     """``ValueError`` for more voxels than a CT has, whatever a header promises."""
     if max(shape) > AXIS_AT_MOST or math.prod(shape) > VOXELS_AT_MOST:
         raise ValueError(
-            f"{name} would have {' x '.join(map(str, shape))} voxels, more than any CT; its header"
-            " is damaged, or it is no CT: give the CT itself."
+            sentence(
+                "{name} would have {shape} voxels, more than any CT; its header is "
+                "damaged, or it is no CT: give the CT itself.",
+                name=name,
+                shape=" x ".join(map(str, shape)),
+            )
         )
 
 
@@ -91,8 +109,11 @@ def check_geometry(
     spacing_kji_mm = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)[::-1]
     if not np.isfinite(ijk_to_ras).all() or (spacing_kji_mm <= 0).any():
         raise ValueError(
-            f"{name} gives no voxel spacing (zero or not a number); "
-            "export it again with its spacing in mm."
+            sentence(
+                "{name} gives no voxel spacing (zero or not a number); export it again "
+                "with its spacing in mm.",
+                name=name,
+            )
         )
     _refuse_implausible(name, np.array(shape_kji), spacing_kji_mm)
     slices = int(spacing_kji_mm.argmax())
@@ -110,8 +131,14 @@ def _refuse_implausible(
         return
     voxel = " x ".join(f"{mm:.4g}" for mm in spacing_kji_mm[::-1])
     raise ValueError(
-        f"{name} has voxels of {voxel} mm and would be {_length(shape_kji * spacing_kji_mm)} long"
-        f"{_likely_unit(shape_kji, spacing_kji_mm)}; export it again with its spacing in mm."
+        sentence(
+            "{name} has voxels of {voxel} mm and would be {length} "
+            "long{likely_unit}; export it again with its spacing in mm.",
+            name=name,
+            voxel=voxel,
+            length=_length(shape_kji * spacing_kji_mm),
+            likely_unit=_likely_unit(shape_kji, spacing_kji_mm),
+        )
     )
 
 
@@ -142,8 +169,11 @@ def _thick_warning(slices_mm: float) -> tuple[str, ...]:
     if slices_mm <= VOXEL_MM[1]:
         return ()
     return (
-        f"The slices of this CT lie {slices_mm:.3g} mm apart; small tumors between them are not"
-        " seen and volumes are rough.",
+        sentence(
+            "The slices of this CT lie {slices_mm:.3g} mm apart; small tumors "
+            "between them are not seen and volumes are rough.",
+            slices_mm=slices_mm,
+        ),
     )
 
 
@@ -152,8 +182,12 @@ def _field_warning(pixels: NDArray[Any], spacing_mm: NDArray[np.float64]) -> tup
     if extent_mm.max() >= FIELD_MM[0] or pixels.max() < FEWEST_PIXELS_OF_A_SLICE:
         return ()
     return (
-        f"The slices of this CT would be {extent_mm[1]:.0f} x {extent_mm[0]:.0f} mm, too small for"
-        " a body; check the voxel spacing, or use the whole scan.",
+        sentence(
+            "The slices of this CT would be {width_mm:.0f} x {height_mm:.0f} mm,"
+            " too small for a body; check the voxel spacing, or use the whole scan.",
+            width_mm=extent_mm[1],
+            height_mm=extent_mm[0],
+        ),
     )
 
 
@@ -187,22 +221,37 @@ def check_ct_values(name: str, low: float, high: float) -> tuple[str, ...]:
     """
     if low == high:
         raise ValueError(
-            f"{name} has the same value, {low:g}, in every voxel; export the scan again."
+            sentence(
+                "{name} has the same value, {low:g}, in every voxel; export the scan again.",
+                name=name,
+                low=low,
+            )
         )
     if low >= 0 and high <= 1:
         raise ValueError(
-            f"{name} holds fractions or a mask, values between 0 and 1; "
-            "give the CT itself, in Hounsfield units."
+            sentence(
+                "{name} holds fractions or a mask, values between 0 and 1; give the CT "
+                "itself, in Hounsfield units.",
+                name=name,
+            )
         )
     if high - low < NARROWEST_HU:
         raise ValueError(
-            f"{name} holds values from {low:g} to {high:g} only, like a label map or a normalized "
-            "scan; give the CT itself, in Hounsfield units."
+            sentence(
+                "{name} holds values from {low:g} to {high:g} only, like a label map or"
+                " a normalized scan; give the CT itself, in Hounsfield units.",
+                name=name,
+                low=low,
+                high=high,
+            )
         )
     if low > -1:
         raise ValueError(
-            f"{name} has nothing below 0, so it is a picture, an MR or a CT without its offset; "
-            "give a CT in Hounsfield units (air is -1000)."
+            sentence(
+                "{name} has nothing below 0, so it is a picture, an MR or a CT without "
+                "its offset; give a CT in Hounsfield units (air is -1000).",
+                name=name,
+            )
         )
     return (*_window_warning(low), *_clip_warning(low, high))
 
@@ -211,8 +260,11 @@ def _window_warning(low: float) -> tuple[str, ...]:
     if low < AIR_AT_MOST_HU:
         return ()
     return (
-        f"This CT has nothing below {low:.0f} HU, as if it had been cut to a display window; "
-        "use the original scan if there is one.",
+        sentence(
+            "This CT has nothing below {low:.0f} HU, as if it had been cut to a "
+            "display window; use the original scan if there is one.",
+            low=low,
+        ),
     )
 
 
@@ -220,6 +272,11 @@ def _clip_warning(low: float, high: float) -> tuple[str, ...]:
     if low >= INT16_RANGE[0] and high <= INT16_RANGE[1]:
         return ()
     return (
-        f"This CT holds values outside {INT16_RANGE[0]} to {INT16_RANGE[1]} HU, "
-        "which were clipped to that range; check that the scan is in Hounsfield units.",
+        sentence(
+            "This CT holds values outside {least} to {most} HU, "
+            "which were clipped to that range; check that the scan is in Hounsfield"
+            " units.",
+            least=INT16_RANGE[0],
+            most=INT16_RANGE[1],
+        ),
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
+
 Counts = NDArray[np.float64]  # of voxels, one for each int16 value from -32768 up
 
 LEAST = -32768
@@ -97,9 +99,13 @@ def refuse_other_units(name: str, hu: NDArray[np.int16]) -> None:
         return
     if seen.between(LEAST, NOTHING_BELOW_HU) > BELOW_SHARE * rest:
         raise ValueError(
-            f"{name} holds many values below {NOTHING_BELOW_HU:g}, darker than air, so its slope or"
-            " offset is wrong or was applied twice; export it again in Hounsfield units (air is"
-            " -1000, water 0)."
+            sentence(
+                "{name} holds many values below {nothing_below_hu:g}, darker than air, "
+                "so its slope or offset is wrong or was applied twice; export it again "
+                "in Hounsfield units (air is -1000, water 0).",
+                name=name,
+                nothing_below_hu=NOTHING_BELOW_HU,
+            )
         )
     _refuse_offset(name, seen, rest)
     _refuse_slope(name, seen, rest)
@@ -109,8 +115,14 @@ def _refuse_bright_padding(name: str, seen: GrayValues) -> None:
     for value, share in seen.spikes.items():
         if value > PADDING_ABOVE_HU and share > PADDING_SHARE:
             raise ValueError(
-                f"{name} holds the value {value} in {share:.0%} of its voxels, brighter than any"
-                " tissue: padding around the field of view; replace it by -1024 (air)."
+                sentence(
+                    "{name} holds the value {value} in {share:.0%} of its voxels, brighter "
+                    "than any tissue: padding around the field of view; replace it by -1024"
+                    " (air).",
+                    name=name,
+                    value=value,
+                    share=share,
+                )
             )
 
 
@@ -124,9 +136,15 @@ def _refuse_offset(name: str, seen: GrayValues, rest: float) -> None:
     if seen.is_positive and offset not in COMMON_OFFSETS:
         return  # gray levels of any kind, an MR's for example
     raise ValueError(
-        f"{name} has its soft tissue near {tissue:.0f}, where Hounsfield units have it near 0, as"
-        f" in a CT without its offset; give it with {offset:+.0f} added to"
-        " every voxel, or export it again in Hounsfield units (air is -1000)."
+        sentence(
+            "{name} has its soft tissue near {tissue:.0f}, where Hounsfield units "
+            "have it near 0, as in a CT without its offset; give it with "
+            "{offset:+.0f} added to every voxel, or export it again in Hounsfield "
+            "units (air is -1000).",
+            name=name,
+            tissue=tissue,
+            offset=offset,
+        )
     )
 
 
@@ -150,7 +168,12 @@ def _refuse_slope(name: str, seen: GrayValues, rest: float) -> None:
         return
     air = seen.middle(LEAST, AIR_PEAK_BELOW_HU)
     raise ValueError(
-        f"{name} has its air near {air:.0f}, where Hounsfield units have it at -1000, so its slope"
-        f" is missing or wrong; give it with every voxel times {AIR_HU / air:.2g}, or export it"
-        " again in Hounsfield units."
+        sentence(
+            "{name} has its air near {air:.0f}, where Hounsfield units have it at "
+            "-1000, so its slope is missing or wrong; give it with every voxel "
+            "times {air_hu:.2g}, or export it again in Hounsfield units.",
+            name=name,
+            air=air,
+            air_hu=AIR_HU / air,
+        )
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from LiverTumorSegLib.sentences import sentence
+
 SCAN_MM = 20.0  # the liver is at least seven times as tall
 SCAN_SLICES = 4  # a finer scan would save nothing
 SHORT_SCAN = 40  # below this many slices, every slice is run
@@ -56,8 +58,10 @@ class SlicePlan:
         """What is done now, and how far it is."""
         done = len(self._hit)
         if self._is_searching or (self.scan and done == self._coarse):
-            return f"Looking for the liver, slice {done} of {self._coarse}"
-        return f"Slice {done} of about {self.expected}"
+            return sentence(
+                "Looking for the liver, slice {done} of {count}", done=done, count=self._coarse
+            )
+        return sentence("Slice {done} of about {expected}", done=done, expected=self.expected)
 
     @property
     def _coarse(self) -> int:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from LiverTumorSegLib.sentences import sentence
+
 from .tensors import to_array, to_tensor
 
 MPS = "mps"  # Apple's GPU
@@ -78,17 +80,19 @@ class NetEngine(ABC):
         try:
             answer = self._run(one)
         except RuntimeError as error:  # an operation that it lacks, most often
-            reason = f"cannot run this network ({str(error).splitlines()[0]})"
+            reason = sentence("cannot run this network ({error})", error=str(error).splitlines()[0])
         self.device = "cpu"
         self._place()
         if answer is not None and np.abs(answer - self._run(one)).max() <= MPS_TOLERANCE:
             self.device = MPS
             self._place()
         elif self._must_be_mps:
-            raise ValueError(f"The Apple GPU {reason}; use cpu.")
+            raise ValueError(sentence("The Apple GPU {reason}; use cpu.", reason=reason))
         else:
             self.batch = self.cpu_batch
-            self.notes.append(f"The Apple GPU {reason}: the run went on with the CPU.")
+            self.notes.append(
+                sentence("The Apple GPU {reason}: the run went on with the CPU.", reason=reason)
+            )
 
     @abstractmethod
     def _run(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
@@ -100,9 +104,18 @@ class NetEngine(ABC):
             self.batch //= 2
             some = self.one if self.batch == 1 else self.several
             whose = "Memory" if self.device == "cpu" else "GPU memory"
-            self.notes.append(f"{whose} ran short: continued with {self.batch} {some} at a time.")
+            self.notes.append(
+                sentence(
+                    "{whose} ran short: continued with {batch} {some} at a time.",
+                    whose=whose,
+                    batch=self.batch,
+                    some=some,
+                )
+            )
         elif self.device == "cpu":
-            raise MemoryError(f"The memory does not hold one {self.one}; close other programs.")
+            raise MemoryError(
+                sentence("The memory does not hold one {one}; close other programs.", one=self.one)
+            )
         else:
             self._move_to_cpu()
         if torch.cuda.is_available():
@@ -176,9 +189,17 @@ def choose_device(wanted: str) -> str:
             raise ValueError("This computer has no CUDA device that PyTorch can use; use cpu.")
         there = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
         if wanted not in there:
-            raise ValueError(f"There is no device {wanted!r}; use {', '.join(there)} or cpu.")
+            raise ValueError(
+                sentence(
+                    "There is no device {wanted!r}; use {there} or cpu.",
+                    wanted=wanted,
+                    there=", ".join(there),
+                )
+            )
         return wanted
-    raise ValueError(f"Device {wanted!r} is unknown; use auto, cpu, cuda, cuda:0 or mps.")
+    raise ValueError(
+        sentence("Device {wanted!r} is unknown; use auto, cpu, cuda, cuda:0 or mps.", wanted=wanted)
+    )
 
 
 def _is_short_of_memory(error: RuntimeError) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.sentences import sentence
 
 from .decision import Decision
 from .postprocess_cascade import CascadePostprocessing
@@ -89,7 +90,10 @@ class CascadeAnswers:
         share, (added, removed) = decision.tumor_share, self._changed(decision, steps)
         count = len(liver)
         for k in range(count):
-            tell(CLEANING * k / count, f"Back to the CT's own pixels, slice {k + 1} of {count}")
+            tell(
+                CLEANING * k / count,
+                sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
+            )
             layer = _certain(self.of_tumor[k], added[k], removed[k])
             if kept is None and self.of_liver[k].max() <= HALF and layer.max() <= share:
                 continue

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.sentences import sentence
 
 from .coarse_search import SlicePlan
 from .decision import Decision
@@ -87,7 +88,10 @@ class SliceAnswers:
         if decision == Decision():
             return labels, certainty
         for n, (k, sums, alone) in enumerate(self._sums(decision)):
-            tell(n / len(self.maps), f"Deciding on tumors, slice {n + 1} of {len(self.maps)}")
+            tell(
+                n / len(self.maps),
+                sentence("Deciding on tumors, slice {n} of {count}", n=n + 1, count=len(self.maps)),
+            )
             keep = alone and decision.tumor_share == Decision.tumor_share
             share = self._decide_slice(labels[k], sums, None if keep else decision.tumor_share)
             if certainty is not None and share is not None:

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
+
 SIGMA_SHARE = 0.125  # of the patch's side, as in nnU-Net and MONAI
 LEAST_WEIGHT = 1e-3  # of the middle's; MONAI's, so that a corner seen once is not lost to rounding
 
@@ -129,7 +131,7 @@ class SlidingWindow:
             c for n in range(len(self.mirror_axes) + 1) for c in combinations(self.mirror_axes, n)
         ]
         done, total = 0, len(starts)
-        tell(0.0, f"Window 1 of {total}")
+        tell(0.0, sentence("Window {done} of {count}", done=1, count=total))
         while done < total:
             chunk = starts[done : done + predictor.batch]
             patches = np.stack([cover.cut(volume, start) for start in chunk])
@@ -138,7 +140,12 @@ class SlidingWindow:
                 seen = _mirrored(predictor, patches, turn)
                 values = seen if values is None else values + seen
                 fraction = (done + len(chunk) * n / len(turns)) / total
-                tell(fraction, f"Window {min(done + len(chunk), total)} of {total}")
+                tell(
+                    fraction,
+                    sentence(
+                        "Window {done} of {count}", done=min(done + len(chunk), total), count=total
+                    ),
+                )
             assert values is not None
             if len(turns) > 1:
                 values = values / np.float32(len(turns))

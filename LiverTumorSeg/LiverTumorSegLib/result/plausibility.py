@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .contrast import contrast_of
@@ -141,16 +142,18 @@ def _why_no_liver(lps: CtVolume, labels: Labels, trunk: Trunk | None) -> str | N
     elif complete and volume_ml < LEAST_WHOLE_LIVER_ML:
         why = "no whole liver is that small"
     elif volume_ml < LEAST_SOLID_LIVER_ML and trunk.liver_hu < FLUID_HU:
-        why = f"its {trunk.liver_hu:.0f} HU are those of fluid or bowel"
+        why = sentence("its {liver_hu:.0f} HU are those of fluid or bowel", liver_hu=trunk.liver_hu)
     elif trunk.seen_whole and trunk.spine_mm2 < LEAST_SPINE_MM2:
         why = "no spine lies behind it"
     elif trunk.seen_whole and trunk.width_mm < NARROW_MM and _is_central(trunk):
         why = "it lies in the middle of a narrow part of the body"
     if why is None:
         return None
-    return (
-        f"{volume_ml:.0f} mL were marked as liver and dropped, because {why}: the scan seems not to"
-        " show the liver."
+    return sentence(
+        "{volume_ml:.0f} mL were marked as liver and dropped, because {why}: "
+        "the scan seems not to show the liver.",
+        volume_ml=volume_ml,
+        why=why,
     )
 
 
@@ -175,12 +178,19 @@ def _scan_sentences(lps: CtVolume) -> Iterator[str]:
     height_mm = slice_mm * len(lps.hu)
     if slice_mm > THICK_SLICES_MM:
         yield (
-            f"The slices are {slice_mm:.1f} mm apart: lesions smaller than that can be missed, and"
-            " volumes and diameters are rough."
+            sentence(
+                "The slices are {slice_mm:.1f} mm apart: lesions smaller than that can "
+                "be missed, and volumes and diameters are rough.",
+                slice_mm=slice_mm,
+            )
         )
     if height_mm < SHORT_SCAN_MM:
         yield (
-            f"The scan shows only {height_mm:.0f} mm of the body: it may lack parts of the liver."
+            sentence(
+                "The scan shows only {height_mm:.0f} mm of the body: it may lack parts "
+                "of the liver.",
+                height_mm=height_mm,
+            )
         )
 
 
@@ -197,8 +207,12 @@ def _cut_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:
     for where, area_cm2 in zip(("bottom", "top"), _cut_cm2(lps, labels), strict=True):
         if area_cm2 >= CUT_CM2:
             yield (
-                f"The liver is cut off at the {where} of the scan, where it has {area_cm2:.0f} cm2:"
-                " its volume is that of a part."
+                sentence(
+                    "The liver is cut off at the {where} of the scan, where it has "
+                    "{area_cm2:.0f} cm2: its volume is that of a part.",
+                    where=where,
+                    area_cm2=area_cm2,
+                )
             )
     if _side_cut_cm2(lps, labels) >= SIDE_CUT_CM2:
         yield "The field of view cuts off the liver at a side: its volume is that of a part."
@@ -238,14 +252,21 @@ def _size_sentences(lps: CtVolume, labels: Labels, trunk: Trunk, *, cut_off: boo
     least, most = ADULT_LIVER_ML
     if volume_ml > most or (volume_ml < least and not cut_off):
         yield (
-            f"The liver has {volume_ml:.0f} mL and an adult's mostly {least:.0f} to {most:.0f}:"
-            " look whether all of it is marked and nothing else."
+            sentence(
+                "The liver has {volume_ml:.0f} mL and an adult's mostly {least:.0f} to "
+                "{most:.0f}: look whether all of it is marked and nothing else.",
+                volume_ml=volume_ml,
+                least=least,
+                most=most,
+            )
         )
     pieces, _ = ndimage.label(trunk.liver, structure=np.ones((3, 3, 3)))
     sizes_ml = np.bincount(pieces.ravel())[1:] * prod(trunk.spacing_kji_mm) / 1000
     count = np.count_nonzero(sizes_ml >= PIECE_ML)
     if count >= MANY_PIECES:
-        yield f"Liver and tumors are marked in {count} separate pieces: look at each."
+        yield sentence(
+            "Liver and tumors are marked in {count} separate pieces: look at each.", count=count
+        )
 
 
 def _place_sentences(trunk: Trunk) -> Iterator[str]:
@@ -272,16 +293,27 @@ def _brightness_sentences(trunk: Trunk) -> Iterator[str]:
     if contrast.phase in ("unenhanced", "arterial"):
         kind = {"unenhanced": "unenhanced", "arterial": "of the arterial phase"}[contrast.phase]
         yield (
-            f"The scan looks {kind} (liver {contrast.liver_hu:.0f} HU), and the model has learned"
-            " from portal-venous CT: expect missed tumors and false ones."
+            sentence(
+                "The scan looks {kind} (liver {liver_hu:.0f} HU), and the model has "
+                "learned from portal-venous CT: expect missed tumors and false ones.",
+                kind=kind,
+                liver_hu=contrast.liver_hu,
+            )
         )
         return
     low, high = TRAINED_LIVER_HU
     if not low <= contrast.liver_hu <= high:
         unlike = "darker" if contrast.liver_hu < low else "brighter"
         yield (
-            f"The liver has {contrast.liver_hu:.0f} HU, {unlike} than those that the model has"
-            f" learned from ({low:.0f} to {high:.0f} HU): expect missed tumors and false ones."
+            sentence(
+                "The liver has {liver_hu:.0f} HU, {unlike} than those that the model "
+                "has learned from ({low:.0f} to {high:.0f} HU): expect missed tumors "
+                "and false ones.",
+                liver_hu=contrast.liver_hu,
+                unlike=unlike,
+                low=low,
+                high=high,
+            )
         )
 
 
@@ -311,13 +343,15 @@ class _Piece:
     def implausible(self) -> str | None:
         """Why it is hardly a liver tumor."""
         if self.mean_hu < FAT_HU:
-            return f"{self.mean_hu:.0f} HU, as fat or gas"
+            return sentence("{mean_hu:.0f} HU, as fat or gas", mean_hu=self.mean_hu)
         if self.outside > MOSTLY and self.fat_around >= IN_FAT:
             return "mostly outside the liver, in fat or bowel"
         if self.mean_hu < FLUID_HU:
-            return f"{self.mean_hu:.0f} HU, as a cyst, the gallbladder or bowel"
+            return sentence(
+                "{mean_hu:.0f} HU, as a cyst, the gallbladder or bowel", mean_hu=self.mean_hu
+            )
         if self.mean_hu > DENSE_HU:
-            return f"{self.mean_hu:.0f} HU, as calcium, metal or lipiodol"
+            return sentence("{mean_hu:.0f} HU, as calcium, metal or lipiodol", mean_hu=self.mean_hu)
         return None
 
 
@@ -408,8 +442,12 @@ def _dropped_sentence(dropped: list[_Piece]) -> Iterator[str]:
         marks = "1 mark" if len(dropped) == 1 else f"{len(dropped)} marks"
         values = ", ".join(f"{piece.mean_hu:.0f}" for piece in dropped[:LISTED])
         yield (
-            f"{marks} of tumor in fat or gas that goes on around ({values} HU):"
-            " dropped, as no tumor is like that."
+            sentence(
+                "{marks} of tumor in fat or gas that goes on around ({values} HU): "
+                "dropped, as no tumor is like that.",
+                marks=marks,
+                values=values,
+            )
         )
 
 
@@ -420,4 +458,9 @@ def _lesion_sentences(lesions: tuple[Lesion, ...]) -> Iterator[str]:
         return
     more = f", and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
     several = "Lesion" if len(listed) == 1 else "Lesions"
-    yield f"{several} hardly a liver tumor: {', '.join(listed[:LISTED])}{more}."
+    yield sentence(
+        "{several} hardly a liver tumor: {listed}{more}.",
+        several=several,
+        listed=", ".join(listed[:LISTED]),
+        more=more,
+    )

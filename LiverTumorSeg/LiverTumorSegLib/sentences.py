@@ -1,0 +1,45 @@
+"""Sentences for people that can be said again in another language.
+
+    text = sentence("Slice {done} of about {count}", done=3, count=20)   # a str, in English
+    said(text)             # {"key": "Slice {done} of about {count}", "values": {"done": 3, ...}}
+
+What shows them, as the panel in Slicer does, looks the key up among its translations and puts
+in the values. A text without values is its own key. Standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Sentence(str):
+    """A text that knows what it was made of. Values are numbers, texts, and sentences again."""
+
+    key: str
+    values: dict[str, Any]
+
+
+def sentence(key: str, **values: Any) -> Sentence:
+    """The key with the values put in, as ``str.format`` does."""
+    made = Sentence(key.format(**values))
+    made.key, made.values = key, values
+    return made
+
+
+def said(text: str) -> dict[str, Any]:
+    """Key and values of a text, JSON-able."""
+    if not isinstance(text, Sentence):
+        return {"key": str(text), "values": {}}
+    return {"key": text.key, "values": {name: _plain(v) for name, v in text.values.items()}}
+
+
+def sentence_of(error: BaseException) -> str:
+    """What an error says, still a :class:`Sentence` where it was made of one."""
+    first = error.args[0] if len(error.args) == 1 else None
+    return first if isinstance(first, Sentence) else str(error)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return said(value)
+    return value.item() if hasattr(value, "item") else value
