@@ -44,6 +44,7 @@ from LiverTumorSegSlicer.run.segmentation_run import (
     RunSettings,
     SegmentationRun,
 )
+from LiverTumorSegSlicer.run.sentences import errorInWords
 from LiverTumorSegSlicer.run.waiting import segmentAndWait
 from LiverTumorSegSlicer.scene.editing import is3DShown
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments
@@ -332,7 +333,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 onEnd=lambda end: self._onEnd(end, volumeNode, was3D),
             )
         except ValueError as error:
-            self._refuse(str(error))
+            self._refuse(errorInWords(error))
         except MemoryError:
             self._refuse(_("The memory does not hold a copy of this CT; close other programs."))
         else:

@@ -32,12 +32,13 @@ CONSTRAINTS = TESTING / "constraints.txt"
 # Which package may import which, and itself. A name stands for all that is below it and has no row.
 GROUND = (
     "LiverTumorSegLib LiverTumorSegLib.volume LiverTumorSegLib.labels LiverTumorSegLib.files"
-    " LiverTumorSegLib.tables"
+    " LiverTumorSegLib.tables LiverTumorSegLib.sentences"
 )
 ALLOWED = {
     "LiverTumorSegLib": "",
     "LiverTumorSegLib.__main__": "LiverTumorSegLib.cli",
     "LiverTumorSegLib.labels": "",
+    "LiverTumorSegLib.sentences": "",
     "LiverTumorSegLib.files": "",
     "LiverTumorSegLib.tables": "",
     "LiverTumorSegLib.volume": "",
@@ -73,6 +74,7 @@ ALLOWED = {
 }
 SLICER_MAY_USE = {
     "files",
+    "sentences",
     "tables",
     "labels",
     "volume",

@@ -6,9 +6,11 @@ from typing import Any
 
 import slicer
 from LiverTumorSegLib.ct.checks import check_ct_values
+from LiverTumorSegLib.sentences import said
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.segmentation_run import RunSettings
+from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
 from LiverTumorSegSlicer.scene.nodes import hasResult
 from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.probability_volumes import isProbabilityVolume
@@ -41,8 +43,8 @@ def volumeWarning(volumeNode: Any) -> str:
     try:
         warnings = check_ct_values(_("This volume"), *volumeNode.GetImageData().GetScalarRange())
     except ValueError as error:
-        return str(error)
-    return "\n".join(warnings)
+        return errorInWords(error)
+    return "\n".join(inWords(said(warning)) for warning in warnings)
 
 
 def modalityOf(volumeNode: Any) -> str:

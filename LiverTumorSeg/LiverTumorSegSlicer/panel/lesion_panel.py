@@ -11,6 +11,7 @@ from LiverTumorSegLib.model.catalog import ModelEntry
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.run.sentences import inWords
 from LiverTumorSegSlicer.scene.nodes import resultRecord
 from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.segments import rolesOf
@@ -109,7 +110,9 @@ class LesionPanel:
         record = resultRecord(self._segmentationNode)
         ui.resultLabel.text = text
         ui.resultLabel.toolTip = _resultToolTip(record)
-        warnings = "\n".join(str(warning) for warning in record.get("warnings", []))
+        texts = record.get("warnings", [])
+        told = record.get("said", []) or [None] * len(texts)  # a run of an earlier version has none
+        warnings = "\n".join(inWords(*one) for one in zip(told, texts, strict=False))
         name = (record.get("model") or {}).get("model")
         ui.recallLabel.text = recallText(self._modelNamed(name)) if name else ""
         ui.recallLabel.setVisible(bool(name))

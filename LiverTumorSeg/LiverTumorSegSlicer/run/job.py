@@ -31,6 +31,7 @@ from .folder import temporaryFolder as slicerTemporaryFolder
 from .later import Later, Work, callLater
 from .outcome import JobFailure, explainExit, memorySentence, notStartedSentence, protocolSentence
 from .process import Runner
+from .sentences import inWords
 
 __all__ = ["JobFailure", "JobRequest", "JobResult", "SegmentationJob", "removeLeftovers"]
 
@@ -253,6 +254,7 @@ class SegmentationJob:
             self._isFinished = True  # what it still has to do is to go
             self._later(KILL_AFTER_MS, self._killIfThere)
         elif kind == "failed":
+            event["text"] = inWords(event.get("said"), event.get("text"))
             self._failed = event
             self._note(str(event.get("text")))
         else:
@@ -269,7 +271,8 @@ class SegmentationJob:
         fraction, left = event.get("fraction"), event.get("seconds_left")
         if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
             seconds = float(left) if isinstance(left, (int, float)) else None
-            self._onProgress(float(fraction), str(event.get("phrase")), seconds)
+            phrase = inWords(event.get("said"), event.get("phrase"))
+            self._onProgress(float(fraction), phrase, seconds)
 
     def _onExit(self, code: int, crashed: bool) -> None:
         self._isProcessThere = False

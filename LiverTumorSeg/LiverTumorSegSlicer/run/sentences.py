@@ -1,0 +1,229 @@
+"""What the child process says, in the language of the person who reads it.
+
+It sends a key and values (LiverTumorSegLib/sentences.py). The keys are the English sentences: those
+below are here for the translators, who get them from this file, and because Slicer looks a text up
+among those of the file that asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from LiverTumorSegLib.sentences import said, sentence_of
+from slicer.i18n import tr as _
+
+
+def inWords(told: Any, text: Any = "") -> str:
+    """A sentence of the child's, translated.
+
+    told: its key and values; text: in English, what is shown where there is no key.
+    """
+    if not isinstance(told, dict) or not isinstance(told.get("key"), str):
+        return str(text)
+    key, values = told["key"], told.get("values")
+    if not isinstance(values, dict) or not values:
+        return _(key)
+    try:
+        return _(key).format(**{name: _value(value) for name, value in values.items()})
+    except (KeyError, IndexError, ValueError, TypeError):  # a version's words that another sends
+        return str(text)
+
+
+def errorInWords(error: BaseException) -> str:
+    """What the library says of a refusal, translated."""
+    return inWords(said(sentence_of(error)), error)
+
+
+def _value(value: Any) -> Any:
+    return inWords(value) if isinstance(value, dict) else value
+
+
+def forTranslators() -> tuple[str, ...]:
+    """Every sentence, and every word that is put into one."""
+    return (
+        # what it does
+        _("Reading the CT"),
+        _("Handing over the labels"),
+        _("Loading the model"),
+        _("Checking and measuring"),
+        _("Drawing and writing"),
+        _("Done"),
+        _("Cleaning up"),
+        _("Back to the CT's own pixels, slice {k} of {count}"),
+        _("Slice {done} of about {expected}"),
+        _("Looking for the liver, slice {done} of {count}"),
+        _("Window {done} of {count}"),
+        _("Deciding on tumors"),
+        _("Looking for the liver"),
+        _("Deciding on tumors, slice {n} of {count}"),
+        _("Preparing the CT"),
+        _("Preparing the liver"),
+        # what it refuses, and what speaks against a result
+        _(
+            "This CT's header holds no real spacing or orientation (its affine is the identity), "
+            "so millimeters, volumes, left and right may be wrong; use the scan with its own "
+            "geometry."
+        ),
+        _("{name} {what}; give the CT itself, with one number a voxel."),
+        _(
+            "{name} has voxels of {voxel} mm and would be {length} long{likely_unit}; export it "
+            "again with its spacing in mm."
+        ),
+        _(
+            "The slices of this CT lie {slices_mm:.3g} mm apart; small tumors between them are "
+            "not seen and volumes are rough."
+        ),
+        _(
+            "The slices of this CT would be {width_mm:.0f} x {height_mm:.0f} mm, too small for a "
+            "body; check the voxel spacing, or use the whole scan."
+        ),
+        _(
+            "This CT has nothing below {low:.0f} HU, as if it had been cut to a display window; "
+            "use the original scan if there is one."
+        ),
+        _(
+            "This CT holds values outside {least} to {most} HU, which were clipped to that range;"
+            " check that the scan is in Hounsfield units."
+        ),
+        _("{name} is empty (one of its axes has no voxels); export it again."),
+        _("{name} is a single 2D picture; give the whole 3D scan."),
+        _(
+            "{name} has more than three axes (several time points or channels); give one 3D scan "
+            "of it."
+        ),
+        _("{name} holds one slice only; give the whole 3D scan."),
+        _(
+            "{name} would have {shape} voxels, more than any CT; its header is damaged, or it is "
+            "no CT: give the CT itself."
+        ),
+        _(
+            "{name} gives no voxel spacing (zero or not a number); export it again with its "
+            "spacing in mm."
+        ),
+        _("{name} has the same value, {low:g}, in every voxel; export the scan again."),
+        _(
+            "{name} holds fractions or a mask, values between 0 and 1; give the CT itself, in "
+            "Hounsfield units."
+        ),
+        _(
+            "{name} holds values from {low:g} to {high:g} only, like a label map or a normalized "
+            "scan; give the CT itself, in Hounsfield units."
+        ),
+        _(
+            "{name} has nothing below 0, so it is a picture, an MR or a CT without its offset; "
+            "give a CT in Hounsfield units (air is -1000)."
+        ),
+        _(
+            "The spine in this CT lies in front, so its header has front and back exchanged (or "
+            "the CT is turned over); left and right, and the result, may be wrong: export it "
+            "again with its orientation."
+        ),
+        _(
+            "The lungs in this CT lie at its lower end, so its header has head and feet "
+            "exchanged; the result may be wrong: export it again with its orientation."
+        ),
+        _(
+            "The body in this CT would be {width_mm:.0f} mm wide; its voxel spacing is probably "
+            "wrong, and every volume and diameter with it: export the scan again with its "
+            "spacing."
+        ),
+        _(
+            "{name} has its soft tissue near {tissue:.0f}, where Hounsfield units have it near 0,"
+            " as in a CT without its offset; give it with {offset:+.0f} added to every voxel, or "
+            "export it again in Hounsfield units (air is -1000)."
+        ),
+        _(
+            "{name} has its air near {air:.0f}, where Hounsfield units have it at -1000, so its "
+            "slope is missing or wrong; give it with every voxel times {air_hu:.2g}, or export it"
+            " again in Hounsfield units."
+        ),
+        _(
+            "{name} holds many values below {nothing_below_hu:g}, darker than air, so its slope "
+            "or offset is wrong or was applied twice; export it again in Hounsfield units (air is"
+            " -1000, water 0)."
+        ),
+        _(
+            "{name} holds the value {value} in {share:.0%} of its voxels, brighter than any "
+            "tissue: padding around the field of view; replace it by -1024 (air)."
+        ),
+        _(
+            "{volume_ml:.0f} mL were marked as liver and dropped, because {why}: the scan seems "
+            "not to show the liver."
+        ),
+        _("The field of view cuts off the liver at a side: its volume is that of a part."),
+        _(
+            "The liver lies on the patient's left: the scan may be mirrored, or the organs are "
+            "(situs inversus)."
+        ),
+        _("{several} hardly a liver tumor: {listed}{more}."),
+        _(
+            "The slices are {slice_mm:.1f} mm apart: lesions smaller than that can be missed, and"
+            " volumes and diameters are rough."
+        ),
+        _("The scan shows only {height_mm:.0f} mm of the body: it may lack parts of the liver."),
+        _(
+            "The liver has {volume_ml:.0f} mL and an adult's mostly {least:.0f} to {most:.0f}: "
+            "look whether all of it is marked and nothing else."
+        ),
+        _("Liver and tumors are marked in {count} separate pieces: look at each."),
+        _(
+            "The liver lies in the middle of the body and not on the right: look whether it is "
+            "the liver."
+        ),
+        _(
+            "The scan looks {kind} (liver {liver_hu:.0f} HU), and the model has learned from "
+            "portal-venous CT: expect missed tumors and false ones."
+        ),
+        _(
+            "The liver has {liver_hu:.0f} HU, {unlike} than those that the model has learned from"
+            " ({low:.0f} to {high:.0f} HU): expect missed tumors and false ones."
+        ),
+        _("{mean_hu:.0f} HU, as fat or gas"),
+        _("{mean_hu:.0f} HU, as a cyst, the gallbladder or bowel"),
+        _("{mean_hu:.0f} HU, as calcium, metal or lipiodol"),
+        _(
+            "{marks} of tumor in fat or gas that goes on around ({values} HU): dropped, as no "
+            "tumor is like that."
+        ),
+        _("its {liver_hu:.0f} HU are those of fluid or bowel"),
+        _(
+            "The liver is cut off at the {where} of the scan, where it has {area_cm2:.0f} cm2: "
+            "its volume is that of a part."
+        ),
+        _("Device {wanted!r} is unknown; use auto, cpu, cuda, cuda:0 or mps."),
+        _("This computer has no Apple GPU that PyTorch can use; use cpu."),
+        _("This computer has no CUDA device that PyTorch can use; use cpu."),
+        _("cannot run this network ({error})"),
+        _("{whose} ran short: continued with {batch} {some} at a time."),
+        _("There is no device {wanted!r}; use {there} or cpu."),
+        _("The Apple GPU {reason}; use cpu."),
+        _("The Apple GPU {reason}: the run went on with the CPU."),
+        _("The memory does not hold one {one}; close other programs."),
+        _("The region to look at is empty; there is nothing for the network."),
+        # what is put into a sentence
+        _("The volume"),
+        _("is a color (RGB) picture"),
+        _("holds complex numbers"),
+        _("holds voxels of an unknown type"),
+        _("unenhanced"),
+        _("of the arterial phase"),
+        _("darker"),
+        _("brighter"),
+        _("bottom"),
+        _("top"),
+        _("it is tumor without any liver"),
+        _("no whole liver is that small"),
+        _("no spine lies behind it"),
+        _("it lies in the middle of a narrow part of the body"),
+        _("computes other numbers than the CPU"),
+        _("Memory"),
+        _("GPU memory"),
+        _("slice"),
+        _("slices"),
+        _("patch"),
+        _("patches"),
+        _("Lesion"),
+        _("Lesions"),
+        _("1 mark"),
+        _("Fetching the labels"),
+    )

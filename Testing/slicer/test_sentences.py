@@ -1,0 +1,138 @@
+"""What the child says is shown in the person's language: no sentence of it lacks its key."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import LiverTumorSegLib
+import numpy as np
+import pytest
+from LiverTumorSegLib.cli.progress import JsonLines
+from LiverTumorSegLib.sentences import said, sentence, sentence_of
+from LiverTumorSegSlicer.run import sentences
+from LiverTumorSegSlicer.run.sentences import forTranslators, inWords
+from panel_desk import PanelDesk
+from slicersim import scripted
+
+LIB = Path(LiverTumorSegLib.__file__).parent
+SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
+    LIB / "cli" / "child.py",
+    LIB / "cli" / "segment.py",
+    *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values")),
+    LIB / "result" / "plausibility.py",
+    *sorted((LIB / "inference").glob("*.py")),
+]
+FOR_THE_SHELL = {"Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help."}
+TOLD = {"tell", "progress"}
+
+
+def keysOf(path: Path) -> set[str]:
+    """What a file says: keys of sentences, phrases of progress, and whole sentences as warnings."""
+    found: set[str | None] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name == "sentence":
+                found.add(textOf(node.args[0]))
+            elif name in TOLD:
+                found |= {textOf(argument) for argument in node.args}
+        elif isinstance(node, ast.Return | ast.Yield) and node.value is not None:
+            parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            found |= {text for part in parts if (text := textOf(part) or "").endswith(".")}
+    return {text for text in found if text} - FOR_THE_SHELL
+
+
+def textOf(node: ast.expr) -> str | None:
+    isText = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return node.value if isText else None
+
+
+def test_the_panel_knows_every_key_of_the_child() -> None:
+    known = set(forTranslators())
+    for path in SAID_IN_THE_CHILD:
+        assert keysOf(path) <= known, path.name
+    assert len(known) == len(forTranslators()), "each is there once"
+
+
+def test_no_phrase_of_progress_is_put_together_without_a_key() -> None:
+    """A text with values in it is translated by its key or not at all."""
+    for path in SAID_IN_THE_CHILD:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                mixed = [a for a in node.args if isinstance(a, ast.JoinedStr)]
+                assert name not in TOLD or not mixed, f"{path.name}:{node.lineno}"
+
+
+def test_a_sentence_is_its_english_text_and_keeps_what_it_was_made_of() -> None:
+    inner = sentence("its {hu:.0f} HU are those of fluid", hu=np.float64(12.3))
+    text = sentence("Dropped, because {why}: {count} in {name!r}.", why=inner, count=3, name="x{y}")
+    assert text == "Dropped, because its 12 HU are those of fluid: 3 in 'x{y}'."
+    assert inWords(json.loads(json.dumps(said(text)))) == text
+    assert inWords(said("Cleaning up")) == "Cleaning up"
+    assert sentence_of(ValueError(text)) is text
+    assert sentence_of(ValueError("plain")) == "plain"
+
+
+def test_the_words_are_the_translator_s_and_nested_ones_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    german = {
+        "The scan looks {kind} (liver {liver_hu:.0f} HU), and the model has learned from"
+        " portal-venous CT: expect missed tumors and false ones.": "{kind}: {liver_hu:.0f} HE",
+        "unenhanced": "nativ",
+    }
+    monkeypatch.setattr(scripted, "translations", german)
+    key = next(iter(german))
+    text = sentence(key, kind="unenhanced", liver_hu=55.4)
+    assert inWords(said(text), text) == "nativ: 55 HE"
+
+
+def test_what_another_version_says_is_shown_as_it_came() -> None:
+    for told in (None, 3, {}, {"key": 3}, {"key": "{a} of {b}", "values": {"a": 1}}):
+        assert inWords(told, "In English.") == "In English."
+
+
+def test_a_run_s_steps_refusals_and_warnings_are_translated(
+    desk: PanelDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    german = {
+        "Slice {done} of about {expected}": "Schicht {done} von etwa {expected}",
+        "Cleaning up": "Aufgeräumt wird",
+        "{name} holds one slice only; give the whole 3D scan.": "{name} hat eine Schicht.",
+        "The volume": "Das Volumen",
+        "The field of view cuts off the liver at a side: its volume is that of a part.": "Ab.",
+    }
+    monkeypatch.setattr(scripted, "translations", german)
+    desk.loadCt()
+    runner, child, ui = desk.start(), JsonLines(), desk.ui
+    capsys.readouterr()
+    child.progress(0.5, sentence("Slice {done} of about {expected}", done=5, expected=9))
+    child.progress(0.9, "Cleaning up")
+    refusal = sentence("{name} holds one slice only; give the whole 3D scan.", name="The volume")
+    child.failed("input", refusal)
+    lines = capsys.readouterr().out.splitlines()
+    runner.begin()
+    for line, shown in zip(lines, ("Schicht 5 von etwa 9", "Aufgeräumt wird"), strict=False):
+        runner.print(line)
+        assert ui.statusLabel.text.startswith(shown)
+    runner.print(lines[2])
+    runner.exit(2)
+    assert desk.questions.failures == ["Das Volumen hat eine Schicht."]
+    warning = next(reversed(german))
+    desk.answerWith(warnings=[warning], said=[said(warning)])
+    desk.run()
+    assert ui.warningsLabel.text == "Ab."
+
+
+def test_translators_find_the_texts_in_plain_calls() -> None:
+    """Slicer's tools read the source, and take literals only."""
+    source = inspect.getsource(sentences.forTranslators)
+    calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
+    names: list[Any] = [getattr(call.func, "id", "") for call in calls]
+    assert set(names) == {"_"}
+    assert all(textOf(call.args[0]) for call in calls)
