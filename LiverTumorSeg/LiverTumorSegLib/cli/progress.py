@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from LiverTumorSegLib.sentences import said
+from LiverTumorSegLib.sentences import Sentence, said
 
 BAR_WIDTH = 28
 MOST_RISE = 1.25  # of the time left, from one report to the next
@@ -180,11 +180,11 @@ class JsonLines:
         left = self._left(fraction)
         seconds = None if left is None else round(left, 1)
         done = round(fraction, 4)
-        told = {"fraction": done, "phrase": phrase, "said": said(phrase)}
-        self._say("progress", **told, seconds_left=seconds, **place)
+        told = {"fraction": done, "phrase": phrase, "seconds_left": seconds}
+        self._say("progress", **told, **place, **_key(phrase))
 
     def warning(self, text: str, **place: int) -> None:
-        self._say("warning", text=text, said=said(text), **place)
+        self._say("warning", text=text, **place, **_key(text))
 
     def case_ended(self, summary: str, record: dict[str, Any]) -> None:
         self._say("case", **record)
@@ -193,10 +193,15 @@ class JsonLines:
         self._say("finished", summary=summary, **record)
 
     def failed(self, kind: str, text: str) -> None:
-        self._say("failed", kind=kind, text=text, said=said(text))
+        self._say("failed", kind=kind, text=text, **_key(text))
 
     def _say(self, event: str, **values: Any) -> None:
         print(json.dumps({"event": event, **values}), flush=True)
+
+
+def _key(text: str) -> dict[str, Any]:
+    """What a translation needs beside the text; a plain one is its own key."""
+    return {"said": said(text)} if isinstance(text, Sentence) else {}
 
 
 def _moved(n: int) -> str:

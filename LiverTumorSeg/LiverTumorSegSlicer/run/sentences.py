@@ -16,10 +16,10 @@ from slicer.i18n import tr as _
 def inWords(told: Any, text: Any = "") -> str:
     """A sentence of the child's, translated.
 
-    told: its key and values; text: in English, what is shown where there is no key.
+    told: its key and values; text: in English, and its own key where there are no values.
     """
     if not isinstance(told, dict) or not isinstance(told.get("key"), str):
-        return str(text)
+        return _(str(text))
     key, values = told["key"], told.get("values")
     if not isinstance(values, dict) or not values:
         return _(key)
