@@ -40,8 +40,12 @@ def _value(value: Any) -> Any:
 
 def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
+    return (*_steps(), *_refusals(), *_doubts(), *_devices(), *_words())
+
+
+def _steps() -> tuple[str, ...]:
+    """What a run does."""
     return (
-        # what it does
         _("Reading the CT"),
         _("Handing over the labels"),
         _("Loading the model"),
@@ -58,32 +62,16 @@ def forTranslators() -> tuple[str, ...]:
         _("Deciding on tumors, slice {n} of {count}"),
         _("Preparing the CT"),
         _("Preparing the liver"),
-        # what it refuses, and what speaks against a result
-        _(
-            "This CT's header holds no real spacing or orientation (its affine is the identity), "
-            "so millimeters, volumes, left and right may be wrong; use the scan with its own "
-            "geometry."
-        ),
+    )
+
+
+def _refusals() -> tuple[str, ...]:
+    """Why a CT is refused."""
+    return (
         _("{name} {what}; give the CT itself, with one number a voxel."),
         _(
             "{name} has voxels of {voxel} mm and would be {length} long{likely_unit}; export it "
             "again with its spacing in mm."
-        ),
-        _(
-            "The slices of this CT lie {slices_mm:.3g} mm apart; small tumors between them are "
-            "not seen and volumes are rough."
-        ),
-        _(
-            "The slices of this CT would be {width_mm:.0f} x {height_mm:.0f} mm, too small for a "
-            "body; check the voxel spacing, or use the whole scan."
-        ),
-        _(
-            "This CT has nothing below {low:.0f} HU, as if it had been cut to a display window; "
-            "use the original scan if there is one."
-        ),
-        _(
-            "This CT holds values outside {least} to {most} HU, which were clipped to that range;"
-            " check that the scan is in Hounsfield units."
         ),
         _("{name} is empty (one of its axes has no voxels); export it again."),
         _("{name} is a single 2D picture; give the whole 3D scan."),
@@ -114,20 +102,6 @@ def forTranslators() -> tuple[str, ...]:
             "give a CT in Hounsfield units (air is -1000)."
         ),
         _(
-            "The spine in this CT lies in front, so its header has front and back exchanged (or "
-            "the CT is turned over); left and right, and the result, may be wrong: export it "
-            "again with its orientation."
-        ),
-        _(
-            "The lungs in this CT lie at its lower end, so its header has head and feet "
-            "exchanged; the result may be wrong: export it again with its orientation."
-        ),
-        _(
-            "The body in this CT would be {width_mm:.0f} mm wide; its voxel spacing is probably "
-            "wrong, and every volume and diameter with it: export the scan again with its "
-            "spacing."
-        ),
-        _(
             "{name} has its soft tissue near {tissue:.0f}, where Hounsfield units have it near 0,"
             " as in a CT without its offset; give it with {offset:+.0f} added to every voxel, or "
             "export it again in Hounsfield units (air is -1000)."
@@ -145,6 +119,47 @@ def forTranslators() -> tuple[str, ...]:
         _(
             "{name} holds the value {value} in {share:.0%} of its voxels, brighter than any "
             "tissue: padding around the field of view; replace it by -1024 (air)."
+        ),
+    )
+
+
+def _doubts() -> tuple[str, ...]:
+    """What speaks against a CT or a result."""
+    return (
+        _(
+            "This CT's header holds no real spacing or orientation (its affine is the identity), "
+            "so millimeters, volumes, left and right may be wrong; use the scan with its own "
+            "geometry."
+        ),
+        _(
+            "The slices of this CT lie {slices_mm:.3g} mm apart; small tumors between them are "
+            "not seen and volumes are rough."
+        ),
+        _(
+            "The slices of this CT would be {width_mm:.0f} x {height_mm:.0f} mm, too small for a "
+            "body; check the voxel spacing, or use the whole scan."
+        ),
+        _(
+            "This CT has nothing below {low:.0f} HU, as if it had been cut to a display window; "
+            "use the original scan if there is one."
+        ),
+        _(
+            "This CT holds values outside {least} to {most} HU, which were clipped to that range;"
+            " check that the scan is in Hounsfield units."
+        ),
+        _(
+            "The spine in this CT lies in front, so its header has front and back exchanged (or "
+            "the CT is turned over); left and right, and the result, may be wrong: export it "
+            "again with its orientation."
+        ),
+        _(
+            "The lungs in this CT lie at its lower end, so its header has head and feet "
+            "exchanged; the result may be wrong: export it again with its orientation."
+        ),
+        _(
+            "The body in this CT would be {width_mm:.0f} mm wide; its voxel spacing is probably "
+            "wrong, and every volume and diameter with it: export the scan again with its "
+            "spacing."
         ),
         _(
             "{volume_ml:.0f} mL were marked as liver and dropped, because {why}: the scan seems "
@@ -190,6 +205,12 @@ def forTranslators() -> tuple[str, ...]:
             "The liver is cut off at the {where} of the scan, where it has {area_cm2:.0f} cm2: "
             "its volume is that of a part."
         ),
+    )
+
+
+def _devices() -> tuple[str, ...]:
+    """What became of the device."""
+    return (
         _("Device {wanted!r} is unknown; use auto, cpu, cuda, cuda:0 or mps."),
         _("This computer has no Apple GPU that PyTorch can use; use cpu."),
         _("This computer has no CUDA device that PyTorch can use; use cpu."),
@@ -200,7 +221,12 @@ def forTranslators() -> tuple[str, ...]:
         _("The Apple GPU {reason}: the run went on with the CPU."),
         _("The memory does not hold one {one}; close other programs."),
         _("The region to look at is empty; there is nothing for the network."),
-        # what is put into a sentence
+    )
+
+
+def _words() -> tuple[str, ...]:
+    """What is put into a sentence."""
+    return (
         _("The volume"),
         _("is a color (RGB) picture"),
         _("holds complex numbers"),
