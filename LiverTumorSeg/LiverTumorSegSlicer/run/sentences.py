@@ -40,7 +40,7 @@ def _value(value: Any) -> Any:
 
 def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
-    return (*_steps(), *_refusals(), *_doubts(), *_devices(), *_words())
+    return (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
 
 
 def _steps() -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def _refusals() -> tuple[str, ...]:
 
 
 def _doubts() -> tuple[str, ...]:
-    """What speaks against a CT or a result."""
+    """What speaks against a CT."""
     return (
         _(
             "This CT's header holds no real spacing or orientation (its affine is the identity), "
@@ -161,6 +161,12 @@ def _doubts() -> tuple[str, ...]:
             "wrong, and every volume and diameter with it: export the scan again with its "
             "spacing."
         ),
+    )
+
+
+def _doubtsOfResults() -> tuple[str, ...]:
+    """What speaks against a result."""
+    return (
         _(
             "{volume_ml:.0f} mL were marked as liver and dropped, because {why}: the scan seems "
             "not to show the liver."
