@@ -32,7 +32,7 @@ CONSTRAINTS = TESTING / "constraints.txt"
 # Which package may import which, and itself. A name stands for all that is below it and has no row.
 GROUND = (
     "LiverTumorSegLib LiverTumorSegLib.volume LiverTumorSegLib.labels LiverTumorSegLib.files"
-    " LiverTumorSegLib.tables LiverTumorSegLib.sentences"
+    " LiverTumorSegLib.tables LiverTumorSegLib.sentences LiverTumorSegLib.settings"
 )
 ALLOWED = {
     "LiverTumorSegLib": "",
@@ -41,6 +41,7 @@ ALLOWED = {
     "LiverTumorSegLib.sentences": "",
     "LiverTumorSegLib.files": "",
     "LiverTumorSegLib.tables": "",
+    "LiverTumorSegLib.settings": "",
     "LiverTumorSegLib.volume": "",
     "LiverTumorSegLib.nets": "",
     "LiverTumorSegLib.ct": GROUND,

@@ -33,7 +33,6 @@ from pathlib import Path
 
 from LiverTumorSegLib.ct.nifti import write_labels
 from LiverTumorSegLib.files import whole_folder
-from LiverTumorSegLib.inference.postprocess_cascade import PRESETS
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.result.files import NOTICE
@@ -106,7 +105,6 @@ def _load(given: argparse.Namespace) -> Segmenter:
         given.model if given.second is None else (given.model, given.second),
         given.device,
         scan=not given.no_scan,
-        postprocessing=PRESETS[given.postprocessing] if given.postprocessing else None,
         mirror=given.mirror,
     )
 
@@ -181,11 +179,6 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", help="model name or file; a cascade's liver network with --second")
     add("--second", metavar="FILE", help="a cascade's tumor network")
-    add(
-        "--postprocessing",
-        choices=sorted(PRESETS),
-        help="a cascade's steps after the networks (default: those in its file)",
-    )
     add(
         "--mirror",
         action="store_true",

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.patch_network import PatchEngine
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.model.file import BundleError, ModelBundle
@@ -58,7 +58,7 @@ class LiverNet:
     engine: PatchEngine
     preprocessing: VolumePreprocessing
     window: SlidingWindow
-    steps: CascadePostprocessing
+    steps: Postprocessing
 
     @classmethod
     def load(cls, path: Path, device: str = "auto", overlap: float = 0.5) -> LiverNet:
@@ -75,7 +75,7 @@ class LiverNet:
             PatchEngine(net, device),
             VolumePreprocessing.from_dict(spec.preprocessing),
             SlidingWindow(patch_kji=net.patch_kji, overlap=overlap),
-            CascadePostprocessing.from_dict(spec.postprocessing),
+            Postprocessing.from_dict(spec.postprocessing),
         )
 
     def mask(self, image: NDArray[np.float16]) -> Mask:
@@ -84,7 +84,7 @@ class LiverNet:
         channels = self.preprocessing.channels(image)
         for first, slab in self.window.slabs(channels, self.engine):
             found[first : first + slab.shape[1]] = slab[0] > 0.5
-        return self.steps.liver_on_grid(found)
+        return self.steps.liver(found)
 
 
 def choose_nets(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
 from training.files import write_text
@@ -151,16 +152,16 @@ def _facts(summary: Record) -> list[str]:
 def _decided(summary: Record) -> list[str]:
     """How the network's answers became labels; summaries of older versions do not say."""
     facts = []
-    decision = summary.get("decision")
+    decision = Decision.from_dict(summary["decision"]) if summary.get("decision") else None
     if decision and summary.get("cascade"):
-        share = decision["tumor_share"]
-        facts.append(f"Decision: tumor is where the tumor network says more than {share:g}.")
+        threshold = decision.tumor_threshold
+        facts.append(f"Decision: tumor is where the tumor network says more than {threshold:g}.")
     elif decision:
-        smoothing_mm = decision["smoothing_mm"]
+        smoothing_mm = decision.smoothing_mm
         through = f", averaged over neighboring slices by a Gaussian of {smoothing_mm:g} mm"
         facts.append(
             "Decision: a voxel of the liver is tumor where p(tumor) / (p(liver) + p(tumor)) is over"
-            f" {decision['tumor_share']:g}{through if smoothing_mm else ', slice by slice'}."
+            f" {decision.tumor_threshold:g}{through if smoothing_mm else ', slice by slice'}."
         )
     if summary.get("mirror"):
         facts.append("The answers are averaged with those to mirrored copies (--mirror).")

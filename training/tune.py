@@ -64,7 +64,11 @@ def choose(given: argparse.Namespace, command: str, show: Show) -> str:
     refuse_training_cases(segmenter, cases)
     with whole_folder(given.output, known=CHOICE_FILES, overwrite=given.overwrite) as part:
         volumes = [_answered(segmenter, case) for case in show(cases)]
-        default = Setting(segmenter.decision, segmenter.postprocessing).without_confidence()
+        default = Setting(
+            segmenter.decision,
+            segmenter.postprocessing,
+            smoothing=isinstance(segmenter, SliceSegmenter),
+        ).without_confidence()
         choice = best_choice(Search(volumes, default, show))
         head = header(segmenter, given, command)
         kept = {name: head[name] for name in HEADER} | _stages(segmenter)
@@ -82,7 +86,7 @@ def best_choice(search: Search) -> Choice:
         confidence = None  # the same for every lesion: it would look like knowledge and be none
     return Choice(
         default=search.default,
-        chosen=replace(best, decision=replace(best.decision, confidence=confidence)),
+        chosen=replace(best, decision=replace(best.decision, calibration=confidence)),
         tried={setting: search.scores(setting) for setting in tried},
         left_out=search.leave_one_patient_out(),
         cases=[volume.case for volume in search.volumes],

@@ -64,7 +64,7 @@ def child(ct_file: str, models: list[str] | None, device: str) -> None:
 def random_cascade(folder: Path, net: str) -> list[str]:
     """Two model files whose weights are random, the head's so that half of noise is foreground."""
     import torch
-    from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+    from LiverTumorSegLib.inference.postprocess import Postprocessing
     from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
     from LiverTumorSegLib.model.file import ModelBundle
     from LiverTumorSegLib.model.spec import STAGES, ModelSpec
@@ -91,7 +91,7 @@ def random_cascade(folder: Path, net: str) -> list[str]:
             preprocessing=steps[stage].to_dict(),
             labels=labels,
             training_hu_range=None,
-            postprocessing=CascadePostprocessing().to_dict(),
+            postprocessing=Postprocessing(clean_liver=True, smallest_lesion_mm=3.0).to_dict(),
             provenance={},
             storage="fp16",
         )

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
-from threshold_cascade import AS_IT_IS, SEES_LIVER, Blind, Threshold, segmenter
+from threshold_cascade import AS_IT_IS, CASCADE_STEPS, SEES_LIVER, Blind, Threshold, segmenter
 from threshold_slices import (
     AIR_HU,
     LIVER_HU,
@@ -33,7 +32,7 @@ Array = NDArray[Any]
 @pytest.fixture(scope="module", params=[None, oblique()], ids=["straight", "oblique"])
 def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
     ct = abdomen(rotation=request.param)
-    result = segmenter(CascadePostprocessing()).segment(ct, probabilities=True)
+    result = segmenter(CASCADE_STEPS).segment(ct, probabilities=True)
     assert set(np.unique(result.labels_kji)) == {0, 1, 2}
     assert result.probabilities is not None
     return ct, result.labels_kji, result.probabilities
@@ -44,7 +43,7 @@ def test_however_the_grid_lies_the_patient_gets_the_same_labels(
 ) -> None:
     ct, labels, probabilities = upright
     hu, new_to_old = turned(ct.hu, axes_to_ras)
-    worker = segmenter(CascadePostprocessing())
+    worker = segmenter(CASCADE_STEPS)
     result = worker.segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), probabilities=True)
     assert result.labels_kji.dtype == np.uint8
     np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
@@ -137,16 +136,6 @@ def test_each_network_works_on_its_own_grid(liver_px: int) -> None:
     assert np.abs(labels.probabilities.astype(np.float32).sum(0) - 1).max() < 3e-3
 
 
-def test_the_published_sizes_are_counted_on_the_tumor_networks_grid() -> None:
-    """A spot of 50 of its voxels grows, however coarse the liver network's are."""
-    hu = np.full((12, 64, 64), LIVER_HU)
-    hu[0] = hu[-1] = AIR_HU
-    hu[5, 30:34, 30:34] = 160
-    ct, grow = volume(hu, (5.0, 2.0, 2.0)), replace(AS_IT_IS, grow_small_tumors=True)
-    apart, alike = (segmenter(grow, liver_px=px).segment(ct).labels_kji for px in (32, 64))
-    np.testing.assert_array_equal(apart == Label.TUMOR, alike == Label.TUMOR)
-
-
 def test_a_mask_behind_the_whole_image() -> None:
     worker = segmenter(sees=replace(SEES_LIVER, mask_as_channel=True, liver_margin_mm=0.0))
     worker.liver = replace(worker.liver, engine=Blind(Threshold(2.0, 0.0)))
@@ -168,7 +157,7 @@ def test_the_tumor_network_has_its_own_window() -> None:
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_no_liver_is_a_plain_result(probabilities: bool) -> None:
-    worker = segmenter(CascadePostprocessing())
+    worker = segmenter(CASCADE_STEPS)
     ct = volume(np.full((9, 30, 30), AIR_HU), (5.0, 2.0, 2.0))
     result = worker.segment(ct, probabilities=probabilities)
     assert not result.labels_kji.any()
@@ -209,38 +198,22 @@ def test_probabilities_are_the_networks_own() -> None:
     plain = worker.segment(ct)
     assert plain.probabilities is None
     np.testing.assert_array_equal(plain.labels_kji, result.labels_kji)
-    ours = segmenter(PRESETS["published"]).segment(ct, probabilities=True)
+    ours = segmenter(AS_IT_IS).segment(ct, probabilities=True)
     np.testing.assert_array_equal(ours.probabilities, result.probabilities)
 
 
-def test_the_published_steps_grow_small_tumors_on_the_networks_grid() -> None:
-    hu = np.full((12, 64, 64), LIVER_HU)
-    hu[0] = hu[-1] = AIR_HU
-    hu[5, 30:34, 30:34] = 160
-    ct = volume(hu, (5.0, 2.0, 2.0))
-    plain, grown = (
-        segmenter(steps).segment(ct).labels_kji == Label.TUMOR
-        for steps in (AS_IT_IS, replace(AS_IT_IS, grow_small_tumors=True))
-    )
-    assert plain[5].any()
-    assert not plain[[4, 6]].any()
-    assert grown[plain].all()
-    assert grown[[4, 6]].any(axis=(1, 2)).all(), "also onto the slices beside it"
-    assert not grown[[3, 7]].any()
-
-
 def test_what_the_steps_take_away_is_gone() -> None:
-    """Tumor outside of the margin that the steps have, and tumor that is too small."""
+    """Loose tumor too far from the liver, and tumor that is too small; none is cut in two."""
     hu = np.full((12, 48, 48), AIR_HU)
     hu[2:10, 8:30, 8:30] = LIVER_HU
-    hu[5:8, 14:17, 14:17] = hu[5:8, 12:18, 30:36] = TUMOR_HU
-    steps = replace(AS_IT_IS, tumor_inside_liver=True, liver_margin_mm=12.0)
+    hu[5:8, 14:17, 14:17] = hu[5:8, 12:18, 30:36] = hu[5:8, 12:18, 40:44] = TUMOR_HU
+    steps = replace(AS_IT_IS, tumor_inside_liver=True, max_distance_to_liver_mm=12.0)
     worker = segmenter(steps, sees=replace(SEES_LIVER, liver_margin_mm=60.0))
     worker.liver = replace(worker.liver, engine=Blind(Threshold(2.0, 0.0)))
     ct = volume(hu, (6.0, 4.0, 4.0))
     tumor = worker.segment(ct).labels_kji == Label.TUMOR
     assert tumor[6, 15, 15]
-    assert tumor[6, 15, 31]
-    assert not tumor[:, :, 34:].any()
+    assert tumor[6, 13:17, 30:35].all()
+    assert not tumor[:, :, 38:].any()
     worker.set_smallest_lesion(60.0)
     assert not (worker.segment(ct).labels_kji == Label.TUMOR).any()

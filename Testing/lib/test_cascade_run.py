@@ -13,11 +13,20 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.cascade import CascadeSegmenter, joint_spec
 from LiverTumorSegLib.inference.decision import Decision
-from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.segmenter import Cancelled
 from LiverTumorSegLib.model.spec import BundleError
-from threshold_cascade import SEES_ALL, SEES_LIVER, Floats, Threshold, segmenter, spec_of
+from threshold_cascade import (
+    AS_IT_IS,
+    CASCADE_STEPS,
+    SEES_ALL,
+    SEES_LIVER,
+    Floats,
+    Threshold,
+    segmenter,
+    spec_of,
+)
 from threshold_slices import AIR_HU, LIVER_HU, abdomen, volume
 
 
@@ -139,13 +148,13 @@ def test_device_is_the_cpu_as_soon_as_one_is_there(devices: tuple[str, str], dev
 
 
 def test_what_is_told_of_the_model() -> None:
-    worker = segmenter(CascadePostprocessing())
+    worker = segmenter(CASCADE_STEPS)
     told = json.loads(json.dumps(worker.describe()))
     assert (told["model"], told["version"]) == ("pair", "1")
     assert told["sha256"] == worker.sha256 == hashlib.sha256(b"ab" * 64).hexdigest()
     assert list(told["stages"]) == ["liver", "tumor"]
     assert VolumePreprocessing.from_dict(told["stages"]["tumor"]["preprocessing"]) == SEES_LIVER
-    assert CascadePostprocessing.from_dict(told["postprocessing"]) == CascadePostprocessing()
+    assert Postprocessing.from_dict(told["postprocessing"]) == CASCADE_STEPS
     worker.liver = replace(worker.liver, sha256=None)
     assert worker.sha256 is None
 
@@ -184,22 +193,22 @@ def test_networks_that_do_not_fit_each_other() -> None:
 def test_a_higher_share_marks_less_and_says_so() -> None:
     """Tumor's p is 0.5 at the rims of its balls and nearly 1 within."""
     half, sure = segmenter(), segmenter()
-    sure.decision = Decision(tumor_share=0.9)
+    sure.decision = Decision(tumor_threshold=0.9)
     plain, strict = (worker.segment(abdomen()).labels_kji for worker in (half, sure))
     assert ((plain == 2) & (strict != 2)).any()
     assert not ((strict == 2) & (plain != 2)).any()
     np.testing.assert_array_equal(plain > 0, strict > 0)
-    assert sure.describe()["decision"]["tumor_share"] == 0.9
+    assert sure.describe()["decision"]["tumor_threshold"] == 0.9
 
 
-@pytest.mark.parametrize("steps", [CascadePostprocessing(), PRESETS["published"]])
-def test_decided_again_without_the_networks(steps: CascadePostprocessing) -> None:
+@pytest.mark.parametrize("steps", [CASCADE_STEPS, AS_IT_IS])
+def test_decided_again_without_the_networks(steps: Postprocessing) -> None:
     """The same labels as a run with that decision and these steps."""
     worker, ct = segmenter(), abdomen()
     answers = worker.answers(ct)
     seen = len(worker.liver.engine.seen), len(worker.tumor.engine.seen)
     for share in (0.3, 0.5, 0.8):
-        decision = Decision(tumor_share=share)
+        decision = Decision(tumor_threshold=share)
         expected = segmenter(steps)
         expected.decision = decision
         turned = answers.place.on_ct(answers.decide(decision, steps).labels)
@@ -209,8 +218,8 @@ def test_decided_again_without_the_networks(steps: CascadePostprocessing) -> Non
 
 def test_certainty_is_the_calibrated_answer_of_the_tumor_network() -> None:
     """Of each voxel that is tumor in the end, and of no other."""
-    decision = Decision(tumor_share=0.6, confidence=(0.8, -0.3))
-    worker = segmenter(CascadePostprocessing(smallest_lesion_mm=14.0))
+    decision = Decision(tumor_threshold=0.6, calibration=(0.8, -0.3))
+    worker = segmenter(replace(CASCADE_STEPS, smallest_lesion_mm=14.0))
     worker.decision = decision
     result = worker.segment(abdomen(), probabilities=True)
     certainty, tumor = result.certainty_kji, result.labels_kji == 2
@@ -219,7 +228,7 @@ def test_certainty_is_the_calibrated_answer_of_the_tumor_network() -> None:
     np.testing.assert_array_equal(certainty > 0, tumor)
     told = decision.certainty(result.probabilities[2].astype(np.float32))
     assert np.abs(certainty[tumor].astype(int) - told[tumor]).max() <= 1, "halves of the answers"
-    plain = segmenter(CascadePostprocessing(smallest_lesion_mm=14.0)).segment(abdomen())
+    plain = segmenter(replace(CASCADE_STEPS, smallest_lesion_mm=14.0)).segment(abdomen())
     assert plain.certainty_kji is None
 
 
@@ -227,7 +236,7 @@ def test_the_ct_is_only_read() -> None:
     ct = abdomen()
     ct.hu.setflags(write=False)
     before = ct.hu.copy()
-    segmenter(CascadePostprocessing()).segment(ct, probabilities=True)
+    segmenter(CASCADE_STEPS).segment(ct, probabilities=True)
     np.testing.assert_array_equal(ct.hu, before)
 
 
@@ -236,7 +245,7 @@ def test_memory_is_bounded_by_the_ct_and_the_grid() -> None:
     hu = np.full((40, 256, 256), AIR_HU)
     hu[10:30, 70:190, 70:190] = LIVER_HU
     ct = volume(hu, (5.0, 1.4, 1.4))
-    worker = segmenter(CascadePostprocessing())
+    worker = segmenter(CASCADE_STEPS)
     for stage in (worker.liver, worker.tumor):
         stage.engine.seen = _Forgetful()
     tracemalloc.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def test_without_smoothing_only_the_slice_itself_counts() -> None:
 
 @pytest.mark.parametrize("pair", [(1.0, 0.0), (0.6, -1.3), (4.0, 2.0), (0.0, 0.5)])
 def test_probability_is_the_calibrated_sigmoid(pair: tuple[float, float]) -> None:
-    made = Decision(confidence=pair).probability(SHARES)
+    made = Decision(calibration=pair).probability(SHARES)
     known = np.clip(SHARES.astype(np.float64), LEAST_SHARE, 1 - LEAST_SHARE)
     expected = special.expit(pair[0] * special.logit(known) + pair[1])
     np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-9)
@@ -51,23 +50,23 @@ def test_probability_is_the_calibrated_sigmoid(pair: tuple[float, float]) -> Non
 
 
 def test_a_slope_of_one_takes_the_share_at_its_word() -> None:
-    made = Decision(confidence=(1.0, 0.0)).probability(SHARES[1:-1])
+    made = Decision(calibration=(1.0, 0.0)).probability(SHARES[1:-1])
     np.testing.assert_allclose(made, SHARES[1:-1], atol=1e-6)
 
 
 def test_steep_slopes_do_not_overflow() -> None:
     with np.errstate(all="raise"):
-        made = Decision(confidence=(1e4, -300.0)).probability(SHARES)
+        made = Decision(calibration=(1e4, -300.0)).probability(SHARES)
     assert (made[0], made[-1]) == (0, 1)
 
 
 def test_certainty_is_the_probability_in_255ths_and_never_0() -> None:
-    decision = Decision(confidence=(1.2, -0.4))
+    decision = Decision(calibration=(1.2, -0.4))
     made = decision.certainty(SHARES)
     assert made.dtype == np.uint8
     assert np.abs(made / 255 - decision.probability(SHARES)).max() < 1 / 255
     np.testing.assert_array_equal(made[100:], np.rint(255 * decision.probability(SHARES))[100:])
-    assert Decision(confidence=(1.0, -50.0)).certainty(SHARES).min() == 1
+    assert Decision(calibration=(1.0, -50.0)).certainty(SHARES).min() == 1
 
 
 def test_probability_needs_a_calibration() -> None:
@@ -75,33 +74,21 @@ def test_probability_needs_a_calibration() -> None:
         Decision().probability(SHARES)
 
 
-@pytest.mark.parametrize("pair", [None, (1.25, -3.0)])
-def test_equal_after_json(pair: tuple[float, float] | None) -> None:
-    decision = Decision(tumor_share=0.7, smoothing_mm=5.0, confidence=pair)
-    assert Decision.from_dict(json.loads(json.dumps(decision.to_dict()))) == decision
-    assert Decision.from_dict({}) == Decision()
-
-
-def test_settings_of_a_later_version_are_refused() -> None:
-    with pytest.raises(ValueError, match="Unknown decision settings: in_plane_mm"):
-        Decision.from_dict({"in_plane_mm": 2.0})
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"tumor_share": 0},
-        {"tumor_share": 1.0},
-        {"tumor_share": "half"},
-        {"tumor_share": float("nan")},
+        {"tumor_threshold": 0},
+        {"tumor_threshold": 1.0},
+        {"tumor_threshold": "half"},
+        {"tumor_threshold": float("nan")},
         {"smoothing_mm": -1},
         {"smoothing_mm": float("inf")},
         {"smoothing_mm": True},
-        {"confidence": (1.0,)},
-        {"confidence": (-0.1, 0.0)},
-        {"confidence": (1.0, float("nan"))},
-        {"confidence": ("1", "0")},
-        {"confidence": 1.0},
+        {"calibration": (1.0,)},
+        {"calibration": (-0.1, 0.0)},
+        {"calibration": (1.0, float("nan"))},
+        {"calibration": ("1", "0")},
+        {"calibration": 1.0},
     ],
 )
 def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.postprocess import clean_liver
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import (
     VolumePreprocessing,
-    clean_liver,
     on_grid,
     widened,
 )
@@ -273,39 +272,11 @@ def test_the_floor_of_the_window_is_what_lies_outside() -> None:
 
 
 @pytest.mark.parametrize(
-    "preprocessing",
-    [
-        VolumePreprocessing(),
-        VolumePreprocessing(window_hu=(-40, 160), size_px=128),
-        VolumePreprocessing(liver_margin_mm=3.5, mask_as_channel=True),
-    ],
-)
-def test_it_survives_a_model_file(preprocessing: VolumePreprocessing) -> None:
-    stored = json.loads(json.dumps(preprocessing.to_dict()))
-    assert stored["kind"] == "volume"
-    assert VolumePreprocessing.from_dict(stored) == preprocessing
-
-
-@pytest.mark.parametrize(
-    ("stored", "words"),
-    [
-        ({"kind": "volume", "spacing_mm": 1.0}, "unknown settings: spacing_mm"),
-        (SlicePreprocessing().to_dict(), "'slice' is not for volumes"),
-    ],
-)
-def test_other_descriptions_are_refused(stored: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        VolumePreprocessing.from_dict(stored)
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"window_hu": (160, -40)}, "lower bound first"),
         ({"size_px": 100}, "multiple of 32"),
         ({"size_px": 0}, "multiple of 32"),
-        ({"liver_margin_mm": -1.0}, "0 or more, or None"),
-        ({"liver_margin_mm": float("nan")}, "0 or more, or None"),
         ({"mask_as_channel": True}, "needs a mask"),
     ],
 )

@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cascade_model import LIVER_STEPS, PATCH_KJI, TUMOR_STEPS, random_net, save_cascade
+from cascade_model import (
+    CASCADE_STEPS,
+    LIVER_STEPS,
+    PATCH_KJI,
+    TUMOR_STEPS,
+    random_net,
+    save_cascade,
+)
 from LiverTumorSegLib.inference import segmenter as segment_file
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import (
     CascadeSegmenter,
@@ -31,7 +37,7 @@ from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
 SMALL = SlicePreprocessing(grid_px=64, size_px=64)
-STORED = Postprocessing(smallest_liver_ml=0, liver_margin_mm=7.0)
+STORED = Postprocessing(smallest_liver_ml=0, max_distance_to_liver_mm=7.0)
 AS_IT_IS = Postprocessing(
     largest_liver_component=False,
     tumor_inside_liver=False,
@@ -112,7 +118,7 @@ def test_the_callers_choices(tmp_path: Path) -> None:
 
 
 def test_the_decision_is_the_files(tmp_path: Path) -> None:
-    decision = Decision(tumor_share=0.7, smoothing_mm=5.0, confidence=(1.5, -0.25))
+    decision = Decision(tumor_threshold=0.7, smoothing_mm=5.0, calibration=(1.5, -0.25))
     write_bundle(tmp_path / "plain.safetensors")
     write_bundle(tmp_path / "decided.safetensors", decision=decision.to_dict())
     plain, decided = (
@@ -146,13 +152,13 @@ def test_a_mirrored_slice_model_sees_the_mirrored_patient_alike(tmp_path: Path) 
     ("changes", "sentence"),
     [
         ({"preprocessing": {**SMALL.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumorSeg"),
-        ({"preprocessing": {**SMALL.to_dict(), "kind": "volume"}}, "not for slices"),
+        ({"preprocessing": {**SMALL.to_dict(), "kind": "volume"}}, "kind.*newer LiverTumorSeg"),
         ({"preprocessing": {"kind": "volume"}, "labels": STAGES["liver"]}, "liver network of a"),
         ({"preprocessing": {"kind": "volume"}, "labels": STAGES["tumor"]}, "tumor network of a"),
         ({"preprocessing": {"window_hu": 7}}, "newer LiverTumorSeg"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
         ({"decision": {"in_plane_mm": 2.0}}, "in_plane_mm.*newer LiverTumorSeg"),
-        ({"decision": {"confidence": 1.0}}, "confidence is.*newer LiverTumorSeg"),
+        ({"decision": {"confidence": 1.0}}, "calibration is.*newer LiverTumorSeg"),
         ({"labels": {"background": 0, "tumor": 1, "liver": 2}}, "classes.*use another model"),
     ],
 )
@@ -192,8 +198,11 @@ def changed(pair: tuple[Path, Path], folder: Path, **changes: Any) -> list[Path]
 
 def test_the_cascade_s_labels_are_its_networks_own(pair: tuple[Path, Path]) -> None:
     """By hand: both networks whole in one window, the liver's answer blanks the rest."""
-    steps = CascadePostprocessing(
-        clean_liver=False, tumor_inside_liver=False, smallest_lesion_mm=0, smallest_liver_ml=0
+    steps = Postprocessing(
+        largest_liver_component=False,
+        tumor_inside_liver=False,
+        smallest_lesion_mm=0,
+        smallest_liver_ml=0,
     )
     worker = load_segmenter(pair, "cpu", postprocessing=steps)
     assert isinstance(worker, CascadeSegmenter)
@@ -240,8 +249,8 @@ def test_the_files_of_a_cascade_in_either_order(pair: tuple[Path, Path]) -> None
     assert (told["model"], told["version"]) == ("small", "1")
     assert told["sha256"] == first.sha256
     assert told["stages"]["liver"]["sha256"] == file_sha256(pair[0])
-    stored = CascadePostprocessing(smallest_liver_ml=0.0)
-    assert CascadePostprocessing.from_dict(told["postprocessing"]) == stored
+    stored = replace(CASCADE_STEPS, smallest_liver_ml=0.0)
+    assert Postprocessing.from_dict(told["postprocessing"]) == stored
     assert first.spec.provenance["train"] == ["1", "2"]
     assert first.preprocessing == TUMOR_STEPS
     assert first.device == "cpu"
@@ -262,10 +271,6 @@ def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Pa
     assert worker.liver.window.mirror_axes == worker.tumor.window.mirror_axes == (0, 1, 2)
     assert worker.liver.window.patch_kji == PATCH_KJI
     write_bundle(tmp_path / "tiny.safetensors")
-    with pytest.raises(ValueError, match="is a cascade: a slice model's steps"):
-        load_segmenter(pair, "cpu", postprocessing=AS_IT_IS)
-    with pytest.raises(ValueError, match="no cascade: a cascade's steps"):
-        load_segmenter(tmp_path / "tiny.safetensors", "cpu", postprocessing=CascadePostprocessing())
     with pytest.raises(ValueError, match="'abacus' is unknown"):
         load_segmenter(pair, "abacus")
 
@@ -275,7 +280,7 @@ def test_the_callers_choices_for_a_cascade(pair: tuple[Path, Path], tmp_path: Pa
     [
         ({"preprocessing": {**TUMOR_STEPS.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumor"),
         ({"postprocessing": {"fill_holes": True}}, "fill_holes.*newer LiverTumorSeg"),
-        ({"decision": {"tumor_share": 0.7, "smoothing_mm": 4.0}}, "no smoothing_mm, and here"),
+        ({"decision": {"tumor_threshold": 0.7, "smoothing_mm": 4.0}}, "no smoothing_mm, and here"),
         ({"decision": {"sharpness": 1}}, "sharpness.*newer LiverTumorSeg"),
         ({"preprocessing": LIVER_STEPS.to_dict()}, "must see all and the tumor network the liver"),
     ],
@@ -287,7 +292,7 @@ def test_a_cascade_whose_files_ask_for_more_than_there_is(
         load_segmenter(changed(pair, tmp_path, **changes), "cpu")
 
 
-DECIDES = Decision(tumor_share=0.7, confidence=(1.2, -0.4))
+DECIDES = Decision(tumor_threshold=0.7, calibration=(1.2, -0.4))
 
 
 def test_a_cascade_decides_as_its_tumor_file_says(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -299,7 +304,7 @@ def test_a_cascade_decides_as_its_tumor_file_says(pair: tuple[Path, Path], tmp_p
 def test_a_liver_network_decides_on_no_tumor(pair: tuple[Path, Path], tmp_path: Path) -> None:
     bundle = ModelBundle.load(pair[0])
     liver = tmp_path / "deciding.safetensors"
-    ModelBundle(replace(bundle.spec, decision={"tumor_share": 0.7}), bundle.state).save(liver)
+    ModelBundle(replace(bundle.spec, decision={"tumor_threshold": 0.7}), bundle.state).save(liver)
     with pytest.raises(BundleError, match=r"deciding\.safetensors decides on tumors"):
         load_segmenter((liver, pair[1]), "cpu")
 

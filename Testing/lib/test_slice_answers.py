@@ -84,7 +84,7 @@ def test_the_default_decision_is_the_likeliest_class(shape_ji: tuple[int, int]) 
     expected = [COPY.undo(one.astype(np.float32), geometry).argmax(2) for one in probabilities]
     assert set(np.unique(expected)) == {0, 1, 2}
     np.testing.assert_array_equal(answers.decide(Decision())[0], expected)
-    with_confidence = Decision(confidence=(1.0, 0.0))
+    with_confidence = Decision(calibration=(1.0, 0.0))
     np.testing.assert_array_equal(answers.decide(with_confidence)[0], expected)
 
 
@@ -92,7 +92,7 @@ def test_the_default_decision_is_the_likeliest_class(shape_ji: tuple[int, int]) 
 def test_tumor_is_where_its_share_is_above_the_threshold(share: float) -> None:
     probabilities = random_probabilities()
     likeliest = labels_of(probabilities, Decision())
-    made = labels_of(probabilities, Decision(tumor_share=share))
+    made = labels_of(probabilities, Decision(tumor_threshold=share))
     of_tumor = probabilities[..., 2] / probabilities[..., 1:].sum(axis=3)
     expected = np.where(likeliest > 0, np.where(of_tumor > share, 2, 1), 0)
     clear = np.abs(of_tumor - share) > 1e-3  # more than what halves round
@@ -119,7 +119,7 @@ def test_smoothing_is_the_quotient_of_two_filters(empty: tuple[int, ...]) -> Non
 @pytest.mark.parametrize("share", SHARES)
 def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
     answers = answers_of(random_probabilities(empty=(3,)))
-    labels, _ = answers.decide(Decision(tumor_share=share, smoothing_mm=3.0))
+    labels, _ = answers.decide(Decision(tumor_threshold=share, smoothing_mm=3.0))
     expected = answers.likeliest_lps.copy()
     for k, shares in answers.shares(3.0):
         expected[k][expected[k] > 0] = 1
@@ -132,7 +132,7 @@ def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_
     answers = answers_of(random_probabilities())
     likeliest = answers.likeliest_lps.copy()
     made = [
-        answers.decide(Decision(tumor_share=share, smoothing_mm=smoothing_mm))[0]
+        answers.decide(Decision(tumor_threshold=share, smoothing_mm=smoothing_mm))[0]
         for share in SHARES
     ]
     for labels in made:
@@ -147,8 +147,8 @@ def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_
 @pytest.mark.parametrize("share", [0.5, 0.7])
 def test_smoothing_alike_slices_changes_nothing(share: float) -> None:
     alike = np.repeat(random_probabilities(count=1, seed=3), 9, axis=0)
-    plain = labels_of(alike, Decision(tumor_share=share))
-    smooth = labels_of(alike, Decision(tumor_share=share, smoothing_mm=5.0))
+    plain = labels_of(alike, Decision(tumor_threshold=share))
+    smooth = labels_of(alike, Decision(tumor_threshold=share, smoothing_mm=5.0))
     of_tumor = alike[..., 2] / alike[..., 1:].sum(axis=3)
     clear = np.abs(of_tumor - share) > 1e-3
     assert set(np.unique(plain)) == {0, 1, 2}
@@ -158,8 +158,8 @@ def test_smoothing_alike_slices_changes_nothing(share: float) -> None:
 @pytest.mark.parametrize("share", [0.5, 0.7])
 def test_slices_too_far_apart_are_left_to_themselves(share: float) -> None:
     probabilities = random_probabilities()
-    plain = labels_of(probabilities, Decision(tumor_share=share), spacing_mm=6.1)
-    decision = Decision(tumor_share=share, smoothing_mm=2.0)
+    plain = labels_of(probabilities, Decision(tumor_threshold=share), spacing_mm=6.1)
+    decision = Decision(tumor_threshold=share, smoothing_mm=2.0)
     np.testing.assert_array_equal(labels_of(probabilities, decision, spacing_mm=6.1), plain)
     assert (labels_of(probabilities, decision, spacing_mm=5.9) != plain).any()
 
@@ -181,7 +181,10 @@ def test_a_spot_on_one_thin_slice_goes_and_a_tumor_through_many_stays(
 
 
 def test_shifted_or_turned_over_the_labels_go_along() -> None:
-    decision, probabilities = Decision(tumor_share=0.6, smoothing_mm=3.0), random_probabilities()
+    decision, probabilities = (
+        Decision(tumor_threshold=0.6, smoothing_mm=3.0),
+        random_probabilities(),
+    )
     made = labels_of(probabilities, decision)
     np.testing.assert_array_equal(labels_of(probabilities[::-1], decision)[::-1], made)
     empty = np.full((5, SIDE, SIDE, 3), (0.9, 0.05, 0.05))
@@ -200,7 +203,7 @@ def rough_abdomen(**place: Any) -> CtVolume:
     return CtVolume(np.clip(hu, -1000, 160).astype(np.int16), ct.ijk_to_ras)
 
 
-SMOOTH = Decision(tumor_share=0.55, smoothing_mm=5.0, confidence=(0.8, -0.3))
+SMOOTH = Decision(tumor_threshold=0.55, smoothing_mm=5.0, calibration=(0.8, -0.3))
 
 
 @pytest.fixture(scope="module")
@@ -257,11 +260,11 @@ def test_certainty_is_the_calibrated_share_of_what_is_tumor() -> None:
     for k, share in answers.shares(SMOOTH.smoothing_mm):
         tumor = labels[k] == Label.TUMOR
         np.testing.assert_array_equal(certainty[k][tumor], SMOOTH.certainty(share[tumor]))
-    assert answers.decide(Decision(tumor_share=0.7))[1] is None
+    assert answers.decide(Decision(tumor_threshold=0.7))[1] is None
 
 
 def test_certainty_goes_with_the_tumor_that_is_cleaned_away() -> None:
-    ct, decision = rough_abdomen(), replace(SMOOTH, tumor_share=0.7)
+    ct, decision = rough_abdomen(), replace(SMOOTH, tumor_threshold=0.7)
     steps = Postprocessing(smallest_lesion_mm=20.0)
     kept = segmenter(decision=decision, postprocessing=AS_IT_IS).segment(ct)
     cleaned = segmenter(decision=decision, postprocessing=steps).segment(ct)

@@ -61,7 +61,7 @@ def test_a_decision_is_written_only_if_there_is_one(spec: ModelSpec) -> None:
     earlier = json.loads(spec.to_json())
     assert "decision" not in earlier
     assert ModelSpec.from_json(json.dumps(earlier)).decision == {}
-    decided = replace(spec, decision={"tumor_share": 0.7, "confidence": (1.5, -0.25)})
+    decided = replace(spec, decision={"tumor_threshold": 0.7, "confidence": (1.5, -0.25)})
     assert json.loads(decided.to_json())["decision"]["confidence"] == [1.5, -0.25]
     assert ModelSpec.from_json(decided.to_json()) == decided
     assert replace(decided, decision={}).to_json() == spec.to_json()
@@ -82,7 +82,7 @@ def test_a_decision_is_written_only_if_there_is_one(spec: ModelSpec) -> None:
         {"net_args": {"width": object()}},
         {"preprocessing": None},
         {"decision": None},
-        {"decision": {"tumor_share": float("nan")}},
+        {"decision": {"tumor_threshold": float("nan")}},
         {"format": 0},
     ],
 )

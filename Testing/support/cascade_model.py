@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
 
+CASCADE_STEPS = Postprocessing(clean_liver=True, smallest_lesion_mm=3.0)
 PATCH_KJI = (16, 32, 32)  # the least that the net takes
 NET_ARGS: dict[str, Any] = {
     "patch_kji": PATCH_KJI,
@@ -30,7 +31,7 @@ LIVER_SPEC = ModelSpec(
     preprocessing=LIVER_STEPS.to_dict(),
     labels=STAGES["liver"],
     training_hu_range=(-40, 160),
-    postprocessing=CascadePostprocessing().to_dict(),
+    postprocessing=CASCADE_STEPS.to_dict(),
     provenance={"title": "A liver network", "licence": "CC0", "train": ["1"]},
     storage="fp32",
 )
@@ -39,7 +40,7 @@ TUMOR_SPEC = replace(
     name="small-tumor",
     preprocessing=TUMOR_STEPS.to_dict(),
     labels=STAGES["tumor"],
-    postprocessing=CascadePostprocessing(smallest_liver_ml=0.0).to_dict(),
+    postprocessing=replace(CASCADE_STEPS, smallest_liver_ml=0.0).to_dict(),
     provenance={"title": "A small cascade", "licence": "CC0", "train": ["2"], "scores": {"d": 0.5}},
 )
 

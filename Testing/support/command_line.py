@@ -38,7 +38,7 @@ MODEL_SPEC = ModelSpec(
     postprocessing=Postprocessing().to_dict(),
     provenance={"licence": "CC0", "data": "none: random weights"},
     storage="fp16",
-    decision=Decision(confidence=(1.0, 0.0)).to_dict(),
+    decision=Decision(calibration=(1.0, 0.0)).to_dict(),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.cascade import CascadeSegmenter, Stage, joint_spec
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
@@ -17,9 +17,13 @@ Floats = NDArray[np.float32]
 SEES_ALL = VolumePreprocessing(window_hu=(-40, 160), size_px=64)  # liver 0.5, tumor 0.95
 SEES_LIVER = replace(SEES_ALL, liver_margin_mm=5.0)
 WINDOW = SlidingWindow(patch_kji=(8, 32, 32))
-AS_IT_IS = CascadePostprocessing(
-    clean_liver=False, tumor_inside_liver=False, smallest_lesion_mm=0.0, smallest_liver_ml=0.0
+AS_IT_IS = Postprocessing(
+    largest_liver_component=False,
+    tumor_inside_liver=False,
+    smallest_lesion_mm=0.0,
+    smallest_liver_ml=0.0,
 )
+CASCADE_STEPS = Postprocessing(clean_liver=True, smallest_lesion_mm=3.0)
 
 
 class Threshold:
@@ -57,7 +61,7 @@ def stage_of(name: str, steps: VolumePreprocessing, engine: Threshold) -> Stage:
 
 
 def segmenter(
-    steps: CascadePostprocessing = AS_IT_IS,
+    steps: Postprocessing = AS_IT_IS,
     *,
     sees: VolumePreprocessing = SEES_LIVER,
     liver_px: int | None = None,

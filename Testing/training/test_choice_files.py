@@ -35,7 +35,7 @@ def test_what_is_written_is_read(choice: Choice, tmp_path: Path) -> None:
     write_choice(tmp_path, choice, HEADER)
     stored = read_choice(tmp_path / "choice.json")
     assert stored.decision == choice.chosen.decision
-    assert stored.decision.confidence is not None
+    assert stored.decision.calibration is not None
     assert stored.postprocessing == choice.chosen.postprocessing
     assert stored.how["cases"] == ["3", "4", "23", "41"]
     assert stored.how["patients"] == 3
@@ -70,7 +70,7 @@ def change(stored: dict[str, Any], key: str, value: Any) -> str:
     ("key", "value", "words"),
     [
         ("decision", {"wavelet": 3}, "wavelet"),
-        ("decision", {"tumor_share": 2.0}, "tumor_share"),
+        ("decision", {"tumor_threshold": 2.0}, "tumor_threshold"),
         ("postprocessing", {"polish": True}, "polish"),
         ("decision", None, "is no choice"),
         ("how", {"sha256": "ab"}, "is no choice"),

@@ -13,7 +13,7 @@ from cascade_model import save_cascade
 from choice_material import Spot, answered, search, seen, write_cases, write_model
 from command_line import ENGINE
 from LiverTumorSegLib.inference.decision import Decision
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import NOTICE
 
@@ -64,7 +64,7 @@ def refused(
 def test_the_files_tell_what_was_chosen_on_whom(chosen: Path, weights: Path) -> None:
     assert {path.name for path in chosen.iterdir()} == FILES
     record = json.loads((chosen / "choice.json").read_text())
-    assert record["decision"]["tumor_share"] == 0.7
+    assert record["decision"]["tumor_threshold"] == 0.7
     assert record["decision"]["smoothing_mm"] == 0.0
     assert len(record["decision"]["confidence"]) == 2
     how = record["how"]
@@ -86,7 +86,11 @@ def test_the_table_has_a_row_a_setting_and_one_that_is_chosen(chosen: Path) -> N
     assert len(rows) == json.loads((chosen / "choice.json").read_text())["how"]["settings_tried"]
     (best,) = (row for row in rows if row["chosen"] == "yes")
     assert float(best["score"]) == max(float(row["score"]) for row in rows)
-    assert (best["tumor_share"], best["lesions_found"], best["false_lesions"]) == ("0.7", "2", "0")
+    assert (best["tumor_threshold"], best["lesions_found"], best["false_lesions"]) == (
+        "0.7",
+        "2",
+        "0",
+    )
     assert all(row["notice"] == NOTICE for row in rows)
 
 
@@ -132,7 +136,7 @@ def test_a_cascade_is_given_with_both_networks(data: Path, tmp_path: Path) -> No
     assert how["liver_margin_mm"] == 17
     assert "smoothing_mm" not in how["tried"]
     stored = read_choice(out / "choice.json")
-    assert isinstance(stored.postprocessing, CascadePostprocessing)
+    assert isinstance(stored.postprocessing, Postprocessing)
     text = (out / "choice.md").read_text()
     assert "smoothing" not in text
     assert "the liver widened by 17 mm" in text
@@ -172,7 +176,7 @@ def test_a_choice_is_not_replaced_unasked(
 
 def test_one_patient_with_tumor_gives_a_decision_without_confidence() -> None:
     choice = best_choice(search(answered("3", "anna", [TRUE, UNSURE]), answered("47", "dora", [])))
-    assert choice.chosen.decision == Decision(tumor_share=0.7)
+    assert choice.chosen.decision == Decision(tumor_threshold=0.7)
     assert choice.lesions == []
     assert "No confidence is stored: 1 patient" in choice.confidence_words
     alone = best_choice(search(answered("3", "anna", [TRUE])))
@@ -184,7 +188,7 @@ def test_a_confidence_that_is_the_same_for_every_lesion_is_not_stored(
 ) -> None:
     monkeypatch.setattr("training.tune.fit_confidence", lambda _: (0.0, -0.1))
     choice = best_choice(search(*(answered(n, n, [TRUE, UNSURE]) for n in ("3", "23"))))
-    assert choice.chosen.decision.confidence is None
+    assert choice.chosen.decision.calibration is None
     assert "would get the same one" in choice.confidence_words
 
 
@@ -195,6 +199,6 @@ def test_the_confidence_is_fitted_on_what_the_choice_labels(
     asked: list[Any] = []
     monkeypatch.setattr("training.tune.fit_confidence", lambda e: asked.extend(e) or (1.0, 0.0))
     volumes = [answered(name, name, [TRUE, UNSURE]) for name in ("3", "23")]
-    assert best_choice(search(*volumes)).chosen.decision.confidence == (1.0, 0.0)
+    assert best_choice(search(*volumes)).chosen.decision.calibration == (1.0, 0.0)
     assert [len(one.shares) for one in asked] == [5 * 36, 5 * 36]
     assert all(one.tumor.all() for one in asked)

@@ -28,7 +28,7 @@ def patient(
     """Voxels whose truth is drawn by just such a calibration."""
     random = np.random.default_rng(seed)
     shares = random.uniform(0.31, 0.999, count).astype(np.float32)
-    tumor = random.random(count) < Decision(confidence=fitted).probability(shares)
+    tumor = random.random(count) < Decision(calibration=fitted).probability(shares)
     return Evidence(name, shares, tumor, np.arange(count) * lesions // count)
 
 
@@ -36,7 +36,7 @@ def errors(patients: list[Evidence], fitted: tuple[float, float]) -> tuple[float
     """Mean of probability - truth over patients, plain and times the logit of the share."""
     plain, by_logit = [], []
     for one in patients:
-        error = Decision(confidence=fitted).probability(one.shares) - one.tumor
+        error = Decision(calibration=fitted).probability(one.shares) - one.tumor
         logit = np.log(one.shares / (1 - one.shares.astype(np.float64)))
         plain.append(error.mean())
         by_logit.append((error * logit).mean())
@@ -79,7 +79,7 @@ def test_patients_without_error_or_without_hit_end_at_a_bound(truth: bool) -> No
     one = patient("a", 500, (1.0, 0.0))
     fitted = fit_confidence([replace(one, tumor=np.full(500, truth))])
     assert max(map(abs, fitted)) <= LARGEST
-    probability = Decision(confidence=fitted).probability(one.shares)
+    probability = Decision(calibration=fitted).probability(one.shares)
     assert np.abs(probability - truth).max() < 0.05
 
 
@@ -116,7 +116,7 @@ def test_lesions_are_as_sure_as_users_see_them(smoothing_mm: float) -> None:
     fitted = (0.7, -0.4)
     decided = DEFAULT.with_value("smoothing_mm", smoothing_mm)
     evidence = answered("3", "anna", spots).evidence(decided)
-    calibrated = replace(decided, decision=replace(decided.decision, confidence=fitted))
+    calibrated = replace(decided, decision=replace(decided.decision, calibration=fitted))
     ct, true = scan(spots)
     result = segmenter(calibrated).segment(ct)
     assert result.certainty_kji is not None

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.postprocess_cascade import PRESETS, CascadePostprocessing
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from threshold_cascade import AS_IT_IS, segmenter
@@ -18,11 +17,11 @@ from training.score.matching import lits_detection
 from training.score.voxels import Overlap, slice_matrices
 from training.tune import best_choice
 from training.tuning.platt import fit_confidence
-from training.tuning.search import Search, Setting, Tryable
+from training.tuning.search import Search, Setting
 from training.tuning.search_cascade import AnsweredCascade
 
 SURE_HU, UNSURE_HU = 130, 117  # the tumor network says 0.9 and 0.64
-OURS = CascadePostprocessing(smallest_lesion_mm=0.0, smallest_liver_ml=0.0, clean_liver=False)
+OURS = Postprocessing(smallest_lesion_mm=0.0, smallest_liver_ml=0.0, clean_liver=True)
 Labels = NDArray[np.uint8]
 
 
@@ -51,12 +50,12 @@ def answered(case: str, patient: str, seed: int = 0) -> AnsweredCascade:
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 @pytest.mark.parametrize(
     "steps",
-    [OURS, replace(OURS, smallest_lesion_mm=30.0, liver_margin_mm=0.0), PRESETS["published"]],
-    ids=["ours", "strict", "published"],
+    [OURS, replace(OURS, smallest_lesion_mm=30.0, max_distance_to_liver_mm=0.0), AS_IT_IS],
+    ids=["ours", "strict", "as it is"],
 )
-def test_counts_are_those_of_what_users_get(share: float, steps: CascadePostprocessing) -> None:
+def test_counts_are_those_of_what_users_get(share: float, steps: Postprocessing) -> None:
     ct, true = scan()
-    setting = Setting(Decision(tumor_share=share), steps)
+    setting = Setting(Decision(tumor_threshold=share), steps)
     worker = segmenter(steps)
     worker.decision = setting.decision
     labels = worker.segment(ct).labels_kji
@@ -73,28 +72,29 @@ def test_counts_are_those_of_what_users_get(share: float, steps: CascadePostproc
 
 def test_a_share_above_the_false_tumor_is_chosen() -> None:
     search = Search(
-        [answered("3", "anna", 0), answered("4", "ben", 1)], Setting(Decision(), AS_IT_IS)
+        [answered("3", "anna", 0), answered("4", "ben", 1)],
+        Setting(Decision(), AS_IT_IS, smoothing=False),
     )
     assert search.scores(search.default).detection.fp == 2
     best = search.best()
-    assert best.decision == Decision(tumor_share=0.7)
+    assert best.decision == Decision(tumor_threshold=0.7)
     assert search.scores(best).detection.fp == 0
     assert [left.scores.detection.fp for left in search.leave_one_patient_out()] == [0, 0]
 
 
 def test_neighboring_slices_are_not_smoothed() -> None:
-    search = Search([answered("3", "anna")], Setting(Decision(), AS_IT_IS))
+    search = Search([answered("3", "anna")], Setting(Decision(), AS_IT_IS, smoothing=False))
     assert {setting.decision.smoothing_mm for setting in search.tried()} == {0.0}
     assert set(search.default.values) == {
-        "tumor_share",
+        "tumor_threshold",
         "smallest_lesion_mm",
-        "liver_margin_mm",
+        "max_distance_to_liver_mm",
     }
     assert len(search.tried()) > 10
 
 
 def test_evidence_is_what_was_labeled_and_how_it_was_seen() -> None:
-    evidence = answered("3", "anna").evidence(Setting(Decision(), AS_IT_IS))
+    evidence = answered("3", "anna").evidence(Setting(Decision(), AS_IT_IS, smoothing=False))
     assert evidence.patient == "anna"
     assert set(evidence.lesions) == {0, 1}
     sure, unsure = (evidence.shares[evidence.tumor == is_true] for is_true in (True, False))
@@ -106,15 +106,9 @@ def test_evidence_is_what_was_labeled_and_how_it_was_seen() -> None:
 def test_a_confidence_is_calibrated_and_stored() -> None:
     """Where what looks sure is tumor and the rest is none."""
     volumes = [answered("3", "anna", 0), answered("4", "ben", 1)]
-    strict = Setting(Decision(), replace(AS_IT_IS, smallest_lesion_mm=0.0))
+    strict = Setting(Decision(), AS_IT_IS, smoothing=False)
     fitted = fit_confidence([volume.evidence(strict) for volume in volumes])
-    sure, unsure = Decision(confidence=fitted).probability(np.array([0.9, 0.64], np.float32))
+    sure, unsure = Decision(calibration=fitted).probability(np.array([0.9, 0.64], np.float32))
     assert sure > 0.9
     assert unsure < 0.4
-    assert len(best_choice(Search(volumes, strict)).chosen.decision.confidence or ()) == 2
-
-
-def test_a_slice_models_steps_do_not_fit() -> None:
-    volume: Tryable = answered("3", "anna")
-    with pytest.raises(TypeError, match="CascadePostprocessing"):
-        volume.counts(Decision(), [Postprocessing()])
+    assert len(best_choice(Search(volumes, strict)).chosen.decision.calibration or ()) == 2

@@ -30,12 +30,15 @@ TRUE = Spot(2, 7, 10)
 UNSURE = Spot(4, 5, 40, share=0.65, true=False)
 SETTINGS = [
     DEFAULT,
-    Setting(Decision(tumor_share=0.7), Postprocessing(smallest_lesion_mm=0.0)),
-    Setting(Decision(tumor_share=0.4, smoothing_mm=6.0), Postprocessing(liver_margin_mm=20.0)),
+    Setting(Decision(tumor_threshold=0.7), Postprocessing(smallest_lesion_mm=0.0)),
+    Setting(
+        Decision(tumor_threshold=0.4, smoothing_mm=6.0),
+        Postprocessing(max_distance_to_liver_mm=20.0),
+    ),
 ]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.decision.tumor_share}")
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.decision.tumor_threshold}")
 @pytest.mark.parametrize("seed", range(3))
 def test_counts_are_those_of_what_users_get(setting: Setting, seed: int) -> None:
     """However much was cut off around the liver."""
@@ -63,7 +66,7 @@ def test_tumor_where_no_liver_was_found_counts_as_missed() -> None:
 def test_a_higher_share_is_chosen_where_it_helps_and_no_more_than_that() -> None:
     """The unsure spot goes from 0.7 on; that is nearer to the default than smoothing it away."""
     best = search(answered("3", "anna", [TRUE, UNSURE])).best()
-    assert best == DEFAULT.with_value("tumor_share", 0.7)
+    assert best == DEFAULT.with_value("tumor_threshold", 0.7)
 
 
 def test_smoothing_is_chosen_against_what_is_sure_on_one_slice() -> None:
@@ -86,7 +89,7 @@ def test_a_wider_margin_is_chosen_where_tumors_lie_apart() -> None:
     """9 mm from the liver, the default keeps what is within 5."""
     spots = [Spot(2, 7, 10, share=1.0, row=58, side=4), Spot(1, 9, 10, share=1.0)]
     best = search(answered("3", "anna", spots)).best()
-    assert best == DEFAULT.with_value("liver_margin_mm", 10.0)
+    assert best == DEFAULT.with_value("max_distance_to_liver_mm", 10.0)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -95,8 +98,8 @@ def test_the_first_step_finds_the_best_of_all_pairs(seed: int) -> None:
     spots = random_spots(seed)
     ct, true = scan(spots)
     scores = {}
-    for share, smoothing in product(TRIED["tumor_share"], TRIED["smoothing_mm"]):
-        decision = Decision(tumor_share=share, smoothing_mm=smoothing)
+    for share, smoothing in product(TRIED["tumor_threshold"], TRIED["smoothing_mm"]):
+        decision = Decision(tumor_threshold=share, smoothing_mm=smoothing)
         labels = segmenter(Setting(decision, Postprocessing())).segment(ct).labels_kji
         dice = Overlap.of(slice_matrices(labels, true).sum(axis=0), "tumor").dice
         scores[decision] = (float(dice) + lits_detection(labels, true, threshold=0.0).f1) / 2
@@ -119,7 +122,7 @@ def test_the_best_is_no_worse_than_anything_tried(seed: int) -> None:
 
 def test_what_scores_the_same_stays_as_it_was() -> None:
     """Also where the model's own setting is none of those tried."""
-    own = Setting(Decision(tumor_share=0.55), Postprocessing(smallest_lesion_mm=6.0))
+    own = Setting(Decision(tumor_threshold=0.55), Postprocessing(smallest_lesion_mm=6.0))
     whole = [Spot(1, 9, 10, share=1.0)]
     found = search(answered("3", "anna", whole), default=own)
     assert {found.scores(setting).score for setting in found.tried()} == {1.0}

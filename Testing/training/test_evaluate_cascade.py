@@ -48,7 +48,7 @@ def test_scores_and_report_of_a_cascade(scores: Path) -> None:
     assert "where the tumor network says more than 0.5." in report
     assert "p(tumor) / (p(liver)" not in report
     assert summary["lesion_confidence"] is None
-    assert summary["decision"]["tumor_share"] == 0.5
+    assert summary["decision"]["tumor_threshold"] == 0.5
 
 
 def test_figures_of_slice_preprocessing_say_why_they_are_missing(scores: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from cascade_model import save_cascade
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, load_segmenter
 from LiverTumorSegLib.labels import Label
@@ -99,8 +98,8 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not out.exists()
 
 
-CHOSEN = Decision(tumor_share=0.7, smoothing_mm=4.0, confidence=(1.2, -0.3))
-CLEANED = Postprocessing(smallest_lesion_mm=7.0, liver_margin_mm=10.0)
+CHOSEN = Decision(tumor_threshold=0.7, smoothing_mm=4.0, calibration=(1.2, -0.3))
+CLEANED = Postprocessing(smallest_lesion_mm=7.0, max_distance_to_liver_mm=10.0)
 
 
 def write_choice_of(path: Path, sha256: str, **how: Any) -> Path:
@@ -163,16 +162,16 @@ def test_a_cascades_choice_goes_into_its_tumor_file(tmp_path: Path) -> None:
         tmp_path / "choice.json", "of both", stages=stages, liver_margin_mm=12.0
     )
     stored = json.loads(choice.read_text())
-    stored["decision"] = Decision(tumor_share=0.8).to_dict()
-    stored["postprocessing"] = CascadePostprocessing(smallest_lesion_mm=7.0).to_dict()
+    stored["decision"] = Decision(tumor_threshold=0.8).to_dict()
+    stored["postprocessing"] = Postprocessing(smallest_lesion_mm=7.0).to_dict()
     choice.write_text(json.dumps(stored))
     out = tmp_path / "m.safetensors"
     assert main([str(folder), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 0
     segmenter = load_segmenter((folder / "liver.safetensors", out), "cpu")
     assert isinstance(segmenter, CascadeSegmenter)
-    assert segmenter.decision.tumor_share == 0.8
+    assert segmenter.decision.tumor_threshold == 0.8
     assert segmenter.preprocessing.liver_margin_mm == 12.0
-    assert segmenter.postprocessing == CascadePostprocessing(smallest_lesion_mm=7.0)
+    assert segmenter.postprocessing == Postprocessing(smallest_lesion_mm=7.0)
 
 
 @pytest.mark.parametrize(

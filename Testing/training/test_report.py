@@ -94,7 +94,7 @@ def test_confidence_of_lesions_is_a_table_or_a_sentence(tmp_path: Path) -> None:
 def test_says_how_the_labels_were_decided(
     tmp_path: Path, smoothing_mm: float, mirror: bool, shown: str
 ) -> None:
-    decision = Decision(tumor_share=0.7, smoothing_mm=smoothing_mm).to_dict()
+    decision = Decision(tumor_threshold=0.7, smoothing_mm=smoothing_mm).to_dict()
     scores = write_scores(tmp_path / "scores", decision=decision, mirror=mirror)
     assert main([str(scores)]) == 0
     text = (scores / "report.html").read_text()

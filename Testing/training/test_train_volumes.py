@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch_threads
 import toy_volumes
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.model.file import ModelBundle, file_sha256
 from LiverTumorSegLib.model.spec import stage_of
@@ -22,6 +22,7 @@ from toy_volumes import STEPS, TINY_NET, tiny
 from training import export
 from training.data.augment3d import PAPER
 from training.data.patches import PatchSampling
+from training.learn.model_spec import CASCADE_STEPS
 from training.learn.recipes3d import VOLUME_RECIPES, VolumeCheck
 from training.learn.trainer3d import VolumeTrainer
 from training.train import main
@@ -60,7 +61,7 @@ def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage:
     steps = VolumePreprocessing.from_dict(spec.preprocessing)
     seen = {"liver_margin_mm": 10.0, "mask_as_channel": True} if stage == "tumor" else {}
     assert steps.to_dict() == {**STEPS.to_dict(), **seen}
-    assert CascadePostprocessing.from_dict(spec.postprocessing) == CascadePostprocessing()
+    assert Postprocessing.from_dict(spec.postprocessing) == CASCADE_STEPS
     assert spec.training_hu_range == (-40, 160)
     told = spec.provenance
     assert (told["train"], told["val"]) == (["1", "2", "3", "4"], ["5"])

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
 from LiverTumorSegLib.model.spec import STAGES
@@ -26,6 +25,8 @@ from training.data.patches import VolumeSet
 from training.data.slices import SliceSet, read_manifest
 from training.learn.recipes import Course, Recipe
 from training.learn.recipes3d import VolumeRecipe
+
+CASCADE_STEPS = Postprocessing(clean_liver=True, smallest_lesion_mm=3.0)
 
 
 def as_dict(recipe: Course) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def new_volume_spec(
         name=f"{recipe.net}-{recipe.stage}",
         preprocessing=data.preprocessing.to_dict(),
         labels=STAGES[recipe.stage],
-        postprocessing=CascadePostprocessing().to_dict(),
+        postprocessing=CASCADE_STEPS.to_dict(),
         provenance=words,
     )
 

@@ -21,7 +21,7 @@ from math import pi, prod
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.inference.decision import SURE
+from LiverTumorSegLib.inference.decision import FULL_SCALE
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import measure_labels
 from numpy.typing import NDArray
@@ -113,14 +113,14 @@ class LesionTable:
         """The same with how sure the model is of each predicted lesion.
 
         predicted: the labels ``(k, j, i)`` that the table is of. certainty: on their grid, 0 to 255
-            (``decision.SURE``) for a probability of tumor of 0 to 1.
+            (``decision.FULL_SCALE``) for a probability of tumor of 0 to 1.
         """
         means = _means(predicted == Label.TUMOR, certainty)
         pairs = zip(self.predicted, means, strict=True)
         return replace(
             self,
             predicted=tuple(
-                replace(lesion, confidence=float(mean) / SURE) for lesion, mean in pairs
+                replace(lesion, confidence=float(mean) / FULL_SCALE) for lesion, mean in pairs
             ),
         )
 

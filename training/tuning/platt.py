@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.inference.decision import LEAST_SHARE, SURE, Decision
+from LiverTumorSegLib.inference.decision import FULL_SCALE, LEAST_SHARE, Decision
 from numpy.typing import NDArray
 
 from training.score.matching import LesionMatch
@@ -90,7 +90,7 @@ class Evidence:
 
     def lesion_pairs(self, fitted: Confidence) -> list[tuple[float, float]]:
         """(confidence, true share) of each lesion: what users see of it, and what is true."""
-        certainty = Decision(confidence=fitted).certainty(self.shares) / SURE
+        certainty = Decision(calibration=fitted).certainty(self.shares) / FULL_SCALE
         voxels = np.bincount(self.lesions)
         confidence = np.bincount(self.lesions, weights=certainty) / voxels
         true_share = np.bincount(self.lesions, weights=self.tumor) / voxels

@@ -15,7 +15,6 @@ from typing import Any
 
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
 from LiverTumorSegLib.tables import csv_text
@@ -23,7 +22,7 @@ from LiverTumorSegLib.tables import csv_text
 from training.reports.tables import number, plural
 from training.score.statistics import few_patients_warning
 from training.tuning.platt import FEWEST_PATIENTS, reliability
-from training.tuning.search import LeftOut, Scores, Setting, Steps
+from training.tuning.search import LeftOut, Scores, Setting
 
 RECORD, TABLE, TEXT = CHOICE_FILES = "choice.json", "choice.csv", "choice.md"
 # a cascade's alone, in ``StoredChoice.how`` as in its tumor network's preprocessing
@@ -87,7 +86,7 @@ class Choice:
 
     @property
     def confidence_words(self) -> str:
-        fitted = self.chosen.decision.confidence
+        fitted = self.chosen.decision.calibration
         if fitted is None and self.confident >= FEWEST_PATIENTS:
             return FLAT
         if fitted is None:
@@ -108,7 +107,7 @@ class StoredChoice:
     """choice.json, read back."""
 
     decision: Decision
-    postprocessing: Steps
+    postprocessing: Postprocessing
     how: Record
 
 
@@ -137,8 +136,7 @@ def read_choice(path: Path) -> StoredChoice:
             f"{path.name} is no choice; give the {RECORD} that training.tune has written."
         ) from None
     try:
-        steps = CascadePostprocessing if parts[1].get("kind") == "cascade" else Postprocessing
-        return StoredChoice(Decision.from_dict(parts[0]), steps.from_dict(parts[1]), how)
+        return StoredChoice(Decision.from_dict(parts[0]), Postprocessing.from_dict(parts[1]), how)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path.name}: {error} Choose again.") from error
 

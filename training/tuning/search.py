@@ -17,14 +17,13 @@ smoothing to try; its volumes are :class:`training.tuning.search_cascade.Answere
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any, Protocol
 
 import numpy as np
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.postprocess_cascade import CascadePostprocessing
 from LiverTumorSegLib.inference.slices import SliceAnswers
 from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
@@ -35,32 +34,38 @@ from training.score.matching import TOUCH, Detection, LesionMatch, match_lesions
 from training.tuning.platt import Evidence
 
 TRIED: dict[str, tuple[float, ...]] = {
-    "tumor_share": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "tumor_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "smoothing_mm": (0.0, 2.0, 4.0, 6.0, 8.0),
     "smallest_lesion_mm": (0.0, 3.0, 5.0, 7.0, 10.0),
-    "liver_margin_mm": (0.0, 5.0, 10.0, 20.0),
+    "max_distance_to_liver_mm": (0.0, 5.0, 10.0, 20.0),
 }
-OF_SLICES_ALONE = ("smoothing_mm",)
-STEPS = (("tumor_share", "smoothing_mm"), ("smallest_lesion_mm",), ("liver_margin_mm",))
+STEPS = (
+    ("tumor_threshold", "smoothing_mm"),
+    ("smallest_lesion_mm",),
+    ("max_distance_to_liver_mm",),
+)
 
 Labels = NDArray[np.uint8]
-Steps = Postprocessing | CascadePostprocessing
 Box = tuple[slice, slice, slice]
 Show = Callable[[Sequence[Decision]], Iterable[Decision]]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """From probabilities to labels."""
+    """From probabilities to labels.
+
+    smoothing: whether smoothing through the plane is to be tried at all; a network that sees
+        neighboring slices has no use for it.
+    """
 
     decision: Decision
-    postprocessing: Steps
+    postprocessing: Postprocessing
+    smoothing: bool = field(default=True, compare=False)
 
     @property
     def tried(self) -> dict[str, tuple[float, ...]]:
         """The part of TRIED that such a model has."""
-        of_slices = isinstance(self.postprocessing, Postprocessing)
-        return {n: v for n, v in TRIED.items() if of_slices or n not in OF_SLICES_ALONE}
+        return {n: v for n, v in TRIED.items() if self.smoothing or n != "smoothing_mm"}
 
     @property
     def values(self) -> dict[str, float]:
@@ -72,11 +77,15 @@ class Setting:
         """The same with one of :attr:`tried` changed."""
         decided, cleaned = self.decision.to_dict(), self.postprocessing.to_dict()
         (decided if name in decided else cleaned)[name] = value
-        return Setting(Decision.from_dict(decided), type(self.postprocessing).from_dict(cleaned))
+        return replace(
+            self,
+            decision=Decision.from_dict(decided),
+            postprocessing=Postprocessing.from_dict(cleaned),
+        )
 
     def without_confidence(self) -> Setting:
         """The same labels."""
-        return replace(self, decision=replace(self.decision, confidence=None))
+        return replace(self, decision=replace(self.decision, calibration=None))
 
     def distance(self, other: Setting) -> float:
         """Sum of the differences, each as a part of the range that is tried."""
@@ -128,7 +137,9 @@ class Tryable(Protocol):
     @property
     def true(self) -> Labels: ...
 
-    def counts(self, decision: Decision, steps: Iterable[Steps]) -> dict[Setting, VolumeCounts]:
+    def counts(
+        self, decision: Decision, steps: Iterable[Postprocessing]
+    ) -> dict[Setting, VolumeCounts]:
         """Decided once, cleaned in several ways."""
         ...
 
@@ -211,7 +222,9 @@ class AnsweredVolume:
         box = box_around((answers.likeliest_lps > 0) | (true_kji == Label.TUMOR))
         return cls(case, patient, answers, np.ascontiguousarray(true_kji[box]), box)
 
-    def counts(self, decision: Decision, steps: Iterable[Steps]) -> dict[Setting, VolumeCounts]:
+    def counts(
+        self, decision: Decision, steps: Iterable[Postprocessing]
+    ) -> dict[Setting, VolumeCounts]:
         """Decided once, cleaned in several ways."""
         labels = self._decided(decision)
         return {Setting(decision, step): self._counts(self._match(labels, step)) for step in steps}
@@ -227,9 +240,7 @@ class AnsweredVolume:
     def _decided(self, decision: Decision) -> Labels:
         return np.ascontiguousarray(self.answers.decide(decision)[0][self.found])
 
-    def _match(self, labels: Labels, step: Steps) -> LesionMatch:
-        if not isinstance(step, Postprocessing):
-            raise TypeError("A slice network's labels are cleaned by Postprocessing.")
+    def _match(self, labels: Labels, step: Postprocessing) -> LesionMatch:
         return match_lesions(step(labels, self.answers.spacing_kji_mm), self.true)
 
     def _counts(self, match: LesionMatch) -> VolumeCounts:
@@ -340,7 +351,7 @@ class Search:
 
     def _try(self, settings: Iterable[Setting]) -> None:
         """Score what has not been scored; each decision is made once."""
-        wanted: dict[Decision, list[Steps]] = {}
+        wanted: dict[Decision, list[Postprocessing]] = {}
         for setting in settings:
             if setting not in self._known:
                 wanted.setdefault(setting.decision, []).append(setting.postprocessing)

@@ -26,7 +26,7 @@ from LiverTumorSegLib.model.spec import STAGES, BundleError, ModelSpec, stage_of
 from LiverTumorSegLib.volume import CtVolume
 
 from .decision import Decision
-from .postprocess_cascade import CascadePostprocessing
+from .postprocess import Postprocessing
 from .prediction import HALF, CascadeAnswers
 from .preprocess_volume import VolumePreprocessing, on_grid
 from .segmentation import (
@@ -35,7 +35,6 @@ from .segmentation import (
     Labels,
     Progress,
     Segmentation,
-    Steps,
     part_of,
     saturation_warning,
     silent,
@@ -93,7 +92,7 @@ class CascadeSegmenter:
     liver: Stage
     tumor: Stage
     spec: ModelSpec
-    postprocessing: CascadePostprocessing
+    postprocessing: Postprocessing
     decision: Decision = field(default_factory=Decision)
 
     def __post_init__(self) -> None:
@@ -155,14 +154,12 @@ class CascadeSegmenter:
         frame = Frame(ct, slices)
         return self._answers(frame, self._steps(frame), progress or silent)
 
-    def _steps(self, frame: Frame) -> CascadePostprocessing:
+    def _steps(self, frame: Frame) -> Postprocessing:
         """A few slices may hold little liver."""
         steps = self.postprocessing
         return replace(steps, smallest_liver_ml=0.0) if frame.part.note else steps
 
-    def _answers(
-        self, frame: Frame, steps: CascadePostprocessing, tell: Progress
-    ) -> CascadeAnswers:
+    def _answers(self, frame: Frame, steps: Postprocessing, tell: Progress) -> CascadeAnswers:
         """Both, one after the other; without a liver there is nothing to look for tumors in."""
         lps, liver, tumor = frame.lps, self.liver.preprocessing, self.tumor.preprocessing
         liver_done = liver.size_px**2 / (liver.size_px**2 + TUMOR_PART * tumor.size_px**2)
@@ -171,7 +168,7 @@ class CascadeSegmenter:
             image = liver(lps.hu, lps.spacing_kji_mm)
             told = _part(tell, 0.0, liver_done, "Liver")
             of_liver = self.liver.probability(liver.channels(image), told)
-            found = steps.liver_on_grid(of_liver > HALF)
+            found = steps.liver(of_liver > HALF)
             voxel_mm = liver.grid_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji)
             liver_ml = int(np.count_nonzero(found)) * prod(voxel_mm) / 1000
             found = on_grid(found, tumor.size_px)
@@ -185,6 +182,7 @@ class CascadeSegmenter:
                 del image  # 40 MB of 300 slices, as each of these arrays
                 told = _part(tell, liver_done, 1.0, "Tumor")
                 of_tumor = self.tumor.probability(channels, told, where=region)
+                of_tumor[~region] = 0
             notes = dict.fromkeys([*self.liver.engine.notes, *self.tumor.engine.notes])
         finally:  # cancelled or not, what happened in this run is no news in the next
             self.liver.engine.notes.clear()
@@ -192,7 +190,6 @@ class CascadeSegmenter:
         return CascadeAnswers(
             of_liver,
             of_tumor,
-            found,
             liver,
             tumor,
             lps.shape_kji,
@@ -294,24 +291,22 @@ def joint_spec(name: str, version: str, liver: ModelSpec, tumor: ModelSpec) -> M
 
 
 def load_cascade(
-    entry: ModelEntry, device: str, chosen: Steps | None = None, *, mirror: bool = False
+    entry: ModelEntry, device: str, chosen: Postprocessing | None = None, *, mirror: bool = False
 ) -> CascadeSegmenter:
     """The segmenter of a catalog entry with two files, liver first.
 
     chosen: steps in place of those in the tumor's file. mirror: see ``segment.load_segmenter``.
     ``BundleError`` for files that do not make a cascade, ``ValueError`` for a device that is not
-    there and for steps of another kind.
+    there.
     """
     if len(entry.files) != len(STAGES):
         raise BundleError(f"{entry.name} has {len(entry.files)} files; a cascade has two.")
-    if not isinstance(chosen, CascadePostprocessing | None):
-        raise ValueError(f"{entry.name} is a cascade: a slice model's steps do not fit it.")
     mirror_axes = MIRROR_AXES if mirror else ()
     liver, tumor = (
         _load_stage(stage, file, device, mirror_axes)
         for stage, file in zip(STAGES, entry.files, strict=True)
     )
-    stored = _understood(CascadePostprocessing.from_dict, tumor.spec.postprocessing)
+    stored = _understood(Postprocessing.from_dict, tumor.spec.postprocessing)
     decision = _understood(Decision.from_dict, tumor.spec.decision)
     spec = joint_spec(entry.name, entry.version, liver.spec, tumor.spec)
     return CascadeSegmenter(liver, tumor, spec, chosen or stored, decision)

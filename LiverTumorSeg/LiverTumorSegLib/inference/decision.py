@@ -1,6 +1,6 @@
 """From a slice network's probabilities to labels: what is tumor, and how sure the model is of it.
 
-    decision = Decision(tumor_share=0.7, smoothing_mm=5.0, confidence=(1.1, -0.4))
+    decision = Decision(tumor_threshold=0.7, smoothing_mm=5.0, calibration=(1.1, -0.4))
     labels_lps, certainty_lps = segmenter.answers(ct).decide(decision)
 
 A slice network sees no neighbors, so a bright vessel on one slice looks to it as a lesion does. A
@@ -14,43 +14,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .postprocess import check_settings, refuse_unknown
+from LiverTumorSegLib.settings import Settings
 
 Floats = NDArray[np.float32]
 
 REACH_SD = 3.0  # the Gaussian is cut here
 LEAST_SHARE = 1e-4  # what a share is clipped to, and 1 minus it, before its logit is taken
-SURE = 255  # certainty of a voxel that is tumor beyond doubt
+FULL_SCALE = 255  # certainty of a voxel that is tumor beyond doubt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class Decision(Settings):
     """The settings; those that are given here leave each voxel the likeliest of three classes.
 
-    tumor_share: inside what is liver or tumor, a voxel is tumor where the share
+    tumor_threshold: inside what is liver or tumor, a voxel is tumor where the share
         p_tumor / (p_liver + p_tumor) is above this.
     smoothing_mm: standard deviation of a Gaussian through the plane, by which both sums of the
         share are averaged over neighboring slices; 0 leaves each slice to itself.
-    confidence: (slope, offset) of the probability that a voxel is tumor,
+    calibration: (slope, offset) of the probability that a voxel is tumor,
         sigmoid(slope * logit(share) + offset) (Platt 1999); None when they are not known.
     Raises ``ValueError`` for values that are not of their kind.
     """
 
-    tumor_share: float = 0.5
+    NOUN: ClassVar[str] = "decision"
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "tumor_share": "tumor_threshold",
+        "confidence": "calibration",
+    }
+
+    tumor_threshold: float = 0.5
     smoothing_mm: float = 0.0
-    confidence: tuple[float, float] | None = None
+    calibration: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        check_settings(self, numbers=("tumor_share", "smoothing_mm"), switches=())
-        if not 0 < self.tumor_share < 1:
-            raise ValueError(f"tumor_share is {self.tumor_share}; give one between 0 and 1.")
-        if self.confidence is not None:
-            object.__setattr__(self, "confidence", _checked_pair(self.confidence))
+        super().__post_init__()
+        if not 0 < self.tumor_threshold < 1:
+            raise ValueError(f"tumor_threshold is {self.tumor_threshold}; give one within 0 to 1.")
+        if self.calibration is not None:
+            object.__setattr__(self, "calibration", _checked_pair(self.calibration))
 
     @property
     def reach_mm(self) -> float:
@@ -70,11 +76,11 @@ class Decision:
     def probability(self, share: Floats) -> Floats:
         """That voxels with such shares of tumor are tumor, as calibrated; any shape.
 
-        Raises ``ValueError`` when ``confidence`` is None.
+        Raises ``ValueError`` when ``calibration`` is None.
         """
-        if self.confidence is None:
+        if self.calibration is None:
             raise ValueError("This model's confidence is not calibrated; choose a decision first.")
-        slope, offset = self.confidence
+        slope, offset = self.calibration
         known = np.clip(share, LEAST_SHARE, 1 - LEAST_SHARE).astype(np.float64)
         score = slope * np.log(known / (1 - known)) + offset
         return (0.5 * (1 + np.tanh(0.5 * score))).astype(np.float32)  # a sigmoid without overflow
@@ -84,29 +90,11 @@ class Decision:
 
         So that 0 means one thing only: the model has not labeled the voxel tumor.
         """
-        return np.rint(SURE * self.probability(share)).clip(1, SURE).astype(np.uint8)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for the model's spec and the output; see :meth:`from_dict`."""
-        pair = None if self.confidence is None else list(self.confidence)
-        return {
-            "tumor_share": self.tumor_share,
-            "smoothing_mm": self.smoothing_mm,
-            "confidence": pair,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Decision:
-        """The inverse of :meth:`to_dict`; missing keys take their defaults.
-
-        Raises ``ValueError`` for keys it does not know.
-        """
-        refuse_unknown("decision", cls, values)
-        return cls(**values)
+        return np.rint(FULL_SCALE * self.probability(share)).clip(1, FULL_SCALE).astype(np.uint8)
 
 
 def _checked_pair(pair: object) -> tuple[float, float]:
-    problem = f"confidence is {pair!r}; give two numbers, a slope of 0 or more and an offset."
+    problem = f"calibration is {pair!r}; give two numbers, a slope of 0 or more and an offset."
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(problem)
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in pair):

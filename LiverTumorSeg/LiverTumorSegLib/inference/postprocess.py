@@ -1,6 +1,8 @@
 """Clean a predicted label map: one liver, tumor only in or near it, no specks.
 
-    labels_kji = Postprocessing(smallest_lesion_mm=4.0)(labels_kji, ct.spacing_kji_mm)
+    steps = Postprocessing(smallest_lesion_mm=4.0)
+    labels_kji = steps(labels_kji, ct.spacing_kji_mm)
+    labels_kji = steps.labels(liver_kji, tumor_kji, ct.spacing_kji_mm)  # of two masks
 
 Everything connected is meant in the 26-neighborhood, as in result/lesions.py. Lengths are in mm
 with the grid's spacing, so what is removed does not depend on slice thickness or axis order.
@@ -8,82 +10,59 @@ with the grid's spacing, so what is removed does not depend on slice thickness o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite, pi, prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.settings import Settings
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 
 
-def check_settings(settings: object, numbers: Sequence[str], switches: Sequence[str]) -> None:
-    """``ValueError`` when a field named in numbers is not 0 or more, or in switches no bool."""
-    for name in numbers:
-        value = getattr(settings, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and isfinite(value) and value >= 0):
-            raise ValueError(f"{name} is {value!r}; give a number of 0 or more.")
-    for name in switches:
-        if not isinstance(getattr(settings, name), bool):
-            raise ValueError(f"{name} is {getattr(settings, name)!r}; give true or false.")
-
-
-def refuse_unknown(kind: str, settings: type[Any], names: Iterable[str]) -> None:
-    """``ValueError`` for names that the dataclass has no field of.
-
-    A step of a later version must not be dropped in silence.
-    """
-    known = {field.name for field in fields(settings)}
-    unknown = sorted(set(names) - known)
-    if unknown:
-        raise ValueError(
-            f"Unknown {kind} settings: {', '.join(unknown)}. Known are: {', '.join(sorted(known))}."
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
-class Postprocessing:
+class Postprocessing(Settings):
     """The steps, each of which can be switched off. "Liver" includes its tumor, as in LiTS.
 
     A piece is a 26-neighborhood component of liver and tumor together; a piece with at least one
     liver voxel is a liver, a piece of tumor alone is a loose tumor.
 
+    clean_liver: of the liver mask the largest piece connected by faces, smoothed by a median of
+        3 x 3 x 3 (G-UNETR++, for the first of two networks). Only where liver and tumor come as
+        two masks; see :meth:`labels`.
     largest_liver_component: of several livers only the largest stays; the others become
         background with the tumor in them.
     tumor_inside_liver: a loose tumor stays, whole, only if one of its voxels lies within
-        liver_margin_mm (center to center) of the liver. A lesion that touches the liver is never
-        cut: a large tumor at the rim reaches far from any liver voxel.
+        max_distance_to_liver_mm (center to center) of the liver. A lesion that touches the liver is
+        never cut: a large tumor at the rim reaches far from any liver voxel.
     smallest_lesion_mm: a lesion whose ball of equal volume has a smaller diameter becomes liver,
         or background when it is loose. 0 switches the step off.
     smallest_liver_ml: below this, the answer is "no liver": background everywhere. 0 switches the
         step off.
     """
 
+    NOUN: ClassVar[str] = "postprocessing"
+    RENAMED: ClassVar[Mapping[str, str]] = {"liver_margin_mm": "max_distance_to_liver_mm"}
+
+    clean_liver: bool = False
     largest_liver_component: bool = True
     tumor_inside_liver: bool = True
-    liver_margin_mm: float = 5.0
+    max_distance_to_liver_mm: float = 5.0
     smallest_lesion_mm: float = 5.0
     smallest_liver_ml: float = 20.0
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            numbers=("liver_margin_mm", "smallest_lesion_mm", "smallest_liver_ml"),
-            switches=("largest_liver_component", "tumor_inside_liver"),
-        )
 
     def __call__(self, labels_kji: Labels, spacing_kji_mm: Spacing) -> Labels:
         """Clean labels 0, 1, 2 ``(k, j, i)``; returns a new uint8 array of the same shape.
 
         Applying it twice gives what applying it once gives. Nothing found gives all zeros.
         Raises ``ValueError`` for other label values or a spacing that is not three lengths > 0.
+        ``clean_liver`` does nothing here: labels do not say what of a tumor was liver as well.
         """
         from scipy import ndimage
 
@@ -95,6 +74,19 @@ class Postprocessing:
         if boxes:
             result[boxes[0]] = self._clean(labels_kji[boxes[0]].astype(np.uint8), spacing_kji_mm)
         return result
+
+    def labels(self, liver: Mask, tumor: Mask, spacing_kji_mm: Spacing) -> Labels:
+        """Masks ``(k, j, i)`` of liver (with its tumor) and of tumor to clean labels 0, 1, 2.
+
+        Tumor outside the liver mask is tumor all the same.
+        """
+        labels = self.liver(liver).astype(np.uint8)
+        labels[tumor] = Label.TUMOR
+        return self(labels, spacing_kji_mm)
+
+    def liver(self, mask: Mask) -> Mask:
+        """The liver mask ``(k, j, i)``, cleaned if that is asked for; always a new array."""
+        return clean_liver(mask) if self.clean_liver else mask.copy()
 
     def _clean(self, labels: Labels, spacing_mm: Spacing) -> Labels:
         """The steps in order; changes ``labels`` in place."""
@@ -113,22 +105,45 @@ class Postprocessing:
             loose &= ~_is_small(sizes, spacing_mm, self.smallest_lesion_mm)
             _small_lesions_to_liver(labels, spacing_mm, self.smallest_lesion_mm)
         if self.tumor_inside_liver:
-            loose &= _near(pieces, kept, loose, spacing_mm, self.liver_margin_mm)
+            loose &= _near(pieces, kept, loose, spacing_mm, self.max_distance_to_liver_mm)
         labels[~_look_up(kept | loose, pieces)] = Label.BACKGROUND
         return labels
 
-    def to_dict(self) -> dict[str, bool | float]:
-        """Plain JSON values, for the model's spec and the output; see :meth:`from_dict`."""
-        return asdict(self)
-
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Postprocessing:
-        """The inverse of :meth:`to_dict`; missing keys take their defaults.
+    def from_dict(cls, stored: Mapping[str, Any]) -> Postprocessing:
+        """As the base's; also of what earlier versions stored for a cascade, under its own kind."""
+        if "kind" not in stored:
+            return super().from_dict(stored)
+        values = dict(stored)
+        if values.pop("kind") != "cascade":
+            raise ValueError(f"The kind of postprocessing {stored['kind']!r} is unknown.")
+        if values.pop("grow_small_tumors", False):
+            raise ValueError("This version grows no small tumors; see training/reproduce.")
+        defaults = {"clean_liver": True, "smallest_lesion_mm": 3.0}
+        values.setdefault("largest_liver_component", values.get("tumor_inside_liver", True))
+        return super().from_dict({**defaults, **values})
 
-        Raises ``ValueError`` for keys it does not know.
-        """
-        refuse_unknown("postprocessing", cls, values)
-        return cls(**values)
+
+def clean_liver(mask: Mask) -> Mask:
+    """The mask as G-UNETR++ cleans it: one piece, smoothed; (k, j, i) in and out.
+
+    The largest piece connected by faces, then a median of 3 x 3 x 3. Nothing gives nothing.
+    """
+    from scipy import ndimage
+
+    clean = np.zeros(mask.shape, np.bool_)
+    around = ndimage.find_objects(mask.view(np.uint8))
+    if not around:
+        return clean
+    # with the rim of background that the median looks at
+    box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in around[0])
+    pieces = np.zeros(mask[box].shape, np.int32)
+    count = int(ndimage.label(mask[box], output=pieces))
+    votes = (pieces == int(_sizes(pieces, count)[1:].argmax()) + 1).astype(np.uint8)
+    for axis in range(3):
+        votes = ndimage.convolve1d(votes, [1, 1, 1], axis, mode="nearest")
+    clean[box] = votes >= 14  # of 27 voxels: a mask's median
+    return clean
 
 
 def _check(labels: Labels, spacing_mm: Spacing) -> None:

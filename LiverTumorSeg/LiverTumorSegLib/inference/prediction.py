@@ -2,7 +2,7 @@
 
     answers = segmenter.answers(ct)                        # both networks, once
     for share in (0.5, 0.7):                               # any number of decisions, without them
-        decided = answers.decide(Decision(tumor_share=share), CascadePostprocessing())
+        decided = answers.decide(Decision(tumor_threshold=share), Postprocessing())
         decided.labels, decided.certainty
 
 What the networks say is brought to the CT's own pixels as probabilities and decided there, so that
@@ -22,7 +22,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
 
 from .decision import Decision
-from .postprocess_cascade import CascadePostprocessing
+from .postprocess import Postprocessing
 from .preprocess_volume import VolumePreprocessing
 from .segmentation import Labels, Place, Progress, silent
 
@@ -54,14 +54,12 @@ class CascadeAnswers:
     it that was asked for.
 
     of_liver, of_tumor: float16 probabilities, each on its network's grid.
-    found: the liver that the tumor network was shown, before its margin, on that one's grid.
     liver, tumor: how each network's grid lies in the CT.
     shape_kji, spacing_kji_mm: of the CT. notes: what an engine had to change.
     """
 
     of_liver: Half
     of_tumor: Half
-    found: Mask
     liver: VolumePreprocessing
     tumor: VolumePreprocessing
     shape_kji: tuple[int, int, int]
@@ -72,12 +70,12 @@ class CascadeAnswers:
     def decide(
         self,
         decision: Decision,
-        steps: CascadePostprocessing,
+        steps: Postprocessing,
         progress: Progress | None = None,
         *,
         keep_probabilities: bool = False,
     ) -> Decided:
-        """A voxel is tumor where the tumor network's answer is above ``decision.tumor_share``.
+        """A voxel is tumor where the tumor network's answer is above ``decision.tumor_threshold``.
 
         The probabilities are the networks' own and know of neither decision nor steps.
         progress may raise ``Cancelled`` between two slices.
@@ -85,16 +83,16 @@ class CascadeAnswers:
         tell = progress or silent
         liver, tumor = np.zeros(self.shape_kji, np.bool_), np.zeros(self.shape_kji, np.bool_)
         kept = np.empty((len(Label), *self.shape_kji), np.float16) if keep_probabilities else None
-        certainty = None if decision.confidence is None else np.zeros(self.shape_kji, np.uint8)
+        certainty = None if decision.calibration is None else np.zeros(self.shape_kji, np.uint8)
         liver_there, tumor_there = self._way_back(self.liver), self._way_back(self.tumor)
-        share, (added, removed) = decision.tumor_share, self._changed(decision, steps)
+        share = decision.tumor_threshold
         count = len(liver)
         for k in range(count):
             tell(
                 CLEANING * k / count,
                 sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
             )
-            layer = _certain(self.of_tumor[k], added[k], removed[k])
+            layer = self.of_tumor[k]
             if kept is None and self.of_liver[k].max() <= HALF and layer.max() <= share:
                 continue
             of_liver = liver_there(self.of_liver[k])
@@ -107,7 +105,7 @@ class CascadeAnswers:
             if certainty is not None:
                 certainty[k] = decision.certainty(of_tumor)
         tell(CLEANING, "Cleaning up")
-        labels = steps(liver, tumor, self.spacing_kji_mm)
+        labels = steps.labels(liver, tumor, self.spacing_kji_mm)
         if certainty is not None:
             certainty[labels != Label.TUMOR] = 0
         return Decided(labels, certainty, kept)
@@ -119,25 +117,10 @@ class CascadeAnswers:
             if layer.any():
                 yield k, tumor_there(layer)
 
-    def _changed(self, decision: Decision, steps: CascadePostprocessing) -> tuple[Mask, Mask]:
-        """Tumor that the steps alone add, and that they take away, on the tumor network's grid."""
-        marked = self.of_tumor > decision.tumor_share
-        voxel_mm = self.tumor.grid_spacing_kji_mm(self.spacing_kji_mm, self.shape_kji)
-        wanted = steps.tumor_on_grid(marked, self.found, voxel_mm)
-        return wanted & ~marked, marked & ~wanted
-
     def _way_back(self, stage: VolumePreprocessing) -> Callable[[Half], Floats]:
         """From a layer on the stage's grid (j, i) to the CT's own pixels."""
         geometry = stage.geometry(self.shape_kji[1:], self.spacing_kji_mm[1:])
         return lambda layer: stage.undo(layer[None], geometry)[0]
-
-
-def _certain(layer: Half, added: Mask, removed: Mask) -> Half:
-    """The tumor's layer of a slice, sure where the steps have added or removed something."""
-    if added.any() or removed.any():
-        layer = layer.copy()
-        layer[added], layer[removed] = 1, 0
-    return layer
 
 
 def _three_classes(of_liver: Floats, of_tumor: Floats) -> Floats:

@@ -8,14 +8,15 @@ and a square 512 grid of square pixels before CLAHE, because CLAHE's tiles depen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import ClassVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from LiverTumorSegLib.settings import Settings
 
 Gray = NDArray[np.uint8]
 PRESETS = ("window", "paper")
@@ -64,12 +65,15 @@ class SliceGeometry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlicePreprocessing:
+class SlicePreprocessing(Settings):
     """One axial slice in LPS order (rows toward posterior) to ``size_px`` x ``size_px`` grays.
 
     preset "window": HU clipped to ``window_hu``; one HU is the same gray step in every slice.
     preset "paper": per-slice minimum and maximum of the raw HU (II.B; the paper names no window).
     """
+
+    NOUN: ClassVar[str] = "preprocessing"
+    KIND: ClassVar[str] = "slice"
 
     preset: str = "window"
     window_hu: tuple[int, int] = (-40, 160)  # the widest window all training sources carry
@@ -82,6 +86,7 @@ class SlicePreprocessing:
     use_gamma: bool = True  # Table 4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "window_hu", tuple(int(v) for v in self.window_hu))
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {self.preset!r}; use one of {', '.join(PRESETS)}.")
@@ -156,23 +161,6 @@ class SlicePreprocessing:
         side = (self.grid_px, self.grid_px)
         square = cv2.resize(probabilities, side, interpolation=cv2.INTER_LINEAR)
         return geometry.take(cast("NDArray[np.float32]", square))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able, as stored in a model file."""
-        return {"kind": "slice", **asdict(self), "window_hu": list(self.window_hu)}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> SlicePreprocessing:
-        """The inverse of :meth:`to_dict`; ``ValueError`` on keys this version does not know."""
-        values = dict(stored)
-        if values.pop("kind", "slice") != "slice":
-            raise ValueError(f"Preprocessing kind {stored['kind']!r} is not for slices.")
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"Preprocessing has unknown settings: {', '.join(sorted(unknown))}.")
-        if "window_hu" in values:
-            values["window_hu"] = tuple(values["window_hu"])
-        return cls(**values)
 
 
 @lru_cache(maxsize=64)

@@ -19,14 +19,14 @@ filled, which for the usual square slices is the plain resize of the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from math import isfinite
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from LiverTumorSegLib.settings import Settings
 
 from .preprocess import SliceGeometry, SlicePreprocessing
 
@@ -36,7 +36,7 @@ Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumePreprocessing:
+class VolumePreprocessing(Settings):
     """One CT in LPS order to ``size_px`` x ``size_px`` pixels a slice, in [0, 1].
 
     window_hu: what becomes 0 and 1; [-250, 250] is published, data that were cut to [-40, 160]
@@ -48,22 +48,23 @@ class VolumePreprocessing:
         outside itself, so that the mask makes no edge in the derivatives it takes.
     """
 
+    NOUN: ClassVar[str] = "preprocessing"
+    KIND: ClassVar[str] = "volume"
+
     window_hu: tuple[int, int] = (-250, 250)
     size_px: int = 256
     liver_margin_mm: float | None = None
     mask_as_channel: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         low, high = (int(v) for v in self.window_hu)
         object.__setattr__(self, "window_hu", (low, high))
         if low >= high:
             raise ValueError(f"window_hu {self.window_hu} is empty; put the lower bound first.")
         if self.size_px < 32 or self.size_px % 32:
             raise ValueError(f"size_px is {self.size_px}; use a multiple of 32, as 256.")
-        margin = self.liver_margin_mm
-        if margin is not None and not (isfinite(margin) and margin >= 0):
-            raise ValueError(f"liver_margin_mm is {margin}; give 0 or more, or None for no mask.")
-        if self.mask_as_channel and margin is None:
+        if self.mask_as_channel and self.liver_margin_mm is None:
             raise ValueError("mask_as_channel needs a mask; give liver_margin_mm, say 0.")
 
     @property
@@ -155,21 +156,6 @@ class VolumePreprocessing:
             return np.stack([image, region.astype(np.float16)])
         return np.where(region, image, np.float16(0))[None]
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able, as stored in a model file."""
-        return {"kind": "volume", **asdict(self), "window_hu": list(self.window_hu)}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> VolumePreprocessing:
-        """The inverse of :meth:`to_dict`; ``ValueError`` on keys this version does not know."""
-        values = dict(stored)
-        if values.pop("kind", "volume") != "volume":
-            raise ValueError(f"Preprocessing kind {stored['kind']!r} is not for volumes.")
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"Preprocessing has unknown settings: {', '.join(sorted(unknown))}.")
-        return cls(**values)
-
 
 def widened(mask: Mask, margin_mm: float, spacing_kji_mm: Spacing) -> Mask:
     """The voxels within ``margin_mm`` of the mask, center to center; (k, j, i) in and out.
@@ -217,28 +203,3 @@ def _disk(
     )
     disk: NDArray[np.uint8] = (j[:, None] ** 2 + i**2 <= max(reach_mm2, 0)).astype(np.uint8)
     return disk
-
-
-def clean_liver(mask: Mask) -> Mask:
-    """The mask as it goes to the tumor network: one piece, smoothed; (k, j, i) in and out.
-
-    The largest piece connected by faces, then a median of 3 x 3 x 3 (published, for stage 1).
-    Nothing gives nothing.
-    """
-    from scipy import ndimage
-
-    pieces, clean = np.zeros(mask.shape, np.int32), np.zeros(mask.shape, np.bool_)
-    count = int(ndimage.label(mask, output=pieces))
-    if count == 0:
-        return clean
-    sizes = np.zeros(count + 1, np.int64)
-    for plane in pieces:  # all at once would be copied to int64
-        sizes += np.bincount(plane.ravel(), minlength=count + 1)
-    largest = int(sizes[1:].argmax()) + 1
-    tight = ndimage.find_objects(pieces)[largest - 1]
-    box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in tight)
-    votes = (pieces[box] == largest).astype(np.uint8)
-    for axis in range(3):
-        votes = ndimage.convolve1d(votes, [1, 1, 1], axis, mode="nearest")
-    clean[box] = votes >= 14  # of 27 voxels: a mask's median
-    return clean

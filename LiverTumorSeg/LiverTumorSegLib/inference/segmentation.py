@@ -20,7 +20,6 @@ from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 
 from .postprocess import Postprocessing
-from .postprocess_cascade import CascadePostprocessing
 from .preprocess import SlicePreprocessing
 from .preprocess_volume import VolumePreprocessing
 from .slice_range import SliceRange
@@ -30,7 +29,6 @@ SATURATED_SHARE = 0.10
 
 Labels = NDArray[np.uint8]
 Progress = Callable[[float, str], None]
-Steps = Postprocessing | CascadePostprocessing
 
 
 class Cancelled(Exception):
@@ -57,7 +55,7 @@ class Segmentation:
     slices_run: int
     seconds: float
     warnings: tuple[str, ...]
-    postprocessing: Steps
+    postprocessing: Postprocessing
     slice_range: tuple[int, int] | None = None
     certainty_kji: Labels | None = None
 
@@ -146,7 +144,7 @@ class Frame:
         device: str,
         slices_run: int,
         warnings: Sequence[str],
-        postprocessing: Steps,
+        postprocessing: Postprocessing,
         certainty: Labels | None = None,
     ) -> Segmentation:
         """labels, certainty (k, j, i) and probabilities (classes, k, j, i) are those of ``lps``."""

@@ -33,7 +33,6 @@ from .segmentation import (
     Progress,
     Segmentation,
     Segmenter,
-    Steps,
     part_of,
     saturation_warning,
     silent,
@@ -176,14 +175,14 @@ def load_segmenter(
     *,
     folder: Path | None = None,
     scan: bool = True,
-    postprocessing: Steps | None = None,
+    postprocessing: Postprocessing | None = None,
     smallest_lesion_mm: float | None = None,
     mirror: bool = False,
 ) -> SliceSegmenter | CascadeSegmenter:
     """The segmenter of a catalog name, a model file, a cascade's two, or (None) the default.
 
     scan: skip slices that lie clearly outside the liver; a cascade's liver network sees them all.
-    postprocessing: in place of the model's own, and of its kind.
+    postprocessing: in place of the model's own.
     smallest_lesion_mm: in place of the postprocessing's own.
     mirror: average with the answers to mirrored copies. A slice model sees each slice and its
         left-right mirror image, in twice the time; a cascade each window in all eight copies, as
@@ -202,7 +201,7 @@ def load_segmenter(
 
 
 def _load_slices(
-    file: ModelFile, device: str, chosen: Steps | None, *, scan: bool, mirror: bool
+    file: ModelFile, device: str, chosen: Postprocessing | None, *, scan: bool, mirror: bool
 ) -> SliceSegmenter:
     from LiverTumorSegLib.model.file import ModelBundle
 
@@ -210,8 +209,6 @@ def _load_slices(
 
     bundle = ModelBundle.load(file.path, sha256=file.sha256)
     preprocessing, decision, stored = _read_steps(bundle.spec)
-    if not isinstance(chosen, Postprocessing | None):
-        raise ValueError(f"{bundle.spec.name} is no cascade: a cascade's steps do not fit it.")
     return SliceSegmenter(
         engine=SliceEngine(bundle.build_net(), device, mirror=mirror),
         spec=bundle.spec,

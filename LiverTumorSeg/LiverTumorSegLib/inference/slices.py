@@ -2,7 +2,7 @@
 
     answers = segmenter.answers(ct)                         # the network, once
     for share in (0.5, 0.7):                                # any number of decisions, without it
-        labels_lps, certainty_lps = answers.decide(Decision(tumor_share=share, smoothing_mm=5.0))
+        labels_lps, certainty_lps = answers.decide(Decision(tumor_threshold=share))
 
 The decision is applied on the network's own grid, a quarter of the CT's pixels, and both sums of
 the share are then brought to the CT's pixels and divided there.
@@ -79,12 +79,12 @@ class SliceAnswers:
         """Labels (k, j, i) before any postprocessing, and the certainty of what is tumor.
 
         certainty: uint8, 255 times the calibrated probability of tumor, 1 to 255, where the label
-            is tumor and 0 elsewhere; None when the decision has no ``confidence``.
+            is tumor and 0 elsewhere; None when the decision has no ``calibration``.
         progress may raise ``Cancelled`` between two slices.
         """
         tell = progress or silent
         labels = self.likeliest_lps.copy()
-        certainty = None if decision.confidence is None else np.zeros_like(labels)
+        certainty = None if decision.calibration is None else np.zeros_like(labels)
         if decision == Decision():
             return labels, certainty
         for n, (k, sums, alone) in enumerate(self._sums(decision)):
@@ -92,8 +92,8 @@ class SliceAnswers:
                 n / len(self.maps),
                 sentence("Deciding on tumors, slice {n} of {count}", n=n + 1, count=len(self.maps)),
             )
-            keep = alone and decision.tumor_share == Decision.tumor_share
-            share = self._decide_slice(labels[k], sums, None if keep else decision.tumor_share)
+            keep = alone and decision.tumor_threshold == Decision.tumor_threshold
+            share = self._decide_slice(labels[k], sums, None if keep else decision.tumor_threshold)
             if certainty is not None and share is not None:
                 tumor = labels[k] == Label.TUMOR
                 certainty[k][tumor] = decision.certainty(share[tumor])
@@ -104,7 +104,7 @@ class SliceAnswers:
         """Each slice k that has liver or tumor, with the tumor's share of the two, (j, i), 0 to 1.
 
         It means something only where ``likeliest_lps`` is not background; tumor is where it is
-        above a decision's ``tumor_share``. For whoever tries many of these: the work is here.
+        above a decision's ``tumor_threshold``. For whoever tries many of these: the work is here.
         """
         for k, sums, _ in self._sums(Decision(smoothing_mm=smoothing_mm)):
             yield k, self._native_share(sums)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from LiverTumorSegLib.inference.decision import SURE
+from LiverTumorSegLib.inference.decision import FULL_SCALE
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 
@@ -321,7 +321,7 @@ def _measure_components(
 def _confidence(certainties: NDArray[np.uint8]) -> float | None:
     """Mean, 0 to 1, of those that a model has given."""
     given = certainties[certainties > 0]
-    return float(given.mean()) / SURE if len(given) else None
+    return float(given.mean()) / FULL_SCALE if len(given) else None
 
 
 def _center(mask: Mask) -> NDArray[np.float64]:
