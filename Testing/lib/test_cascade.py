@@ -13,6 +13,7 @@ import pytest
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
+from looped import ALL_AXES, looped
 from numpy.typing import NDArray
 from threshold_cascade import AS_IT_IS, CASCADE_STEPS, SEES_LIVER, Blind, Threshold, segmenter
 from threshold_slices import (
@@ -38,6 +39,7 @@ def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
     return ct, result.labels_kji, result.probabilities
 
 
+@looped(axes_to_ras=ALL_AXES)
 def test_however_the_grid_lies_the_patient_gets_the_same_labels(
     upright: tuple[CtVolume, Array, Array], axes_to_ras: Array
 ) -> None:

@@ -14,6 +14,7 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import Cancelled
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
+from looped import ALL_AXES, looped
 from numpy.typing import NDArray
 from threshold_slices import (
     AIR_HU,
@@ -44,6 +45,7 @@ def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
     return ct, result.labels_kji, result.probabilities
 
 
+@looped(axes_to_ras=ALL_AXES)
 def test_however_the_grid_lies_the_patient_gets_the_same_labels(
     upright: tuple[CtVolume, Array, Array], axes_to_ras: Array
 ) -> None:

@@ -14,6 +14,7 @@ from LiverTumorSegLib.inference.segmenter import Cancelled, SliceAnswers, SliceS
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
+from looped import ALL_AXES, looped
 from numpy.typing import NDArray
 from scipy import ndimage
 from threshold_slices import (
@@ -217,6 +218,7 @@ def upright() -> tuple[CtVolume, Array, Array]:
     return ct, result.labels_kji, result.certainty_kji
 
 
+@looped(axes_to_ras=ALL_AXES)
 def test_however_the_grid_lies_the_decision_is_the_same(
     upright: tuple[CtVolume, Array, Array], axes_to_ras: Array
 ) -> None:

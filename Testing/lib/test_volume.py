@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import nibabel
 import numpy as np
 import pytest
 from LiverTumorSegLib.volume import CtVolume, Reorientation
+from looped import ALL_AXES, looped
 from numpy.typing import NDArray
 
 SPACING_IJK_MM = np.array([0.7, 0.9, 2.5])
@@ -39,21 +42,24 @@ def places_by_value(ct: CtVolume) -> NDArray[np.float64]:
     return np.asarray(ras[np.argsort(ct.hu.ravel())])
 
 
-@pytest.fixture(params=TILTS_DEG, ids=str)
-def ct(request: pytest.FixtureRequest, axes_to_ras: NDArray[np.float64]) -> CtVolume:
-    return volume(rotation(request.param) @ axes_to_ras)
+every_volume = looped(
+    ct=[volume(rotation(tilt) @ axes) for tilt, axes in product(TILTS_DEG, ALL_AXES)]
+)
 
 
+@every_volume
 def test_lps_keeps_every_voxel_in_its_place(ct: CtVolume) -> None:
     lps, _ = ct.to_lps()
     np.testing.assert_allclose(places_by_value(lps), places_by_value(ct), atol=1e-9)
 
 
+@every_volume
 def test_lps_is_lps(ct: CtVolume) -> None:
     lps, _ = ct.to_lps()
     assert nibabel.aff2axcodes(lps.ijk_to_ras) == ("L", "P", "S")
 
 
+@every_volume
 def test_undo_is_the_inverse(ct: CtVolume) -> None:
     lps, turn = ct.to_lps()
     np.testing.assert_array_equal(turn.undo(lps.hu), ct.hu)
@@ -62,6 +68,7 @@ def test_undo_is_the_inverse(ct: CtVolume) -> None:
     assert lps.hu.flags.c_contiguous
 
 
+@every_volume
 def test_undo_keeps_leading_axes(ct: CtVolume) -> None:
     lps, turn = ct.to_lps()
     classes = np.stack([lps.hu, lps.hu + 100, lps.hu + 200])
@@ -70,6 +77,7 @@ def test_undo_keeps_leading_axes(ct: CtVolume) -> None:
     np.testing.assert_array_equal(turn.apply(turn.undo(classes)), classes)
 
 
+@every_volume
 def test_turning_changes_neither_voxel_size_nor_volume(ct: CtVolume) -> None:
     lps, turn = ct.to_lps()
     assert sorted(lps.spacing_kji_mm) == pytest.approx(sorted(ct.spacing_kji_mm))
@@ -77,6 +85,7 @@ def test_turning_changes_neither_voxel_size_nor_volume(ct: CtVolume) -> None:
     assert lps.voxel_ml == pytest.approx(ct.voxel_ml)
 
 
+@every_volume
 def test_lps_of_lps_is_no_turn(ct: CtVolume) -> None:
     lps, _ = ct.to_lps()
     again = Reorientation.to_lps(lps.ijk_to_ras, lps.shape_kji)

@@ -19,6 +19,7 @@ from invented_cases import (
     table_cases,
     volumes_of,
 )
+from looped import looped
 
 from training.cases.folder import SET_NAMES, find_cases
 from training.cases.splits import Split, assert_disjoint, split_from_column, stratified_split
@@ -26,7 +27,7 @@ from training.cases.splits import Split, assert_disjoint, split_from_column, str
 SEEDS = range(40)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_no_patient_is_in_two_sets_and_every_case_is_in_one(seed: int) -> None:
     cases = crowd(seed)
     split = stratified_split(cases, some_ml(cases), seed=seed)
@@ -34,7 +35,7 @@ def test_no_patient_is_in_two_sets_and_every_case_is_in_one(seed: int) -> None:
     assert all(split.names(set_name) for set_name in SET_NAMES)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 @pytest.mark.parametrize("shares", [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.3, 0.0)])
 def test_shares_of_volumes_are_as_near_as_whole_patients_allow(
     seed: int, shares: tuple[float, float, float]
@@ -47,7 +48,7 @@ def test_shares_of_volumes_are_as_near_as_whole_patients_allow(
         assert abs(len(split.names(set_name)) - share * len(cases)) <= 2
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_single_scan_patients_meet_shares_within_half_a_volume(seed: int) -> None:
     cases = patients(37)
     split = stratified_split(cases, some_ml(cases), seed=seed)
@@ -64,7 +65,7 @@ def test_eleven_patients_are_split_as_in_the_paper(scans: int) -> None:
     assert_sound(by_default, cases)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_tertiles_of_tumor_volume_are_drawn_from_evenly(seed: int) -> None:
     cases = patients(30)
     tumor_ml = {c.name: float(c.number) for c in cases}
@@ -76,7 +77,7 @@ def test_tertiles_of_tumor_volume_are_drawn_from_evenly(seed: int) -> None:
         assert max(drawn.values()) <= fewest + 1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_three_held_out_patients_come_from_three_tertiles(seed: int) -> None:
     cases = patients(11)
     tumor_ml = {c.name: float(c.number) for c in cases}
@@ -104,7 +105,7 @@ def test_the_same_seed_gives_the_same_split_in_any_order_and_seeds_differ() -> N
     assert len({stratified_split(cases, tumor_ml, seed=seed).test for seed in SEEDS}) > 10
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_a_patient_of_many_scans_stays_together(seed: int) -> None:
     cases = [case(str(n), "many") for n in range(20)] + [case(str(n), str(n)) for n in (50, 51)]
     split = stratified_split(cases, some_ml(cases), seed=seed)
@@ -112,7 +113,7 @@ def test_a_patient_of_many_scans_stays_together(seed: int) -> None:
     assert [len(split.val), len(split.test)] == [1, 1]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_context_follows_its_scan_and_counts_for_nothing(seed: int) -> None:
     cases = [*patients(12), case("99-context", "seen nowhere else")]
     tumor_ml = {c.name: 1.0 for c in cases if c.kind == "case"}
@@ -191,7 +192,7 @@ def test_the_text_tells_both_shares() -> None:
     assert "2 volumes (50%), 1 patients (33%)" in lines[0]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@looped(seed=SEEDS)
 def test_scans_of_one_lits_patient_stay_together_in_the_papers_counts(seed: int) -> None:
     """Seventeen volumes of eleven patients, three of whom were scanned two or five times."""
     cases = lits_cases([*range(11), 14, 15, 16, 18, 22, 23])

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from invented_cases import assert_sound, case, crowd, groups_of, patients, some_ml, volumes_of
+from looped import looped
 
 from training.cases.splits import kfold_splits
 
@@ -14,7 +15,7 @@ SEEDS = range(40)
 
 
 @pytest.mark.parametrize("folds", [3, 5, 10])
-@pytest.mark.parametrize("seed", range(10))
+@looped(seed=range(10))
 def test_folds_test_and_validate_each_patient_once(folds: int, seed: int) -> None:
     cases = [*crowd(seed), case("99-context", "seen nowhere else")]
     made = kfold_splits(cases, some_ml(cases), folds, seed=seed)
