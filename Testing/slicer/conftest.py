@@ -47,9 +47,13 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Timeouts by a thread here: a signal waits until Qt's event loop returns to Python."""
+    """All of this folder to one worker, for Qt's objects do not survive another's; and timeouts by a
+    thread: a signal waits until Qt's event loop returns to Python."""
     for item in items:
-        if HERE in item.path.parents and not item.get_closest_marker("timeout"):
+        if HERE not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.xdist_group("slicer"))
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(method="thread"))
 
 
