@@ -47,7 +47,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder to one worker, for Qt's objects do not survive another's; and timeouts by a
+    """One worker for all of this folder, since Qt objects do not survive others; and timeouts by a
     thread: a signal waits until Qt's event loop returns to Python."""
     for item in items:
         if HERE not in item.path.parents:
