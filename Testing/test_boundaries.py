@@ -64,14 +64,13 @@ ALLOWED = {
     "training": "*",  # the commands
     "training.files": "LiverTumorSegLib.files",
     "training.cases": "LiverTumorSegLib* training.files",
-    "training.data": "LiverTumorSegLib* training.cases training.files training.learn",
-    "training.learn": "LiverTumorSegLib* training.data",
-    "training.score": "LiverTumorSegLib* training.cases training.reports training.reproduce"
-    " training.tuning",
-    "training.tuning": "LiverTumorSegLib* training.score training.reports",
-    "training.reproduce": "LiverTumorSegLib* training.score training.reports",
+    "training.data": "LiverTumorSegLib* training.cases training.files",
+    "training.learn": "LiverTumorSegLib* training.cases training.data",
+    "training.score": "LiverTumorSegLib* training.cases training.reproduce",
+    "training.tuning": "LiverTumorSegLib* training.score",
+    "training.reproduce": "LiverTumorSegLib* training.score",
     "training.reports": "LiverTumorSegLib* training.cases training.data training.score"
-    " training.tuning",
+    " training.reproduce",
 }
 SLICER_MAY_USE = {
     "files",

@@ -49,10 +49,9 @@ from training.report import (
 )
 from training.reports.evaluation_figures import figure_material, undrawable
 from training.reports.figures import FIGURES, draw_all, failure, reasons
-from training.reports.tables import plural
-from training.reports.tables_paper import SetFacts
 from training.score.case import CaseScore, read_pair, run_model, score_run
 from training.score.cases import (
+    SetFacts,
     chosen_cases,
     find_cases,
     refuse_training_cases,
@@ -61,6 +60,7 @@ from training.score.cases import (
 )
 from training.score.files import TABLES, header, log_test_use, shown_command, write_tables
 from training.score.summary import Record, json_able, summarize
+from training.score.words import plural
 
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
 LABEL_FOLDER = "labels"

@@ -32,12 +32,11 @@ from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.model.spec import STORAGES, BundleError, ModelSpec, stage_of
 
-from training.data.folds import load_volumes_for
 from training.data.slices import load_split, read_manifest
 from training.learn.recipes import Recipe
 from training.learn.recipes3d import VolumeCheck, VolumeRecipe
 from training.learn.trainer import Facts, Trainer, pick_device
-from training.learn.trainer3d import VolumeTrainer
+from training.learn.trainer3d import VolumeTrainer, load_volumes_for
 from training.tuning.record import RECORD, REGION, read_choice
 
 LICENCE = "CC BY-NC-SA 4.0"

@@ -23,14 +23,15 @@ from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
 from training.files import write_text
-from training.reports import tables_lesions, tables_lits, tables_paper
+from training.reports import tables_gunetrpp, tables_lesions, tables_lits, tables_paper
 from training.reports.figures import FIGURES, draw_all, reasons
 from training.reports.figures_training import read_history
 from training.reports.material import FigureMaterial
 from training.reports.page import Chapter, page
-from training.reports.tables import Table, plural
-from training.reports.tables_paper import SetFacts
-from training.reproduce import gunetrpp_grid
+from training.reports.tables import Table
+from training.reproduce.gunetrpp_grid import GRID_MASKS
+from training.score.cases import SetFacts
+from training.score.words import plural
 
 Record = dict[str, Any]
 SUMMARY, REPORT, FIGURE_FOLDER = "summary.json", "report.html", "figures"
@@ -219,13 +220,13 @@ def _grid_chapter(summary: Record) -> list[Chapter]:
     if record is None:
         return []
     context = f"{summary['model']}, {summary['split']} split, code {summary['code']}."
-    tables = [gunetrpp_grid.grid_table(mask, record, context) for mask in gunetrpp_grid.GRID_MASKS]
+    tables = [tables_gunetrpp.grid_table(mask, record, context) for mask in GRID_MASKS]
     return [
         Chapter(
             key="published-grid",
             title="The G-UNETR++ paper's measures",
             text=("In pixels of its grid, to stand beside the numbers of Shin et al. (2026).",),
-            tables=[*tables, gunetrpp_grid.cases_table(record, context)],
+            tables=[*tables, tables_gunetrpp.cases_table(record, context)],
         )
     ]
 

@@ -49,7 +49,6 @@ from LiverTumorSegLib.model.file import BundleError, ModelBundle, ModelSpec
 from torch import nn
 
 from training.cases.splits import load_split as load_split_file
-from training.data.folds import load_for
 from training.data.slices import load_split, read_manifest, shrink_step
 from training.files import read_record, write_json
 from training.learn.distributed import Processes, run_together
@@ -74,7 +73,7 @@ from training.learn.trainer import (
     pick_bf16,
     pick_device,
 )
-from training.learn.trainer3d import VolumeTrainer
+from training.learn.trainer3d import VolumeTrainer, load_for
 
 AnyRecipe = Recipe | VolumeRecipe
 

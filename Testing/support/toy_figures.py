@@ -20,9 +20,7 @@ from matplotlib.text import Text
 
 from training.reports.figures_choice import RANKS
 from training.reports.material import (
-    Calibration,
     FigureMaterial,
-    LesionConfidence,
     LesionOutcome,
     MeanInterval,
     PatientDice,
@@ -30,6 +28,8 @@ from training.reports.material import (
     SliceView,
     VolumePair,
 )
+from training.score.calibration import Calibration
+from training.score.lesions import LesionConfidence
 from training.score.voxels import slice_matrices
 
 SMALLEST_POINTS = 8.5

@@ -10,16 +10,10 @@ from choice_material import DEFAULT, Spot, answered, scan, segmenter
 from LiverTumorSegLib.inference.decision import Decision
 from numpy.typing import NDArray
 
+from training.score.calibration import reliability
 from training.score.lesions import lesion_table
 from training.tuning import platt as confidence
-from training.tuning.platt import (
-    LARGEST,
-    Evidence,
-    by_patient,
-    fit_confidence,
-    left_out,
-    reliability,
-)
+from training.tuning.platt import LARGEST, Evidence, by_patient, fit_confidence, left_out
 
 
 def patient(

@@ -15,8 +15,8 @@ from LiverTumorSegLib.inference.segmenter import SliceSegmenter
 
 from training.cases.folder import find_cases
 from training.reports.evaluation_figures import figure_material
-from training.reports.material import LesionConfidence
 from training.score.case import Run, read_pair, score_run
+from training.score.lesions import LesionConfidence
 
 SEGMENTER = cast(
     SliceSegmenter,

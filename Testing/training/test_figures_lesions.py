@@ -16,7 +16,8 @@ from training.reports.figures_lesions import (
     draw_lesions,
     size_bin,
 )
-from training.reports.material import LesionConfidence, LesionOutcome, NotDrawn, VolumePair
+from training.reports.material import LesionOutcome, NotDrawn, VolumePair
+from training.score.lesions import LesionConfidence
 
 
 @pytest.mark.parametrize(

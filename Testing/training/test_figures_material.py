@@ -11,7 +11,8 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from toy_figures import PLAIN, toy_calibration, toy_view, toy_views
 
-from training.reports.material import Calibration, NotDrawn, SliceView
+from training.reports.material import NotDrawn, SliceView
+from training.score.calibration import Calibration
 
 
 def test_dice_of_a_view_is_that_of_its_masks() -> None:

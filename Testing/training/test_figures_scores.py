@@ -15,7 +15,8 @@ from training.reports.figures_scores import (
     draw_patients,
     row_percent,
 )
-from training.reports.material import Calibration, MeanInterval, NotDrawn, PatientDice
+from training.reports.material import MeanInterval, NotDrawn, PatientDice
+from training.score.calibration import Calibration
 
 MATRIX = np.array([[9_000_000, 500, 0], [1_000, 80_000, 19_000], [0, 250, 750]], np.int64)
 

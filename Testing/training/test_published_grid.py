@@ -13,17 +13,19 @@ from LiverTumorSegLib.volume import Reorientation
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.reproduce.gunetrpp_grid import (
+from training.reports.tables_gunetrpp import (
     COLUMNS,
-    GRID_MASKS,
     PUBLISHED,
     PUBLISHED_CASES,
     PUBLISHED_TUMOR_DICE,
-    GridScores,
     cases_table,
+    grid_table,
+)
+from training.reproduce.gunetrpp_grid import (
+    GRID_MASKS,
+    GridScores,
     grid_record,
     grid_scores,
-    grid_table,
     on_grid,
 )
 from training.score.summary import json_able

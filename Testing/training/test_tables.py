@@ -6,7 +6,8 @@ import html.parser
 
 import pytest
 
-from training.reports.tables import Table, interval, mean_sd, number, p_value, plural, rate
+from training.reports.tables import Table, interval, mean_sd, p_value, rate
+from training.score.words import number, plural
 
 
 class Cells(html.parser.HTMLParser):

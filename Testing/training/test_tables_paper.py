@@ -9,7 +9,6 @@ from score_material import labels, score, three_scores
 
 from training.reports.tables import Table
 from training.reports.tables_paper import (
-    SetFacts,
     ablation_table,
     data_table,
     history_table,
@@ -18,6 +17,7 @@ from training.reports.tables_paper import (
     statistics_table,
     validation_table,
 )
+from training.score.cases import SetFacts
 from training.score.summary import summarize
 
 SUMMARY = summarize(three_scores())

@@ -17,12 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from toy_volumes import TINY_NET, tiny
 
 from training.data.augment3d import NONE
-from training.data.folds import load_for
 from training.data.patches import PatchSampling, VolumeSet
 from training.learn.distributed import ALONE, Processes, run_together
 from training.learn.losses3d import VolumeLoss
 from training.learn.recipes3d import VolumeCheck, VolumeRecipe
-from training.learn.trainer3d import VolumeTrainer
+from training.learn.trainer3d import VolumeTrainer, load_for
 
 one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
 PATCH = TINY_NET["patch_kji"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from toy_volumes import tiny, write_toy_masks, write_toy_volumes
 
-from training.data.folds import fold_groups, load_for
+from training.data.folds import fold_groups
+from training.learn.trainer3d import load_for
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ Called as :class:`training.learn.trainer.Trainer` is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.data.patches import PatchBatches, Volume, VolumeSet
+from training.data.folds import fold_groups
+from training.data.patches import PatchBatches, Volume, VolumeSet, load_volumes
+from training.data.slices import read_manifest
 from training.learn.losses import Joined
 from training.learn.recipes3d import VolumeRecipe
 from training.learn.trainer import Facts, Rows, Training, adamw
@@ -154,3 +157,41 @@ def _counts(foreground: Tensor, target: Tensor) -> Tensor:
     found = foreground > 0.5
     counts = entropy, wanted.numel(), (found & (target > 0)).sum(), found.sum(), wanted.sum()
     return torch.tensor([float(count) for count in counts], dtype=torch.float64)
+
+
+def load_for(
+    recipe: VolumeRecipe, prepared: Path, masks: Path | None = None, fold: str | None = None
+) -> tuple[VolumeSet, VolumeSet]:
+    """Training and validation volumes as a recipe wants them.
+
+    fold: "N/K": without part N of K of the training patients. Raises ``ValueError`` for a fold that
+    is none, and as :func:`load_volumes_for`.
+    """
+    train, val = (load_volumes_for(recipe, prepared, s, masks) for s in ("train", "val"))
+    if fold is not None:
+        number, count = _parsed(fold)
+        train = train.without(fold_groups(read_manifest(prepared), count)[number - 1])
+    return train, val
+
+
+def load_volumes_for(
+    recipe: VolumeRecipe, prepared: Path, split: str, masks: Path | None = None
+) -> VolumeSet:
+    """One set as a recipe wants it; ``ValueError`` for masks that nothing would look at."""
+    if masks is not None and recipe.liver_margin_mm is None:
+        raise ValueError("The liver network sees the whole image; leave out --masks.")
+    return load_volumes(
+        prepared,
+        split,
+        recipe.stage,
+        masks=masks,
+        margin_mm=recipe.liver_margin_mm,
+        mask_as_channel=recipe.mask_as_channel,
+    )
+
+
+def _parsed(fold: str) -> tuple[int, int]:
+    number, _, count = fold.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"The fold {fold!r} is none; give part and number of parts, as 1/2.")
+    return int(number), int(count)

@@ -26,8 +26,8 @@ from training.reports.material import (
     SliceView,
     VolumePair,
 )
-from training.reports.tables_paper import SetFacts
 from training.score.case import CaseScore, lesion_confidences
+from training.score.cases import SetFacts
 from training.score.matching import TOUCH
 from training.score.statistics import bootstrap_mean
 from training.score.summary import pooled_calibration

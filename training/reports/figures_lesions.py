@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from training.reports.material import FigureMaterial, LesionConfidence, LesionOutcome, NotDrawn
+from training.reports.material import FigureMaterial, LesionOutcome, NotDrawn
 from training.reports.style import FAINT, INK, NORMAL, SOFT, TRAINING, VALIDATION, page, styled
-from training.reports.tables import plural
+from training.score.calibration import BIN_EDGES, reliability
+from training.score.lesions import LesionConfidence
 from training.score.voxels import Counts, Floats
-from training.tuning.platt import BIN_EDGES, reliability
+from training.score.words import plural
 
 SMALL_MM, LARGE_MM = 10.0, 20.0
 SIZE_NAMES = ("under 10 mm", "10 to 20 mm", "over 20 mm")

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from training.reports.material import Calibration, FigureMaterial, NotDrawn, PatientDice
+from training.reports.material import FigureMaterial, NotDrawn, PatientDice
 from training.reports.style import (
     INK,
     LIVER_ON_WHITE,
@@ -30,9 +30,9 @@ from training.reports.style import (
     short_ticks,
     styled,
 )
-from training.reports.tables import plural
-from training.score.calibration import REGION
+from training.score.calibration import REGION, Calibration
 from training.score.voxels import Counts, Floats, Mask
+from training.score.words import plural
 
 CLASS_NAMES = ("background", "liver", "tumor")  # LiTS numbers 0, 1, 2
 DOTS: dict[Mask, tuple[str, str, str]] = {  # color, marker, name

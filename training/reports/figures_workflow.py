@@ -27,8 +27,8 @@ from training.reports.figures_training import loss_text
 from training.reports.material import FigureMaterial, NotDrawn, SliceView
 from training.reports.panels import bare, body, show_ct, show_gray, show_labels
 from training.reports.style import INK, LARGE, NORMAL, PAPER, SMALL, canvas, page, styled, wrapped
-from training.reports.tables import plural
 from training.score.voxels import Overlap
+from training.score.words import plural
 
 PICTURE_IN, COLUMN_IN, SEED = 1.62, 1.78, 7
 SETS = {"train": "training", "val": "validation", "test": "test"}

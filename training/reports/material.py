@@ -19,7 +19,9 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from numpy.typing import NDArray
 
-from training.score.voxels import CLASSES, Counts, Floats, Mask, Overlap, slice_matrices
+from training.score.calibration import Calibration
+from training.score.lesions import LesionConfidence
+from training.score.voxels import CLASSES, Counts, Mask, Overlap, slice_matrices
 
 
 class NotDrawn(ValueError):
@@ -78,49 +80,6 @@ class SetCount:
     slices: int
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Voxels sorted into bins of predicted tumor probability.
-
-    edges: ``(bins + 1,)``, rising from 0 to 1. counts: voxels of each bin. probability_sums: sum of
-    their predicted probability. truth_sums: how many of them are tumor in truth. All ``(bins,)``.
-    """
-
-    edges: Floats
-    counts: Counts
-    probability_sums: Floats
-    truth_sums: Counts
-
-    def __post_init__(self) -> None:
-        bins = len(self.edges) - 1
-        if bins < 1 or any(
-            len(values) != bins for values in (self.counts, self.probability_sums, self.truth_sums)
-        ):
-            raise ValueError("Calibration needs one count and two sums a bin, and one edge more.")
-        if np.any(np.diff(self.edges) <= 0):
-            raise ValueError("The edges of calibration bins must rise.")
-
-    @property
-    def confidence(self) -> Floats:
-        """Mean predicted probability of each bin; NaN where it is empty."""
-        return _ratio(self.probability_sums, self.counts)
-
-    @property
-    def frequency(self) -> Floats:
-        """Share of each bin's voxels that are tumor in truth; NaN where it is empty."""
-        return _ratio(self.truth_sums, self.counts)
-
-    def ece(self, first_bin: int = 0) -> float:
-        """Expected calibration error, 0 to 1: the mean gap between the two, weighted by voxels.
-
-        first_bin: 1 leaves out the bin next to probability 0, where most voxels are.
-        NaN when no voxel is left.
-        """
-        counts = self.counts[first_bin:]
-        gaps = np.abs(self.probability_sums - self.truth_sums)[first_bin:]
-        return float(gaps.sum() / counts.sum()) if counts.sum() else float("nan")
-
-
 @dataclass(frozen=True)
 class LesionOutcome:
     """One true lesion: diameter of the sphere of its volume, whether it was found, its Dice.
@@ -131,18 +90,6 @@ class LesionOutcome:
     equivalent_diameter_mm: float
     detected: bool
     dice: float
-
-
-@dataclass(frozen=True)
-class LesionConfidence:
-    """One predicted lesion, both 0 to 1.
-
-    confidence: share of its voxels that the model expects to be tumor. true_share: the share that
-        is; above 0 it touches a true lesion.
-    """
-
-    confidence: float
-    true_share: float
 
 
 @dataclass(frozen=True)
@@ -250,9 +197,3 @@ def _liver_and_tumor(view: SliceView) -> float:
     pixel_mm2 = view.spacing_ji_mm[0] * view.spacing_ji_mm[1]
     liver, tumor = (float(view.overlap(mask).true_voxels) for mask in ("liver_only", "tumor"))
     return liver * tumor * pixel_mm2**2
-
-
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    result: Floats = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=result, where=whole > 0)
-    return result

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-NOT_DEFINED = "n/a"
+from training.score.words import NOT_DEFINED, number
+
 METRIC_NAMES = {
     "dice": "Dice",
     "iou": "IoU",
@@ -55,13 +55,6 @@ def _row(cells: Sequence[str]) -> str:
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{c}</td>" for c in others)}</tr>'
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A value, or n/a where it is not defined."""
-    if value is None or not math.isfinite(value):
-        return NOT_DEFINED
-    return f"{value:.{digits}f}"
-
-
 def mean_sd(statistics: Mapping[str, Any], digits: int = 3) -> str:
     """Mean ± SD (n) of what :func:`training.score.summary.describe` gives."""
     mean, sd = statistics["mean"], statistics["sd"]
@@ -90,8 +83,3 @@ def p_value(value: float | None) -> str:
     if value is None:
         return f"p {NOT_DEFINED}"
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def plural(count: int, thing: str) -> str:
-    """1 volume, 2 volumes, 1,200 voxels."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -15,7 +15,8 @@ from typing import Any
 
 from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
 
-from training.reports.tables import Table, mean_sd, number, plural, rate
+from training.reports.tables import Table, mean_sd, rate
+from training.score.words import number, plural
 
 Record = Mapping[str, Any]
 

@@ -9,19 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.reports.tables import (
-    METRIC_NAMES,
-    NOT_DEFINED,
-    Table,
-    interval,
-    mean_sd,
-    number,
-    p_value,
-    rate,
-)
+from training.reports.tables import METRIC_NAMES, Table, interval, mean_sd, p_value, rate
 from training.score.statistics import few_patients_warning, wilcoxon_by_patient
 from training.score.voxel_scores import policies_of
 from training.score.voxels import EMPTY_POLICIES, Metric
+from training.score.words import NOT_DEFINED, number
 
 Record = Mapping[str, Any]
 

@@ -7,21 +7,13 @@ arithmetic says differently stands in a note.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from training.reports.tables import (
-    METRIC_NAMES,
-    NOT_DEFINED,
-    Table,
-    interval,
-    mean_sd,
-    number,
-    p_value,
-    plural,
-)
+from training.reports.tables import METRIC_NAMES, Table, interval, mean_sd, p_value
+from training.score.cases import SetFacts
 from training.score.voxel_scores import policies_of
 from training.score.voxels import EMPTY_POLICIES, Mask
+from training.score.words import NOT_DEFINED, number, plural
 
 Record = Mapping[str, Any]
 
@@ -62,20 +54,6 @@ ABLATION_PAPER = {
     "gamma": (NOT_DEFINED, NOT_DEFINED),
     "both": (".916", ".810"),
 }
-
-
-@dataclass(frozen=True)
-class SetFacts:
-    """What one set of a split holds. tumor_ml: mL of tumor of each of its volumes."""
-
-    name: str
-    volumes: int
-    patients: int
-    slices: int
-    labeled_slices: int
-    tumor_slices: int
-    tumor_ml: Sequence[float]
-    names: Sequence[str]
 
 
 def data_table(sets: Sequence[SetFacts], context: str) -> Table:

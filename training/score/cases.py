@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from LiverTumorSegLib.inference.segmenter import Segmenter
@@ -12,7 +13,20 @@ from LiverTumorSegLib.volume import Reorientation
 
 from training.cases import folder, splits
 from training.cases.case import SET_NAMES, Case, default_group
-from training.reports.tables_paper import SetFacts
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What one set of a split holds. tumor_ml: mL of tumor of each of its volumes."""
+
+    name: str
+    volumes: int
+    patients: int
+    slices: int
+    labeled_slices: int
+    tumor_slices: int
+    tumor_ml: Sequence[float]
+    names: Sequence[str]
 
 
 def find_cases(given: argparse.Namespace) -> tuple[list[Case], str]:

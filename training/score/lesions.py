@@ -219,3 +219,15 @@ def _agreement(match: LesionMatch, side: int) -> tuple[Floats, Floats, Floats]:
     for pair in match.pairs:
         matched[np.array((pair.predicted, pair.true)[side]) - 1] = pair.iou
     return overlap, best, matched
+
+
+@dataclass(frozen=True)
+class LesionConfidence:
+    """One predicted lesion, both 0 to 1.
+
+    confidence: share of its voxels that the model expects to be tumor. true_share: the share that
+        is; above 0 it touches a true lesion.
+    """
+
+    confidence: float
+    true_share: float

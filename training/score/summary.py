@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from training.reports.material import Calibration
 from training.reproduce.gunetrpp_grid import grid_record
 from training.score import calibration
+from training.score.calibration import Calibration, reliability
 from training.score.case import CaseScore, lesion_confidences
 from training.score.lesions import LARGE_BINS, SIZE_LIMITS_MM, detection_by_size, detection_of
 from training.score.lits import SCORED_MASKS, challenge_scores
@@ -31,7 +31,6 @@ from training.score.voxel_scores import (
     volume_record,
 )
 from training.score.voxels import MASKS, EmptyPolicy, Overlap, pixel_accuracy, scored
-from training.tuning.platt import reliability
 
 Record = dict[str, Any]
 POLICIES: tuple[EmptyPolicy, EmptyPolicy, EmptyPolicy] = ("agree", "present", "skip")

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.decision import FULL_SCALE, LEAST_SHARE, Decision
@@ -24,7 +22,6 @@ from training.score.matching import LesionMatch
 
 FEWEST_PATIENTS = 2  # one to fit on, another to look at
 MOST_VOXELS = 200_000  # of a patient, to fit on
-BIN_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LARGEST = 10.0  # slope, and offset either way: patients without any error drive them to infinity
 
 Floats = NDArray[np.float64]
@@ -145,28 +142,3 @@ def left_out(patients: Sequence[Evidence]) -> list[tuple[float, float]]:
         others = [other for other in patients if other.patient != one.patient]
         pairs += one.lesion_pairs(fit_confidence(others))
     return pairs
-
-
-def reliability(lesions: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
-    """Four bins of lesions by their confidence, 1 in the last.
-
-    lesions: (confidence, true share) of each. A row has low, high, lesions (their number),
-    mean_confidence, mean_true_share (None in an empty bin) and touching (a true lesion).
-    """
-    pairs = np.array(lesions, np.float64).reshape(-1, 2)
-    bins = np.searchsorted(BIN_EDGES[1:-1], pairs[:, 0], side="right")
-    rows = []
-    for n, (low, high) in enumerate(pairwise(BIN_EDGES)):
-        inside = pairs[bins == n]
-        confidence, true_share = inside.mean(axis=0).tolist() if len(inside) else (None, None)
-        rows.append(
-            {
-                "low": low,
-                "high": high,
-                "lesions": len(inside),
-                "mean_confidence": confidence,
-                "mean_true_share": true_share,
-                "touching": int(np.count_nonzero(inside[:, 1] > 0)),
-            }
-        )
-    return rows

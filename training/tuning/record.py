@@ -19,9 +19,10 @@ from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.result.lesions import CONFIDENCE_MEANING
 from LiverTumorSegLib.tables import csv_text
 
-from training.reports.tables import number, plural
+from training.score.calibration import reliability
 from training.score.statistics import few_patients_warning
-from training.tuning.platt import FEWEST_PATIENTS, reliability
+from training.score.words import number, plural
+from training.tuning.platt import FEWEST_PATIENTS
 from training.tuning.search import LeftOut, Scores, Setting
 
 RECORD, TABLE, TEXT = CHOICE_FILES = "choice.json", "choice.csv", "choice.md"
