@@ -48,6 +48,10 @@ OUT_OF_MEMORY = "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to alloc
 class QuietQuestions(Questions):
     """No window in front of the panel."""
 
+    def confirm(self, text: str) -> bool:
+        """A person agrees to the model's license."""
+        return True
+
     def tellFailure(self, sentence: str, log: str = "") -> None:
         """The panel says it too."""
 
@@ -63,6 +67,9 @@ class MissingProber:
 
     def prove(self, onProof: Callable[[Any], None]) -> None:
         """There is nothing to try."""
+
+    def cleanUp(self) -> None:
+        """There is nothing to end."""
 
 
 class TorchOffering:
@@ -139,7 +146,7 @@ class Studio:
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(self.ui.statusLabel.text)
+                raise TimeoutError(self.ui.statusLabel.text or self.ui.segmentButton.toolTip)
             slicer.app.processEvents()
             time.sleep(0.01)
 
