@@ -24,7 +24,7 @@ from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.phantom import phantom
 
 COMMANDS = [
-    *([], ["segment"], ["batch"], ["demo"], ["models"], ["info"]),
+    *([], ["segment"], ["batch"], ["demo"], ["measure"], ["models"], ["info"]),
     *(["models", action] for action in ("list", "verify", "import", "remove", "where")),
 ]
 

@@ -17,7 +17,7 @@ from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.segmenter import Segmentation
 from LiverTumorSegLib.result import files as results
 from LiverTumorSegLib.result.agreement import compare
-from LiverTumorSegLib.result.files import ALL_FILES, NOTICE, CaseResult, result_folder
+from LiverTumorSegLib.result.files import ALL_FILES, NOTICE, REPORT, CaseResult, result_folder
 from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import CtVolume
 
@@ -36,11 +36,11 @@ def test_the_ct_itself_is_never_replaced(tmp_path: Path, name: str, seen_from: s
     source = tmp_path / seen_from / name
     with (
         pytest.raises(ValueError, match="name another folder"),
-        result_folder(tmp_path / "there", overwrite=True, source=source),
+        result_folder(tmp_path / "there", overwrite=True, sources=[source]),
     ):
         pytest.fail("the block must not run")
     assert tree(tmp_path) == before
-    with result_folder(tmp_path / "result", overwrite=False, source=source) as part:
+    with result_folder(tmp_path / "result", overwrite=False, sources=[source]) as part:
         fill(part)
 
 
@@ -99,7 +99,7 @@ def test_optional_files(case: CaseResult, tmp_path: Path) -> None:
         agreement=compare(labels, labels),
     )
     case.write(tmp_path)
-    assert set(tree(tmp_path)) == set(ALL_FILES)
+    assert set(tree(tmp_path)) == set(ALL_FILES) - {REPORT}
     stored = nibabel.Nifti1Image.from_filename(tmp_path / "probabilities.nii.gz")
     np.testing.assert_allclose(np.asarray(stored.dataobj).T, probabilities, atol=0.01)
     agreement = case.to_dict()["agreement_with_truth"]

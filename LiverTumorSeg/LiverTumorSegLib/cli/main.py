@@ -3,6 +3,7 @@
   livertumorseg segment my_ct.nii.gz -o result     labels, lesion table and a picture
   livertumorseg batch my_cts results               the same for every CT in a folder, and a summary
   livertumorseg demo -o result                     the same on a synthetic CT with known truth
+  livertumorseg measure ct.nii.gz labels.nii.gz -o result     the same numbers of any label map
   livertumorseg models list                        which models there are
   livertumorseg info my_ct.nii.gz                  what a CT or a model file holds
 
@@ -32,6 +33,7 @@ from LiverTumorSegLib.sentences import sentence_of
 from .arguments import add_command, add_folder_option, add_run_options, with_joined_models
 from .batch import add_batch
 from .child import add_ways_in_and_out, called_by_program, segment_raw
+from .measure import add_measure
 from .models import add_models
 from .progress import Console, JsonLines, Reporter
 from .segment import load_and_run, summary_of, write_case
@@ -129,7 +131,7 @@ def segment(given: argparse.Namespace, reporter: Reporter) -> int:
     from LiverTumorSegLib.result.files import result_folder
 
     reporter.started()
-    with result_folder(given.output, overwrite=given.overwrite, source=given.ct) as part:
+    with result_folder(given.output, overwrite=given.overwrite, sources=[given.ct]) as part:
         reporter.progress(0.0, "Reading the CT")
         ct, notes = read_input(given.ct, given.series)
         for note in notes:
@@ -185,6 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_options(run, REPLACE)
     add_batch(commands)
     _add_demo(commands)
+    add_measure(commands)
     add_models(commands)
     tell = add_command(commands, "info", info, "what a CT or a model holds", INFO_HELP)
     tell.add_argument(

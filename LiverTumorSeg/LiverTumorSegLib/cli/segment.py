@@ -95,9 +95,7 @@ def summary_of(result: CaseResult, folder: Path, seconds: float) -> str:
     """What a person wants to read at the end. seconds: that they have waited."""
     from LiverTumorSegLib.result.files import NOTICE
 
-    lines = [_headline(result)]
-    if result.segmentation.found_liver:
-        lines += _lesion_lines(result.measures)
+    lines = summary_of_measures(result.measures)
     if result.agreement is not None:
         a = result.agreement
         lines.append(
@@ -110,18 +108,18 @@ def summary_of(result: CaseResult, folder: Path, seconds: float) -> str:
     return "\n".join([*lines, NOTICE])
 
 
-def _headline(result: CaseResult) -> str:
-    """Liver, tumors and burden on one line."""
+def summary_of_measures(measures: LiverMeasures) -> list[str]:
+    """Liver, tumors and burden on one line, then a line a lesion."""
     from LiverTumorSegLib.result.files import NO_LIVER
 
-    if not result.segmentation.found_liver:
-        return NO_LIVER
-    measures = result.measures
+    if measures.liver_volume_ml == 0:
+        return [NO_LIVER]
     burden = measures.burden_percent or 0.0
-    return (
+    headline = (
         f"Liver {measures.liver_volume_ml:.0f} mL, {_tumors(len(measures.lesions))} with"
         f" {measures.tumor_volume_ml:.1f} mL, burden {burden:.1f} %"
     )
+    return [headline, *_lesion_lines(measures)]
 
 
 def _lesion_lines(measures: LiverMeasures) -> list[str]:

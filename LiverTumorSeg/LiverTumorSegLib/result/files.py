@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,9 @@ NOTICE = "For research only, not for diagnosis."
 NO_LIVER = "No liver found."
 LABELS, TABLE, RECORD, PICTURE = "seg.nii.gz", "lesions.csv", "lesions.json", "overview.png"
 PROBABILITIES = "probabilities.nii.gz"
+REPORT = "report.html"
 DEMO_CT, DEMO_TRUTH = "phantom_ct.nii.gz", "phantom_truth.nii.gz"
-ALL_FILES = (LABELS, TABLE, RECORD, PICTURE, PROBABILITIES, DEMO_CT, DEMO_TRUTH)
+ALL_FILES = (LABELS, TABLE, RECORD, PICTURE, REPORT, PROBABILITIES, DEMO_CT, DEMO_TRUTH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +60,7 @@ class CaseResult:
             "found_liver": done.found_liver,
             **measures_to_dict(self.measures),
             "model": self.model,
-            "scan": {
-                "shape_kji": list(self.ct.shape_kji),
-                "spacing_kji_mm": [round(s, 4) for s in self.ct.spacing_kji_mm],
-            },
+            "scan": scan_record(self.ct),
             "run": {
                 "device": done.device,
                 "seconds": round(self.seconds, 2),
@@ -78,21 +77,16 @@ class CaseResult:
 
     def write(self, folder: Path) -> None:
         """Write every file into an existing folder; ``ValueError`` when the disk refuses one."""
-        write_labels(folder / LABELS, self.segmentation.labels_kji, self.ct)
-        with disk_errors_as_sentences(folder.name):
-            _write_table(folder / TABLE, self.measures)
-            record = json.dumps(self.to_dict(), indent=1)
-            (folder / RECORD).write_text(record + "\n", encoding="utf-8")
-        picture = draw_overview(
+        write_measured(
+            folder,
             self.ct,
             self.segmentation.labels_kji,
             self.measures,
-            title="Liver and tumors",
+            self.to_dict(),
             footer=self._footer(),
             truth_kji=self.truth_kji,
             warnings=self.warnings,
         )
-        write_png(folder / PICTURE, picture)
         if self.segmentation.probabilities is not None:
             write_probabilities(folder / PROBABILITIES, self.segmentation.probabilities, self.ct)
         if self.truth_kji is not None:
@@ -103,6 +97,46 @@ class CaseResult:
         return f"{self.model['model']} {self.model['version']}, {self.segmentation.device}"
 
 
+def write_measured(
+    folder: Path,
+    ct: CtVolume,
+    labels_kji: NDArray[np.uint8],
+    measures: LiverMeasures,
+    record: Mapping[str, Any],
+    *,
+    footer: str,
+    truth_kji: NDArray[np.uint8] | None = None,
+    warnings: Sequence[str] = (),
+) -> None:
+    """Labels, lesion table, record and picture, into an existing folder.
+
+    Raises ``ValueError`` when the disk refuses one.
+    """
+    write_labels(folder / LABELS, labels_kji, ct)
+    with disk_errors_as_sentences(folder.name):
+        _write_table(folder / TABLE, measures)
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    picture = draw_overview(
+        ct,
+        labels_kji,
+        measures,
+        title="Liver and tumors",
+        footer=footer,
+        truth_kji=truth_kji,
+        warnings=warnings,
+    )
+    write_png(folder / PICTURE, picture)
+
+
+def scan_record(ct: CtVolume) -> dict[str, Any]:
+    """What a scan is known by later; nothing in it tells whose it is."""
+    return {
+        "shape_kji": list(ct.shape_kji),
+        "spacing_kji_mm": [round(mm, 4) for mm in ct.spacing_kji_mm],
+        "hu_sha256": hashlib.sha256(np.ascontiguousarray(ct.hu, dtype="<i2")).hexdigest(),
+    }
+
+
 def _write_table(path: Path, measures: LiverMeasures) -> None:
     rows = ({**row, "notice": NOTICE} for row in lesion_rows(measures))
     text = csv_text([*LESION_COLUMNS, "notice"], rows)
@@ -110,21 +144,20 @@ def _write_table(path: Path, measures: LiverMeasures) -> None:
 
 
 @contextmanager
-def result_folder(target: Path, *, overwrite: bool, source: Path | None = None) -> Iterator[Path]:
+def result_folder(target: Path, *, overwrite: bool, sources: Sequence[Path] = ()) -> Iterator[Path]:
     """As :func:`whole_folder`, for the files of a result.
 
-    source: the CT that is read, which must not be among the files to be replaced.
+    sources: files that are read, which must not be among those to be replaced.
     """
-    _refuse_own_source(Path(os.path.realpath(target)), source)
+    for source in sources:
+        _refuse_own_source(Path(os.path.realpath(target)), source)
     with whole_folder(target, known=ALL_FILES, overwrite=overwrite) as part:
         yield part
 
 
-def _refuse_own_source(place: Path, source: Path | None) -> None:
+def _refuse_own_source(place: Path, source: Path) -> None:
     """Replacing results must not delete what they are made from (a demo's CT, say)."""
-    if source is None or source.name not in ALL_FILES:
-        return
-    if Path(os.path.realpath(source.parent)) == place:
+    if source.name in ALL_FILES and Path(os.path.realpath(source.parent)) == place:
         raise ValueError(
             f"{source.name} lies in {place.name} itself, where results have that name; name"
             " another folder."

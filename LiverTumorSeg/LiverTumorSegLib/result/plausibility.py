@@ -83,26 +83,35 @@ class Checked:
 
 
 def check(
-    ct: CtVolume, labels_kji: Labels, certainty_kji: Labels | None = None, *, whole: bool = True
+    ct: CtVolume,
+    labels_kji: Labels,
+    certainty_kji: Labels | None = None,
+    *,
+    whole: bool = True,
+    by_model: bool = True,
 ) -> Checked:
     """Check labels (0, 1, 2) of a CT; all ``(k, j, i)``. The arrays that come in stay as they are.
 
     A pure function of the CT's numbers, its grid and the labels. whole: all slices were looked at;
-    a part of a liver is never dropped.
+    a part of a liver is never dropped. by_model: False for labels that a person may have drawn, of
+    which nothing is dropped.
     """
     lps, turn = ct.to_lps()
     labels, pieces = turn.apply(labels_kji), list[_Piece]()
     sentences = list[str]()
     trunk = Trunk.around_liver(lps, labels) if (labels == Label.LIVER).any() else None
-    reason = _why_no_liver(lps, labels, trunk) if whole and labels.any() else None
+    reason = _why_no_liver(lps, labels, trunk) if by_model and whole and labels.any() else None
     if reason is not None:
         labels, sentences = np.zeros_like(labels), [reason]
-    elif trunk is not None:
+    else:
         pieces = _pieces(lps, labels)
-        dropped = [piece for piece in pieces if piece.is_in_open_fat]
-        pieces = [piece for piece in pieces if not piece.is_in_open_fat]
+        dropped = [piece for piece in pieces if by_model and piece.is_in_open_fat]
+        pieces = [piece for piece in pieces if piece not in dropped]
         labels = _without(labels, dropped)
-        sentences = [*_liver_sentences(lps, labels, trunk), *_dropped_sentence(dropped)]
+        if trunk is not None:
+            sentences = [*_liver_sentences(lps, labels, trunk)]
+            sentences += _brightness_sentences(trunk) if by_model else ()
+        sentences += _dropped_sentence(dropped)
     native = turn.undo(labels)
     certainty = None
     if certainty_kji is not None:
@@ -200,7 +209,6 @@ def _liver_sentences(lps: CtVolume, labels: Labels, trunk: Trunk) -> Iterator[st
     yield from cut
     yield from _size_sentences(lps, labels, trunk, cut_off=bool(cut))
     yield from _place_sentences(trunk)
-    yield from _brightness_sentences(trunk)
 
 
 def _cut_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:

@@ -1,0 +1,157 @@
+"""Any program's label map on a CT's own grid: nnU-Net's, TotalSegmentator's, one corrected by hand.
+
+    labels_kji, notes = read_label_map("seg.nii.gz", ct, LabelNumbers.parse("liver=5,tumor=9"))
+
+A map on another grid of the same place (other voxels, or the same stored the other way round) is
+brought to the CT's grid by its nearest voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.volume import CtVolume
+
+from .dicom_headers import shown_name
+from .nifti import read_labels
+
+Array = NDArray[Any]
+
+SAME_PLACE = 0.1  # voxels: how far a voxel may lie off and still be the same; headers are rounded
+LEAST_INSIDE = 0.5  # share of what is labeled that lies in the CT
+LISTED_NUMBERS = 8
+
+
+@dataclass(frozen=True)
+class LabelNumbers:
+    """Which numbers of a label map mean liver and which tumor; all others are background."""
+
+    liver: tuple[int, ...] = (int(Label.LIVER),)
+    tumor: tuple[int, ...] = (int(Label.TUMOR),)
+
+    @classmethod
+    def parse(cls, text: str) -> LabelNumbers:
+        """Read ``liver=1,tumor=2``; several numbers of one as ``liver=1+3+4``; either may lack."""
+        found: dict[str, tuple[int, ...]] = {"liver": (), "tumor": ()}
+        for part in text.split(","):
+            name, _, numbers = part.strip().partition("=")
+            if name not in found or found[name]:
+                raise ValueError(_how_to_say(text))
+            try:
+                found[name] = tuple(int(number) for number in numbers.split("+"))
+            except ValueError:
+                raise ValueError(_how_to_say(text)) from None
+        every = found["liver"] + found["tumor"]
+        if len(set(every)) != len(every) or not all(0 < number < 256 for number in every):
+            raise ValueError(_how_to_say(text))
+        return cls(found["liver"], found["tumor"])
+
+    def apply(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The map in our own numbers: 1 liver, 2 tumor, 0 all else."""
+        table = np.zeros(256, np.uint8)
+        table[list(self.liver)] = Label.LIVER
+        table[list(self.tumor)] = Label.TUMOR
+        return table[labels]
+
+
+OURS = LabelNumbers()
+
+
+def read_label_map(
+    path: str | Path, ct: CtVolume, numbers: LabelNumbers | None = None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Labels 0, 1, 2 as uint8 ``(k, j, i)`` on the CT's grid, and notes of one sentence each.
+
+    numbers: None means that 1 is liver and 2 is tumor, and that there are no others.
+    Raises ``ValueError`` with one sentence for what is no label map, holds numbers that nobody
+    explained, or lies elsewhere than the CT.
+    """
+    labels, ijk_to_ras = read_labels(path)
+    name = shown_name(Path(path))
+    if numbers is None:
+        _refuse_other_numbers(name, labels)
+    else:
+        labels = numbers.apply(labels)
+    if labels.shape == ct.shape_kji and same_grid(ijk_to_ras, ct.ijk_to_ras, ct.shape_kji):
+        return labels, ()
+    return _on_grid_of(ct, name, labels, ijk_to_ras)
+
+
+def same_grid(one: Array, other: Array, shape_kji: tuple[int, int, int]) -> bool:
+    """Whether two 4 x 4 affines put all voxels of a shape at the same place, but for rounding."""
+    corners_ijk = np.array(np.meshgrid(*[(0, n - 1) for n in shape_kji[::-1]])).reshape(3, -1)
+    apart_mm = (one[:3, :3] - other[:3, :3]) @ corners_ijk + (one[:3, 3:] - other[:3, 3:])
+    voxel_mm = np.linalg.norm(other[:3, :3], axis=0).min()
+    return bool(np.linalg.norm(apart_mm, axis=0).max() <= SAME_PLACE * voxel_mm)
+
+
+def _on_grid_of(
+    ct: CtVolume, name: str, labels: NDArray[np.uint8], ijk_to_ras: Array
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """The nearest voxel's label at each voxel of the CT; says how much was lost."""
+    from scipy import ndimage
+
+    ct_to_labels = np.linalg.inv(ijk_to_ras) @ ct.ijk_to_ras
+    on_ct = np.zeros(ct.shape_kji, np.uint8)
+    ndimage.affine_transform(
+        labels,
+        ct_to_labels[2::-1, 2::-1],
+        offset=ct_to_labels[2::-1, 3],
+        output_shape=ct.shape_kji,
+        output=on_ct,
+        order=0,
+        mode="grid-constant",
+    )
+    inside = _share_inside(ct, labels, ijk_to_ras)
+    if inside < LEAST_INSIDE:
+        raise ValueError(
+            f"What {name} labels does not lie in this CT; give the CT that it was made of."
+        )
+    notes = []
+    turned = np.abs(ct_to_labels[:3, :3])
+    if np.abs(turned - np.rint(turned)).max() > 1e-3 or inside < 1:
+        notes.append(
+            "The label map has another grid than the CT; it was brought to the CT's grid by nearest"
+            " voxels, so volumes differ a little."
+        )
+    if inside < 0.999:
+        notes.append(f"{100 * (1 - inside):.0f} % of what is labeled lies outside this CT.")
+    return on_ct, tuple(notes)
+
+
+def _share_inside(ct: CtVolume, labels: NDArray[np.uint8], ijk_to_ras: Array) -> float:
+    """Share of the labeled voxels whose centers lie in the CT; 1 when there are none."""
+    labels_to_ct = np.linalg.inv(ct.ijk_to_ras) @ ijk_to_ras
+    last_ijk = np.array(ct.shape_kji[::-1]) - 0.5
+    total = inside = 0
+    for k, plane in enumerate(labels):  # slice by slice: no list of all voxels
+        j, i = np.nonzero(plane)
+        ijk = np.stack([i, j, np.full_like(i, k)])
+        at = labels_to_ct[:3, :3] @ ijk + labels_to_ct[:3, 3:]
+        total += len(i)
+        inside += int(((at >= -0.5) & (at <= last_ijk[:, None])).all(axis=0).sum())
+    return inside / total if total else 1.0
+
+
+def _refuse_other_numbers(name: str, labels: NDArray[np.uint8]) -> None:
+    if labels.max() > Label.TUMOR:
+        counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)
+        others = [int(n) for n in np.flatnonzero(counts) if n > Label.TUMOR]
+        shown = ", ".join(map(str, others[:LISTED_NUMBERS]))
+        raise ValueError(
+            f"{name} holds more labels than 1 (liver) and 2 (tumor), such as {shown}; say which"
+            " mean what with --labels liver=1,tumor=2."
+        )
+
+
+def _how_to_say(text: str) -> str:
+    return (
+        f"{text!r} does not say which labels mean what; write liver=1,tumor=2, or liver=1+3,tumor=2"
+        " where several numbers are liver, each from 1 to 255 and once."
+    )

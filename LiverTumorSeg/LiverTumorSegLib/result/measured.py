@@ -1,0 +1,62 @@
+"""A label map that somebody else made, measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib import __version__
+from LiverTumorSegLib.volume import CtVolume
+
+from .files import NOTICE, scan_record, write_measured
+from .lesions import LiverMeasures, measures_to_dict
+from .plausibility import check
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredLabels:
+    """Labels 0, 1, 2 of unknown origin, ``(k, j, i)`` on the CT's grid, with their measures."""
+
+    ct: CtVolume
+    labels_kji: NDArray[np.uint8]
+    measures: LiverMeasures
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, ct: CtVolume, labels_kji: NDArray[np.uint8], warnings: tuple[str, ...]
+    ) -> MeasuredLabels:
+        """Measure them, and say what looks implausible; nothing is taken out of them.
+
+        warnings: what is known of them already.
+        """
+        checked = check(ct, labels_kji, by_model=False)
+        return cls(ct, labels_kji, checked.measures, (*warnings, *checked.warnings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, as a segmentation's record but without model and run; names no file."""
+        return {
+            "notice": NOTICE,
+            "made_with": f"LiverTumorSeg {__version__}",
+            "found_liver": self.measures.liver_volume_ml > 0,
+            **measures_to_dict(self.measures),
+            "model": None,
+            "scan": scan_record(self.ct),
+            "warnings": list(self.warnings),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write every file into an existing folder; ``ValueError`` when the disk refuses one."""
+        write_measured(
+            folder,
+            self.ct,
+            self.labels_kji,
+            self.measures,
+            self.to_dict(),
+            footer="Measured on a label map",
+            warnings=self.warnings,
+        )
