@@ -128,6 +128,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self._makeParts()
+        self._showInputWarning(None)
         self.ui.restoreDefaultsButton.connect("clicked(bool)", self.onRestoreDefaults)
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene

@@ -1,7 +1,9 @@
-"""Draws Resources/Screenshots anew: every state of the panel, on the synthetic abdomen.
+"""Draws the pictures of the README anew, or every state of the panel, on the synthetic abdomen.
 
-    python Testing/slicer/make_screenshots.py            the shipped model finds liver and tumors
-    python Testing/slicer/make_screenshots.py --fake     the phantom's own truth instead: a draft
+    python Testing/slicer/make_screenshots.py            the two of the README, by the shipped model
+    python Testing/slicer/make_screenshots.py -o all     every state, to be looked at
+    python Testing/slicer/make_screenshots.py -o dark --dark --font-percent 150
+    python Testing/slicer/make_screenshots.py -o draft --fake     the phantom's own truth: quick
 
 The window is the stand-in of Testing/slicersim; panel, scene and views are drawn as in Slicer.
 """
@@ -36,10 +38,20 @@ from LiverTumorSegSlicer.run.process import ProcessRunner  # noqa: E402
 from LiverTumorSegSlicer.scene import samples  # noqa: E402
 from LiverTumorSegSlicer.self_test import AnsweringRunner  # noqa: E402
 from panel_desk import FakeProber, writeModel  # noqa: E402
+from PIL import Image  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
 
 WINDOW, VIEW, PANEL_WIDTH = (1280, 800), (416, 366), 416  # pixels
+IN_README = frozenset({"ready", "result"})
+DARK = {  # gray levels of a palette's roles, near those of Slicer's dark style
+    **dict.fromkeys(("Window", "Button", "AlternateBase", "ToolTipBase"), 50),
+    **dict.fromkeys(("WindowText", "Text", "ButtonText", "ToolTipText", "BrightText"), 235),
+    **{"Base": 35, "Light": 80, "Midlight": 65, "Mid": 40, "Dark": 30, "Shadow": 15},
+    **{"Highlight": 110, "HighlightedText": 255, "PlaceholderText": 140},
+}
+COLORS, METHOD = 256, Image.Quantize.MAXCOVERAGE  # half the file, and no difference to be seen
+FAINT = 120  # of text that is disabled
 SLICES = 29  # that the draft counts
 SHOWN_WHEN_RUNNING = 400  # thousandths of the run
 OUT_OF_MEMORY = "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.2 GiB"
@@ -68,8 +80,11 @@ class MissingProber:
     def prove(self, onProof: Callable[[Any], None]) -> None:
         """There is nothing to try."""
 
+    def isImported(self, name: str) -> bool:
+        return False
+
     def cleanUp(self) -> None:
-        """There is nothing to end."""
+        """Nothing is tried."""
 
 
 class TorchOffering:
@@ -89,8 +104,9 @@ def draftEnvironment() -> Environment:
 class Studio:
     """The main window with the module's panel, and where the pictures go."""
 
-    def __init__(self, folder: Path, isDraft: bool) -> None:
-        self.folder, self.isDraft = folder, isDraft
+    def __init__(self, folder: Path, isDraft: bool, names: frozenset[str]) -> None:
+        """names: of the pictures that are wanted; all when there are none."""
+        self.folder, self.isDraft, self.names = folder, isDraft, names
         self.module = load_module(MODULE_FOLDER / "LiverTumorSeg.py")
         self.widgetClass = self.module.LiverTumorSegWidget
         self.window = main_window(VIEW)
@@ -117,12 +133,18 @@ class Studio:
         self.window.resizeDocks([dock], [PANEL_WIDTH], qt.Qt.Horizontal)
 
     def shoot(self, name: str) -> None:
-        """Save the window as a picture."""
+        """Save the window as a picture, if it is wanted."""
+        if self.names and name not in self.names:
+            return
         for _again in range(3):  # a layout settles in steps
             slicer.app.processEvents()
         self.window.refresh()
         slicer.app.processEvents()
-        self.window.grab().save(str(self.folder / f"{name}.png"))
+        path = self.folder / f"{name}.png"
+        self.window.grab().save(str(path))
+        with Image.open(path) as picture:
+            fewer = picture.convert("RGB").quantize(COLORS, METHOD, dither=Image.Dither.NONE)
+        fewer.save(path, optimize=True)
         print(name)
 
     def loadPhantom(self) -> None:
@@ -219,14 +241,33 @@ def shootEnvironment(studio: Studio) -> None:
     viewNode.SetAxisLabelsVisible(False)
 
 
+def setLook(fontPercent: int, isDark: bool) -> None:
+    """How large text is and which colors the panel has, as a person sets it for all of Slicer."""
+    font = qt.QFont(slicer.app.font())
+    font.setPointSizeF(font.pointSizeF() * fontPercent / 100)
+    slicer.app.setFont(font)
+    if isDark:
+        palette = qt.QPalette()
+        for role, gray in DARK.items():
+            palette.setColor(getattr(qt.QPalette, role), qt.QColor(gray, gray, gray))
+        for role in ("Text", "WindowText", "ButtonText"):
+            faint = qt.QColor(FAINT, FAINT, FAINT)
+            palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), faint)
+        slicer.app.setPalette(palette)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fake", action="store_true", help="the phantom's truth, no model")
-    default = ROOT / "Resources" / "Screenshots"
-    parser.add_argument("-o", "--output", type=Path, default=default, metavar="FOLDER")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--fake", action="store_true", help="the phantom's truth, no model")
+    add("--dark", action="store_true", help="a dark style")
+    add("--font-percent", type=int, default=100, metavar="N", help="100 is the usual font")
+    add("-o", "--output", type=Path, metavar="FOLDER", help="every state goes here")
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
-    studio = Studio(given.output, given.fake)
+    folder = given.output or ROOT / "Resources" / "Screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    setLook(given.font_percent, given.dark)
+    studio = Studio(folder, given.fake, frozenset() if given.output else IN_README)
     for shoot in (shootEnvironment, shootRun, shootAdvanced, shootError):
         shoot(studio)
     return 0

@@ -83,8 +83,8 @@ class LesionPanel:
 
     def _setUpTable(self) -> None:
         table = self._ui.lesionTable
-        sizes = (_("Volume\n(mL)"), _("Longest\n(mm)"), _("Perp.\n(mm)"))
-        columns = ["#", *sizes, _("Place\n(mm)"), _("Conf.\n(%)"), _("Segment")]
+        sizes = (_("Volume\n(mL)"), _("Long\n(mm)"), _("Perp.\n(mm)"))
+        columns = ["#", *sizes, _("S\n(mm)"), _("Conf.\n(%)"), _("Segment")]
         table.columnCount = len(columns)
         table.setHorizontalHeaderLabels(columns)
         for column, name in enumerate(headers()):

@@ -75,7 +75,7 @@ def headers() -> tuple[str, ...]:
         _("Volume (mL)"),
         _("Longest axial (mm)"),
         _("Perpendicular (mm)"),
-        _("Place (mm)"),
+        _("S (mm)"),
         _("Confidence (%)"),
         _("Segment"),
     )
@@ -127,7 +127,7 @@ class LesionRow:
 
 def placeText(pointRasMm: Point) -> str:
     """How high in the patient, as the axial view's own slider says it: toward the head is +."""
-    return f"S {pointRasMm[2]:+.1f}"
+    return f"{pointRasMm[2]:+.1f}"
 
 
 def _withReason(lesion: Lesion, checked: list[dict[str, Any]]) -> Lesion:

@@ -18,8 +18,7 @@ Line = tuple[Point, Point]
 ABDOMEN_HU = (-135.0, 215.0)  # Slicer's own preset for the abdomen: width 350, level 40
 LINE_COLORS = ((1.0, 0.9, 0.2), (0.3, 0.9, 1.0))  # yellow and light blue: on gray, green and red
 LINE_THICKNESS = 0.2  # of the size of a point
-LINE_POINT_SCALE = 1.2  # percent of the view; Slicer's own is 3 and hides a small lesion
-LINE_TEXT_SCALE = 2.5
+LINE_POINT_SCALE = 0.8  # percent of the view; Slicer's own is 3 and hides a small lesion
 
 
 def showAbdomenWindow(volumeNode: Any) -> None:
@@ -81,10 +80,9 @@ def _makeLine(line: Iterable[Point], name: str, color: Point) -> Any:
     display.SetSelectedColor(*color)
     display.SetColor(*color)
     display.SetGlyphScale(LINE_POINT_SCALE)
-    display.SetTextScale(LINE_TEXT_SCALE)
     display.SetLineThickness(LINE_THICKNESS)
     display.SetPointLabelsVisibility(False)
-    display.SetPropertiesLabelVisibility(True)
+    display.SetPropertiesLabelVisibility(False)  # lengths are in the table, and hide a small lesion
     display.SetVisibility3D(False)
     for point in line:
         node.AddControlPointWorld(vtk.vtkVector3d(*point))
