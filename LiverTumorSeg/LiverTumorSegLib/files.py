@@ -179,8 +179,10 @@ def _advice(error: OSError) -> str:
         return "the disk is full; free some space and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission to write there; close programs that use it, or choose another folder"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno == errno.ENOENT:
         return "its folder does not exist; make it first"
+    if error.errno == errno.ENOTDIR:
+        return "a file lies where its folder should be; choose another folder"
     if error.errno == errno.EISDIR:
         return "a folder has that name; choose another name"
     if error.errno == errno.ENAMETOOLONG:
@@ -201,7 +203,11 @@ def _make_part(home: Path, place: Path) -> Path:
     part = home / _new_part_name()
     part.mkdir(mode=0o700)
     become = "" if home == place else place.name
-    (part / MARKER).write_text(json.dumps({"becomes": become}), encoding="utf-8")
+    try:
+        (part / MARKER).write_text(json.dumps({"becomes": become}), encoding="utf-8")
+    except BaseException:
+        _remove(part)
+        raise
     return part
 
 

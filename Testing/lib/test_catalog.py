@@ -132,7 +132,7 @@ def test_no_default_names_what_there_is(
         find_model("default", folder)
 
 
-def test_an_existing_file_wins_over_a_name(
+def test_a_file_is_named_by_its_path_or_ending_and_never_stands_in_for_a_known_model(
     shipped: Path, source: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = find_model(source, folder)
@@ -140,10 +140,14 @@ def test_an_existing_file_wins_over_a_name(
     verify(entry)
     monkeypatch.chdir(tmp_path)
     shutil.copy(source, "one")
-    assert find_model("one", folder).paths == (Path("one"),)
+    assert find_model("one", folder).paths != (Path("one"),)
+    for named in ("./one", str(tmp_path / "one"), Path("one")):
+        assert find_model(named, folder).name == "mine"
     (tmp_path / "text").write_text("no model")
-    with pytest.raises(BundleError, match="not a model file"):
+    with pytest.raises(ValueError, match="no model 'text'"):
         find_model("text", folder)
+    with pytest.raises(BundleError, match="not a model file"):
+        find_model("./text", folder)
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.safetensors", "a" * 5000, "~nobody/x", "../x"])

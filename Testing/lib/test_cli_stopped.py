@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 from command_line import (
     ENGINE,
+    PACKAGE_FOLDER,
+    RESULTS,
     disks,
     run,
     save_ct,
@@ -112,3 +116,47 @@ def test_a_fault_of_the_program_is_said_and_shown(
     assert (last["event"], last["kind"]) == ("failed", "fault")
     assert "report" in last["text"]
     assert tree(tmp_path) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+def test_closed_or_full_standard_streams_lose_no_result_and_end_in_no_traceback(
+    tmp_path: Path, ct: Path, model: Path
+) -> None:
+    """As services, schedulers and full disks have them. Two runs that segment, for each is a start
+    of the whole program; the rest only lists models."""
+    program = f"{sys.executable} -m LiverTumorSegLib"
+    run_it = f"{program} segment {ct} --model {model} --device cpu -o {tmp_path}"
+    listed = f"{program} models list"
+    for command, code, result in (
+        (f"{listed} >&-", 0, None),
+        (f"{listed} 2>&-", 0, None),
+        (f"{listed} <&- >&- 2>&-", 0, None),
+        (f"{listed} >/dev/full", 2, None),
+        (f"{program} models verify no-such-model 2>/dev/full", 2, None),
+        (f"{run_it}/closed <&- >&- 2>&-", 0, "closed"),
+        (f"{run_it}/full >/dev/full", 2, "full"),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+        if ">/dev/full" in command and "2>" not in command:
+            assert done.stderr.splitlines()[-1].startswith("Standard output cannot be written")
+        if result:
+            assert {p.name for p in (tmp_path / result).iterdir()} == RESULTS
+
+
+def test_a_stop_while_the_command_line_is_read_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("LiverTumorSegLib.cli.main.build_parser", stop)
+    outcome = run(capsys, "models", "list")
+    assert (outcome.code, outcome.out) == (130, "")
+    assert outcome.err == "Cancelled; nothing was written.\n"

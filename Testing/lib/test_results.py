@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nibabel
 import numpy as np
 import pytest
@@ -105,6 +106,34 @@ def test_optional_files(case: CaseResult, tmp_path: Path) -> None:
     agreement = case.to_dict()["agreement_with_truth"]
     assert (agreement["liver_dice"], agreement["tumor_dice"]) == (1, 1)
     assert (agreement["lesions_true"], agreement["lesions_found"]) == (1, 1)
+
+
+def test_a_picture_or_table_that_cannot_be_made_loses_nothing_else(
+    case: CaseResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong in it: OpenCV's own errors and a full memory too."""
+    for number, (what, name, error) in enumerate(
+        [
+            ("draw_overview", "overview.png", ZeroDivisionError("0")),
+            ("draw_overview", "overview.png", MemoryError()),
+            ("draw_overview", "overview.png", cv2.error("kernel")),
+            ("csv_text", "lesions.csv", ValueError("odd")),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+
+        def fails(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"LiverTumorSegLib.result.files.{what}", fails)
+            written = case.write(folder)
+        record = json.loads((folder / "lesions.json").read_text())
+        whole = {"seg.nii.gz", "lesions.csv", "lesions.json", "overview.png"}
+        assert set(tree(folder)) == whole - {name}
+        assert record["warnings"] == list(written.warnings)
+        assert written.warnings[-1].startswith(f"{name} could not be made ({type(error).__name__})")
 
 
 def test_the_picture_names_model_and_device(case: CaseResult, tmp_path: Path) -> None:

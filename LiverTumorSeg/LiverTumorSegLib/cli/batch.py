@@ -187,7 +187,7 @@ class _Batch:
         for note in notes:
             voice.warning(note)
         result = run_case(segmenter, self.given, voice, ct, notes)
-        write_case(result, part, voice)
+        result = write_case(result, part, voice)
         write_stamp(part, self.settings, source_sha256)
         if result.segmentation.device != choose_device(self.given.device):
             self._segmenter = None  # too large for the GPU, which the next case may fit again

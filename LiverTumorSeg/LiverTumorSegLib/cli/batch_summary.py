@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from typing import Any
 
 from LiverTumorSegLib.result.files import NO_LIVER, NOTICE
+from LiverTumorSegLib.tables import csv_text
 
 SUMMARY = "summary.csv"
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
@@ -59,8 +58,4 @@ def line_of(row: dict[str, Any]) -> str:
 
 def table_text(rows: Iterable[dict[str, Any]]) -> str:
     """The whole file; empty where a case has no such number."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    return csv_text(COLUMNS, rows)

@@ -15,8 +15,8 @@ For research only, not for diagnosis.
 from __future__ import annotations
 
 import argparse
+import errno
 import io
-import os
 import signal
 import sys
 import threading
@@ -35,11 +35,18 @@ from .batch import add_batch
 from .child import add_ways_in_and_out, called_by_program, segment_raw
 from .measure import add_measure
 from .models import add_models
-from .progress import Console, JsonLines, Reporter
+from .progress import (
+    Console,
+    JsonLines,
+    Reporter,
+    is_output_gone,
+    stand_in_for_closed_streams,
+)
 from .segment import load_and_run, summary_of, write_case
 
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
+OUTPUT_FAILS = "Standard output cannot be written; check where it goes"
 DEMO_SEED = 7
 REPLACE = "replace results that are in the folder"
 SEGMENT_HELP = """Find the liver and its tumors in a CT.
@@ -78,10 +85,13 @@ data and scores."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 1 some cases of a batch failed, 2 bad input (one
     sentence says what), 130 cancelled."""
-    words = with_joined_models(sys.argv[1:] if arguments is None else arguments)
-    given = build_parser().parse_args(words)
-    reporter: Reporter = JsonLines() if getattr(given, "events", False) else Console()
+    stand_in_for_closed_streams()
+    reporter: Reporter = Console()
     try:
+        words = with_joined_models(sys.argv[1:] if arguments is None else arguments)
+        given = build_parser().parse_args(words)
+        if getattr(given, "events", False):
+            reporter = JsonLines()
         with _prepared_process():
             code: int = given.command(given, reporter)
             sys.stdout.flush()  # here, where a reader that has gone is noticed
@@ -95,10 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         reporter.failed("cancelled", str(stop) or "Cancelled; nothing was written.")
         return EXIT_CANCELLED
-    except BrokenPipeError:  # nobody reads on (`| head`), so there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_CANCELLED
     except Exception as error:
+        if isinstance(error, OSError) and is_output_gone():
+            if error.errno == errno.EPIPE:  # nobody reads on (`| head`), so there is nobody to tell
+                return EXIT_CANCELLED
+            Console().failed("output", f"{OUTPUT_FAILS} ({error.strerror or error}).")
+            return EXIT_BAD_INPUT
         reporter.failed("fault", f"LiverTumorSeg failed ({error!r}); please report it.")
         raise
     return EXIT_BAD_INPUT
@@ -137,7 +149,7 @@ def segment(given: argparse.Namespace, reporter: Reporter) -> int:
         for note in notes:
             reporter.warning(note)
         result = load_and_run(given, reporter, ct, notes)
-        write_case(result, part, reporter)
+        result = write_case(result, part, reporter)
     reporter.finished(summary_of(result, given.output, reporter.seconds), result.to_dict())
     return 0
 
@@ -160,7 +172,7 @@ def demo(given: argparse.Namespace, reporter: Reporter) -> int:
             truth_kji=phantom.labels,
             agreement=compare(result.segmentation.labels_kji, phantom.labels),
         )
-        write_case(result, part, reporter)
+        result = write_case(result, part, reporter)
     reporter.finished(summary_of(result, given.output, reporter.seconds), result.to_dict())
     return 0
 

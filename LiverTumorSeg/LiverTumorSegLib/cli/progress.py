@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from LiverTumorSegLib.sentences import Sentence, said
@@ -127,27 +128,27 @@ class Console:
                 self._ticker = Ticker(lambda n: self._show(f"[{_moved(n)}]   0 %  {phrase}"))
         elif int(LOG_STEPS * fraction) > self._logged:
             self._logged = int(LOG_STEPS * fraction)
-            print(text, file=sys.stderr, flush=True)
+            _note(text)
 
     def warning(self, text: str, **place: int) -> None:
         self._wipe()
-        print(f"Warning: {text}", file=sys.stderr)
+        _note(f"Warning: {text}")
 
     def case_ended(self, summary: str, record: dict[str, Any]) -> None:
         self._wipe()
-        print(summary, flush=True)
+        _say(summary)
 
     def finished(self, summary: str, record: dict[str, Any]) -> None:
         self._wipe()
-        print(summary)
+        _say(summary)
 
     def failed(self, kind: str, text: str) -> None:
         self._wipe()
-        print(*text.splitlines(), file=sys.stderr)  # one line, also where a library wrote more
+        _note(" ".join(text.splitlines()))  # one line, also where a library wrote more
 
     def _show(self, text: str) -> None:
         text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line cannot be wiped
-        print(f"\r{text:<{self._shown}}", end="", file=sys.stderr, flush=True)
+        _note(f"\r{text:<{self._shown}}", end="")
         self._shown = len(text)
 
     def _stop_moving(self) -> None:
@@ -158,7 +159,7 @@ class Console:
     def _wipe(self) -> None:
         self._stop_moving()
         if self._shown:
-            print(f"\r{'':<{self._shown}}\r", end="", file=sys.stderr, flush=True)
+            _note(f"\r{'':<{self._shown}}\r", end="")
             self._shown = 0
 
 
@@ -196,7 +197,50 @@ class JsonLines:
         self._say("failed", kind=kind, text=text, **_key(text))
 
     def _say(self, event: str, **values: Any) -> None:
-        print(json.dumps({"event": event, **values}), flush=True)
+        _say(json.dumps({"event": event, **values}))
+
+
+def stand_in_for_closed_streams() -> None:
+    """Let what is said go nowhere where a service, or ``>&-``, has closed the standard streams.
+
+    A file opened later would get their numbers, and what a library complains of would go into it.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # takes the closed ones' numbers
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def is_output_gone() -> bool:
+    """Whether standard output takes nothing more; from then on what is said goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _say(text: str) -> None:
+    """On standard output. One that takes nothing more is a ``BrokenPipeError``, whatever it lacks:
+    no fault of the case that is being worked on."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise BrokenPipeError(error.errno, error.strerror) from error
+
+
+def _note(text: str, end: str = "\n") -> None:
+    """On standard error. A full disk or a reader gone there stops no run."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _key(text: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@ programs (``child``) all come through here.
 
     segmenter = load_asked(given)
     result = run_case(segmenter, given, reporter, ct, notes)
-    write_case(result, folder, reporter)
+    result = write_case(result, folder, reporter)
 """
 
 from __future__ import annotations
@@ -84,11 +84,14 @@ def run_case(
     )
 
 
-def write_case(result: CaseResult, folder: Path, reporter: CaseReporter) -> None:
-    """Draw and write every file into an existing folder."""
+def write_case(result: CaseResult, folder: Path, reporter: CaseReporter) -> CaseResult:
+    """Draw and write every file into an existing folder; the result as it was written."""
     reporter.progress((SEGMENTED + 1) / 2, "Drawing and writing")
-    result.write(folder)
+    written = result.write(folder)
+    for warning in written.warnings[len(result.warnings) :]:
+        reporter.warning(warning)
     reporter.progress(1.0, "Done")
+    return written
 
 
 def summary_of(result: CaseResult, folder: Path, seconds: float) -> str:

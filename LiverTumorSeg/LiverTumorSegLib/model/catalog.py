@@ -41,6 +41,7 @@ SHIPPED_FOLDER = Path(__file__).with_name("weights")
 FOLDER_VARIABLE = "LIVERTUMORSEG_MODELS"
 DEFAULT = "default"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # one spelling on every file system
+FILE_ENDING = ".safetensors"
 RECORD = ".model.json"  # an imported model's entry, beside its file
 REINSTALL = "Install LiverTumorSeg again."
 Files = str | Path | Sequence[str | Path]
@@ -113,8 +114,9 @@ def installed_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]
 
 
 def find_model(name_or_file: Files | None = None, folder: str | Path | None = None) -> ModelEntry:
-    """The model of that name, or in that file or those two: an existing file wins over a name.
+    """The model of that name, or in that file or those two.
 
+    A text without a folder and without the ending .safetensors is a name, whatever files there are.
     None and "default" mean the catalog's default. ``ValueError`` naming the known models when there
     is no such one, and for two files that are no cascade; ``BundleError`` when a file is not a
     model.
@@ -124,7 +126,7 @@ def find_model(name_or_file: Files | None = None, folder: str | Path | None = No
         return _loose_model([Path(file).expanduser() for file in several])
     wanted, place, shipped = str(several[0]), default_model_folder(folder), shipped_models()
     path = os.path.expanduser(wanted)
-    if wanted != DEFAULT and os.path.isfile(path):
+    if (isinstance(several[0], Path) or _looks_like_file(wanted)) and os.path.isfile(path):
         return _loose_model([Path(path)])
     for entry in shipped:
         if entry.name == wanted or (wanted == DEFAULT and entry.default):
@@ -134,6 +136,12 @@ def find_model(name_or_file: Files | None = None, folder: str | Path | None = No
     known = ", ".join([entry.name for entry in shipped] + _imported_names(place)) or "none"
     problem = "There is no default model" if wanted == DEFAULT else f"There is no model {wanted!r}"
     raise ValueError(f"{problem}. Give the path of a model file or a known name (known: {known}).")
+
+
+def _looks_like_file(text: str) -> bool:
+    """A path or a model's file, and no name: so that no stray file stands in for a known model."""
+    separators = os.sep + (os.altsep or "")
+    return text.endswith(FILE_ENDING) or text.startswith("~") or bool(set(separators) & set(text))
 
 
 def verify(entry: ModelEntry) -> None:

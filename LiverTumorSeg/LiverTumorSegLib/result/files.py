@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from LiverTumorSegLib.volume import CtVolume
 
 from .agreement import Agreement
 from .lesions import LESION_COLUMNS, LiverMeasures, lesion_rows, measures_to_dict
-from .overview.page import draw_overview, write_png
+from .overview.page import draw_overview, png_bytes
 
 NOTICE = "For research only, not for diagnosis."
 NO_LIVER = "No liver found."
@@ -75,15 +75,18 @@ class CaseResult:
             record["agreement_with_truth"] = self.agreement.to_dict()
         return record
 
-    def write(self, folder: Path) -> None:
-        """Write every file into an existing folder; ``ValueError`` when the disk refuses one."""
-        write_measured(
+    def write(self, folder: Path) -> CaseResult:
+        """Write every file into an existing folder; ``ValueError`` when the disk refuses one.
+
+        What comes back is this result, with a warning of each file that could not be made.
+        """
+        lost = write_measured(
             folder,
             self.ct,
             self.segmentation.labels_kji,
             self.measures,
             self.to_dict(),
-            footer=self._footer(),
+            footer=f"{self.model['model']} {self.model['version']}, {self.segmentation.device}",
             truth_kji=self.truth_kji,
             warnings=self.warnings,
         )
@@ -92,9 +95,7 @@ class CaseResult:
         if self.truth_kji is not None:
             write_ct(folder / DEMO_CT, self.ct)
             write_labels(folder / DEMO_TRUTH, self.truth_kji, self.ct)
-
-    def _footer(self) -> str:
-        return f"{self.model['model']} {self.model['version']}, {self.segmentation.device}"
+        return replace(self, warnings=(*self.warnings, *lost))
 
 
 def write_measured(
@@ -107,25 +108,40 @@ def write_measured(
     footer: str,
     truth_kji: NDArray[np.uint8] | None = None,
     warnings: Sequence[str] = (),
-) -> None:
+) -> tuple[str, ...]:
     """Labels, lesion table, record and picture, into an existing folder.
 
-    Raises ``ValueError`` when the disk refuses one.
+    A picture or table that cannot be made loses nothing else: the record has a warning of it, and
+    these warnings come back. Raises ``ValueError`` when the disk refuses a file.
     """
+
+    def picture() -> bytes:
+        return png_bytes(
+            draw_overview(
+                ct,
+                labels_kji,
+                measures,
+                title="Liver and tumors",
+                footer=footer,
+                truth_kji=truth_kji,
+                warnings=warnings,
+            )
+        )
+
     write_labels(folder / LABELS, labels_kji, ct)
+    files, lost = {}, []
+    for name, make in ((TABLE, lambda: _table(measures)), (PICTURE, picture)):
+        try:
+            files[name] = make()
+        except Exception as error:  # whatever it is, hours of computing are not lost for it
+            lost.append(f"{name} could not be made ({type(error).__name__}); please report it.")
+    if lost:
+        record = {**record, "warnings": [*record["warnings"], *lost]}
+    files[RECORD] = (json.dumps(record, indent=1) + "\n").encode()
     with disk_errors_as_sentences(folder.name):
-        _write_table(folder / TABLE, measures)
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    picture = draw_overview(
-        ct,
-        labels_kji,
-        measures,
-        title="Liver and tumors",
-        footer=footer,
-        truth_kji=truth_kji,
-        warnings=warnings,
-    )
-    write_png(folder / PICTURE, picture)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    return tuple(lost)
 
 
 def scan_record(ct: CtVolume) -> dict[str, Any]:
@@ -137,10 +153,9 @@ def scan_record(ct: CtVolume) -> dict[str, Any]:
     }
 
 
-def _write_table(path: Path, measures: LiverMeasures) -> None:
+def _table(measures: LiverMeasures) -> bytes:
     rows = ({**row, "notice": NOTICE} for row in lesion_rows(measures))
-    text = csv_text([*LESION_COLUMNS, "notice"], rows)
-    path.write_text(text, encoding="utf-8", newline="")
+    return csv_text([*LESION_COLUMNS, "notice"], rows).encode()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ Numbers are those of ``lesion_measures``; a row knows its segment and a point in
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import qt
 import slicer
 from LiverTumorSegLib.result.lesions import LESION_COLUMNS, Lesion, LiverMeasures, lesion_rows
+from LiverTumorSegLib.tables import csv_text
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
@@ -219,11 +219,12 @@ class LesionTable:
 
     def _writeCsv(self, path: Path) -> None:
         values = [] if self.measures is None else lesion_rows(self.measures)
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, [*LESION_COLUMNS, "segment", "notice"])
-            table.writeheader()
-            for value, row in zip(values, self.rows, strict=True):
-                table.writerow({**value, "segment": row.segmentName, "notice": NOTICE})
+        lines = (
+            {**value, "segment": row.segmentName, "notice": NOTICE}
+            for value, row in zip(values, self.rows, strict=True)
+        )
+        text = csv_text([*LESION_COLUMNS, "segment", "notice"], lines, "\r\n")
+        path.write_text(text, encoding="utf-8", newline="")
 
     def _row(self, measured: MeasuredLesion) -> LesionRow:
         lesion = measured.lesion

@@ -1,7 +1,7 @@
 """One picture of a result: ``overview.png``, the first thing to look at.
 
     image = draw_overview(ct, labels_kji, measure(labels_kji, ct), title="...", footer="...")
-    write_png(folder / "overview.png", image)
+    (folder / "overview.png").write_bytes(png_bytes(image))
 
 Six axial slices from head to feet, a coronal and a sagittal plane, the liver seen from the front,
 the volumes and the lesion list. Shown the radiological way whatever the scan's orientation: the
@@ -12,14 +12,12 @@ keeps names out of ``title`` and ``footer``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from LiverTumorSegLib.volume import CtVolume, Reorientation
@@ -88,13 +86,13 @@ def draw_overview(
     return page.finish()
 
 
-def write_png(path: Path, image: Image) -> None:
-    """Write a BGR picture whole or not at all; a failing disk is a ``ValueError``."""
+def png_bytes(image: Image) -> bytes:
+    """A BGR picture as the bytes of a PNG file."""
     done, encoded = cv2.imencode(".png", image)
     if not done:
         raise ValueError("The picture could not be encoded as PNG; give a BGR uint8 array.")
-    with whole_file(path) as part:
-        part.write_bytes(encoded.tobytes())
+    data: bytes = encoded.tobytes()
+    return data
 
 
 def _check(ct: CtVolume, labels: Array, truth: Array | None) -> None:
