@@ -39,7 +39,7 @@ from .progress import (
     Console,
     JsonLines,
     Reporter,
-    is_output_gone,
+    say,
     stand_in_for_closed_streams,
 )
 from .segment import load_and_run, summary_of, write_case
@@ -94,7 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reporter = JsonLines()
         with _prepared_process():
             code: int = given.command(given, reporter)
-            sys.stdout.flush()  # here, where a reader that has gone is noticed
             return code
     except ValueError as error:
         reporter.failed("input", sentence_of(error))
@@ -105,12 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         reporter.failed("cancelled", str(stop) or "Cancelled; nothing was written.")
         return EXIT_CANCELLED
+    except BrokenPipeError as error:
+        if error.errno == errno.EPIPE:  # nobody reads on (`| head`), so there is nobody to tell
+            return EXIT_CANCELLED
+        Console().failed("output", f"{OUTPUT_FAILS} ({error.strerror}).")
     except Exception as error:
-        if isinstance(error, OSError) and is_output_gone():
-            if error.errno == errno.EPIPE:  # nobody reads on (`| head`), so there is nobody to tell
-                return EXIT_CANCELLED
-            Console().failed("output", f"{OUTPUT_FAILS} ({error.strerror or error}).")
-            return EXIT_BAD_INPUT
         reporter.failed("fault", f"LiverTumorSeg failed ({error!r}); please report it.")
         raise
     return EXIT_BAD_INPUT
@@ -181,7 +179,7 @@ def info(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg info``"""
     from .info import describe_file
 
-    print(describe_file(given.file, given.series, given.model_folder))
+    say(describe_file(given.file, given.series, given.model_folder))
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_command, add_folder_option, add_group
-from .progress import Reporter
+from .progress import Reporter, say
 
 MODELS_HELP = """List, check, import and remove models.
 
@@ -59,13 +59,13 @@ def models_list(given: argparse.Namespace, reporter: Reporter) -> int:
         mark = "*" if entry.default else " "
         size = f"{entry.size_bytes / 1e6:.1f} MB"
         files = f" in {len(entry.files)} files" if len(entry.files) > 1 else ""
-        print(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}{files}  {entry.licence}")
-        print(f"    {entry.title}. {entry.summary}")
+        say(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}{files}  {entry.licence}")
+        say(f"    {entry.title}. {entry.summary}")
         for name, value in entry.scores.items():
-            print(f"    {name}: {value}")
+            say(f"    {name}: {value}")
     if not entries:
-        print("There are no models; add one with `livertumorseg models import FILE`.")
-    print("* is used where no model is named. For research only, not for diagnosis.")
+        say("There are no models; add one with `livertumorseg models import FILE`.")
+    say("* is used where no model is named. For research only, not for diagnosis.")
     return 0
 
 
@@ -76,7 +76,7 @@ def models_verify(given: argparse.Namespace, reporter: Reporter) -> int:
     chosen = [find_model(given.name, given.model_folder)] if given.name else None
     for entry in chosen or installed_models(given.model_folder):
         verify(entry)
-        print(f"{entry.name}: whole")
+        say(f"{entry.name}: whole")
     return 0
 
 
@@ -85,7 +85,7 @@ def models_import(given: argparse.Namespace, reporter: Reporter) -> int:
     from LiverTumorSegLib.model.catalog import import_model
 
     entry = import_model(given.file, given.model_folder, name=given.name, overwrite=given.overwrite)
-    print(f"Imported as {entry.name}; use it with --model {entry.name}.")
+    say(f"Imported as {entry.name}; use it with --model {entry.name}.")
     return 0
 
 
@@ -94,7 +94,7 @@ def models_remove(given: argparse.Namespace, reporter: Reporter) -> int:
     from LiverTumorSegLib.model.catalog import remove_model
 
     remove_model(given.name, given.model_folder)
-    print(f"Removed {given.name}.")
+    say(f"Removed {given.name}.")
     return 0
 
 
@@ -102,5 +102,5 @@ def models_where(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg models where``"""
     from LiverTumorSegLib.model.catalog import default_model_folder
 
-    print(default_model_folder(given.model_folder))
+    say(str(default_model_folder(given.model_folder)))
     return 0

@@ -136,11 +136,11 @@ class Console:
 
     def case_ended(self, summary: str, record: dict[str, Any]) -> None:
         self._wipe()
-        _say(summary)
+        say(summary)
 
     def finished(self, summary: str, record: dict[str, Any]) -> None:
         self._wipe()
-        _say(summary)
+        say(summary)
 
     def failed(self, kind: str, text: str) -> None:
         self._wipe()
@@ -197,7 +197,7 @@ class JsonLines:
         self._say("failed", kind=kind, text=text, **_key(text))
 
     def _say(self, event: str, **values: Any) -> None:
-        _say(json.dumps({"event": event, **values}))
+        say(json.dumps({"event": event, **values}))
 
 
 def stand_in_for_closed_streams() -> None:
@@ -215,22 +215,13 @@ def stand_in_for_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
-def is_output_gone() -> bool:
-    """Whether standard output takes nothing more; from then on what is said goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """On standard output. One that takes nothing more is a ``BrokenPipeError``, whatever it lacks:
-    no fault of the case that is being worked on."""
+    no fault of the case that is being worked on. From then on what is said goes nowhere."""
     try:
         print(text, flush=True)
     except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise BrokenPipeError(error.errno, error.strerror) from error
 
 
