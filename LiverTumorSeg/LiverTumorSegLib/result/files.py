@@ -115,6 +115,10 @@ def write_measured(
     these warnings come back. Raises ``ValueError`` when the disk refuses a file.
     """
 
+    def table() -> bytes:
+        rows = ({**row, "notice": NOTICE} for row in lesion_rows(measures))
+        return csv_text([*LESION_COLUMNS, "notice"], rows).encode()
+
     def picture() -> bytes:
         return png_bytes(
             draw_overview(
@@ -130,7 +134,7 @@ def write_measured(
 
     write_labels(folder / LABELS, labels_kji, ct)
     files, lost = {}, []
-    for name, make in ((TABLE, lambda: _table(measures)), (PICTURE, picture)):
+    for name, make in ((TABLE, table), (PICTURE, picture)):
         try:
             files[name] = make()
         except Exception as error:  # whatever it is, hours of computing are not lost for it
@@ -149,13 +153,8 @@ def scan_record(ct: CtVolume) -> dict[str, Any]:
     return {
         "shape_kji": list(ct.shape_kji),
         "spacing_kji_mm": [round(mm, 4) for mm in ct.spacing_kji_mm],
-        "hu_sha256": hashlib.sha256(np.ascontiguousarray(ct.hu, dtype="<i2")).hexdigest(),
+        "hu_sha256": hashlib.sha256(np.ascontiguousarray(ct.hu, dtype="<i2").data).hexdigest(),
     }
-
-
-def _table(measures: LiverMeasures) -> bytes:
-    rows = ({**row, "notice": NOTICE} for row in lesion_rows(measures))
-    return csv_text([*LESION_COLUMNS, "notice"], rows).encode()
 
 
 @contextmanager
