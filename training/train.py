@@ -296,7 +296,7 @@ def _train_steps(given: argparse.Namespace, processes: Processes) -> None:
         given.prepared,
         given.output,
         device=device,
-        bf16=pick_bf16(given.precision, device),
+        bf16=pick_bf16(given.precision, device, vectors=True),
         init=given.init,
         hold_out=held_out,
         weak_only=given.weak_only,

@@ -36,14 +36,16 @@ def pick_device(wanted: str, processes: Processes = ALONE) -> str:
     return f"cuda:{processes.local_rank}"
 
 
-def pick_bf16(wanted: str, device: str) -> bool:
-    """Whether to compute in bf16: on CUDA and on processors that multiply it; elsewhere slower.
+def pick_bf16(wanted: str, device: str, *, vectors: bool = False) -> bool:
+    """Whether to compute in bf16: on CUDA and on processors with matrix tiles for it; else slower.
 
-    A step of Hybrid2d took a third of the time with AMX, and 0.53 of it with AVX512-BF16.
+    vectors: also where the processor multiplies it in vectors only (AVX512-BF16), with which a step
+    of Hybrid2d took 0.53 of its time.
     """
     if wanted != "auto":
         return wanted == "bf16"
     if device.startswith("cuda"):
         return True
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
-    return bool(capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False))
+    tiles = bool(capabilities.get("amx_bf16", False))
+    return tiles or (vectors and bool(capabilities.get("avx512_bf16", False)))
