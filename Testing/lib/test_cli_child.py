@@ -108,6 +108,24 @@ def test_arrays_and_files_give_the_same_labels(
     assert answer.record == record
 
 
+def test_a_program_s_run_and_its_proof_need_no_nibabel(
+    tmp_path: Path, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not installed in Slicer, where nothing reads or writes a NIfTI file by it."""
+    absent = tmp_path / "absent"
+    absent.mkdir()
+    (absent / "nibabel.py").write_text("raise ImportError('it is not there')")
+    others = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(absent), str(PACKAGE_FOLDER), others]))
+    run = ["-m", "LiverTumorSegLib", "segment", "--raw", folder, "--model", model]
+    for arguments in (run, ["-m", "LiverTumorSegLib.cli.probe"]):
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "nibabel" not in done.stdout + done.stderr
+
+
 def test_what_is_no_ct_is_refused_in_words(
     folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
