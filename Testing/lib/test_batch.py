@@ -337,3 +337,58 @@ def test_what_a_person_sees(batch: Batch, cts: Path, out: Path) -> None:
         == f"3 cases: 2 done, 0 skipped, 1 failed; summary.csv and the results are in {out}"
     )
     assert lines[4] == NOTICE
+
+
+def test_every_patient_has_a_row_also_one_whose_images_are_left_out(
+    batch: Batch, cts: Path, out: Path
+) -> None:
+    """A folder of DICOM without a CT, a damaged one, an archive, an image of another kind."""
+
+    def magnetic(header: Any, k: int) -> None:
+        header.Modality = "MR"
+        header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+
+    save_series(cts / "mr", change=magnetic)
+    save_series(cts / "cut")
+    for path in (cts / "cut").iterdir():
+        path.write_bytes(path.read_bytes()[:400])
+    for name in ("three.zip", "four.mgz", "notes.txt"):
+        (cts / name).write_text("something else")
+    (cts / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    outcome = batch()
+    assert outcome.code == 0
+    rows = {row["case"]: row for row in rows_of(out)}
+    left_out = {name: row["sentence"] for name, row in rows.items() if row["status"] == "left out"}
+    assert set(rows) - set(left_out) == {"one", "two"}
+    assert set(left_out) == {"mr", "cut", "three.zip", "four.mgz"}
+    assert all(sentence.endswith(".") for sentence in left_out.values())
+    assert "unpack it" in left_out["three.zip"]
+    assert "6 cases: 2 done, 0 skipped, 0 failed, 4 left out" in outcome.out
+    assert {path.name for path in out.iterdir()} == {"one", "two", "summary.csv"}
+
+
+def test_no_cell_of_the_summary_is_a_formula(batch: Batch, cts: Path, out: Path) -> None:
+    for name in ("=cmd|' -C calc'!A0.nii.gz", "+1+1.nii.gz", "-2+3.nii.gz", "@x.nii.gz"):
+        (cts / name).write_bytes((cts / "one.nii.gz").read_bytes()[:-500])
+    assert batch().code == 1
+    cells = [cell for row in rows_of(out) for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert sum(cell.startswith(("'=", "'+", "'-", "'@")) for cell in cells) == 4
+
+
+def test_nothing_that_no_batch_made_is_deleted(
+    batch: Batch, cts: Path, out: Path, tmp_path: Path
+) -> None:
+    """Links and hidden folders in the results' folder, whatever they are called."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    out.mkdir()
+    (out / ".batch").symlink_to(tmp_path / "mine")
+    (out / ".livertumorseg-00000000-1-00000000.part").symlink_to(tmp_path / "mine")
+    (out / ".old").mkdir()
+    (out / ".old" / "notes.txt").write_text("mine")
+    before = tree(out), tree(tmp_path / "mine")
+    assert batch().code == 0
+    after = tree(out)
+    assert {name: after[name] for name in before[0]} == before[0]
+    assert tree(tmp_path / "mine") == before[1]

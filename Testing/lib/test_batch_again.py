@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import (
     ENGINE,
+    PACKAGE_FOLDER,
     Outcome,
+    disks,
     rows_of,
     run,
     save_ct,
@@ -103,3 +111,88 @@ def test_what_segment_made_there_is_not_replaced(
     options = ("--smallest-lesion-mm", "30", "--overwrite")
     run(capsys, "segment", cts / "one.nii.gz", *target, *options)
     assert batch().code == 1
+
+
+ODD = ("", "[]", "{}", "null", '{"settings": 1}', '{"lesions": null}', "[" * 100_000, "\udcff")
+
+
+def test_a_result_that_lost_a_file_or_holds_an_odd_one_is_not_done_and_stops_no_other(
+    batch: Batch, out: Path
+) -> None:
+    """Also a record that is no such record, but whose sum the stamp confirms."""
+    assert batch().code == 0
+    whole = tree(out / "one")
+    for name in ("seg.nii.gz", "overview.png", "lesions.json", "batch.json"):
+        (out / "one" / name).unlink()
+        assert batch().code == 1
+        assert [row["status"] for row in rows_of(out)] == ["failed", "skipped"]
+        (out / "one" / name).write_bytes(whole[name] or b"")
+    for name in ("batch.json", "lesions.json"):
+        for text in ODD:
+            data = text.encode(errors="surrogateescape")
+            (out / "one" / name).write_bytes(data)
+            if name == "lesions.json":
+                stamp = json.loads(whole["batch.json"] or b"")
+                stamp["record_sha256"] = hashlib.sha256(data).hexdigest()
+                (out / "one" / "batch.json").write_text(json.dumps(stamp))
+            assert batch().code == 1, (name, text[:20])
+            assert [row["status"] for row in rows_of(out)] == ["failed", "skipped"]
+            assert "add --overwrite" in rows_of(out)[0]["sentence"]
+            (out / "one" / name).write_bytes(whole[name] or b"")
+    assert batch("--overwrite").code == 0
+    assert [row["status"] for row in rows_of(out)] == ["done", "skipped"]
+
+
+def test_other_files_in_a_case_s_folder_stay(batch: Batch, out: Path) -> None:
+    batch()
+    (out / "one" / "corrected.nii.gz").write_text("a day's work")
+    (out / "one" / "more").mkdir()
+    (out / "one" / "more" / "figure.png").write_text("mine")
+    assert batch("--no-scan", "--overwrite").code == 0
+    assert (out / "one" / "corrected.nii.gz").read_text() == "a day's work"
+    assert (out / "one" / "more" / "figure.png").read_text() == "mine"
+
+
+def test_a_ct_that_was_only_touched_or_copied_is_still_done(
+    batch: Batch, cts: Path, out: Path
+) -> None:
+    batch()
+    os.utime(cts / "one.nii.gz", (1, 1))
+    assert batch().code == 0
+    assert [row["status"] for row in rows_of(out)] == ["skipped"] * 2
+
+
+def test_a_finished_batch_says_so_without_torch(
+    batch: Batch, cts: Path, out: Path, model: Path
+) -> None:
+    batch()
+    arguments = ["batch", str(cts), str(out), "--model", str(model)]
+    program = (
+        "import sys; from LiverTumorSegLib.cli.main import main;"
+        f"code = main({arguments!r}); assert code == 0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_what_was_made_in_the_meantime_is_not_replaced(
+    batch: Batch, cts: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run's results that came into the case's folder while the case was run."""
+    calls = []
+
+    def meanwhile(engine: Any, grays: Any) -> Any:
+        if not calls:
+            (out / "one").mkdir()
+            (out / "one" / "seg.nii.gz").write_text("another's")
+        calls.append(1)
+        return disks(engine, grays)
+
+    monkeypatch.setattr(ENGINE, meanwhile)
+    assert batch().code == 1
+    assert [row["status"] for row in rows_of(out)] == ["failed", "done"]
+    assert tree(out / "one") == {"seg.nii.gz": b"another's"}

@@ -3,16 +3,21 @@
     livertumorseg batch cts results
     livertumorseg batch lits results --only 'volume-*' --device cuda
 
-The model is loaded once. The same command again goes on where a batch was stopped or killed.
-``batch_cases`` finds and names the cases, ``batch_folder`` keeps OUT whole, ``batch_summary`` is
-the table; each case runs through ``case_run`` as ``livertumorseg segment`` does.
+The model is loaded once, and not at all where everything is done. A case's folder appears whole,
+stamped with what it was made from and how: so the same command again goes on where a batch was
+stopped or killed. ``batch_cases`` finds and names the cases, ``batch_summary`` is the table; each
+case runs as ``livertumorseg segment`` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from contextlib import suppress
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +29,9 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.inference.segmenter import Segmenter
 
     from .batch_cases import Case
-    from .batch_folder import BatchFolder
 
 EXIT_SOME_FAILED = 1
+STAMP = "batch.json"  # in each result: what it was made from and how
 STOPPED = "Cancelled; finished cases stay, and the same command goes on from here."
 BATCH_HELP = """Segment every CT in a folder.
 
@@ -36,20 +41,22 @@ where it lies in IN. OUT receives
 
   CASE/          a folder for each CT, with what `livertumorseg segment` writes, and batch.json
                  (what it was made from and how)
-  summary.csv    a row for each CT: done, skipped or failed and why, liver and tumor volume, burden,
-                 lesions, largest diameter, warnings, seconds, device
+  summary.csv    a row for each CT: done, skipped, failed or left out and why, liver and tumor
+                 volume, burden, lesions, largest diameter, warnings, seconds, device
 
 CASE is the path of the file or of the series' folder below IN, with _ between its parts: the CT
 site1/p7.nii.gz is site1_p7. Where two would be called alike, the second is site1_p7-2. Several
 series in one folder are told apart by their number, as in p8_series3.
 
-A CT that cannot be segmented is a failed row; the others go on. The same command again skips the
-cases that are done, with the same model, settings and CT, and tries the rest. Results that were
-made otherwise are left as they are and count as failed, unless --overwrite allows to make them
-anew; other files in a case's folder stay. However a batch ends, OUT holds whole results only, and
-two batches never write to one OUT at once.
+A CT that cannot be segmented is a failed row; the others go on. Images that are no CT, archives,
+and folders of DICOM without a CT series are left out, each with a row that says why. The same
+command again skips the cases that are done, with the same model, settings and CT, and tries the
+rest. Results that were made otherwise are left as they are and count as failed, unless --overwrite
+allows to make them anew; other files in a case's folder stay. However a batch ends, OUT holds whole
+results only, and two batches never write to one OUT at once.
 
-Exit code: 0 all done or skipped, 1 some failed, 2 refused (one sentence says why), 130 stopped.
+Exit code: 0 all done, skipped or left out, 1 some failed, 2 refused (one sentence says why), 130
+stopped.
 
 For research only, not for diagnosis."""
 
@@ -69,95 +76,127 @@ def add_batch(commands: Any) -> None:
 
 def batch(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg batch``"""
+    from LiverTumorSegLib.files import disk_errors_as_sentences, settle
+
     from .batch_cases import find_cases
-    from .batch_folder import opened_batch_folder
 
     reporter.started()
     _refuse_nested(given.input, given.output)
     reporter.progress(0.0, "Looking for CTs")
-    cases = find_cases(given.input, given.output, given.only)
-    reporter.progress(0.0, "Loading the model")
-    run = _Batch(given, reporter, len(cases))
-    with opened_batch_folder(given.output) as folder:
-        try:
-            run.all_cases(cases, folder)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(STOPPED) from None
-        folder.write_summary(run.rows)
+    run = _Batch(given, reporter, find_cases(given.input, given.output, given.only))
+    _refuse_foreign_summary(run.out)
+    try:
+        waiting = run.end_what_is_done()
+        if waiting:
+            reporter.progress(0.0, "Loading the model")
+            run.load()  # what is wrong with it is said before anything is written
+        with disk_errors_as_sentences(run.out.name):
+            run.out.mkdir(parents=True, exist_ok=True)
+        with _alone_in(run.out):
+            settle(run.out)  # what a batch that was killed had not finished
+            run.all_cases(waiting)
+            run.write_summary()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(STOPPED) from None
     return run.finish()
-
-
-def _refuse_nested(source: Path, target: Path) -> None:
-    source, target = source.resolve(), target.resolve()
-    if target == source or target in source.parents:
-        raise ValueError(
-            f"The results cannot go to {target.name}, which holds the CTs themselves; name another"
-            " folder, a new one in it for example."
-        )
 
 
 class _Batch:
     """The state of one run: its model, and the rows of the cases that have ended."""
 
-    def __init__(self, given: argparse.Namespace, reporter: Reporter, count: int) -> None:
-        from LiverTumorSegLib.inference.segmenter import describe
+    def __init__(self, given: argparse.Namespace, reporter: Reporter, cases: list[Case]) -> None:
+        from LiverTumorSegLib.model.catalog import find_model
+        from LiverTumorSegLib.model.spec import file_sha256
 
-        self.given, self.reporter, self.count = given, reporter, count
-        self._segmenter: Segmenter | None = load_asked(given)
-        settings = {
-            "model": describe(self._segmenter),
-            "scan": not given.no_scan,
+        self.given, self.reporter, self.cases = given, reporter, cases
+        self.out = Path(os.path.realpath(given.output))  # "." and ".." get a name
+        self._segmenter: Segmenter | None = None
+        self._rows: dict[int, dict[str, Any]] = {}
+        files = find_model(given.model, given.model_folder).files
+        self._settings = {
+            "model_sha256": [file.sha256 or file_sha256(file.path) for file in files],
+            "coarse_search": not given.no_scan,
             "slices": given.slices,
             "probabilities": given.probabilities,
+            "smallest_lesion_mm": given.smallest_lesion_mm,
         }
-        self.settings = json.loads(json.dumps(settings))  # as it is read back
-        self._rows: dict[int, dict[str, Any]] = {}
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Of the ended cases, in the cases' order."""
-        return [self._rows[number] for number in sorted(self._rows)]
+    def load(self) -> Segmenter:
+        """The model, once for all cases."""
+        if self._segmenter is None:
+            self._segmenter = load_asked(self.given)
+        return self._segmenter
 
-    def all_cases(self, cases: list[Case], folder: BatchFolder) -> None:
-        """First those that are done, which is quick; then the others, each a part of the way."""
-        from .batch_summary import SKIPPED, result_row
+    def end_what_is_done(self) -> list[tuple[int, Case]]:
+        """The rows of finished cases, which is quick, and of what is left out; the others."""
+        from .batch_summary import LEFT_OUT, failed_row
 
-        waiting: list[tuple[int, Case]] = []
-        for number, case in enumerate(cases, 1):
-            voice = _OneOfMany(self.reporter, case.name, number, self.count)
+        waiting = []
+        for number, case in enumerate(self.cases, 1):
+            if case.problem:
+                self._end(number, failed_row(case.name, case.problem, LEFT_OUT))
+                continue
+            voice = _OneOfMany(self.reporter, case.name, number, len(self.cases))
             voice.progress(0.0, "Looking whether it is done")
-            record = folder.finished_record(case.name, self.settings, case.sha256)
-            if record is None:
-                waiting.append((number, case))
+            if row := finished_row(self.out / case.name, self._settings, case):
+                self._end(number, row)
             else:
-                self._end(number, result_row(case.name, SKIPPED, record))
-        self._try_summary(folder)
+                waiting.append((number, case))
+        return waiting
+
+    def all_cases(self, waiting: list[tuple[int, Case]]) -> None:
+        """Run one after the other, each a part of the way; the table grows with them."""
+        self._try_summary()
         for done, (number, case) in enumerate(waiting):
-            voice = _OneOfMany(self.reporter, case.name, number, self.count, done, len(waiting))
-            self._end(number, self._row_of(case, folder, voice))
-            self._try_summary(folder)
+            count = len(self.cases)
+            voice = _OneOfMany(self.reporter, case.name, number, count, done, len(waiting))
+            self._end(number, self._row_of(case, voice))
+            self._try_summary()
+
+    def _try_summary(self) -> None:
+        with suppress(ValueError):  # a spreadsheet holds it open: later, or at the end
+            self.write_summary()
+
+    def write_summary(self) -> None:
+        """Replace the table as a whole; ``ValueError`` when the disk refuses."""
+        from LiverTumorSegLib.files import whole_file
+
+        from .batch_summary import SUMMARY, table_text
+
+        with whole_file(self.out / SUMMARY) as part:
+            text = table_text(self._rows[number] for number in sorted(self._rows))
+            part.write_text(text, encoding="utf-8", newline="")
 
     def finish(self) -> int:
         """Say how it ended; the exit code."""
         from LiverTumorSegLib.result.files import NOTICE
 
-        from .batch_summary import DONE, FAILED, SKIPPED, SUMMARY
+        from .batch_summary import DONE, FAILED, LEFT_OUT, SKIPPED, SUMMARY
 
-        statuses = [row["status"] for row in self.rows]
+        statuses = [row["status"] for row in self._rows.values()]
         counts = {status: statuses.count(status) for status in (DONE, SKIPPED, FAILED)}
-        cases = "1 case" if self.count == 1 else f"{self.count} cases"
-        told = ", ".join(f"{count} {status}" for status, count in counts.items())
-        text = f"{cases}: {told}; {SUMMARY} and the results are in {self.given.output}\n{NOTICE}"
-        record = {"notice": NOTICE, "cases": self.count, **counts, "table": SUMMARY}
+        if LEFT_OUT in statuses:
+            counts[LEFT_OUT] = statuses.count(LEFT_OUT)
+        cases = "1 case" if len(statuses) == 1 else f"{len(statuses)} cases"
+        listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+        text = f"{cases}: {listed}; {SUMMARY} and the results are in {self.given.output}\n{NOTICE}"
+        record = {"notice": NOTICE, "cases": len(statuses), **counts, "table": SUMMARY}
         self.reporter.finished(text, record)
         return EXIT_SOME_FAILED if counts[FAILED] else 0
 
-    def _row_of(self, case: Case, folder: BatchFolder, voice: _OneOfMany) -> dict[str, Any]:
+    def _row_of(self, case: Case, voice: _OneOfMany) -> dict[str, Any]:
         """Run one case; what goes wrong in it becomes its row."""
+        from LiverTumorSegLib.files import whole_folder
+
         from .batch_summary import DONE, failed_row, result_row
 
+        place = self.out / case.name
         try:
-            with folder.result(case.name, overwrite=self.given.overwrite) as part:
+            if row := finished_row(place, self._settings, case):
+                return row  # another batch, which has ended since we looked, made it
+            _refuse_made_otherwise(place, self.given.overwrite)
+            known = _result_files()
+            with whole_folder(place, known=known, overwrite=self.given.overwrite) as part:
                 record = self._make(case, part, voice)
             return result_row(case.name, DONE, record)
         except BrokenPipeError:  # nobody listens to this batch any more
@@ -177,18 +216,13 @@ class _Batch:
         """Write a case's files into a folder; their record."""
         from LiverTumorSegLib.inference.network import choose_device
 
-        from .batch_folder import write_stamp
-
-        segmenter = self._segmenter or load_asked(self.given)
-        self._segmenter = segmenter
         voice.progress(0.0, "Reading the CT")
+        source = {"source_fingerprint": case.fingerprint(), "source_sha256": case.sha256()}
         ct, notes = case.read()
-        source_sha256 = case.sha256()
         for note in notes:
             voice.warning(note)
-        result = run_case(segmenter, self.given, voice, ct, notes)
-        result = write_case(result, part, voice)
-        write_stamp(part, self.settings, source_sha256)
+        result = write_case(run_case(self.load(), self.given, voice, ct, notes), part, voice)
+        write_stamp(part, {"settings": self._settings, **source})
         if result.segmentation.device != choose_device(self.given.device):
             self._segmenter = None  # too large for the GPU, which the next case may fit again
         return result.to_dict()
@@ -197,13 +231,127 @@ class _Batch:
         from .batch_summary import line_of
 
         self._rows[number] = row
-        line = f"{number}/{self.count} {line_of(row)}"
-        self.reporter.case_ended(line, {"number": number, "cases": self.count, **row})
+        count = len(self.cases)
+        record = {"number": number, "cases": count, **row}
+        self.reporter.case_ended(f"{number}/{count} {line_of(row)}", record)
 
-    def _try_summary(self, folder: BatchFolder) -> None:
-        """A table that a spreadsheet holds open is written after the next case, or at the end."""
-        with suppress(ValueError):
-            folder.write_summary(self.rows)
+
+def write_stamp(folder: Path, made: dict[str, Any]) -> None:
+    """The last file of a result, by which a later batch knows it; made: from what and how."""
+    from LiverTumorSegLib.result.files import NOTICE, RECORD
+
+    stamp = {
+        "notice": NOTICE,
+        **made,
+        "record_sha256": hashlib.sha256((folder / RECORD).read_bytes()).hexdigest(),
+        "files": sorted(path.name for path in folder.iterdir()),
+    }
+    (folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+
+
+def finished_row(place: Path, settings: dict[str, Any], case: Case) -> dict[str, Any] | None:
+    """The row of a case that is done: its result is whole, made so, and from this CT.
+
+    None for all else, whatever the files hold that should say so.
+    """
+    from LiverTumorSegLib.files import read_json
+    from LiverTumorSegLib.result.files import RECORD
+
+    from .batch_summary import SKIPPED, line_of, result_row
+
+    try:
+        stamp = read_json(place / STAMP)
+        is_so = (
+            stamp["settings"] == json.loads(json.dumps(settings))
+            and stamp["record_sha256"] == hashlib.sha256((place / RECORD).read_bytes()).hexdigest()
+            and all((place / name).is_file() for name in stamp["files"])
+            and (
+                stamp["source_fingerprint"] == case.fingerprint()
+                or stamp["source_sha256"] == case.sha256()
+            )
+        )
+        row = result_row(case.name, SKIPPED, read_json(place / RECORD))
+        line_of(row)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
+        return None
+    return row if is_so else None
+
+
+def _result_files() -> tuple[str, ...]:
+    from LiverTumorSegLib.result.files import ALL_FILES
+
+    return (*ALL_FILES, STAMP)
+
+
+def _refuse_nested(source: Path, target: Path) -> None:
+    source, target = source.resolve(), target.resolve()
+    if target == source or target in source.parents:
+        raise ValueError(
+            f"The results cannot go to {target.name}, which holds the CTs themselves; name another"
+            " folder, a new one in it for example."
+        )
+
+
+def _refuse_foreign_summary(out: Path) -> None:
+    from LiverTumorSegLib.files import disk_errors_as_sentences
+
+    from .batch_summary import SUMMARY, table_text
+
+    with disk_errors_as_sentences(out.name):
+        is_file = out.exists() and not out.is_dir()
+    if is_file:
+        raise ValueError(f"{out.name} is a file; name a folder for the results.")
+    try:
+        with (out / SUMMARY).open(encoding="utf-8", errors="replace") as file:
+            is_ours = file.readline() == table_text([])
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise ValueError(
+            f"{out.name} holds a {SUMMARY} that no batch made; name another folder for the results."
+        )
+
+
+def _refuse_made_otherwise(place: Path, overwrite: bool) -> None:
+    """Before a case is run, not only when its results are there."""
+    if os.path.lexists(place) and not place.is_dir():
+        raise ValueError(f"{place.name} is a file; name another folder for the results.")
+    if not overwrite and any(os.path.lexists(place / name) for name in _result_files()):
+        raise ValueError(
+            f"{place.name} holds results of another model, other settings or another CT, or not"
+            " all of its files; name another folder or add --overwrite."
+        )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """``ValueError`` while another batch writes there. The end of the process, whatever it is, ends
+    the hold. Where a disk knows no locks, ``whole_folder`` still lets no two mix their files."""
+    held = None
+    try:
+        if (
+            sys.platform == "win32"
+        ):  # there a folder has no lock, but a file can go with its process
+            flags = os.O_CREAT | os.O_EXCL | os.O_TEMPORARY
+            held = os.open(folder / ".livertumorseg-batch", flags)
+        else:
+            import fcntl
+
+            held = os.open(folder, os.O_RDONLY)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileExistsError):
+        raise ValueError(
+            f"Another batch is writing to {folder.name}; wait for its end, or name another folder."
+        ) from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 class _OneOfMany:

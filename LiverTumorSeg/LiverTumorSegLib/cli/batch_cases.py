@@ -1,7 +1,8 @@
 """The CTs in a folder: NIfTI files and DICOM series at any depth, each with a name of its own.
 
     for case in find_cases(Path("cts"), leave_out=Path("results")):
-        ct, warnings = case.read()
+        if not case.problem:
+            ct, warnings = case.read()
 
 A case is named after its file or its series' folder: ``site1/p7/ct.nii.gz`` is ``site1_p7_ct``. No
 header gives a name, for those name patients.
@@ -18,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from LiverTumorSegLib.ct.dicom import Series, find_series, list_files, read_series
-from LiverTumorSegLib.ct.dicom_headers import shown_name
+from LiverTumorSegLib.ct.dicom_headers import looks_like_dicom, require_pydicom, shown_name
 from LiverTumorSegLib.ct.formats import ENDINGS as FORMAT_ENDINGS
 from LiverTumorSegLib.ct.read import read_file
 from LiverTumorSegLib.model.spec import file_sha256
@@ -31,6 +32,11 @@ ENDINGS = (".nii.gz", ".nii", *FORMAT_ENDINGS)
 LABEL_FOLDERS = ("labelstr", "labelsts")  # of nnU-Net and MSD, beside imagesTr and imagesTs
 LABEL_NAMES = ("segmentation-*", "*.seg.nrrd")  # of LiTS, and of Slicer: no CT
 OUR_LABELS = (LABELS, PROBABILITIES, DEMO_TRUTH)  # beside a record of ours: no CT
+PASSED_OVER = {  # endings of images that are not read -> what to do
+    (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"): "is an archive;"
+    " unpack it, and run again.",
+    (".hdr", ".mgz", ".mgh", ".mnc"): "is an image of a kind that is not read; save it as .nii.gz.",
+}
 LONGEST_NAME_BYTES = 120
 
 
@@ -40,6 +46,7 @@ class Case:
 
     place: below the folder that was searched; of several series in one folder each has its number
     as a further part. files: one NIfTI file, or all of a series. name: of its result folder.
+    problem: a sentence of why this is left out, where it is an image that is no CT to be read.
     """
 
     place: PurePath
@@ -47,10 +54,17 @@ class Case:
     is_dicom: bool
     name: str = ""
     series: Series | None = None
+    problem: str = ""
 
     def read(self) -> tuple[CtVolume, tuple[str, ...]]:
         """The scan and its warnings; errors as the readers raise them."""
         return read_file(self.files[0]) if self.series is None else read_series(self.series)
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and times of change: where it is the same, so are the contents."""
+        facts = [(path.name, path.stat()) for path in self.files]
+        lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def sha256(self) -> str:
         """Of what is in the files, whatever their names; ``OSError`` when one cannot be read."""
@@ -63,14 +77,19 @@ def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[C
 
     leave_out: a folder that is not looked into (where results go). only: a pattern as of a shell,
     for a case's place or the last part of it.
-    Raises ``ValueError`` when there is none, and as ``find_series`` does.
+    Images of other kinds and damaged series are among them, with their problem, so that no patient
+    is missing in silence.
+    Raises ``ValueError`` when there is no CT at all, or pydicom is needed and missing.
     """
     if not folder.is_dir():
         raise ValueError(
             f"{shown_name(folder)} is no folder; name one that holds CTs, or use `livertumorseg"
             " segment` for a single CT."
         )
-    found = [*_single_files(folder, leave_out), *_dicom_series(folder, leave_out)]
+    files = list(list_files(folder, [leave_out]))
+    series = _all_series(folder, leave_out)
+    found = [*_single_files(folder, files), *_dicom_cases(folder, series)]
+    found += _left_out_dicom(folder, files, series)
     if not found:
         raise ValueError(
             f"{shown_name(folder)} holds no NIfTI or NRRD file and no DICOM series of a CT; name"
@@ -80,15 +99,22 @@ def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[C
         found = [case for case in found if _matches(case.place, only)]
     if not found:
         raise ValueError(f"No CT there has a name like {only!r}; use another pattern for --only.")
+    if all(case.problem for case in found):
+        raise ValueError(f"{shown_name(folder)} holds no CT that can be read. {found[0].problem}")
     found.sort(key=lambda case: (case.place.as_posix(), case.files))
     return _named(found, folder)
 
 
-def _single_files(folder: Path, leave_out: Path) -> Iterator[Case]:
-    for path in list_files(folder, [leave_out]):
+def _single_files(folder: Path, files: list[Path]) -> Iterator[Case]:
+    for path in files:
+        name, place = path.name.lower(), path.relative_to(folder)
         is_ours = path.name in OUR_LABELS and path.with_name(RECORD).exists()
-        if path.name.lower().endswith(ENDINGS) and not is_ours and not _is_label_map(path):
-            yield Case(path.relative_to(folder), (path,), is_dicom=False)
+        if name.endswith(ENDINGS) and not is_ours and not _is_label_map(path):
+            yield Case(place, (path,), is_dicom=False)
+        for endings, advice in PASSED_OVER.items():
+            if name.endswith(endings):
+                problem = f"{shown_name(path)} {advice}"
+                yield Case(place, (path,), is_dicom=False, problem=problem)
 
 
 def _is_label_map(path: Path) -> bool:
@@ -98,9 +124,17 @@ def _is_label_map(path: Path) -> bool:
     )
 
 
-def _dicom_series(folder: Path, leave_out: Path) -> Iterator[Case]:
+def _all_series(folder: Path, leave_out: Path) -> list[Series]:
+    try:
+        return find_series(folder, [leave_out])
+    except ValueError:
+        require_pydicom()  # without it nothing is known of any
+        return []  # all is damaged: each folder is left out with its own reason
+
+
+def _dicom_cases(folder: Path, found: list[Series]) -> Iterator[Case]:
     by_folder: dict[Path, list[Series]] = {}
-    for series in find_series(folder, [leave_out]):
+    for series in found:
         by_folder.setdefault(series.folder, []).append(series)
     for where, several in by_folder.items():
         place = where.relative_to(folder)
@@ -110,6 +144,23 @@ def _dicom_series(folder: Path, leave_out: Path) -> Iterator[Case]:
             part = f"series{series.number if are_known else n}"
             home = place / part if len(several) > 1 else place
             yield Case(home, series.files, is_dicom=True, series=series)
+
+
+def _left_out_dicom(folder: Path, files: list[Path], found: list[Series]) -> Iterator[Case]:
+    """A case a folder of DICOM that no series came of."""
+    known = {path.parent for series in found for path in series.files}
+    others: dict[Path, list[Path]] = {}
+    for path in files:
+        is_other = path.name.lower().endswith(ENDINGS) or path.name.upper() == "DICOMDIR"
+        if path.parent not in known and not is_other and looks_like_dicom(path):
+            others.setdefault(path.parent, []).append(path)
+    for where, several in others.items():
+        try:
+            read_series(several)
+            problem = "These DICOM files make no CT series."
+        except ValueError as error:
+            problem = " ".join(str(error).split())
+        yield Case(where.relative_to(folder), tuple(several), is_dicom=True, problem=problem)
 
 
 def _matches(place: PurePath, pattern: str) -> bool:
@@ -135,8 +186,8 @@ def _plain_name(case: Case, folder: Path) -> str:
     """The parts of a case's place on one line, with letters that every system allows in a name."""
     text = "_".join(case.place.parts or (folder.resolve().name,))
     if not case.is_dicom:
-        ending = next(e for e in ENDINGS if text.lower().endswith(e))
-        text = text[: -len(ending)]
+        ending = next((e for e in ENDINGS if text.lower().endswith(e)), "")
+        text = text[: len(text) - len(ending)]
     text = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).strip("._-")
     if len(text.encode()) > LONGEST_NAME_BYTES:
         mark = hashlib.sha256(case.place.as_posix().encode("utf-8", "replace")).hexdigest()[:8]

@@ -9,7 +9,7 @@ from LiverTumorSegLib.result.files import NO_LIVER, NOTICE
 from LiverTumorSegLib.tables import csv_text
 
 SUMMARY = "summary.csv"
-DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+DONE, SKIPPED, FAILED, LEFT_OUT = "done", "skipped", "failed", "left out"
 COLUMNS = (
     *("case", "status", "sentence"),
     *("liver_volume_ml", "tumor_volume_ml", "burden_percent", "lesions", "largest_diameter_mm"),
@@ -17,9 +17,9 @@ COLUMNS = (
 )
 
 
-def failed_row(case: str, sentence: str) -> dict[str, Any]:
+def failed_row(case: str, sentence: str, status: str = FAILED) -> dict[str, Any]:
     """Of a case without a result."""
-    return {**dict.fromkeys(COLUMNS), "case": case, "status": FAILED} | {
+    return {**dict.fromkeys(COLUMNS), "case": case, "status": status} | {
         "sentence": sentence,
         "notice": NOTICE,
     }
