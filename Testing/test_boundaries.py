@@ -65,7 +65,7 @@ ALLOWED = {
     "training.files": "LiverTumorSegLib.files",
     "training.cases": "LiverTumorSegLib* training.files",
     "training.data": "LiverTumorSegLib* training.cases training.files",
-    "training.learn": "LiverTumorSegLib* training.cases training.data",
+    "training.learn": "LiverTumorSegLib* training.cases training.data training.files",
     "training.score": "LiverTumorSegLib* training.cases training.reproduce",
     "training.tuning": "LiverTumorSegLib* training.score",
     "training.reproduce": "LiverTumorSegLib* training.score",

@@ -34,9 +34,9 @@ from pathlib import Path
 from LiverTumorSegLib.ct.nifti import write_labels
 from LiverTumorSegLib.files import whole_folder
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
-from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.result.files import NOTICE
 
+from training import command
 from training.cases.case import Case
 from training.report import (
     FIGURE_FOLDER,
@@ -71,7 +71,7 @@ CHOSEN_HERE = (
 Show = Callable[[Sequence[Case]], Iterable[Case]]
 
 
-def evaluate(given: argparse.Namespace, command: str, show: Show) -> Record:
+def evaluate(given: argparse.Namespace, called: str, show: Show) -> Record:
     """Score the split, write the files, log a test use; the summary."""
     extras = read_extras(given)
     segmenter = _load(given)
@@ -89,7 +89,7 @@ def evaluate(given: argparse.Namespace, command: str, show: Show) -> Record:
         scores = [_score(segmenter, case, part / LABEL_FOLDER) for case in show(cases)]
         write_tables(part, scores)
         sets = set_facts(every)
-        summary = {**header(segmenter, given, command), **summarize(scores)}
+        summary = {**header(segmenter, given, called), **summarize(scores)}
         summary["sets"] = [json_able(vars(facts)) for facts in sets]
         summary["warnings"] = [*warnings, *summary["warnings"]]
         summary["figures_not_drawn"] = _draw(part, segmenter, scores, cases, sets, extras, given)
@@ -171,11 +171,7 @@ def shown_summary(summary: Record) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("evaluate", __doc__)
     add = parser.add_argument
     add("model", help="model name or file; a cascade's liver network with --second")
     add("--second", metavar="FILE", help="a cascade's tumor network")
@@ -186,13 +182,10 @@ def _parser() -> argparse.ArgumentParser:
         " mirrored left to right (twice as slow), of a cascade over all eight, as published (eight"
         " times as slow)",
     )
-    add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
-    add("--table", type=Path, help="CSV: file, patient_group, split")
-    add("--split-file", type=Path, help="JSON of training.split: its sets, not the table's")
+    command.add_cases(parser, split_file=True)
     add("--split", choices=("val", "test"), default="val")
-    add("-o", "--output", type=Path, required=True)
-    add("--overwrite", action="store_true", help="replace scores that are in the folder")
-    add("--device", default="auto")
+    command.add_output(parser, "folder to write", replaces="scores that are in the folder")
+    command.add_device(parser)
     add("--no-scan", action="store_true")
     add("--no-figures", action="store_true")
     add("--log", type=Path, default=TEST_LOG, help="where test uses are logged")
@@ -204,15 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    given = _parser().parse_args(words)
-    try:
+
+    def work(given: argparse.Namespace) -> None:
         summary = evaluate(given, shown_command(words), lambda cases: tqdm(cases, unit="case"))
-    except (ValueError, OSError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(shown_summary(summary))
-    print(given.output / REPORT)
-    return 0
+        print(shown_summary(summary))
+        print(given.output / REPORT)
+
+    return command.run(_parser(), work, words)
 
 
 if __name__ == "__main__":

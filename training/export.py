@@ -30,8 +30,9 @@ from typing import Any
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.model.file import ModelBundle
-from LiverTumorSegLib.model.spec import STORAGES, BundleError, ModelSpec, stage_of
+from LiverTumorSegLib.model.spec import STORAGES, ModelSpec, stage_of
 
+from training import command
 from training.data.slices import load_split, read_manifest
 from training.learn.recipes import Recipe
 from training.learn.recipes3d import VolumeCheck, VolumeRecipe
@@ -162,13 +163,9 @@ def _stored(bundle: ModelBundle) -> ModelBundle:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("export", __doc__)
     parser.add_argument("run", type=Path, help="run folder of training.train")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    command.add_output(parser, "model file to write")
     parser.add_argument("--name", required=True)
     parser.add_argument("--version", default="1")
     parser.add_argument("--title", default="Liver and liver tumors in CT")
@@ -179,18 +176,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--masks", type=Path, help="liver masks of training.liver_masks")
     parser.add_argument("--choice", type=Path, help=f"{RECORD} of training.tune")
-    parser.add_argument("--device", default="auto")
+    command.add_device(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    try:
-        print(json.dumps(export(given), indent=1))
-    except (ValueError, OSError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return command.run(
+        _parser(), lambda given: print(json.dumps(export(given), indent=1)), arguments
+    )
 
 
 if __name__ == "__main__":

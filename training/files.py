@@ -46,6 +46,13 @@ def map_array(path: Path, advice: str, mode: Literal["r", "c"] = "r") -> NDArray
     return array
 
 
+def error_sentence(error: BaseException) -> str:
+    """What an error says, without the folders of this machine."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{Path(error.filename).name}: {error.strerror}."
+    return str(error)
+
+
 def read_record(path: Path, advice: str) -> dict[str, Any]:
     """A JSON object; ``ValueError`` that ends with the advice when it is damaged or missing."""
     try:

@@ -31,11 +31,11 @@ from LiverTumorSegLib.inference.patch_network import PatchEngine
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
-from LiverTumorSegLib.model.file import BundleError, ModelBundle
+from LiverTumorSegLib.model.file import ModelBundle
 from LiverTumorSegLib.model.spec import stage_of
 from numpy.typing import NDArray
 
-from training import train
+from training import command, train
 from training.data.patches import fingerprint, read_array
 from training.data.slices import read_manifest
 from training.files import write_array, write_json
@@ -185,14 +185,10 @@ def train_folds(given: argparse.Namespace) -> list[Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.liver_masks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("liver_masks", __doc__)
     add = parser.add_argument
     add("prepared", type=Path, help="folder written by training.prepare_volumes")
-    add("-o", "--output", type=Path, required=True, help="folder to write")
+    command.add_output(parser, "folder to write")
     add("--final", type=Path, required=True, help="liver network trained on all training scans")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--folds", type=int, help="train so many networks, each without a part")
@@ -202,27 +198,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, help="of each fold's training")
     add("--epochs", type=int, help="of each fold's training")
     add("--overlap", type=float, default=0.5, help="of the windows (default 0.5)")
-    add("--device", default="auto")
+    command.add_device(parser)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _make(given: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    given = _parser().parse_args(arguments)
-    try:
-        final = LiverNet.load(given.final, given.device, given.overlap)
-        models = given.models or train_folds(given)
-        others = [LiverNet.load(path, given.device, given.overlap) for path in models]
-        made = make_masks(
-            given.prepared, given.output, final, others, lambda cases: tqdm(cases, unit="scan")
-        )
-    except (ValueError, OSError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    final = LiverNet.load(given.final, given.device, given.overlap)
+    models = given.models or train_folds(given)
+    others = [LiverNet.load(path, given.device, given.overlap) for path in models]
+    made = make_masks(
+        given.prepared, given.output, final, others, lambda cases: tqdm(cases, unit="scan")
+    )
     for split, dice in made["dice"].items():
         print(f"{split}: mean liver Dice of the masks {dice:.4f}")
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command.run(_parser(), _make, arguments)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from LiverTumorSegLib.inference.preprocess import PRESETS, SlicePreprocessing
 
+from training import command
 from training.cases import splits
 from training.cases.scattered import read_stacks
 from training.data.boxes import prepare_boxes
@@ -38,18 +38,10 @@ from training.learn.step_trainer import STEP_RECIPES
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("data", type=Path, nargs="*", help="LiTS, MSD or 3D-IRCADb folder")
+    parser = command.parser("prepare", __doc__)
+    command.add_cases(parser, nargs="*", split_file=True)
+    command.add_output(parser, "folder to write")
     parser.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--table", type=Path, help="CSV: file, patient_group, split")
-    parser.add_argument(
-        "--split-file", type=Path, help="JSON of training.split: its sets, not the table's"
-    )
     parser.add_argument("--preset", choices=PRESETS, default="window")
     parser.add_argument("--size-px", type=int, help="side of a slice; the paper's is 256")
     parser.add_argument(
@@ -77,40 +69,38 @@ def _steps(given: argparse.Namespace) -> SlicePreprocessing:
     return steps if given.size_px is None else replace(steps, size_px=given.size_px)
 
 
-def _prepare_for_steps(given: argparse.Namespace) -> int:
+def _prepare_for_steps(given: argparse.Namespace) -> None:
     stacks = read_stacks(given.data)
     boxes = STEP_RECIPES[given.recipe].data == "boxes"
     names = (prepare_boxes if boxes else prepare_slices)(stacks, given.output)
     print(f"{len(names)} CTs")
-    return 0
+
+
+def _prepare(given: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    if given.recipe is not None:
+        _prepare_for_steps(given)
+        return
+    if len(given.data) > 1:
+        raise ValueError("Several folders are read with --recipe only; name one.")
+    folder = given.data[0] if given.data else None
+    split = splits.load_split(given.split_file) if given.split_file else None
+    sources = find_sources(folder, given.table, given.phantoms, split)
+    manifest = prepare(
+        sources,
+        given.output,
+        _steps(given),
+        windowed=given.windowed,
+        workers=given.workers,
+        group_by=split.group_by if split else "patient",
+        progress=lambda items: tqdm(items, total=len(sources), unit="case"),
+    )
+    print_sets(manifest, "cases", split)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from tqdm import tqdm
-
-    given = _parser().parse_args(arguments)
-    try:
-        if given.recipe is not None:
-            return _prepare_for_steps(given)
-        if len(given.data) > 1:
-            raise ValueError("Several folders are read with --recipe only; name one.")
-        folder = given.data[0] if given.data else None
-        split = splits.load_split(given.split_file) if given.split_file else None
-        sources = find_sources(folder, given.table, given.phantoms, split)
-        manifest = prepare(
-            sources,
-            given.output,
-            _steps(given),
-            windowed=given.windowed,
-            workers=given.workers,
-            group_by=split.group_by if split else "patient",
-            progress=lambda items: tqdm(items, total=len(sources), unit="case"),
-        )
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print_sets(manifest, "cases", split)
-    return 0
+    return command.run(_parser(), _prepare, arguments)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 
+from training import command
 from training.cases import splits
 from training.data.prepared import find_sources, print_sets
 from training.data.prepared_volumes import prepare_volumes
@@ -27,17 +27,11 @@ PUBLISHED = VolumePreprocessing()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.prepare_volumes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("prepare_volumes", __doc__)
     add = parser.add_argument
     low, high = PUBLISHED.window_hu
-    add("data", type=Path, nargs="?", help="LiTS, MSD or 3D-IRCADb folder")
-    add("-o", "--output", type=Path, required=True, help="folder to write")
-    add("--table", type=Path, help="CSV: file, patient_group, split")
-    add("--split-file", type=Path, help="JSON of training.split: its sets, not the table's")
+    command.add_cases(parser, nargs="?", split_file=True)
+    command.add_output(parser, "folder to write")
     add(
         "--window",
         type=int,
@@ -57,29 +51,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _prepare(given: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    given = _parser().parse_args(arguments)
-    try:
-        preprocessing = VolumePreprocessing(
-            window_hu=(given.window[0], given.window[1]), size_px=given.size_px
-        )
-        split = splits.load_split(given.split_file) if given.split_file else None
-        sources = find_sources(given.data, given.table, given.phantoms, split)
-        manifest = prepare_volumes(
-            sources,
-            given.output,
-            preprocessing,
-            workers=given.workers,
-            group_by=split.group_by if split else "patient",
-            progress=lambda items: tqdm(items, unit="case"),
-        )
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    preprocessing = VolumePreprocessing(
+        window_hu=(given.window[0], given.window[1]), size_px=given.size_px
+    )
+    split = splits.load_split(given.split_file) if given.split_file else None
+    sources = find_sources(given.data, given.table, given.phantoms, split)
+    manifest = prepare_volumes(
+        sources,
+        given.output,
+        preprocessing,
+        workers=given.workers,
+        group_by=split.group_by if split else "patient",
+        progress=lambda items: tqdm(items, unit="case"),
+    )
     print_sets(manifest, "scans", split)
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command.run(_parser(), _prepare, arguments)
 
 
 if __name__ == "__main__":

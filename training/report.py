@@ -22,6 +22,7 @@ from typing import Any
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
+from training import command
 from training.files import write_text
 from training.reports import tables_gunetrpp, tables_lesions, tables_lits, tables_paper
 from training.reports.figures import FIGURES, draw_all, reasons
@@ -268,27 +269,21 @@ def draw_training(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("report", __doc__)
     parser.add_argument("scores", type=Path, help="folder written by training.evaluate")
     add_extra_options(parser)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    try:
-        summary, extras = read_summary(given.scores), read_extras(given)
-        summary["figures_not_drawn"] |= draw_training(given.scores, summary, extras.history)
-        write_text(given.scores / REPORT, report_html(summary, given.scores, extras))
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+def _report(given: argparse.Namespace) -> None:
+    summary, extras = read_summary(given.scores), read_extras(given)
+    summary["figures_not_drawn"] |= draw_training(given.scores, summary, extras.history)
+    write_text(given.scores / REPORT, report_html(summary, given.scores, extras))
     print(given.scores / REPORT)
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command.run(_parser(), _report, arguments)
 
 
 if __name__ == "__main__":

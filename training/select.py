@@ -18,10 +18,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from LiverTumorSegLib.files import refuse_existing
 
+from training import command
 from training.cases.criteria import (
     MIN_TUMOR_SLICES,
     Rules,
@@ -29,32 +29,25 @@ from training.cases.criteria import (
     select_cases,
     selection_text,
 )
-from training.cases.folder import MANIFEST, check_cases, find_cases
+from training.cases.folder import check_cases, find_cases
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.select",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("select", __doc__)
     add = parser.add_argument
-    add("data", type=Path, help="LiTS, MSD Task03 or 3D-IRCADb folder")
-    add("-o", "--output", type=Path, required=True, help="CSV to write")
-    add("--table", type=Path, help=f"CSV: file, patient_group (default: FOLDER/{MANIFEST})")
+    command.add_cases(parser)
+    command.add_output(parser, "CSV to write", replaces="the CSV")
     add("--min-tumor-slices", type=int, default=MIN_TUMOR_SLICES)
     add("--exclude-motion", nargs="+", default=[], metavar="ID", help="scans with motion artifacts")
     add("--strict-coverage", action="store_true", help="leave out what cannot be judged, too")
     add("--count", type=int, help="draw so many patients, one scan each (the paper: 11)")
     add("--seed", type=int, default=42)
-    add("--overwrite", action="store_true", help="replace the CSV")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _select(given: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    given = _parser().parse_args(arguments)
     rules = Rules(
         min_tumor_slices=given.min_tumor_slices,
         motion=frozenset(given.exclude_motion),
@@ -62,17 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count=given.count,
         seed=given.seed,
     )
-    try:
-        refuse_existing(given.output, overwrite=given.overwrite)
-        cases = find_cases(given.data, table=given.table)
-        report = check_cases(tqdm(cases, unit="case", leave=False, disable=None))
-        selection = select_cases(report, rules)
-        save_selection(selection, given.output)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    refuse_existing(given.output, overwrite=given.overwrite)
+    cases = find_cases(given.data, table=given.table)
+    report = check_cases(tqdm(cases, unit="case", leave=False, disable=None))
+    selection = select_cases(report, rules)
+    save_selection(selection, given.output)
     print(selection_text(selection))
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command.run(_parser(), _select, arguments)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ from typing import get_args
 
 from LiverTumorSegLib.files import refuse_existing
 
+from training import command
 from training.cases import splits
 from training.cases.case import SET_NAMES, Case
 from training.cases.criteria import read_selection
-from training.cases.folder import MANIFEST, check_cases, find_cases
+from training.cases.folder import check_cases, find_cases
 from training.cases.named_splits import NAMED, named_split
 from training.cases.splits import GroupBy, Split
 from training.cases.table import key_column, read_csv
@@ -131,15 +132,10 @@ def _show(path: Path, split: Split, cases: Sequence[Case]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.split",
-        description=splits.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("split", splits.__doc__)
     add = parser.add_argument
-    add("data", type=Path, help="LiTS, MSD Task03 or 3D-IRCADb folder")
-    add("-o", "--output", type=Path, required=True, help="JSON to write")
-    add("--table", type=Path, help=f"CSV: file, patient_group, split (default: FOLDER/{MANIFEST})")
+    command.add_cases(parser)
+    command.add_output(parser, "JSON to write", replaces="split files")
     add("--select", type=Path, metavar="CSV", help="use the included cases of training.select")
     sets = ("TRAIN", "VAL", "TEST")
     how = parser.add_mutually_exclusive_group()
@@ -157,25 +153,22 @@ def _parser() -> argparse.ArgumentParser:
         default="patient",
         help='"volume" leaks between sets: for comparison only',
     )
-    add("--overwrite", action="store_true", help="replace split files")
     return parser
 
 
+def _split(given: argparse.Namespace) -> None:
+    """Write the split files and print what is in them."""
+    for path in outputs(given.output, given.folds or 1):
+        refuse_existing(path, overwrite=given.overwrite)
+    cases, made = make_splits(given)
+    paths = outputs(given.output, len(made))
+    for path, split in zip(paths, made, strict=True):
+        splits.save_split(split, path)
+        _show(path, split, cases)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the split files and print what is in them; 0, or 2 with a sentence."""
-    given = _parser().parse_args(arguments)
-    try:
-        for path in outputs(given.output, given.folds or 1):
-            refuse_existing(path, overwrite=given.overwrite)
-        cases, made = make_splits(given)
-        paths = outputs(given.output, len(made))
-        for path, split in zip(paths, made, strict=True):
-            splits.save_split(split, path)
-            _show(path, split, cases)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return command.run(_parser(), _split, arguments)
 
 
 if __name__ == "__main__":

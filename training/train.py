@@ -45,9 +45,10 @@ from typing import Any
 
 import torch
 from LiverTumorSegLib.files import whole_file
-from LiverTumorSegLib.model.file import BundleError, ModelBundle, ModelSpec
+from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
 from torch import nn
 
+from training import command
 from training.cases.splits import load_split as load_split_file
 from training.data.slices import load_split, read_manifest, shrink_step
 from training.files import read_record, write_json
@@ -208,13 +209,9 @@ def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelBundle | None) -> 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("train", __doc__)
     parser.add_argument("prepared", type=Path, help="folder of training.prepare or prepare_volumes")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
+    command.add_output(parser, "run folder")
     recipes = [*RECIPES, *VOLUME_RECIPES, *STEP_RECIPES]
     parser.add_argument("--recipe", choices=recipes, default="paper")
     parser.add_argument(
@@ -253,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weak-only", action="store_true", help="train on none but those who are never scored"
     )
-    parser.add_argument("--device", default="auto")
+    command.add_device(parser)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     return parser
 
@@ -368,7 +365,7 @@ def _alone_warning(batch: int, processes: int) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     return run_together(
         lambda processes: _train_as_asked(_arguments(arguments, processes), processes),
-        (ValueError, OSError, BundleError),
+        command.EXPECTED,
     )
 
 

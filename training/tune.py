@@ -29,13 +29,12 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.files import whole_folder
 from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
-from LiverTumorSegLib.model.spec import BundleError
 
+from training import command
 from training.cases.case import Case
 from training.score.case import read_pair
 from training.score.cases import chosen_cases, find_cases, refuse_training_cases
@@ -51,7 +50,7 @@ Choosable = SliceSegmenter | CascadeSegmenter
 Show = Callable[[Sequence[Any]], Iterable[Any]]
 
 
-def choose(given: argparse.Namespace, command: str, show: Show) -> str:
+def choose(given: argparse.Namespace, called: str, show: Show) -> str:
     """Run, try, write the files; their text. show: a progress bar around what is gone through."""
     if given.split != SPLIT:
         raise ValueError(
@@ -70,7 +69,7 @@ def choose(given: argparse.Namespace, command: str, show: Show) -> str:
             smoothing=isinstance(segmenter, SliceSegmenter),
         ).without_confidence()
         choice = best_choice(Search(volumes, default, show))
-        head = header(segmenter, given, command)
+        head = header(segmenter, given, called)
         kept = {name: head[name] for name in HEADER} | _stages(segmenter)
         write_choice(part, choice, kept)
     return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
@@ -130,29 +129,22 @@ def _answered(segmenter: Choosable, case: Case) -> AnsweredVolume | AnsweredCasc
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.tune",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("tune", __doc__)
     add = parser.add_argument
     add("model", help="model name or file; for training.export a run's best.safetensors")
     add(
         "--second", metavar="FILE", help="a cascade's tumor network; the model is its liver network"
     )
-    add("data", type=Path, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
-    add("-o", "--output", type=Path, required=True)
+    command.add_cases(parser, split_file=True)
+    command.add_output(parser, "folder to write", replaces="a choice that is in the folder")
     add(
         "--region-mm",
         type=float,
         help="by which the liver is widened for a cascade's tumor network",
     )
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
-    add("--table", type=Path, help="CSV: file, patient_group, split")
-    add("--split-file", type=Path, help="JSON of training.split: its sets, not the table's")
     add("--mirror", action="store_true", help="average with the mirrored slice: twice as slow")
-    add("--device", default="auto")
-    add("--overwrite", action="store_true", help="replace a choice that is in the folder")
+    command.add_device(parser)
     return parser
 
 
@@ -160,16 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    given = _parser().parse_args(words)
-    command = shown_command(words, "choose")
-    try:
-        text = choose(given, command, lambda things: tqdm(things, leave=False, disable=None))
-    except (ValueError, OSError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(text)
-    print(given.output / CHOICE_FILES[0])
-    return 0
+
+    def work(given: argparse.Namespace) -> None:
+        called = shown_command(words, "tune")
+        print(choose(given, called, lambda things: tqdm(things, leave=False, disable=None)))
+        print(given.output / CHOICE_FILES[0])
+
+    return command.run(_parser(), work, words)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+
+from training.files import error_sentence
 
 Errors = tuple[type[Exception], ...]
 FIRST_SPEAKS_S = 2.0  # how long the others leave an error to the first process, which may share it
@@ -203,7 +204,7 @@ def run_together(work: Callable[[Processes], None], expected: Errors) -> int:
         processes.agreed(0.0)  # none is gone while another may still fail
     except expected as error:
         # No goodbye to the group: it could wait for an exchange that will never come.
-        processes.speak(_sentence(error))
+        processes.speak(error_sentence(error))
         return 2
     except SystemExit as end:
         if end.code and not processes.first:
@@ -217,13 +218,6 @@ def run_together(work: Callable[[Processes], None], expected: Errors) -> int:
     if processes.count > 1:
         dist.destroy_process_group()
     return 0
-
-
-def _sentence(error: Exception) -> str:
-    """What an error says, without the folders of this machine."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{Path(error.filename).name}: {error.strerror}."
-    return str(error)
 
 
 def _meet() -> Processes:

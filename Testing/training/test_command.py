@@ -1,0 +1,65 @@
+"""A command of training that cannot go on ends with 2 and one sentence, whichever it is."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+from LiverTumorSegLib.model.spec import BundleError
+
+from training import command
+
+CALLS = {
+    "check": ["{}/none"],
+    "select": ["{}/none", "-o", "{}/new.csv"],
+    "split": ["{}/none", "-o", "{}/new.json"],
+    "prepare": ["{}/none", "-o", "{}/new"],
+    "prepare_volumes": ["{}/none", "-o", "{}/new"],
+    "train": ["{}/none", "-o", "{}/new"],
+    "liver_masks": ["{}/none", "-o", "{}/new", "--final", "{}/none.safetensors", "--folds", "2"],
+    "tune": ["{}/none.safetensors", "{}/none", "-o", "{}/new"],
+    "export": ["{}/none", "-o", "{}/new", "--name", "mine"],
+    "evaluate": ["{}/none.safetensors", "{}/none", "-o", "{}/new"],
+    "report": ["{}/none"],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_input_that_is_not_there_is_said_on_one_line_and_leaves_nothing(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = importlib.import_module(f"training.{name}").main
+    assert main([word.format(tmp_path) for word in CALLS[name]]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_command_has_its_call_here() -> None:
+    folder = Path(command.__file__).parent
+    with_a_door = {p.stem for p in folder.glob("*.py") if "\ndef main(" in p.read_text()}
+    assert with_a_door == set(CALLS)
+
+
+def test_what_work_returns_is_the_exit_code_and_only_expected_errors_are_caught(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = command.parser("check", None)
+
+    def failing(error: Exception) -> int:
+        def work(_: object) -> None:
+            raise error
+
+        return command.run(plain, work, [])
+
+    assert command.run(plain, lambda _: None, []) == 0
+    assert command.run(plain, lambda _: 2, []) == 2
+    for error in (ValueError("It is so."), BundleError("It is so."), OSError("It is so.")):
+        assert failing(error) == 2
+        assert capsys.readouterr().err == "It is so.\n"
+    assert failing(FileNotFoundError(2, "No such file", "/home/somebody/scan.nii")) == 2
+    assert capsys.readouterr().err == "scan.nii: No such file.\n"
+    with pytest.raises(KeyError):
+        failing(KeyError("a fault of the program"))

@@ -1,0 +1,87 @@
+"""What the commands of training share: common options, and how a command ends.
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        parser = command.parser("check", "Check a folder of labeled CTs.")
+        command.add_cases(parser)
+        return command.run(parser, check, arguments)
+
+A command that cannot do what it was asked for prints one sentence and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from LiverTumorSegLib.model.spec import BundleError
+
+from training.files import error_sentence
+
+EXIT_REFUSED = 2
+EXPECTED: tuple[type[Exception], ...] = (ValueError, OSError, BundleError)
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], int | None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Do ``work`` with the parsed arguments; its exit code, 0 when it returns none.
+
+    2 when the input was bad, a file could not be read or written, or a model file is damaged.
+    """
+    options = parser.parse_args(arguments)
+    try:
+        return work(options) or 0
+    except EXPECTED as error:
+        print(error_sentence(error), file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Of ``python -m training.NAME``; the description keeps its line breaks."""
+    return argparse.ArgumentParser(
+        prog=f"python -m training.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_cases(
+    parser: argparse.ArgumentParser, *, nargs: str | None = None, split_file: bool = False
+) -> None:
+    """The labeled CTs to read: ``data`` and ``table``, and ``split_file`` where sets are needed.
+
+    nargs: as argparse has it, where there may be none or several folders.
+    """
+    add = parser.add_argument
+    add("data", type=Path, nargs=nargs, help="folder in LiTS, MSD Task03 or 3D-IRCADb layout")
+    add(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="columns file, patient_group, split (default: manifest.csv in the folder)",
+    )
+    if split_file:
+        add(
+            "--split-file",
+            type=Path,
+            metavar="JSON",
+            help="sets made by training.split, not the table's",
+        )
+
+
+def add_output(parser: argparse.ArgumentParser, what: str, *, replaces: str | None = None) -> None:
+    """``output``, and ``overwrite`` where that replaces something; what: the help's words."""
+    parser.add_argument("-o", "--output", type=Path, required=True, help=what)
+    if replaces is not None:
+        parser.add_argument("--overwrite", action="store_true", help=f"replace {replaces}")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``device``, as torch calls it."""
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, ... (default: CUDA if there is one)"
+    )
