@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from training.cases.folder import SET_NAMES, Case, Kind, SetName, default_group
+from training.cases.case import SET_NAMES, Case, Kind, SetName, default_group
 from training.cases.splits import Split
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from training.cases.folder import check_case, check_cases, find_cases, ircad_patient
+from training.cases.case import files_of, ircad_patient, read_labels
+from training.cases.folder import check_case, check_cases, find_cases
 from training.cases.ircad import find_patients, shown_name
-from training.cases.scans import files_of, read_labels
 from training.check import main as check_main
 from training.prepare import main as prepare_main
 

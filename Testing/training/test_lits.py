@@ -15,14 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.cases.folder import (
-    Case,
-    check_case,
-    check_cases,
-    default_group,
-    find_cases,
-    ircad_patient,
-)
+from training.cases.case import Case, default_group, ircad_patient
+from training.cases.folder import check_case, check_cases, find_cases
 from training.check import main
 
 SHAPE_IJK = (6, 5, 4)

@@ -14,6 +14,7 @@ from invented_cases import case, lits_cases
 from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.phantom.phantom import make_phantom
 
+from training.cases.case import Case
 from training.cases.criteria import (
     Rules,
     Selected,
@@ -23,7 +24,7 @@ from training.cases.criteria import (
     select_cases,
     selection_text,
 )
-from training.cases.folder import Case, CaseCheck, CaseReport, check_cases, find_cases
+from training.cases.folder import CaseCheck, CaseReport, check_cases, find_cases
 from training.select import main
 
 WHOLE = CaseCheck(case("0", "0"), slices=30, liver_slices=20, tumor_slices=9, tumor_ml=5.0)

@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from training.cases.folder import SET_NAMES
+from training.cases.case import SET_NAMES
 from training.cases.splits import Split, load_split
 from training.split import main, outputs, read_lists
 

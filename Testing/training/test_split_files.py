@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from invented_cases import case, lits_cases, patients, some_ml, table_cases, volumes_of
 
-from training.cases.folder import SET_NAMES
+from training.cases.case import SET_NAMES
 from training.cases.splits import (
     Split,
     apply_split,

@@ -21,7 +21,8 @@ from invented_cases import (
 )
 from looped import looped
 
-from training.cases.folder import SET_NAMES, find_cases
+from training.cases.case import SET_NAMES
+from training.cases.folder import find_cases
 from training.cases.splits import Split, assert_disjoint, split_from_column, stratified_split
 
 SEEDS = range(40)

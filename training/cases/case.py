@@ -1,8 +1,10 @@
-"""What a labeled CT is called, whose it is, and how it is read.
+"""A labeled CT: its name, its patient, and how CT and labels are read.
 
     case = Case("7", Path("volume-7.nii"), Path("segmentation-7.nii"), "6-10", None, "case")
     ct, warnings = case.read_ct()
     labels_kji, ijk_to_ras = case.read_labels()
+
+A path is a NIfTI file, or a folder of DICOM slices (3D-IRCADb).
 
 Cases have the numbers of LiTS throughout, those of MSD Task03 and 3D-IRCADb too: only so is it
 noticed that one patient comes in several collections, or several times in one.
@@ -15,10 +17,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from LiverTumorSegLib.ct import nifti
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
-from training.cases import scans
+from training.cases import ircad
 
 Kind = Literal["case", "context"]
 SetName = Literal["train", "val", "test"]
@@ -55,16 +58,16 @@ class Case:
     @property
     def file(self) -> str:
         """The CT's file name, or the patient's folder in 3D-IRCADb: tables and sentences use it."""
-        return scans.shown_name(self.ct)
+        return shown_name(self.ct)
 
     @property
     def label_file(self) -> str:
         """What sentences call the labels; empty without any."""
-        return "" if self.labels is None else scans.shown_name(self.labels)
+        return "" if self.labels is None else shown_name(self.labels)
 
     def read_ct(self) -> tuple[CtVolume, tuple[str, ...]]:
         """The scan and warnings of one sentence each; ``ValueError`` when it cannot be read."""
-        return scans.read_ct(self.ct)
+        return read_ct(self.ct)
 
     def read_labels(self) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Labels uint8 ``(k, j, i)``, 0, 1 liver, 2 tumor, and their 4 x 4 ijk_to_ras in mm.
@@ -73,7 +76,7 @@ class Case:
         """
         if self.labels is None:
             raise ValueError(f"{self.file} has no label file; add it or remove the CT.")
-        return scans.read_labels(self.labels, self.ct)
+        return read_labels(self.labels, self.ct)
 
 
 def ircad_patient(lits_id: int) -> int | None:
@@ -93,3 +96,48 @@ def ircad_lits_id(patient: int) -> int:
 def default_group(lits_id: int) -> str:
     """The patient group of a LiTS volume without a table: its number, or a known group's name."""
     return next((name for name, ids in SAME_PATIENT.items() if lits_id in ids), str(lits_id))
+
+
+def read_ct(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
+    """The scan and warnings of one sentence each; ``ValueError`` when it cannot be read."""
+    return ircad.read_ct(path) if path.is_dir() else nifti.read_ct(path)
+
+
+def read_labels(
+    path: Path, ct: Path | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Labels uint8 ``(k, j, i)`` and their 4 x 4 ijk_to_ras in mm; ``ValueError`` if unreadable.
+
+    ct: whose voxels they mark. Labels without a geometry of their own take its geometry, as many
+    of LiTS' copies need; whether they mark a liver there, :mod:`training.cases.folder` checks.
+    """
+    if path.is_dir():
+        return ircad.read_labels(path)
+    labels, ijk_to_ras = nifti.read_labels(path)
+    if ct is not None and not ct.is_dir() and is_bare(ijk_to_ras):
+        shape_kji, ct_to_ras = nifti.read_geometry(ct)
+        if shape_kji == labels.shape and not is_bare(ct_to_ras):
+            return labels, ct_to_ras
+    return labels, ijk_to_ras
+
+
+def is_bare(ijk_to_ras: NDArray[np.float64]) -> bool:
+    """Whether an affine says neither spacing nor direction: the identity, up to a shift."""
+    return np.array_equal(np.abs(ijk_to_ras[:3, :3]), np.eye(3))
+
+
+def has_bare_labels(labels: Path | None, ct: Path) -> bool:
+    """Whether labels take the geometry of their CT, which has one; for files that can be read."""
+    if labels is None or labels.is_dir() or ct.is_dir():
+        return False
+    return is_bare(nifti.read_geometry(labels)[1]) and not is_bare(nifti.read_geometry(ct)[1])
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that hold a CT or its labels, in an order that is always the same."""
+    return ircad.files_of(path) if path.is_dir() else [path]
+
+
+def shown_name(path: Path) -> str:
+    """What sentences call it: a file's name, for 3D-IRCADb that of the patient's folder."""
+    return ircad.shown_name(path) if path.is_dir() else path.name

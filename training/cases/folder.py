@@ -4,14 +4,20 @@
     report = check_cases(cases)
     print(report.text())
 
-Layouts: see :mod:`training.cases.layouts`. ``volume-N-context`` holds slices of scan N without
+LiTS: ``volume-N.nii[.gz]`` with ``segmentation-N.nii[.gz]`` in one folder or in folders up to two
+below it, as Kaggle's ``volume_pt1`` and ``segmentations``. MSD Task03: ``imagesTr/liver_N.nii.gz``
+with the same name in ``labelsTr``; it kept the numbers of LiTS. nnU-Net's copy of it calls the
+images ``liver_N_0000``. 3D-IRCADb: see :mod:`training.cases.ircad`; patient N has the number of
+LiTS volume N + 27, which it is. ``volume-N-context`` holds slices of scan N without
 liver. They are far apart and not evenly spaced: 2D material, left out (``kind``) wherever
 volumes are evaluated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,25 +26,19 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
-from training.cases import scans
-from training.cases.case import SET_NAMES, Case, Kind, SetName, default_group, ircad_patient
-from training.cases.layouts import find_files
+from training.cases import ircad
+from training.cases.case import (
+    Case,
+    Kind,
+    default_group,
+    has_bare_labels,
+    ircad_lits_id,
+    ircad_patient,
+    is_bare,
+)
 from training.cases.table import with_table
 
-__all__ = [  # what there is to know of a folder comes through this one door
-    "SET_NAMES",
-    "Case",
-    "CaseCheck",
-    "CaseReport",
-    "Kind",
-    "SetName",
-    "check_case",
-    "check_cases",
-    "default_group",
-    "find_cases",
-    "ircad_patient",
-]
-
+Files = tuple[dict[str, Path], dict[str, Path]]  # CTs and labels by case name
 MANIFEST = "manifest.csv"
 LIVER_HU = (-50.0, 300.0)  # mean; fatty livers without contrast reach -20, bright late phases 200
 GRIDS_DIFFER = 0.05  # of the smallest spacing, at the far corner; rounding stays far below
@@ -70,6 +70,87 @@ def _case(name: str, ct: Path, labels: Path | None) -> Case:
 def _order(name: str) -> tuple[int, str]:
     number, _, rest = name.partition("-")
     return int(number), rest
+
+
+def find_files(folder: Path) -> Files:
+    """The CTs and labels of a folder; ``ValueError``, one sentence, when it cannot be right."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder.name} is not a folder; give the one that holds the CT files.")
+    if (folder / "imagesTr").is_dir():
+        return _find_msd(folder)
+    if any(found := _find_lits([folder])):
+        return found
+    # LiTS comes as two folders, "Training Batch 1" and "2", Kaggle's with one more around them
+    below = [path for path in sorted(folder.iterdir()) if _is_open_folder(path)]
+    two_below = [path for home in below for path in sorted(home.iterdir()) if _is_open_folder(path)]
+    batches = _find_lits([*below, *two_below])
+    patients = ircad.find_patients(folder)
+    if patients and any(batches):
+        raise ValueError(
+            "The folder holds LiTS and 3D-IRCADb, whose patients are LiTS volumes 28 to 47; "
+            "give the folder of one of them."
+        )
+    if patients:
+        return _by_lits_id(patients)
+    if any(batches):
+        return batches
+    raise ValueError(
+        "The folder holds no cases; give a folder with volume-N.nii.gz and segmentation-N.nii.gz "
+        "(LiTS), with imagesTr and labelsTr (MSD Task03), or with 3Dircadb1.N (3D-IRCADb)."
+    )
+
+
+def _is_open_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and os.access(path, os.R_OK | os.X_OK)
+
+
+def _by_lits_id(patients: Mapping[int, ircad.Patient]) -> Files:
+    cts = {str(ircad_lits_id(n)): patient.ct for n, patient in patients.items()}
+    masks = {str(ircad_lits_id(n)): patient.masks for n, patient in patients.items()}
+    return cts, {name: path for name, path in masks.items() if path is not None}
+
+
+def _find_msd(folder: Path) -> Files:
+    if not (folder / "labelsTr").is_dir():
+        raise ValueError(
+            "The folder has imagesTr but no labelsTr; unpack all of the MSD Task03 archive."
+        )
+    cts, labels = (_numbered([folder / sub], "liver_") for sub in ("imagesTr", "labelsTr"))
+    if not cts:
+        raise ValueError(
+            "The folder imagesTr holds no liver_N.nii.gz; give MSD Task03 or use its file names."
+        )
+    return cts, labels
+
+
+def _find_lits(folders: Sequence[Path]) -> Files:
+    """The cases that lie right in these folders, which may be none."""
+    cts, labels = (_numbered(folders, prefix) for prefix in ("volume-", "segmentation-"))
+    return cts, labels
+
+
+def _numbered(folders: Sequence[Path], prefix: str) -> dict[str, Path]:
+    """NIfTI files that start with prefix, by name ("7", "7-context")."""
+    found: dict[str, Path] = {}
+    for path in (file for folder in folders for file in sorted(folder.iterdir())):
+        # A hidden "._volume-0.nii" (macOS) does not start with the prefix either.
+        if not (path.name.startswith(prefix) and path.name.endswith((".nii", ".nii.gz"))):
+            continue
+        if path.is_dir():  # a file that was unpacked into a folder of its name
+            continue
+        match = re.fullmatch(r"([0-9]+)(-context)?(?:_0000)?\.nii(\.gz)?", path.name[len(prefix) :])
+        if match is None:
+            raise ValueError(
+                f"{path.name} has no plain number; call it {prefix}N.nii.gz, N its number."
+            )
+        name = f"{int(match[1])}{match[2] or ''}"
+        if name in found:
+            raise ValueError(
+                f"{found[name].name} and {path.name} ({path.parent.name}) are both number {name}; "
+                "keep one of the two."
+            )
+        found[name] = path
+    return found
 
 
 @dataclass(frozen=True)
@@ -176,12 +257,12 @@ def _check(case: Case) -> CaseCheck:
 
 def _geometry_warnings(case: Case, ct: CtVolume) -> Iterator[str]:
     """What the headers leave out, where the numbers of LiTS or the other file make it good."""
-    if scans.has_bare_labels(case.labels, case.ct):
+    if has_bare_labels(case.labels, case.ct):
         yield (
             f"{case.label_file} has no geometry of its own (its affine is the identity) and was"
             " taken to mark its CT's voxels; look at some, the same way up."
         )
-    if scans.is_bare(ct.ijk_to_ras) and ircad_patient(case.number) is not None:
+    if is_bare(ct.ijk_to_ras) and ircad_patient(case.number) is not None:
         yield (
             "LiTS 28 to 47 are the patients of 3D-IRCADb, and many copies of them lost their"
             " spacing and orientation; take them from 3D-IRCADb."

@@ -21,6 +21,7 @@ import numpy as np
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
+from training.cases.case import read_ct
 from training.cases.folder import MANIFEST, find_cases
 from training.cases.table import read_csv
 
@@ -78,9 +79,7 @@ def _weak(folder: Path, row: dict[str, str]) -> LabeledSlices:
     path = folder / row["file"]
     if row["kind"] == "slices2d_weak":
         return _scattered(path, row)
-    from training.cases import scans
-
-    ct, _ = scans.read_ct(path)
+    ct, _ = read_ct(path)
     labels = _unknown_as_ignore(_raw_labels(folder / row["segmentation"]))
     kind = "weak" if row["kind"] == "case_weak" else "case"
     name = path.name.removesuffix(".gz").removesuffix(".nii")

@@ -24,8 +24,8 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
-from training.cases import scans, splits
-from training.cases.case import SET_NAMES
+from training.cases import splits
+from training.cases.case import SET_NAMES, files_of, read_ct, read_labels
 from training.cases.folder import find_cases
 from training.files import write_array, write_json
 
@@ -57,8 +57,8 @@ class Source:
                 seed=self.phantom_seed, shape_kji=(40, 384, 384), spacing_kji_mm=(7.0, 1.0, 1.0)
             )
             return phantom.ct, phantom.labels
-        ct, _ = scans.read_ct(Path(self.ct))
-        labels, labels_affine = scans.read_labels(Path(self.labels), Path(self.ct))
+        ct, _ = read_ct(Path(self.ct))
+        labels, labels_affine = read_labels(Path(self.labels), Path(self.ct))
         # some public label files carry a slightly other origin; another direction is an error
         turns = [Reorientation.to_lps(a, ct.shape_kji) for a in (ct.ijk_to_ras, labels_affine)]
         if turns[0] != turns[1]:
@@ -283,7 +283,7 @@ def slice_facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
 def _sha256(path: str) -> str:
     """Of a file's bytes, or of those of a folder's slices one after the other."""
     digest = hashlib.sha256()
-    for part in scans.files_of(Path(path)):
+    for part in files_of(Path(path)):
         with open(part, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
