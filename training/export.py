@@ -34,9 +34,10 @@ from LiverTumorSegLib.model.spec import STORAGES, ModelSpec, stage_of
 
 from training import command
 from training.data.slices import load_split, read_manifest
+from training.learn.distributed import pick_device
 from training.learn.recipes import Recipe
 from training.learn.recipes3d import VolumeCheck, VolumeRecipe
-from training.learn.trainer import Facts, Trainer, pick_device
+from training.learn.trainer import Facts, Trainer
 from training.learn.trainer3d import VolumeTrainer, load_volumes_for
 from training.tuning.record import RECORD, REGION, read_choice
 

@@ -52,7 +52,7 @@ from training import command
 from training.cases.splits import load_split as load_split_file
 from training.data.slices import load_split, read_manifest, shrink_step
 from training.files import read_record, write_json
-from training.learn.distributed import Processes, run_together
+from training.learn.distributed import Processes, pick_bf16, pick_device, run_together
 from training.learn.model_spec import (
     as_dict,
     begun_with,
@@ -65,15 +65,7 @@ from training.learn.model_spec import (
 from training.learn.recipes import RECIPES, Recipe, Stage
 from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
 from training.learn.step_trainer import STEP_RECIPES, train_steps
-from training.learn.trainer import (
-    SELECTORS,
-    DataT,
-    RecipeT,
-    Trainer,
-    Training,
-    pick_bf16,
-    pick_device,
-)
+from training.learn.trainer import SELECTORS, DataT, RecipeT, Trainer, Training
 from training.learn.trainer3d import VolumeTrainer, load_for
 
 AnyRecipe = Recipe | VolumeRecipe

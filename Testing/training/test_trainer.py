@@ -15,8 +15,8 @@ import toy_slices
 from toy_slices import TINY
 
 from training.data.slices import SliceSet
-from training.learn.distributed import Processes
-from training.learn.trainer import Clock, SliceBatches, Trainer, pick_bf16, pick_device
+from training.learn.distributed import Processes, pick_bf16, pick_device
+from training.learn.trainer import Clock, SliceBatches, Trainer
 
 one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
 data, validation = toy_slices.data, toy_slices.validation

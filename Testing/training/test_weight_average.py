@@ -10,7 +10,7 @@ import torch_threads
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from training.learn.weight_average import WeightAverage
+from training.learn.trainer import WeightAverage
 
 one_thread = torch_threads.one_thread
 

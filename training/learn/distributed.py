@@ -3,7 +3,8 @@
     torchrun --nproc_per_node=4 -m training.train prepared -o runs/mine --recipe paper
 
 torchrun starts the processes and tells each its number. What they share goes through here: sums
-over the whole batch, what the first process decides, and which of them says that a run has failed.
+over the whole batch, what the first process decides, which device each takes, and which of them
+says that a run has failed.
 """
 
 from __future__ import annotations
@@ -231,3 +232,41 @@ def _meet() -> Processes:
     group_store = dist.PrefixStore("group", store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=group_store, rank=rank, world_size=count)
     return Processes(rank, count, int(os.environ.get("LOCAL_RANK", rank)), store)
+
+
+def pick_device(wanted: str, processes: Processes = ALONE) -> str:
+    """CUDA where there is a device for "auto", else the CPU; of several processes each its own.
+
+    Raises ``ValueError`` when this process has no GPU of its own.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if processes.count == 1 or wanted == "cpu":
+        return wanted
+    if wanted != "cuda":
+        raise ValueError(
+            f"Several processes cannot share {wanted}; give --device cuda, and each takes a GPU."
+        )
+    here = torch.cuda.device_count()
+    if processes.local_rank >= here:
+        raise ValueError(
+            f"This machine has {here} GPUs, fewer than processes; start torchrun with"
+            " --nproc_per_node at most that, or give --device cpu."
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return f"cuda:{processes.local_rank}"
+
+
+def pick_bf16(wanted: str, device: str, *, vectors: bool = False) -> bool:
+    """Whether to compute in bf16: on CUDA and on processors with matrix tiles for it; else slower.
+
+    vectors: also where the processor multiplies it in vectors only (AVX512-BF16), with which a step
+    of Hybrid2d took 0.53 of its time.
+    """
+    if wanted != "auto":
+        return wanted == "bf16"
+    if device.startswith("cuda"):
+        return True
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on
+    tiles = bool(capabilities.get("amx_bf16", False))
+    return tiles or (vectors and bool(capabilities.get("avx512_bf16", False)))

@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
@@ -29,19 +30,52 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.data.slices import SliceSet, resize_batch, to_batch
-from training.learn.devices import pick_bf16, pick_device
 from training.learn.distributed import ALONE, Processes, lone_norms
 from training.learn.losses import Joined
 from training.learn.recipes import Course, Recipe
-from training.learn.weight_average import WeightAverage
-
-__all__ = ["Clock", "SliceBatches", "Trainer", "Training", "pick_bf16", "pick_device"]
 
 Facts = dict[str, float]
 Rows = NDArray[np.int64]  # of a batch, one entry a sample
 RecipeT = TypeVar("RecipeT", bound=Course)
 DataT = TypeVar("DataT")
 PROCESS_SEEDS = 10**9  # apart: no epoch of one process has the random numbers of another's
+
+
+class WeightAverage:
+    """Exponential average of the parameters, in a net of its own that is always in eval mode.
+
+    decay: what of the average stays at each step, 0 to 1; after n steps not more than
+        (1 + n) / (10 + n), so that the first, poor weights are soon forgotten, and the weights of
+        the first step are taken whole. Raises ``ValueError`` outside of [0, 1).
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema is {decay}; give a decay from 0 to less than 1, as 0.995.")
+        self.net = deepcopy(net).requires_grad_(False).eval()
+        self.decay, self.steps = decay, 0
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        """Move toward the parameters that ``net`` has after a step."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.steps else 0.0
+        own, new = ([p.data for p in one.parameters()] for one in (self.net, net))
+        torch._foreach_lerp_(own, new, 1 - decay)
+        self.steps += 1
+
+    @torch.no_grad()
+    def take_statistics(self, net: nn.Module) -> None:
+        """Copy what is no parameter: the running statistics of batch norms are averages already."""
+        for own, new in zip(self.net.buffers(), net.buffers(), strict=True):
+            own.copy_(new)
+
+    def state(self) -> dict[str, Any]:
+        """Plain tensors and numbers, for a checkpoint."""
+        return {"net": self.net.state_dict(), "steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.steps = state["steps"]
 
 
 @dataclass
