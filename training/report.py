@@ -24,12 +24,11 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
 from training import command
 from training.files import write_text
-from training.reports import tables_gunetrpp, tables_lesions, tables_lits, tables_paper
+from training.reports import tables_gunetrpp, tables_lits, tables_paper
 from training.reports.figures import FIGURES, draw_all, reasons
 from training.reports.figures_training import read_history
 from training.reports.material import FigureMaterial
-from training.reports.page import Chapter, page
-from training.reports.tables import Table
+from training.reports.page import Chapter, Table, page
 from training.reproduce.gunetrpp_grid import GRID_MASKS
 from training.score.cases import SetFacts
 from training.score.words import plural
@@ -109,7 +108,7 @@ def report_html(summary: Record, folder: Path, extras: Extras) -> str:
             Chapter(
                 key="lesions",
                 title="Lesions and burden",
-                text=[] if summary.get("lesion_confidence") else [tables_lesions.NO_CONFIDENCE],
+                text=[] if summary.get("lesion_confidence") else [tables_lits.NO_CONFIDENCE],
                 tables=_lesions(summary),
             ),
             Chapter(
@@ -186,15 +185,15 @@ def _volumes(summary: Record, extras: Extras) -> list[Table]:
 def _lesions(summary: Record) -> list[Table]:
     context = context_of(summary)
     tables = [
-        tables_lesions.detection_table(summary, context),
+        tables_lits.detection_table(summary, context),
         tables_lits.burden_table(summary, context),
         tables_lits.challenge_table(summary, context),
     ]
     if "large" in summary["detection"]:  # summaries of older versions have neither
-        tables.insert(0, tables_lesions.large_lesions_table(summary, context))
-        tables.insert(2, tables_lesions.false_tumor_table(summary, context))
+        tables.insert(0, tables_lits.large_lesions_table(summary, context))
+        tables.insert(2, tables_lits.false_tumor_table(summary, context))
     if summary.get("lesion_confidence"):
-        tables.insert(2, tables_lesions.confidence_table(summary, context))
+        tables.insert(2, tables_lits.confidence_table(summary, context))
     return tables
 
 

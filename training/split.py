@@ -23,8 +23,7 @@ from training.cases import splits
 from training.cases.case import SET_NAMES, Case
 from training.cases.criteria import read_selection
 from training.cases.folder import check_cases, find_cases
-from training.cases.named_splits import NAMED, named_split
-from training.cases.splits import GroupBy, Split
+from training.cases.splits import NAMED, GroupBy, Split, named_split
 from training.cases.table import key_column, read_csv
 
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from training.reports.figures_choice import RANKS
 from training.reports.material import (
+    RANKS,
     FigureMaterial,
     LesionOutcome,
     MeanInterval,

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
-from training.reports.boxes import Box, draw_arrow, draw_box, write, write_on_white
+from training.reports.style import Box, draw_arrow, draw_box, write, write_on_white
 
 
 def test_edges_of_a_box() -> None:

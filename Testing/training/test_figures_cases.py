@@ -19,8 +19,7 @@ from training.reports.figures_cases import (
     draw_overlays,
     draw_sample,
 )
-from training.reports.figures_choice import RANKS
-from training.reports.material import NotDrawn, SliceView
+from training.reports.material import RANKS, NotDrawn, SliceView
 from training.reports.panels import whole
 from training.reports.style import FALSE_NEGATIVE, FALSE_POSITIVE, LIVER, TUMOR, Color
 

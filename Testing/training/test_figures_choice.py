@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.reports.figures_choice import (
+from training.reports.material import (
     RANKS,
     SliceChoice,
     choose_ranked,

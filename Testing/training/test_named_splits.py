@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.cases.case import Case, default_group, ircad_patient
-from training.cases.named_splits import NAMED, named_split
-from training.cases.splits import load_split
+from training.cases.splits import NAMED, load_split, named_split
 from training.split import main
 
 PUBLIC = (3, 17, 18, 28, 33, 37, 43, 64, 70, 77, 80, 90, 100, 104, 110, 123)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from LiverTumorSegLib.result.files import NOTICE
 
-from training.reports.page import Chapter, page
-from training.reports.tables import Table
+from training.reports.page import Chapter, Table, page
 
 
 def test_page_holds_all_and_escapes_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import html.parser
 
 import pytest
 
-from training.reports.tables import Table, interval, mean_sd, p_value, rate
+from training.reports.page import Table, interval, mean_sd, p_value, rate
 from training.score.words import number, plural
 
 

@@ -8,7 +8,7 @@ import pytest
 from score_material import labels, score, three_scores
 
 from training.reports import tables_lits
-from training.reports.tables import Table
+from training.reports.page import Table
 from training.score.summary import summarize
 
 SUMMARY = {**summarize(three_scores()), "model": "mine 1"}

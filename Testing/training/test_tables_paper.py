@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from score_material import labels, score, three_scores
 
-from training.reports.tables import Table
+from training.reports.page import Table
 from training.reports.tables_paper import (
     ablation_table,
     data_table,

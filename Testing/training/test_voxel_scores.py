@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from score_material import labels, three_scores
 
-from training.score.voxel_scores import (
+from training.score.voxels import (
+    Overlap,
     describe,
     labeled_slices,
     policies_of,
     pooled_record,
     slice_dice,
+    slice_matrices,
     slice_record,
     volume_record,
 )
-from training.score.voxels import Overlap, slice_matrices
 
 SCORES = three_scores()
 VOLUMES = [score.matrices for score in SCORES]

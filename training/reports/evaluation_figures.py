@@ -16,15 +16,18 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import Segmenter
 
 from training.cases.case import Case
-from training.reports.figures_choice import SliceChoice, choose_ranked, choose_views, ranked_slices
 from training.reports.material import (
     FigureMaterial,
     LesionOutcome,
     MeanInterval,
     PatientDice,
     SetCount,
+    SliceChoice,
     SliceView,
     VolumePair,
+    choose_ranked,
+    choose_views,
+    ranked_slices,
 )
 from training.score.case import CaseScore, lesion_confidences
 from training.score.cases import SetFacts

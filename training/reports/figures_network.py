@@ -16,9 +16,19 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.reports.boxes import Box, draw_arrow, draw_box, write, write_on_white
 from training.reports.material import FigureMaterial, NotDrawn
-from training.reports.style import NORMAL, SOFT, canvas, page, styled
+from training.reports.style import (
+    NORMAL,
+    SOFT,
+    Box,
+    canvas,
+    draw_arrow,
+    draw_box,
+    page,
+    styled,
+    write,
+    write_on_white,
+)
 
 Shape = tuple[int, int, int]  # rows, columns, channels, as in the paper's Table 1
 ENCODER_TINT, TRANSFORMER_TINT, DECODER_TINT, ENDS_TINT = "#dcebf7", "#fde5cf", "#dff2e1", "#eef0f3"

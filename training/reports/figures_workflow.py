@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.reports.boxes import Box, draw_arrow, draw_box, write
 from training.reports.figures_cases import draw_error_map
 from training.reports.figures_method import Steps, step_texts, volume_step_texts
 from training.reports.figures_network import (
@@ -26,7 +25,21 @@ from training.reports.figures_network import (
 from training.reports.figures_training import loss_text
 from training.reports.material import FigureMaterial, NotDrawn, SliceView
 from training.reports.panels import bare, body, show_ct, show_gray, show_labels
-from training.reports.style import INK, LARGE, NORMAL, PAPER, SMALL, canvas, page, styled, wrapped
+from training.reports.style import (
+    INK,
+    LARGE,
+    NORMAL,
+    PAPER,
+    SMALL,
+    Box,
+    canvas,
+    draw_arrow,
+    draw_box,
+    page,
+    styled,
+    wrapped,
+    write,
+)
 from training.score.voxels import Overlap
 from training.score.words import plural
 

@@ -4,6 +4,10 @@
     material = FigureMaterial(scope="test split", volumes=9, preprocessing=..., net="hybrid2d",
                               net_args={"width": 32}, views=[view], ...)
 
+Slices are chosen by rule and not by taste, from per-slice counts alone, so that only the few that
+will be drawn are loaded: six cases spread evenly from best to worst (:func:`choose_views`), and
+best, quartiles and worst of all slices with tumor (:func:`choose_ranked`).
+
 Nothing here reads a file or runs a model. What was not handed over is not drawn, and the figure's
 place is taken by the one sentence of :class:`NotDrawn`.
 """
@@ -22,6 +26,8 @@ from numpy.typing import NDArray
 from training.score.calibration import Calibration
 from training.score.lesions import LesionConfidence
 from training.score.voxels import CLASSES, Counts, Mask, Overlap, slice_matrices
+
+RANKS = ("best", "upper quartile", "median", "lower quartile", "worst")
 
 
 class NotDrawn(ValueError):
@@ -133,8 +139,8 @@ class FigureMaterial:
         provenance). sets: train, val, test as far as they are known.
     history: the lines of the run's history.jsonl. matrix: int64 (3, 3), rows true, columns
         predicted, of all voxels. views: one slice of each case, best tumor Dice first
-        (:func:`training.reports.figures_choice.choose_views`). ranked: rank -> slice, best first
-        (:func:`training.reports.figures_choice.choose_ranked`), out of ``ranked_of`` slices.
+        (:func:`choose_views`). ranked: rank -> slice, best first
+        (:func:`choose_ranked`), out of ``ranked_of`` slices.
     confidences: of all predicted lesions; None when the model gives none.
     """
 
@@ -197,3 +203,60 @@ def _liver_and_tumor(view: SliceView) -> float:
     pixel_mm2 = view.spacing_ji_mm[0] * view.spacing_ji_mm[1]
     liver, tumor = (float(view.overlap(mask).true_voxels) for mask in ("liver_only", "tumor"))
     return liver * tumor * pixel_mm2**2
+
+
+@dataclass(frozen=True)
+class SliceChoice:
+    """A slice to load: ``slice_index`` along k of the case's per-slice counts."""
+
+    case: str
+    slice_index: int
+
+
+def choose_views(tumor: Mapping[str, Overlap], count: int) -> list[SliceChoice]:
+    """Each case's slice with the most true tumor, ``count`` of them, best tumor Dice first.
+
+    tumor: case -> counts of the mask "tumor", a value a slice. The cases lie evenly in the order
+    of that slice's Dice, the best and the worst among them. Cases without tumor do not take part;
+    all that remain come when there are fewer than ``count``.
+    """
+    largest = [
+        (case, int(np.argmax(overlap.true_voxels)))
+        for case, overlap in tumor.items()
+        if np.any(overlap.true_voxels > 0)
+    ]
+    largest.sort(key=lambda pair: (-tumor[pair[0]].dice[pair[1]], pair[0]))
+    if len(largest) > count:
+        largest = [largest[n] for n in np.linspace(0, len(largest) - 1, count).round().astype(int)]
+    return [SliceChoice(case, k) for case, k in largest]
+
+
+def choose_ranked(tumor: Mapping[str, Overlap]) -> dict[str, SliceChoice]:
+    """Rank -> slice, best first, over all slices with true tumor, by tumor Dice.
+
+    Among slices of equal Dice the one with more tumor counts as the worse, so that the worst of
+    many that were missed is the largest miss; the best of equals is the one with more tumor too.
+    Fewer than five slices give the ranks that differ. No tumor gives an empty dict.
+    """
+    rows = ranked_slices(tumor)
+    if not rows:
+        return {}
+    places = np.linspace(0, len(rows) - 1, len(RANKS)).round().astype(int)
+    chosen = {rank: rows[n] for rank, n in zip(RANKS, places, strict=True)}
+    chosen["best"] = min(rows, key=lambda row: (-row[0], -row[1]))
+    shown: dict[str, SliceChoice] = {}
+    for rank, (_, _, case, k) in chosen.items():
+        choice = SliceChoice(case, k)
+        if choice not in shown.values():
+            shown[rank] = choice
+    return shown
+
+
+def ranked_slices(tumor: Mapping[str, Overlap]) -> list[tuple[float, int, str, int]]:
+    """(Dice, true voxels, case, slice) of all slices with true tumor, best first."""
+    rows = [
+        (float(overlap.dice[k]), int(overlap.true_voxels[k]), case, int(k))
+        for case, overlap in tumor.items()
+        for k in np.flatnonzero(overlap.true_voxels > 0)
+    ]
+    return sorted(rows, key=lambda row: (-row[0], row[1], row[2], row[3]))

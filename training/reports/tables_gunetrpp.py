@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from training.reports.tables import Table, mean_sd
+from training.reports.page import Table, mean_sd
 from training.reproduce.gunetrpp_grid import COLUMNS, GridMask
 from training.score.words import number
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.reports.tables import METRIC_NAMES, Table, interval, mean_sd, p_value
+from training.reports.page import METRIC_NAMES, Table, interval, mean_sd, p_value
 from training.score.cases import SetFacts
-from training.score.voxel_scores import policies_of
-from training.score.voxels import EMPTY_POLICIES, Mask
+from training.score.voxels import EMPTY_POLICIES, Mask, policies_of
 from training.score.words import NOT_DEFINED, number, plural
 
 Record = Mapping[str, Any]

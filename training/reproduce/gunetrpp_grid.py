@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from training.score.surfaces import surface_points
-from training.score.voxel_scores import describe
-from training.score.voxels import Overlap
+from training.score.voxels import Overlap, describe
 
 GridMask = Literal["liver", "tumor"]
 GRID_MASKS: tuple[GridMask, ...] = get_args(GridMask)

@@ -23,14 +23,18 @@ from training.score.lits import SCORED_MASKS, challenge_scores
 from training.score.matching import MODES, THRESHOLDS, Detection
 from training.score.statistics import bland_altman, few_patients_warning, paired_t
 from training.score.surfaces import SurfaceScores
-from training.score.voxel_scores import (
+from training.score.voxels import (
+    MASKS,
+    EmptyPolicy,
+    Overlap,
     describe,
     labeled_slices,
+    pixel_accuracy,
     pooled_record,
+    scored,
     slice_record,
     volume_record,
 )
-from training.score.voxels import MASKS, EmptyPolicy, Overlap, pixel_accuracy, scored
 
 Record = dict[str, Any]
 POLICIES: tuple[EmptyPolicy, EmptyPolicy, EmptyPolicy] = ("agree", "present", "skip")
