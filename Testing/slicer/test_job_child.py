@@ -217,7 +217,7 @@ in_event_loop(work)
         assert removeLeftovers(tmp_path) == 0, "its Slicer lives"
         slicerProcess.kill()
         slicerProcess.wait()
-        waitUntil(lambda: not any(isAlive(pid) for pid in pids), 5)
+        waitUntil(lambda: not any(isAlive(pid) for pid in pids), 20)
     assert len(list(tmp_path.iterdir())) == 1
     assert removeLeftovers(tmp_path) == 1
     assert not list(tmp_path.iterdir())
