@@ -22,14 +22,14 @@ from training.reports.material import (
     RANKS,
     FigureMaterial,
     LesionOutcome,
-    MeanInterval,
     PatientDice,
-    SetCount,
     SliceView,
     VolumePair,
 )
 from training.score.calibration import Calibration
+from training.score.cases import SetFacts
 from training.score.lesions import LesionConfidence
+from training.score.statistics import Interval
 from training.score.voxels import slice_matrices
 
 SMALLEST_POINTS = 8.5
@@ -90,13 +90,26 @@ def toy_calibration() -> Calibration:
     )
 
 
+def _set(name: str, patients: int, volumes: int, slices: int) -> SetFacts:
+    return SetFacts(
+        name=name,
+        patients=patients,
+        volumes=volumes,
+        slices=slices,
+        labeled_slices=0,
+        tumor_slices=0,
+        tumor_ml=(),
+        names=(),
+    )
+
+
 def toy_material(**changes: Any) -> FigureMaterial:
     """All that the figures can show, of nine volumes."""
     views = toy_views(6)
     every = np.stack([slice_matrices(v.predicted[None], v.true[None])[0] for v in views])
     whole = replace(
         PLAIN,
-        sets=[SetCount("train", 15, 21, 1869), SetCount("val", 4, 4, 384)],
+        sets=[_set("train", 15, 21, 1869), _set("val", 4, 4, 384)],
         history=toy_history(),
         matrix=every.sum(axis=0),
         views=views,
@@ -122,8 +135,8 @@ def toy_material(**changes: Any) -> FigureMaterial:
             PatientDice(f"p{n}", {"liver": 0.9 + n / 100, "tumor": n / 10}) for n in range(8)
         ],
         dice_intervals={
-            "liver": MeanInterval(0.935, 0.92, 0.95),
-            "tumor": MeanInterval(0.35, 0.2, 0.5),
+            "liver": Interval(mean=0.935, low=0.92, high=0.95, n=8, units=8),
+            "tumor": Interval(mean=0.35, low=0.2, high=0.5, n=8, units=8),
         },
     )
     return replace(whole, **changes)

@@ -15,8 +15,9 @@ from training.reports.figures_scores import (
     draw_patients,
     row_percent,
 )
-from training.reports.material import MeanInterval, NotDrawn, PatientDice
+from training.reports.material import NotDrawn, PatientDice
 from training.score.calibration import Calibration
+from training.score.statistics import Interval
 
 MATRIX = np.array([[9_000_000, 500, 0], [1_000, 80_000, 19_000], [0, 250, 750]], np.int64)
 
@@ -100,7 +101,7 @@ def test_patients_are_sorted_and_their_mean_is_the_one_handed_over() -> None:
         PatientDice("free", {"liver": 0.8, "tumor": math.nan}),
         PatientDice("b", {"liver": 0.7, "tumor": 0.6}),
     ]
-    intervals = {"tumor": MeanInterval(0.5, 0.1, 0.7)}
+    intervals = {"tumor": Interval(mean=0.5, low=0.1, high=0.7, n=2, units=2)}
     figure = draw_patients(toy_material(patient_dice=rows, dice_intervals=intervals))
     (axes,) = figure.axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["free", "a", "b"]

@@ -19,9 +19,7 @@ from training.cases.case import Case
 from training.reports.material import (
     FigureMaterial,
     LesionOutcome,
-    MeanInterval,
     PatientDice,
-    SetCount,
     SliceChoice,
     SliceView,
     VolumePair,
@@ -74,7 +72,7 @@ def figure_material(
         net=segmenter.spec.net,
         net_args=segmenter.spec.net_args,
         recipe=segmenter.spec.provenance.get("recipe") if is_slice_model else None,
-        sets=[SetCount(s.name, s.patients, s.volumes, s.slices) for s in sets],
+        sets=sets,
         history=history or None,
         matrix=np.sum([score.volume.matrix for score in scores], axis=0),
         views=[loaded[choice] for choice in chosen],
@@ -85,7 +83,10 @@ def figure_material(
         confidences=lesion_confidences(scores),
         pairs=[_pair(score) for score in scores],
         patient_dice=_patients(scores),
-        dice_intervals={mask: _interval(scores, mask) for mask in MASKS},
+        dice_intervals={
+            mask: bootstrap_mean(_dice(scores, mask), groups=[score.group for score in scores])
+            for mask in MASKS
+        },
     )
 
 
@@ -161,8 +162,3 @@ def _mean_dice(scores: Sequence[CaseScore], mask: Mask) -> float:
 
 def _dice(scores: Sequence[CaseScore], mask: Mask) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([float(scored(s.overlap(mask), "dice", "skip")) for s in scores])
-
-
-def _interval(scores: Sequence[CaseScore], mask: Mask) -> MeanInterval:
-    found = bootstrap_mean(_dice(scores, mask), groups=[score.group for score in scores])
-    return MeanInterval(found.mean, found.low, found.high)

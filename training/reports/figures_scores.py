@@ -229,7 +229,7 @@ def _draw_interval(axes: Axes, material: FigureMaterial, mask: Mask) -> None:
     color, _, name = DOTS[mask]
     text = (
         f"{name}: mean {interval.mean:.3f}"
-        f" ({interval.level:.0%} CI {interval.low:.3f} to {interval.high:.3f})"
+        f" ({interval.confidence:.0%} CI {interval.low:.3f} to {interval.high:.3f})"
     )
     axes.axvline(interval.mean, color=color, lw=1.4, label=text)
     axes.axvspan(interval.low, interval.high, color=color, alpha=0.13, lw=0)

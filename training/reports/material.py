@@ -24,7 +24,9 @@ from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from numpy.typing import NDArray
 
 from training.score.calibration import Calibration
+from training.score.cases import SetFacts
 from training.score.lesions import LesionConfidence
+from training.score.statistics import Interval
 from training.score.voxels import CLASSES, Counts, Mask, Overlap, slice_matrices
 
 RANKS = ("best", "upper quartile", "median", "lower quartile", "worst")
@@ -77,16 +79,6 @@ class SliceView:
 
 
 @dataclass(frozen=True)
-class SetCount:
-    """How much one set ("train", "val" or "test") holds."""
-
-    name: str
-    patients: int
-    volumes: int
-    slices: int
-
-
-@dataclass(frozen=True)
 class LesionOutcome:
     """One true lesion: diameter of the sphere of its volume, whether it was found, its Dice.
 
@@ -120,16 +112,6 @@ class PatientDice:
     dice: Mapping[Mask, float]
 
 
-@dataclass(frozen=True)
-class MeanInterval:
-    """A mean with its confidence interval, 95 % unless ``level`` says otherwise."""
-
-    mean: float
-    low: float
-    high: float
-    level: float = 0.95
-
-
 @dataclass(frozen=True, kw_only=True)
 class FigureMaterial:
     """Everything the figures show. What is left out stays undrawn, with the reason.
@@ -150,7 +132,7 @@ class FigureMaterial:
     net: str
     net_args: Mapping[str, Any]
     recipe: Mapping[str, Any] | None = None
-    sets: Sequence[SetCount] = ()
+    sets: Sequence[SetFacts] = ()
     history: Sequence[Mapping[str, Any]] | None = None
     matrix: Counts | None = None
     views: Sequence[SliceView] = ()
@@ -161,7 +143,7 @@ class FigureMaterial:
     confidences: Sequence[LesionConfidence] | None = None
     pairs: Sequence[VolumePair] = ()
     patient_dice: Sequence[PatientDice] = ()
-    dice_intervals: Mapping[Mask, MeanInterval] = field(default_factory=dict)
+    dice_intervals: Mapping[Mask, Interval] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.matrix is not None and np.shape(self.matrix) != (CLASSES, CLASSES):
