@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import inf
 from typing import Any, ClassVar, TypeVar
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
@@ -25,6 +25,7 @@ class Settings:
 
     NOUN: what they are settings of, in sentences. KIND: stored as "kind", where it is not empty.
     RENAMED: the key that an earlier version stored -> the field it is now.
+    RANGES: the least and the greatest that a number, or each one of several, may be.
     Every bool must be true or false, and every plain number finite and 0 or more: else
     ``ValueError``. Subclasses check the rest in ``__post_init__``, after the base.
     """
@@ -32,6 +33,7 @@ class Settings:
     NOUN: ClassVar[str] = ""
     KIND: ClassVar[str] = ""
     RENAMED: ClassVar[Mapping[str, str]] = {}
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -44,6 +46,8 @@ class Settings:
             if kinds[0] in ("float", "int") and not _is_number(value, whole=kinds[0] == "int"):
                 number = "whole number" if kinds[0] == "int" else "number"
                 raise ValueError(f"{field.name} is {value!r}; give a {number} of 0 or more.")
+            if field.name in self.RANGES:
+                _refuse_outside(field.name, value, *self.RANGES[field.name])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the inverse of :meth:`from_dict`."""
@@ -70,8 +74,16 @@ class Settings:
         return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
 
 
+def _refuse_outside(name: str, value: object, least: float, most: float) -> None:
+    numbers = value if isinstance(value, tuple | list) else (value,)
+    for number in numbers:
+        is_one = isinstance(number, int | float) and not isinstance(number, bool)
+        if not is_one or not least <= number <= most:
+            raise ValueError(f"{name} is {value!r}; give {least:g} to {most:g}.")
+
+
 def _is_number(value: object, *, whole: bool) -> bool:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         return False
-    return isfinite(value) and value >= 0
+    return 0 <= value < inf

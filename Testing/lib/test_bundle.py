@@ -387,3 +387,45 @@ def test_a_pickle_is_never_opened(tmp_path: Path, kind: str, name: str) -> None:
     assert not touched.exists()
     pickle.load(io.BytesIO(pickle.dumps(payload)))  # the payload is live: the test can fail
     assert touched.exists()
+
+
+def test_a_description_that_its_tensors_do_not_bear_out_is_one_quick_sentence(
+    tmp_path: Path,
+) -> None:
+    """Whatever a model's words ask for: nothing of that size is built, nothing is a traceback."""
+    import json
+    import time
+
+    from command_line import save_model
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
+
+    data = save_model(tmp_path / "m.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    spec = json.loads(header["__metadata__"]["spec"])
+    odd: list[tuple[str, str, object]] = [
+        *(("net_args", "width", value) for value in (0, -1, 4096, 2**62, 8.5, "8", None, [8])),
+        *(("net_args", "layers", value) for value in (-1, 3000, 2**30, None)),
+        *(("net_args", "heads", value) for value in (0, -1, 3, 2**40, "x")),
+        *(("preprocessing", "clahe_tiles", value) for value in (0, -1, 8.0, 2**40, None)),
+        *(("preprocessing", "grid_px", value) for value in (0, 512.0, 16384, -512)),
+        *(("preprocessing", "size_px", value) for value in (65536, 0, "256")),
+        *(("preprocessing", "gamma", value) for value in ("x", None, 0, 1e308, 10**400)),
+        *(("preprocessing", "clahe_clip", value) for value in ("x", True, -1)),
+        *(("preprocessing", "window_hu", value) for value in ([-40], [-(2**62), 2**62], None, "x")),
+        *(("decision", "smoothing_mm", value) for value in (10**400, 1e9, -1)),
+        *(("decision", "calibration", value) for value in ([10**400, 0], [1], "xy", [1, None])),
+        *(("postprocessing", "smallest_lesion_mm", value) for value in (10**400, 1e308, "5")),
+        ("", "training_hu_range", [-(10**400), 10**400]),
+        ("", "training_hu_range", [0]),
+    ]
+    for part, key, value in odd:
+        changed = {**spec, part: {**spec[part], key: value}} if part else {**spec, key: value}
+        text = json.dumps({**header, "__metadata__": {"spec": json.dumps(changed)}}).encode()
+        path = tmp_path / "odd.safetensors"
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+        start = time.process_time()
+        with pytest.raises((BundleError, ValueError)) as refused:
+            load_segmenter(path, "cpu")
+        assert time.process_time() - start < 3, (key, value)
+        assert str(tmp_path) not in str(refused.value), (key, value)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegLib.model.catalog import (
+    damaged_records,
     default_model_folder,
     find_model,
     import_model,
@@ -182,6 +183,12 @@ def test_a_broken_record_stops_only_its_own_model(
         {"files": [{"file": "x", "sha256": "0" * 64, "bytes": "1"}]},
         {"files": [{"file": "x", "sha256": "0" * 64, "bytes": 1, "url": "x"}]},
         {"files": [{"file": "x"}]},
+        {"files": []},
+        {"files": 5},
+        {"scores": 5},
+        {"version": []},
+        {"title": "a\x1b[2J"},
+        {"default": 1},
     ],
 )
 def test_records_that_are_not_understood_are_refused(
@@ -191,7 +198,10 @@ def test_records_that_are_not_understood_are_refused(
     record = folder / "mine.model.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), **change}))
     with pytest.raises(BundleError, match="damaged or from a newer version"):
-        imported_models(folder)
+        find_model("mine", folder)
+    assert imported_models(folder) == ()
+    (problem,) = damaged_records(folder)
+    assert "'mine'" in problem
 
 
 def test_verify_notices_every_change(source: Path, folder: Path) -> None:

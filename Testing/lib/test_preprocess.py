@@ -237,7 +237,7 @@ def test_without_clahe_and_gamma_only_the_resize_is_left(phantom_slices: list[Sl
         ({"window_hu": [10, 10]}, "lower bound first"),
         ({"grid_px": 500}, "clahe_tiles"),
         ({"size_px": 250}, "multiple of 8"),
-        ({"size_px": 4}, "multiple of 8"),
+        ({"size_px": 4}, "give 8 to 2048"),
     ],
 )
 def test_wrong_settings_are_refused_in_words(stored: dict[str, Any], said: str) -> None:

@@ -276,7 +276,7 @@ def test_the_floor_of_the_window_is_what_lies_outside() -> None:
     [
         ({"window_hu": (160, -40)}, "lower bound first"),
         ({"size_px": 100}, "multiple of 32"),
-        ({"size_px": 0}, "multiple of 32"),
+        ({"size_px": 0}, "give 32 to 2048"),
         ({"mask_as_channel": True}, "needs a mask"),
     ],
 )

@@ -52,7 +52,7 @@ def add_models(commands: Any) -> None:
 
 def models_list(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg models list``"""
-    from LiverTumorSegLib.model.catalog import installed_models
+    from LiverTumorSegLib.model.catalog import damaged_records, installed_models
 
     entries = installed_models(given.model_folder)
     for entry in entries:
@@ -62,7 +62,9 @@ def models_list(given: argparse.Namespace, reporter: Reporter) -> int:
         say(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}{files}  {entry.licence}")
         say(f"    {entry.title}. {entry.summary}")
         for name, value in entry.scores.items():
-            say(f"    {name}: {value}")
+            say("".join(c if c.isprintable() else " " for c in f"    {name}: {value}"))
+    for problem in damaged_records(given.model_folder):
+        reporter.warning(problem)
     if not entries:
         say("There are no models; add one with `livertumorseg models import FILE`.")
     say("* is used where no model is named. For research only, not for diagnosis.")
@@ -82,9 +84,16 @@ def models_verify(given: argparse.Namespace, reporter: Reporter) -> int:
 
 def models_import(given: argparse.Namespace, reporter: Reporter) -> int:
     """``livertumorseg models import``"""
+    from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.model.catalog import import_model
 
-    entry = import_model(given.file, given.model_folder, name=given.name, overwrite=given.overwrite)
+    entry = import_model(
+        given.file,
+        given.model_folder,
+        name=given.name,
+        overwrite=given.overwrite,
+        check=lambda file: load_segmenter(file, "cpu"),  # now, and not when it is first used
+    )
     say(f"Imported as {entry.name}; use it with --model {entry.name}.")
     return 0
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +24,7 @@ Floats = NDArray[np.float32]
 
 REACH_SD = 3.0  # the Gaussian is cut here
 LEAST_SHARE = 1e-4  # what a share is clipped to, and 1 minus it, before its logit is taken
+LARGEST_CALIBRATION = 1e6
 FULL_SCALE = 255  # certainty of a voxel that is tumor beyond doubt
 
 
@@ -46,6 +46,8 @@ class Decision(Settings):
         "tumor_share": "tumor_threshold",
         "confidence": "calibration",
     }
+
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {"smoothing_mm": (0.0, 100.0)}
 
     tumor_threshold: float = 0.5
     smoothing_mm: float = 0.0
@@ -99,7 +101,7 @@ def _checked_pair(pair: object) -> tuple[float, float]:
         raise ValueError(problem)
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in pair):
         raise ValueError(problem)
-    slope, offset = (float(value) for value in pair)
-    if not (isfinite(slope) and isfinite(offset) and slope >= 0):
+    slope, offset = pair
+    if not (0 <= slope <= LARGEST_CALIBRATION and abs(offset) <= LARGEST_CALIBRATION):
         raise ValueError(problem)
-    return slope, offset
+    return float(slope), float(offset)

@@ -49,6 +49,11 @@ class Postprocessing(Settings):
 
     NOUN: ClassVar[str] = "postprocessing"
     RENAMED: ClassVar[Mapping[str, str]] = {"liver_margin_mm": "max_distance_to_liver_mm"}
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "max_distance_to_liver_mm": (0.0, 1000.0),
+        "smallest_lesion_mm": (0.0, 1000.0),
+        "smallest_liver_ml": (0.0, 1e5),
+    }
 
     clean_liver: bool = False
     largest_liver_component: bool = True

@@ -8,6 +8,7 @@ and a square 512 grid of square pixels before CLAHE, because CLAHE's tiles depen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, cast
@@ -20,6 +21,17 @@ from LiverTumorSegLib.settings import Settings
 
 Gray = NDArray[np.uint8]
 PRESETS = ("window", "paper")
+INT16 = (-32768, 32767)
+
+
+def checked_window(window_hu: object) -> tuple[int, int]:
+    """Two rising whole numbers of HU; ``ValueError`` for all else."""
+    if not isinstance(window_hu, tuple | list) or len(window_hu) != 2:
+        raise ValueError(f"window_hu is {window_hu!r}; give two numbers of HU.")
+    low, high = (int(hu) for hu in window_hu)
+    if low >= high:
+        raise ValueError(f"window_hu {(low, high)} is empty; put the lower bound first.")
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,14 @@ class SlicePreprocessing(Settings):
 
     NOUN: ClassVar[str] = "preprocessing"
     KIND: ClassVar[str] = "slice"
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "window_hu": INT16,
+        "clahe_clip": (0.0, 1000.0),
+        "clahe_tiles": (1, 64),
+        "gamma": (0.01, 100.0),
+        "grid_px": (8, 4096),
+        "size_px": (8, 2048),
+    }
 
     preset: str = "window"
     window_hu: tuple[int, int] = (-40, 160)  # the widest window all training sources carry
@@ -87,11 +107,9 @@ class SlicePreprocessing(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "window_hu", tuple(int(v) for v in self.window_hu))
+        object.__setattr__(self, "window_hu", checked_window(self.window_hu))
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {self.preset!r}; use one of {', '.join(PRESETS)}.")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError(f"window_hu {self.window_hu} is empty; put the lower bound first.")
         if self.grid_px % self.clahe_tiles or self.size_px % 8 or self.size_px < 8:
             raise ValueError(
                 f"size_px is {self.size_px} and grid_px {self.grid_px}; size_px must be a multiple"

@@ -19,6 +19,7 @@ filled, which for the usual square slices is the plain resize of the paper.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.settings import Settings
 
-from .preprocess import SliceGeometry, SlicePreprocessing
+from .preprocess import INT16, SliceGeometry, SlicePreprocessing, checked_window
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float16]
@@ -50,6 +51,11 @@ class VolumePreprocessing(Settings):
 
     NOUN: ClassVar[str] = "preprocessing"
     KIND: ClassVar[str] = "volume"
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "window_hu": INT16,
+        "size_px": (32, 2048),
+        "liver_margin_mm": (0.0, 100.0),
+    }
 
     window_hu: tuple[int, int] = (-250, 250)
     size_px: int = 256
@@ -58,10 +64,7 @@ class VolumePreprocessing(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low, high = (int(v) for v in self.window_hu)
-        object.__setattr__(self, "window_hu", (low, high))
-        if low >= high:
-            raise ValueError(f"window_hu {self.window_hu} is empty; put the lower bound first.")
+        object.__setattr__(self, "window_hu", checked_window(self.window_hu))
         if self.size_px < 32 or self.size_px % 32:
             raise ValueError(f"size_px is {self.size_px}; use a multiple of 32, as 256.")
         if self.mask_as_channel and self.liver_margin_mm is None:

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from pathlib import Path
@@ -97,15 +97,35 @@ def default_model_folder(folder: str | Path | None = None) -> Path:
 def shipped_models() -> tuple[ModelEntry, ...]:
     """The models that come with LiverTumorSeg, in the catalog's order."""
     listed = _read_json(CATALOG_FILE, REINSTALL).get("models", [])
+    if not isinstance(listed, list):
+        raise BundleError(f"{CATALOG_FILE.name}: The list of models is damaged. {REINSTALL}")
     return tuple(
         replace(_entry(values, SHIPPED_FOLDER, REINSTALL), shipped=True) for values in listed
     )
 
 
 def imported_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]:
-    """The models in the user's folder, by name; empty when there is no such folder."""
+    """The models in the user's folder, by name; empty when there is no such folder.
+
+    A model whose record is damaged is not among them: see :func:`damaged_records`.
+    """
+    return _read_records(folder)[0]
+
+
+def damaged_records(folder: str | Path | None = None) -> tuple[str, ...]:
+    """A sentence for each imported model that cannot be listed."""
+    return _read_records(folder)[1]
+
+
+def _read_records(folder: str | Path | None) -> tuple[tuple[ModelEntry, ...], tuple[str, ...]]:
     place = default_model_folder(folder)
-    return tuple(_imported_model(name, place) for name in _imported_names(place))
+    entries, problems = [], []
+    for name in _imported_names(place):
+        try:
+            entries.append(_imported_model(name, place))
+        except BundleError as error:
+            problems.append(str(error))
+    return tuple(entries), tuple(problems)
 
 
 def installed_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]:
@@ -165,9 +185,11 @@ def import_model(
     *,
     name: str | None = None,
     overwrite: bool = False,
+    check: Callable[[Files], object] | None = None,
 ) -> ModelEntry:
     """Copy a model's file, or the two of a cascade, into the user's folder; return its entry.
 
+    check: is called with the file or files before anything is written, and may refuse them.
     name: what to call it here; the model's own name when None. A copy carries its hash in its
     name and the record is written last, in one step: when anything fails before that, the models
     in the folder are as they were.
@@ -175,6 +197,8 @@ def import_model(
     place = default_model_folder(folder)
     loose = _loose_model([Path(one).expanduser() for one in _listed(file)])
     _refuse_half(loose)  # before anything is written
+    if check is not None:
+        check(file)
     name = name or loose.name
     _check_new_name(name, place, overwrite)
     hashes = [file_sha256(source) for source in loose.paths]
@@ -275,13 +299,18 @@ def _described(specs: Sequence[ModelSpec], files: tuple[ModelFile, ...]) -> Mode
     name = common_name([spec.name for spec in specs])
     return ModelEntry(
         name=name,
-        title=str(told[-1].get("title", name)),
+        title=_one_line(told[-1].get("title", name)),
         version=_joined(spec.version for spec in specs),
         files=files,
-        licence=_joined(str(p.get("licence", "not stated")) for p in told),
+        licence=_joined(_one_line(p.get("licence", "not stated")) for p in told),
         scores={name: value for part in scores for name, value in part.items()},
-        summary=str(told[-1].get("summary", "")),
+        summary=_one_line(told[-1].get("summary", "")),
     )
+
+
+def _one_line(text: object) -> str:
+    """Without what would move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text))
 
 
 def common_name(names: Sequence[str]) -> str:
@@ -301,12 +330,23 @@ def _entry(values: object, folder: Path, mend: str) -> ModelEntry:
         if not isinstance(values, dict):
             raise TypeError("not an object")
         files = tuple(_file(listed, folder) for listed in values["files"])
+        _check_texts(values)
         return ModelEntry(**{**values, "files": files})
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"An entry of the model catalog in {folder} is damaged or from a newer version "
-            f"({error}). {mend}"
+            f"An entry of the model catalog is damaged or from a newer version ({error}). {mend}"
         ) from error
+
+
+def _check_texts(values: Mapping[str, Any]) -> None:
+    """``TypeError`` where an entry is no text of one line, or its scores are no object."""
+    for key in ("name", "title", "version", "licence", "summary"):
+        if not isinstance(values[key], str) or not values[key].isprintable():
+            raise TypeError(f"{key} is no text of one line")
+    if not isinstance(values["scores"], dict) or not values["files"]:
+        raise TypeError("its scores are no object, or it has no file")
+    if not isinstance(values.get("default", False), bool):
+        raise TypeError("default is neither true nor false")
 
 
 def _file(listed: Mapping[str, Any], folder: Path) -> ModelFile:
@@ -321,10 +361,10 @@ def _file(listed: Mapping[str, Any], folder: Path) -> ModelFile:
 def _read_json(path: Path, mend: str) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: The list of models cannot be read ({error}). {mend}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path.name}: The list of models cannot be read. {mend}") from error
     if not isinstance(values, dict):
-        raise BundleError(f"{path}: The list of models is not a JSON object. {mend}")
+        raise BundleError(f"{path.name}: The list of models is not a JSON object. {mend}")
     return values
 
 
@@ -354,7 +394,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with whole_file(target) as part:
         shutil.copyfile(source, part)
         if file_sha256(part) != sha256:
-            raise BundleError(f"{source}: The file changed while it was copied. Import it again.")
+            raise BundleError(f"{source.name}: It changed while it was copied. Import it again.")
 
 
 def _write_record(entry: ModelEntry, place: Path) -> None:

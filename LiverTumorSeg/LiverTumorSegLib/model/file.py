@@ -42,6 +42,7 @@ __all__ = ["BundleError", "ModelBundle", "ModelSpec", "file_sha256", "read_spec"
 State = Mapping[str, "torch.Tensor"]
 SCALE = ".scale"  # suffix of the tensor with an int8 tensor's scales; no state dict has such a name
 INT8_MAX = 127
+SIZES_OF_SMALL_NETS = 512  # of layers, channels, pixels: harmless whatever is in the file
 OTHER_MODEL = "The file belongs to another net or version; export it again, or use another model."
 
 
@@ -79,7 +80,7 @@ class ModelBundle:
             stream.seek(0)  # the open file knows its name, which sharpens the refusal of pickles
             spec = parse_spec(stream, len(data))
             bundle = cls(spec, _unpack(_tensors(data)), digest)
-            _check_state(bundle.state, _new_net(spec).state_dict())
+            _check_state(bundle.state, _expected_state(spec, bundle.state))
         return bundle
 
     def save(self, path: str | Path, *, storage: str | None = None) -> str:
@@ -111,6 +112,25 @@ class ModelBundle:
         return net.eval()
 
 
+def _expected_state(spec: ModelSpec, state: State) -> State:
+    """Names, shapes and kinds of the tensors that the spec's net needs, without their numbers.
+
+    A description may ask for a net of any size: sizes beyond those of the tensors in the file are
+    refused before anything is built, and the rest is built without memory.
+    """
+    import torch
+
+    most = max([SIZES_OF_SMALL_NETS, len(state), *(n for t in state.values() for n in t.shape)])
+    for name, value in spec.net_args.items():
+        for number in value if isinstance(value, list) else [value]:
+            if type(number) is int and not 0 <= number <= most:
+                raise BundleError(
+                    f"The net's {name} is {value}, which its tensors do not bear out. {OTHER_MODEL}"
+                )
+    with torch.device("meta"):
+        return _new_net(spec).state_dict()
+
+
 def _new_net(spec: ModelSpec) -> torch.nn.Module:
     """The spec's net with random weights; the caller's random numbers go on undisturbed."""
     import torch
@@ -126,7 +146,7 @@ def _new_net(spec: ModelSpec) -> torch.nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):
             net: torch.nn.Module = NETS[spec.net](**spec.net_args)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a division by no heads, say: whatever the arguments lead to
         raise BundleError(
             f"The net {spec.net!r} cannot be built from the model's arguments {spec.net_args}: "
             f"{error} Export the model again with this version, or use another one."

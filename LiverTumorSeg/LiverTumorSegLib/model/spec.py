@@ -14,11 +14,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
 FORMAT = 1
+MOST_HU = 1e6  # either way
 STORAGES = ("fp32", "fp16", "int8")
 LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 GET_AGAIN = "Get the file again from where it came."
@@ -145,17 +145,21 @@ def file_sha256(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Puts the file's path in front of a ``BundleError`` raised inside."""
+    """Puts the file's name in front of a ``BundleError``; its path may name a patient."""
     try:
         yield
     except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
+        raise BundleError(f"{path.name}: {error}") from error
 
 
 @contextlib.contextmanager
 def opened_model(path: Path) -> Iterator[BinaryIO]:
     """A model file open for reading; ``BundleError`` when there is none or it cannot be read."""
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError:  # a name that is too long
+        is_there = False
+    if not is_there:
         raise BundleError(
             "There is no such model file. Check the path, or see `livertumorseg models list`."
         )
@@ -259,7 +263,7 @@ def _checked_range(hu_range: object) -> tuple[float, float] | None:
         raise ValueError(problem)
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in hu_range):
         raise ValueError(problem)
-    low, high = (float(value) for value in hu_range)
-    if not (isfinite(low) and isfinite(high) and low < high):
+    low, high = hu_range
+    if not -MOST_HU <= low < high <= MOST_HU:
         raise ValueError(problem)
-    return low, high
+    return float(low), float(high)
