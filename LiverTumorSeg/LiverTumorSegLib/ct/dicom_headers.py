@@ -141,7 +141,12 @@ def read_images(path: Path) -> list[DicomImage]:
     name = shown_name(path)
     with _explained(f"{name} is a damaged DICOM file; copy or export it again."):
         _refuse_bomb(path)
-        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=[*TAGS])
+        try:
+            header = pydicom.dcmread(
+                path, force=True, stop_before_pixels=True, specific_tags=[*TAGS]
+            )
+        except MemoryError:  # a length that the file does not have; headers are small
+            raise ValueError from None
         if not _is_ct(header):
             return []
         count = int(header.get("NumberOfFrames") or 1)

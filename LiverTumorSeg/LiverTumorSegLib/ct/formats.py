@@ -35,7 +35,13 @@ ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DETACHED = (".nhdr", ".mhd")  # the voxels lie in a file beside them
 GET_FORMATS = "get it with: pip install 'livertumorseg[formats]', or save the scan as .nii.gz."
 SAYS_HOW_IT_LIES = re.compile(rb"^(space:|TransformMatrix\s*=|Orientation\s*=)", re.M)
+UNREADABLE = (
+    "is cut off, damaged or stored in a way that cannot be read; save it as .nii.gz in the program"
+    " that made it, or copy it again."
+)
 HEADER_BYTES = 4096
+LONGEST_HEADER_BYTES = 2**20
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def is_format(path: Path) -> bool:
@@ -54,11 +60,14 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
         if path.exists() and not path.is_file():
             raise ValueError(f"{name} is a folder, a pipe or a device; give a file.")
         with path.open("rb") as file:
-            says_orientation = SAYS_HOW_IT_LIES.search(file.read(HEADER_BYTES)) is not None
+            start = file.read(LONGEST_HEADER_BYTES)
     except FileNotFoundError:
         raise ValueError(f"{name} does not exist; check the file's name and folder.") from None
     except OSError:
         raise ValueError(f"{name} could not be read; check its disk and copy it again.") from None
+    says_orientation = SAYS_HOW_IT_LIES.search(start[:HEADER_BYTES]) is not None
+    if path.name.lower().endswith(".nrrd") and not _is_whole_nrrd_header(start):
+        raise ValueError(f"{name} {UNREADABLE}")
     try:
         import SimpleITK
     except ImportError:
@@ -76,15 +85,18 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
         warnings = check_geometry(name, shape_kji, ijk_to_ras)
         image = reader.Execute()
     except RuntimeError:
-        raise ValueError(
-            f"{name} is cut off, damaged or stored in a way that cannot be read; save it as .nii.gz"
-            " in the program that made it, or copy it again."
-        ) from None
+        raise ValueError(f"{name} {UNREADABLE}") from None
     voxels: NDArray[Any] = SimpleITK.GetArrayViewFromImage(image).reshape(shape_kji)
     hu, low, high = whole_hu(name, shape_kji, (plane.astype(np.float64) for plane in voxels))
     ct = CtVolume(hu, ijk_to_ras)
     unknown = () if says_orientation else (NO_ORIENTATION,)
     return ct, (*unknown, *warnings, *check_ct(name, ct, low, high))
+
+
+def _is_whole_nrrd_header(start: bytes) -> bool:
+    """Lines of text up to an empty one; SimpleITK's parser crashes where voxels come in between."""
+    head, empty_line, _ = start.replace(b"\r\n", b"\n").partition(b"\n\n")
+    return bool(empty_line) and not CONTROL.search(head)
 
 
 def _checked_shape(path: Path, reader: Any) -> tuple[int, int, int]:
