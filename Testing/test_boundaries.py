@@ -73,6 +73,7 @@ ALLOWED = {
     " training.reproduce",
 }
 SLICER_MAY_USE = {
+    "settings",
     "files",
     "sentences",
     "tables",

@@ -1,4 +1,4 @@
-"""The one base of settings that model files and result records store: checked, and read back whole.
+"""Settings: the one base of those that are stored, and those of a run from its start to its record.
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocessing(Settings):
@@ -11,8 +11,9 @@ Postprocessing.from_dict(stored)                            # the same; unknown 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from math import inf
 from typing import Any, ClassVar, TypeVar
 
@@ -36,18 +37,18 @@ class Settings:
     RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = str(field.type).split(" | ")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            kinds = str(one.type).split(" | ")
             if value is None and "None" in kinds:
                 continue
             if kinds[0] == "bool" and not isinstance(value, bool):
-                raise ValueError(f"{field.name} is {value!r}; give true or false.")
+                raise ValueError(f"{one.name} is {value!r}; give true or false.")
             if kinds[0] in ("float", "int") and not _is_number(value, whole=kinds[0] == "int"):
                 number = "whole number" if kinds[0] == "int" else "number"
-                raise ValueError(f"{field.name} is {value!r}; give a {number} of 0 or more.")
-            if field.name in self.RANGES:
-                _refuse_outside(field.name, value, *self.RANGES[field.name])
+                raise ValueError(f"{one.name} is {value!r}; give a {number} of 0 or more.")
+            if one.name in self.RANGES:
+                _refuse_outside(one.name, value, *self.RANGES[one.name])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the inverse of :meth:`from_dict`."""
@@ -80,6 +81,100 @@ def _refuse_outside(name: str, value: object, least: float, most: float) -> None
         is_one = isinstance(number, int | float) and not isinstance(number, bool)
         if not is_one or not least <= number <= most:
             raise ValueError(f"{name} is {value!r}; give {least:g} to {most:g}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Settings):
+    """How CTs are to be segmented: one object from the panel or the command line to the network.
+
+    settings = RunSettings(model="hybrid2d-w32", smallest_lesion_mm=5.0)
+    settings.to_arguments()      # ["--model", "hybrid2d-w32", "--smallest-lesion-mm", "5.0"]
+
+    model: a name of the catalog or a model file; None: the default. device: auto, cpu, cuda:1.
+    coarse_search: whether slices clearly outside the liver are skipped.
+    probabilities: whether they are handed back too.
+    smallest_lesion_mm: smaller tumors are dropped; None leaves it to the model.
+    A further field needs a default and a line of help, and is an option of every command then.
+    """
+
+    NOUN = "run"
+
+    model: str | None = field(
+        default=None,
+        metadata={"help": "from `models list`, or a .safetensors file", "metavar": "NAME|FILE"},
+    )
+    device: str = field(
+        default="auto",
+        metadata={
+            "help": "auto (a GPU if there is one), cpu, cuda, cuda:1, mps",
+            "metavar": "DEVICE",
+        },
+    )
+    coarse_search: bool = field(
+        default=True, metadata={"help": "run every slice, also far from the liver"}
+    )
+    probabilities: bool = field(default=False, metadata={"help": "also write probabilities.nii.gz"})
+    smallest_lesion_mm: float | None = field(
+        default=None,
+        metadata={
+            "help": "drop tumors that are smaller than a ball of this diameter (default: the"
+            " model's)",
+            "metavar": "MM",
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is not None and (not isinstance(self.model, str) or not self.model):
+            raise ValueError(f"model is {self.model!r}; give a name or a file.")
+        if not isinstance(self.device, str) or not self.device:
+            raise ValueError(f"device is {self.device!r}; give auto, cpu, cuda or cuda:1.")
+
+    def to_arguments(self) -> list[str]:
+        """Words of a command line; what is as by default is left out."""
+        words: list[str] = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value != one.default:
+                words += [_option(one)] if isinstance(value, bool) else [_option(one), str(value)]
+        return words
+
+    @classmethod
+    def from_arguments(cls, words: Sequence[str]) -> RunSettings:
+        """The inverse of :meth:`to_arguments`."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        cls.add_options(parser)
+        return cls.from_parsed(parser.parse_args(words))
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """An option for each field."""
+        for one in fields(cls):
+            if isinstance(one.default, bool):
+                action = "store_false" if one.default else "store_true"
+                parser.add_argument(
+                    _option(one), dest=one.name, action=action, help=one.metadata["help"]
+                )
+            else:
+                kind = float if str(one.type).startswith("float") else str
+                parser.add_argument(
+                    _option(one), dest=one.name, default=one.default, type=kind, **one.metadata
+                )
+
+    @classmethod
+    def from_parsed(cls, parsed: argparse.Namespace) -> RunSettings:
+        """What a parser with :meth:`add_options` has found."""
+        return cls(**{one.name: getattr(parsed, one.name) for one in fields(cls)})
+
+    def what_counts(self) -> dict[str, Any]:
+        """What decides about the labels, beside the model itself; for a result's record."""
+        return {n: v for n, v in self.to_dict().items() if n not in ("model", "device")}
+
+
+def _option(one: Field[Any]) -> str:
+    """--device; of what is done by default, how to leave it: --no-coarse-search."""
+    name = one.name.replace("_", "-")
+    return f"--no-{name}" if one.default is True else f"--{name}"
 
 
 def _is_number(value: object, *, whole: bool) -> bool:

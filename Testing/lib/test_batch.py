@@ -206,7 +206,7 @@ def test_a_case_too_large_for_the_gpu_does_not_slow_the_next(
 def test_the_same_as_segment(
     batch: Batch, cts: Path, out: Path, tmp_path: Path, model: Path, capsys: Any
 ) -> None:
-    options = ("--probabilities", "--slices", "1", "8")
+    options = ("--probabilities",)
     assert batch(*options).code == 0
     run(capsys, "segment", cts / "one.nii.gz", "-o", tmp_path / "r", "--model", model, *options)
     for name in ("seg.nii.gz", "probabilities.nii.gz", "lesions.csv"):

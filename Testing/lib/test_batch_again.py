@@ -64,8 +64,7 @@ def test_new_and_failed_cases_are_tried_again(batch: Batch, cts: Path, out: Path
 
 OTHERWISE: dict[str, list[object]] = {
     "settings": ["--smallest-lesion-mm", "30"],
-    "slices": ["--slices", "2", "7"],
-    "every slice": ["--no-scan"],
+    "every slice": ["--no-coarse-search"],
     "more files": ["--probabilities"],
 }
 
@@ -148,7 +147,7 @@ def test_other_files_in_a_case_s_folder_stay(batch: Batch, out: Path) -> None:
     (out / "one" / "corrected.nii.gz").write_text("a day's work")
     (out / "one" / "more").mkdir()
     (out / "one" / "more" / "figure.png").write_text("mine")
-    assert batch("--no-scan", "--overwrite").code == 0
+    assert batch("--no-coarse-search", "--overwrite").code == 0
     assert (out / "one" / "corrected.nii.gz").read_text() == "a day's work"
     assert (out / "one" / "more" / "figure.png").read_text() == "mine"
 

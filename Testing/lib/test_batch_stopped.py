@@ -13,7 +13,7 @@ import pytest
 from command_line import ENGINE, RESULTS, disks, rows_of, run, save_ct, some_hu, start, tree
 from LiverTumorSegLib.inference.segmenter import Cancelled
 
-LIKE_A_RUN = ("--device", "cpu", "--no-scan")
+LIKE_A_RUN = ("--device", "cpu", "--no-coarse-search")
 GOES_ON = "Cancelled; finished cases stay, and the same command goes on from here."
 
 

@@ -166,7 +166,7 @@ def test_a_real_network_and_all_its_probabilities(
     tmp_path: Path, ct: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = tmp_path / "result"
-    options = ("--probabilities", "--no-scan", "--device", "cpu")
+    options = ("--probabilities", "--no-coarse-search", "--device", "cpu")
     outcome = run(capsys, "segment", ct, "-o", result, "--model", model, *options)
     assert outcome.code == 0
     assert set(tree(result)) == {*RESULTS, "probabilities.nii.gz"}
@@ -193,7 +193,7 @@ def test_no_scan_runs_every_slice(
 
     ct = save_ct(tmp_path / "ct.nii.gz", some_hu((32, 32, 60)))
     counts = {}
-    for name, options in (("scan", []), ("all", ["--no-scan"])):
+    for name, options in (("scan", []), ("all", ["--no-coarse-search"])):
         calls = iter(range(10_000))
         monkeypatch.setattr(ENGINE, fading)
         assert (

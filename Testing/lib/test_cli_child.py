@@ -17,11 +17,12 @@ from command_line import PACKAGE_FOLDER, run, save_ct, some_affine, some_hu
 from LiverTumorSegLib.cli import child
 from LiverTumorSegLib.cli.exchange import read_answer, write_request
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
+from LiverTumorSegLib.settings import RunSettings
 from numpy.typing import NDArray
 from random_model import save_random_model
 
 SHAPE_IJK = (72, 66, 6)  # as wide as a body: in a narrower one nothing is taken for a liver
-KEEP = ("--smallest-lesion-mm", "0", "--device", "cpu", "--no-scan")
+KEEP = ("--smallest-lesion-mm", "0", "--device", "cpu", "--no-coarse-search")
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +158,19 @@ def test_a_warning_about_the_ct_is_in_the_record(
     assert read_answer(folder, hu_kji().shape).record["warnings"] == warnings
 
 
-def test_slices_and_smallest_lesion_reach_the_run(
-    tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+def test_the_settings_reach_the_run_and_the_record(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the feet: the affine of this CT runs upward, so slices are the array's own."""
-    options = ("--model", model, "--device", "cpu", "--slices", "2", "4")
-    options = (*options, "--smallest-lesion-mm", "1e3")
+    settings = RunSettings(
+        model=str(model), device="cpu", coarse_search=False, smallest_lesion_mm=1e3
+    )
+    options = settings.to_arguments()
     assert run(capsys, "segment", "--raw", folder, "--events", *options).code == 0
     answer = read_answer(folder, hu_kji().shape)
-    assert set(np.flatnonzero(answer.labels_kji.any((1, 2)))) == {2, 3, 4}
     assert answer.labels_kji.max() == 1  # no lesion is a meter wide
-    assert answer.record["run"]["slice_range"] == [2, 4]
     assert answer.record["model"]["postprocessing"]["smallest_lesion_mm"] == 1e3
-    ct = save_ct(tmp_path / "ct.nii.gz", some_hu(SHAPE_IJK))
-    assert run(capsys, "segment", ct, "-o", tmp_path / "r", *options).code == 0
-    assert json.loads((tmp_path / "r/lesions.json").read_text())["run"]["slices_run"] == 3
+    assert answer.record["settings"] == settings.what_counts()
+    assert str(model.parent) not in json.dumps(answer.record)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from command_line import (
     start,
     tree,
 )
-from LiverTumorSegLib.cli.main import DEMO_SEED, build_parser
+from LiverTumorSegLib.cli.parser import DEMO_SEED, build_parser
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.phantom import phantom
 

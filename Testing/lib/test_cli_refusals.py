@@ -29,7 +29,7 @@ from command_line import (
     some_hu,
     tree,
 )
-from LiverTumorSegLib.cli.main import build_parser
+from LiverTumorSegLib.cli.parser import build_parser
 
 ADVICE = (
     *("give ", "check ", "export ", "copy ", "replace ", "name ", "free ", "choose "),

@@ -69,7 +69,7 @@ def test_a_run_that_is_stopped_leaves_nothing(
 def test_ctrl_c_on_a_real_process(tmp_path: Path, model: Path) -> None:
     ct = save_ct(tmp_path / "ct.nii.gz", some_hu((32, 32, 500)))
     before = tree(tmp_path)
-    options = ("--model", model, "--no-scan", "--device", "cpu", "--events")
+    options = ("--model", model, "--no-coarse-search", "--device", "cpu", "--events")
     with start("segment", ct, "-o", tmp_path / "a" / "result", *options) as process:
         assert process.stdout is not None
         for line in process.stdout:

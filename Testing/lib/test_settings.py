@@ -11,7 +11,7 @@ from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.settings import Settings
+from LiverTumorSegLib.settings import RunSettings, Settings
 
 ALL: list[Settings] = [
     Decision(tumor_threshold=0.7, smoothing_mm=2.0, calibration=(1.5, -0.25)),
@@ -65,3 +65,26 @@ def test_what_earlier_versions_stored_is_read() -> None:
     assert not loose.largest_liver_component
     with pytest.raises(ValueError, match="grows no small tumors"):
         Postprocessing.from_dict({**cascade, "grow_small_tumors": True})
+
+
+def test_the_settings_of_a_run_survive_the_command_line() -> None:
+    for values in (
+        {},
+        {"model": "a b.safetensors", "device": "cuda:1", "coarse_search": False},
+        {"probabilities": True, "smallest_lesion_mm": 0.0},
+        {"smallest_lesion_mm": 1e-07},
+    ):
+        settings = RunSettings(**values)
+        assert RunSettings.from_arguments(settings.to_arguments()) == settings
+        assert RunSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert RunSettings().to_arguments() == []
+
+
+def test_settings_of_a_run_that_cannot_be_are_refused() -> None:
+    for name, value in (
+        *(("model", ""), ("model", 5), ("device", ""), ("device", None)),
+        *(("coarse_search", 1), ("probabilities", "yes")),
+        *(("smallest_lesion_mm", -1.0), ("smallest_lesion_mm", float("nan"))),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} is "):
+            RunSettings(**{name: value})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.cli.exchange import Answer, write_answer
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegSlicer.run.job import JobFailure, JobRequest, JobResult, SegmentationJob
 
 CHILD_PID = 4_000_000_000  # no system gives that number to a process
@@ -162,7 +163,8 @@ class Desk:
 
 def someRequest(**values: Any) -> JobRequest:
     huKji = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
-    return JobRequest(huKji=huKji, ijkToRas=np.diag([-1.0, -1.0, 2.0, 1.0]), **values)
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+    return JobRequest(huKji, affine, RunSettings(**values))
 
 
 def someLabels() -> np.ndarray:

@@ -47,13 +47,13 @@ def test_the_child_finds_the_ct_in_a_folder_of_this_user_alone(desk: Desk) -> No
     [
         (
             {},
-            "--device auto",
-            ["--model", "--no-scan", "--probabilities", "--slices", "--smallest"],
+            "--with-parent",
+            ["--model", "--device", "--no-coarse-search", "--probabilities", "--smallest"],
         ),
-        ({"model": "mine", "device": "cuda:1"}, "--device cuda:1 --model mine", []),
-        ({"scan": False, "probabilities": True}, "--no-scan --probabilities", []),
-        ({"smallestLesionMm": 7.5}, "--smallest-lesion-mm 7.5", []),
-        ({"smallestLesionMm": 0}, "--smallest-lesion-mm 0.0", []),
+        ({"model": "mine", "device": "cuda:1"}, "--model mine --device cuda:1", []),
+        ({"coarse_search": False, "probabilities": True}, "--no-coarse-search --probabilities", []),
+        ({"smallest_lesion_mm": 7.5}, "--smallest-lesion-mm 7.5", []),
+        ({"smallest_lesion_mm": 0}, "--smallest-lesion-mm 0", []),
     ],
 )
 def test_the_command_line_says_what_was_asked(
@@ -62,7 +62,7 @@ def test_the_command_line_says_what_was_asked(
     desk = Desk(tmp_path, **values)
     command = " ".join(desk.start().arguments)
     assert command.startswith("-m LiverTumorSegLib segment --raw ")
-    assert " --events --with-parent " in command
+    assert " --events --with-parent" in command
     assert command.endswith(wanted)
     assert not any(option in command for option in unwanted)
     desk.job.cleanUp()

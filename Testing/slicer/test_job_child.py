@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.result.plausibility import check
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 from LiverTumorSegSlicer.run.job import (
     JobFailure,
@@ -55,9 +56,9 @@ class Run:
     def __init__(self, folder: Path, model: str, slices: int = 5, **request: Any) -> None:
         self.runner, self.ends, self.progress = ProcessRunner(), [], []
         self.folder = folder
-        values = {"device": "cpu", "smallestLesionMm": 0.0, "scan": False, **request}
+        values = {"device": "cpu", "smallest_lesion_mm": 0.0, "coarse_search": False, **request}
         affine = LPS if slices < 100 else LPS @ np.diag([1, 1, 0.1, 1])  # nobody is 8 m long
-        self.request = JobRequest(someHu(slices), affine, model=model, **values)
+        self.request = JobRequest(someHu(slices), affine, RunSettings(model=model, **values))
         self.job = SegmentationJob(
             self.request,
             self.runner,
@@ -141,7 +142,6 @@ def test_a_child_that_somebody_ends(tmp_path: Path, model: str) -> None:
     [
         ({"model": "no-such-model"}, "input", "no-such-model"),
         ({"device": "abacus"}, "input", "abacus"),
-        ({"smallestLesionMm": -1.0}, "input", "0 or more"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_the_childs_words(

@@ -78,7 +78,7 @@ def test_settings_are_those_of_the_panel(module: ModuleType) -> None:
         onePerLesion=True,
     )
     arguments = " ".join(runners[0].arguments)
-    for words in ("--model some-model", "--device cpu", "--no-scan"):
+    for words in ("--model some-model", "--device cpu", "--no-coarse-search"):
         assert words in arguments
     assert "--smallest-lesion-mm 3.0" in arguments
     assert node.GetSegmentation().GetNumberOfSegments() == 3

@@ -27,8 +27,7 @@ def test_the_defaults_ask_for_the_chosen_model_and_no_more(desk: PanelDesk) -> N
     desk.loadCt()
     arguments = argumentsOf(desk)
     assert following(arguments, "--model") == ["first"]
-    assert following(arguments, "--device") == ["auto"]
-    left_out = {"--no-scan", "--probabilities", "--slices", "--smallest-lesion-mm"}
+    left_out = {"--device", "--no-coarse-search", "--probabilities", "--smallest-lesion-mm"}
     assert not left_out & set(arguments)
 
 
@@ -41,7 +40,7 @@ def test_every_setting_reaches_the_run(desk: PanelDesk) -> None:
     ui.deviceComboBox.currentIndex = 2
     ui.deviceComboBox.activated.emit(2)
     arguments = argumentsOf(desk)
-    assert "--no-scan" in arguments
+    assert "--no-coarse-search" in arguments
     assert following(arguments, "--smallest-lesion-mm") == ["6.5"]
     assert following(arguments, "--device") == ["cpu"]
 

@@ -11,7 +11,6 @@ case runs as ``livertumorseg segment`` does.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -21,9 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_command, add_run_options
+from LiverTumorSegLib.settings import RunSettings
+
 from .progress import Reporter, TimeLeft
-from .segment import load_asked, run_case, write_case
+from .segment import load_model, model_sha256, segment_case, write_case
 
 if TYPE_CHECKING:
     from LiverTumorSegLib.inference.segmenter import Segmenter
@@ -33,57 +33,28 @@ if TYPE_CHECKING:
 EXIT_SOME_FAILED = 1
 STAMP = "batch.json"  # in each result: what it was made from and how
 STOPPED = "Cancelled; finished cases stay, and the same command goes on from here."
-BATCH_HELP = """Segment every CT in a folder.
-
-IN is searched at any depth for NIfTI files (.nii, .nii.gz) and for DICOM series of CT (pip install
-'livertumorseg[dicom]'); files and folders whose names begin with a dot do not count, nor does OUT
-where it lies in IN. OUT receives
-
-  CASE/          a folder for each CT, with what `livertumorseg segment` writes, and batch.json
-                 (what it was made from and how)
-  summary.csv    a row for each CT: done, skipped, failed or left out and why, liver and tumor
-                 volume, burden, lesions, largest diameter, warnings, seconds, device
-
-CASE is the path of the file or of the series' folder below IN, with _ between its parts: the CT
-site1/p7.nii.gz is site1_p7. Where two would be called alike, the second is site1_p7-2. Several
-series in one folder are told apart by their number, as in p8_series3.
-
-A CT that cannot be segmented is a failed row; the others go on. Images that are no CT, archives,
-and folders of DICOM without a CT series are left out, each with a row that says why. The same
-command again skips the cases that are done, with the same model, settings and CT, and tries the
-rest. Results that were made otherwise are left as they are and count as failed, unless --overwrite
-allows to make them anew; other files in a case's folder stay. However a batch ends, OUT holds whole
-results only, and two batches never write to one OUT at once.
-
-Exit code: 0 all done, skipped or left out, 1 some failed, 2 refused (one sentence says why), 130
-stopped.
-
-For research only, not for diagnosis."""
 
 
-def add_batch(commands: Any) -> None:
-    """The command and its options."""
-    parser = add_command(commands, "batch", batch, "segment every CT in a folder", BATCH_HELP)
-    parser.add_argument("input", type=Path, metavar="IN", help="folder that holds the CTs")
-    parser.add_argument("output", type=Path, metavar="OUT", help="folder for the results")
-    parser.add_argument(
-        "--only",
-        metavar="PATTERN",
-        help="only files and series whose name, or path below IN, is like this: 'volume-*'",
-    )
-    add_run_options(parser, "make results anew that another model or other settings made")
-
-
-def batch(given: argparse.Namespace, reporter: Reporter) -> int:
+def batch(
+    source: Path,
+    output: Path,
+    settings: RunSettings,
+    reporter: Reporter,
+    *,
+    only: str | None = None,
+    overwrite: bool = False,
+    model_folder: Path | None = None,
+) -> int:
     """``livertumorseg batch``"""
     from LiverTumorSegLib.files import disk_errors_as_sentences, settle
 
     from .batch_cases import find_cases
 
     reporter.started()
-    _refuse_nested(given.input, given.output)
+    _refuse_nested(source, output)
     reporter.progress(0.0, "Looking for CTs")
-    run = _Batch(given, reporter, find_cases(given.input, given.output, given.only))
+    cases = find_cases(source, output, only)
+    run = _Batch(cases, output, settings, reporter, overwrite, model_folder)
     _refuse_foreign_summary(run.out)
     try:
         waiting = run.end_what_is_done()
@@ -104,27 +75,29 @@ def batch(given: argparse.Namespace, reporter: Reporter) -> int:
 class _Batch:
     """The state of one run: its model, and the rows of the cases that have ended."""
 
-    def __init__(self, given: argparse.Namespace, reporter: Reporter, cases: list[Case]) -> None:
-        from LiverTumorSegLib.model.catalog import find_model
-        from LiverTumorSegLib.model.spec import file_sha256
-
-        self.given, self.reporter, self.cases = given, reporter, cases
-        self.out = Path(os.path.realpath(given.output))  # "." and ".." get a name
+    def __init__(
+        self,
+        cases: list[Case],
+        output: Path,
+        settings: RunSettings,
+        reporter: Reporter,
+        overwrite: bool,
+        model_folder: Path | None,
+    ) -> None:
+        self.cases, self.output, self.settings = cases, output, settings
+        self.reporter, self.overwrite, self.model_folder = reporter, overwrite, model_folder
+        self.out = Path(os.path.realpath(output))  # "." and ".." get a name
         self._segmenter: Segmenter | None = None
         self._rows: dict[int, dict[str, Any]] = {}
-        files = find_model(given.model, given.model_folder).files
-        self._settings = {
-            "model_sha256": [file.sha256 or file_sha256(file.path) for file in files],
-            "coarse_search": not given.no_scan,
-            "slices": given.slices,
-            "probabilities": given.probabilities,
-            "smallest_lesion_mm": given.smallest_lesion_mm,
+        self._made_by = {
+            "model_sha256": model_sha256(settings, model_folder),
+            **settings.what_counts(),
         }
 
     def load(self) -> Segmenter:
         """The model, once for all cases."""
         if self._segmenter is None:
-            self._segmenter = load_asked(self.given)
+            self._segmenter = load_model(self.settings, self.model_folder)
         return self._segmenter
 
     def end_what_is_done(self) -> list[tuple[int, Case]]:
@@ -138,7 +111,7 @@ class _Batch:
                 continue
             voice = _OneOfMany(self.reporter, case.name, number, len(self.cases))
             voice.progress(0.0, "Looking whether it is done")
-            if row := finished_row(self.out / case.name, self._settings, case):
+            if row := finished_row(self.out / case.name, self._made_by, case):
                 self._end(number, row)
             else:
                 waiting.append((number, case))
@@ -179,7 +152,7 @@ class _Batch:
             counts[LEFT_OUT] = statuses.count(LEFT_OUT)
         cases = "1 case" if len(statuses) == 1 else f"{len(statuses)} cases"
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())
-        text = f"{cases}: {listed}; {SUMMARY} and the results are in {self.given.output}\n{NOTICE}"
+        text = f"{cases}: {listed}; {SUMMARY} and the results are in {self.output}\n{NOTICE}"
         record = {"notice": NOTICE, "cases": len(statuses), **counts, "table": SUMMARY}
         self.reporter.finished(text, record)
         return EXIT_SOME_FAILED if counts[FAILED] else 0
@@ -192,11 +165,11 @@ class _Batch:
 
         place = self.out / case.name
         try:
-            if row := finished_row(place, self._settings, case):
+            if row := finished_row(place, self._made_by, case):
                 return row  # another batch, which has ended since we looked, made it
-            _refuse_made_otherwise(place, self.given.overwrite)
+            _refuse_made_otherwise(place, self.overwrite)
             known = _result_files()
-            with whole_folder(place, known=known, overwrite=self.given.overwrite) as part:
+            with whole_folder(place, known=known, overwrite=self.overwrite) as part:
                 record = self._make(case, part, voice)
             return result_row(case.name, DONE, record)
         except BrokenPipeError:  # nobody listens to this batch any more
@@ -221,9 +194,9 @@ class _Batch:
         ct, notes = case.read()
         for note in notes:
             voice.warning(note)
-        result = write_case(run_case(self.load(), self.given, voice, ct, notes), part, voice)
-        write_stamp(part, {"settings": self._settings, **source})
-        if result.segmentation.device != choose_device(self.given.device):
+        result = write_case(segment_case(self.load(), self.settings, voice, ct, notes), part, voice)
+        write_stamp(part, {"settings": self._made_by, **source})
+        if result.segmentation.device != choose_device(self.settings.device):
             self._segmenter = None  # too large for the GPU, which the next case may fit again
         return result.to_dict()
 

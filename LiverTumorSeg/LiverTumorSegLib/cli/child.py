@@ -9,22 +9,17 @@ has died, the child ends.
 from __future__ import annotations
 
 import _thread
-import argparse
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from LiverTumorSegLib.sentences import said
+from LiverTumorSegLib.settings import RunSettings
 
 from .progress import Reporter
-
-if TYPE_CHECKING:
-    from LiverTumorSegLib.result.files import CaseResult
-    from LiverTumorSegLib.volume import CtVolume
+from .segment import load_model, segment_case
 
 HANDING_OVER = 0.97  # of the progress, after all computing
 SCAN_NAME = "The volume"  # in sentences: the scan has no file name here
@@ -32,57 +27,10 @@ EXIT_ORPHANED = 130  # as if it had been cancelled
 GRACE_SECONDS = 2.0  # to clean up, before the child ends in the midst of it
 POLL_SECONDS = 0.5
 
-Run = Callable[[argparse.Namespace, Reporter, "CtVolume", tuple[str, ...]], "CaseResult"]
 
-
-def add_ways_in_and_out(parser: argparse.ArgumentParser) -> None:
-    """Where ``segment`` takes its CT from and puts its results: files, or a program's arrays."""
-    add = parser.add_argument
-    add("ct", type=Path, nargs="?", metavar="CT", help=".nii or .nii.gz file, or DICOM folder")
-    way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where results go")
-    way.add_argument(
-        "--raw",
-        type=Path,
-        metavar="FOLDER",
-        help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
-        " labels.npy, record.json and more written there",
-    )
-    add("--series", type=int, metavar="N", help="which series of a DICOM folder, as `info` counts")
-    add("--with-parent", action="store_true", help="for programs: end when standard input closes")
-
-
-def add_part_options(parser: argparse.ArgumentParser) -> None:
-    """Which part of the CT, and which lesions, a run is about."""
-    add = parser.add_argument
-    add(
-        "--slices",
-        type=int,
-        nargs=2,
-        metavar=("FIRST", "LAST"),
-        help="only these axial slices and those between them, counted from 0 at the feet",
-    )
-    add(
-        "--smallest-lesion-mm",
-        type=float,
-        metavar="MM",
-        help="drop tumors that are smaller than a ball of this diameter (default: the model's)",
-    )
-
-
-def called_by_program(given: argparse.Namespace) -> bool:
-    """Whether the CT comes as raw arrays. From here on, the parent is watched if that was asked.
-
-    ``ValueError`` when the options name both ways of giving a CT, or neither.
-    """
-    if given.with_parent:
-        end_with_parent()
-    if bool(given.ct) == bool(given.raw):
-        raise ValueError("Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help.")
-    return bool(given.raw)
-
-
-def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
+def segment_raw(
+    folder: Path, settings: RunSettings, reporter: Reporter, model_folder: Path | None
+) -> int:
     """``livertumorseg segment --raw FOLDER``: exchange.py says what the folder holds."""
     from LiverTumorSegLib.ct.checks import check_ct, check_geometry, refuse_one_slice
 
@@ -90,7 +38,7 @@ def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
 
     reporter.started()
     reporter.progress(0.0, "Reading the CT")
-    ct = read_request(given.raw)
+    ct = read_request(folder)
     refuse_one_slice(SCAN_NAME, ct.shape_kji)
     notes = (
         *check_geometry(SCAN_NAME, ct.shape_kji, ct.ijk_to_ras),
@@ -98,12 +46,14 @@ def segment_raw(given: argparse.Namespace, reporter: Reporter, run: Run) -> int:
     )
     for note in notes:
         reporter.warning(note)
-    result = run(given, reporter, ct, notes)
+    reporter.progress(0.0, "Loading the model")
+    segmenter = load_model(settings, model_folder)
+    result = segment_case(segmenter, settings, reporter, ct, notes)
     reporter.progress(HANDING_OVER, "Handing over the labels")
     done = result.segmentation
     record = {**result.to_dict(), "said": [said(warning) for warning in result.warnings]}
     try:
-        write_answer(given.raw, Answer(done.labels_kji, record, done.probabilities))
+        write_answer(folder, Answer(done.labels_kji, record, done.probabilities))
     except OSError as error:
         raise ValueError(
             f"The labels cannot be handed over: {error.strerror or error}. Free some space on the"

@@ -1,18 +1,21 @@
-"""One case on the command line: model, run, measures, files. ``segment``, ``demo``, ``batch`` and
-programs (``child``) all come through here.
+"""One CT on the command line: ``segment`` and ``demo``, and the steps that ``batch`` and programs
+(``child``) take too.
 
-    segmenter = load_asked(given)
-    result = run_case(segmenter, given, reporter, ct, notes)
+    segmenter = load_model(settings, None)
+    result = segment_case(segmenter, settings, reporter, ct, notes)
     result = write_case(result, folder, reporter)
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from LiverTumorSegLib.settings import RunSettings
+
+from .interrupts import raise_if_interrupted
+from .parser import AND
 from .progress import CaseReporter, Reporter
 
 if TYPE_CHECKING:
@@ -25,30 +28,90 @@ SEGMENTED = 0.94  # of the progress bar; the rest is measuring, drawing and writ
 LISTED_LESIONS = 10
 
 
-def load_asked(given: argparse.Namespace) -> Segmenter:
-    """The segmenter that the options ask for; errors as of ``load_segmenter``."""
+def segment(
+    ct: Path,
+    output: Path,
+    settings: RunSettings,
+    reporter: Reporter,
+    *,
+    series: int | None = None,
+    overwrite: bool = False,
+    model_folder: Path | None = None,
+) -> int:
+    """``livertumorseg segment``"""
+    from LiverTumorSegLib.ct.read import read_input
+    from LiverTumorSegLib.result.files import result_folder
+
+    reporter.started()
+    with result_folder(output, overwrite=overwrite, sources=[ct]) as part:
+        reporter.progress(0.0, "Reading the CT")
+        volume, notes = read_input(ct, series)
+        for note in notes:
+            reporter.warning(note)
+        reporter.progress(0.0, "Loading the model")
+        segmenter = load_model(settings, model_folder)
+        result = segment_case(segmenter, settings, reporter, volume, notes)
+        result = write_case(result, part, reporter)
+    reporter.finished(summary_of(result, output, reporter.seconds), result.to_dict())
+    return 0
+
+
+def demo(
+    seed: int,
+    output: Path,
+    settings: RunSettings,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    model_folder: Path | None = None,
+) -> int:
+    """``livertumorseg demo``"""
+    from LiverTumorSegLib.phantom.phantom import make_phantom
+    from LiverTumorSegLib.result.agreement import compare
+    from LiverTumorSegLib.result.files import result_folder
+
+    reporter.started()
+    with result_folder(output, overwrite=overwrite) as part:
+        reporter.progress(0.0, "Making a synthetic abdomen")
+        phantom = make_phantom(seed=seed, shape_kji=(72, 320, 320), spacing_kji_mm=(4.0, 1.2, 1.2))
+        reporter.progress(0.0, "Loading the model")
+        segmenter = load_model(settings, model_folder)
+        result = segment_case(segmenter, settings, reporter, phantom.ct, ())
+        result = replace(
+            result,
+            truth_kji=phantom.labels,
+            agreement=compare(result.segmentation.labels_kji, phantom.labels),
+        )
+        result = write_case(result, part, reporter)
+    reporter.finished(summary_of(result, output, reporter.seconds), result.to_dict())
+    return 0
+
+
+def load_model(settings: RunSettings, folder: Path | None) -> Segmenter:
+    """The segmenter that the settings ask for; errors as of ``load_segmenter``."""
     from LiverTumorSegLib.inference.segmenter import load_segmenter
 
     return load_segmenter(
-        given.model,
-        given.device,
-        folder=given.model_folder,
-        scan=not given.no_scan,
-        smallest_lesion_mm=given.smallest_lesion_mm,
+        settings.model.split(AND) if settings.model else None,
+        settings.device,
+        folder=folder,
+        scan=settings.coarse_search,
+        smallest_lesion_mm=settings.smallest_lesion_mm,
     )
 
 
-def load_and_run(
-    given: argparse.Namespace, reporter: Reporter, ct: CtVolume, notes: tuple[str, ...]
-) -> CaseResult:
-    """:func:`run_case` with a model of its own."""
-    reporter.progress(0.0, "Loading the model")
-    return run_case(load_asked(given), given, reporter, ct, notes)
+def model_sha256(settings: RunSettings, folder: Path | None) -> list[str]:
+    """By which the model is known, without loading it; errors as of ``find_model``."""
+    from LiverTumorSegLib.model.catalog import find_model
+    from LiverTumorSegLib.model.spec import file_sha256
+
+    entry = find_model(settings.model.split(AND) if settings.model else None, folder)
+    return [file.sha256 or file_sha256(file.path) for file in entry.files]
 
 
-def run_case(
+def segment_case(
     segmenter: Segmenter,
-    given: argparse.Namespace,
+    settings: RunSettings,
     reporter: CaseReporter,
     ct: CtVolume,
     notes: tuple[str, ...],
@@ -58,17 +121,16 @@ def run_case(
     from LiverTumorSegLib.result.files import CaseResult
     from LiverTumorSegLib.result.plausibility import check
 
+    def progress(fraction: float, phrase: str) -> None:
+        raise_if_interrupted()
+        reporter.progress(SEGMENTED * fraction, phrase)
+
     try:
-        done = segmenter.segment(
-            ct,
-            lambda fraction, phrase: reporter.progress(SEGMENTED * fraction, phrase),
-            probabilities=given.probabilities,
-            slices=given.slices,
-        )
+        done = segmenter.segment(ct, progress, probabilities=settings.probabilities)
     except Cancelled:
         raise KeyboardInterrupt from None
     reporter.progress(SEGMENTED, "Checking and measuring")
-    checked = check(ct, done.labels_kji, done.certainty_kji, whole=done.slice_range is None)
+    checked = check(ct, done.labels_kji, done.certainty_kji, whole=True)
     warnings = (*done.warnings, *checked.warnings)
     for warning in warnings:
         reporter.warning(warning)
@@ -79,6 +141,7 @@ def run_case(
         ),
         measures=checked.measures,
         model=describe(segmenter),
+        settings=settings,
         warnings=(*notes, *warnings),
         seconds=reporter.seconds,
     )

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.ct.nifti import write_ct, write_labels, write_probabilities
 from LiverTumorSegLib.files import disk_errors_as_sentences, whole_folder
 from LiverTumorSegLib.inference.segmenter import Segmentation
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.tables import csv_text
 from LiverTumorSegLib.volume import CtVolume
 
@@ -40,6 +41,7 @@ class CaseResult:
 
     seconds: from the start of the run, reading included, until the result was known. model: from
         ``segment.describe``. truth_kji, agreement: of a phantom, whose truth is known.
+    settings: of the run.
     """
 
     ct: CtVolume
@@ -50,6 +52,7 @@ class CaseResult:
     truth_kji: NDArray[np.uint8] | None = None
     agreement: Agreement | None = None
     seconds: float = 0.0
+    settings: RunSettings = field(default_factory=RunSettings)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; holds no name, path or header text of the scan."""
@@ -67,10 +70,9 @@ class CaseResult:
                 "slices": done.slices,
                 "slices_run": done.slices_run,
             },
+            "settings": self.settings.what_counts(),
             "warnings": list(self.warnings),
         }
-        if done.slice_range is not None:
-            record["run"]["slice_range"] = list(done.slice_range)
         if self.agreement is not None:
             record["agreement_with_truth"] = self.agreement.to_dict()
         return record

@@ -15,13 +15,14 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.cli.exchange import Answer, read_answer, write_request
+from LiverTumorSegLib.settings import RunSettings
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
@@ -48,36 +49,21 @@ class JobRequest:
     """What to segment, and how.
 
     huKji: int16 (k, j, i), Hounsfield units; a copy that nobody changes. ijkToRas: (4, 4), mm.
-    model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1", "mps".
-    scan: whether slices clearly outside the liver are skipped.
-    smallestLesionMm: smaller tumors are dropped; None leaves it to the model.
     """
 
     huKji: np.ndarray
     ijkToRas: np.ndarray
-    model: str | None = None
-    device: str = "auto"
-    scan: bool = True
-    probabilities: bool = False
-    smallestLesionMm: float | None = None
+    settings: RunSettings = field(default_factory=RunSettings)
 
     @property
     def exchangedBytes(self) -> int:
         """What the files of the run take at most."""
-        return self.huKji.nbytes + self.huKji.size * (1 + 6 * self.probabilities)
+        return self.huKji.nbytes + self.huKji.size * (1 + 6 * self.settings.probabilities)
 
     def arguments(self, folder: Path) -> list[str]:
         """The command line, for a Python."""
         command = ["-m", "LiverTumorSegLib", "segment", "--raw", str(folder)]
-        command += ["--events", "--with-parent", "--device", self.device]
-        if self.model is not None:
-            command += ["--model", self.model]
-        if not self.scan:
-            command.append("--no-scan")
-        if self.probabilities:
-            command.append("--probabilities")
-        if self.smallestLesionMm is not None:
-            command += ["--smallest-lesion-mm", repr(float(self.smallestLesionMm))]
+        command += ["--events", "--with-parent", *self.settings.to_arguments()]
         return command
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import slicer
 import vtk
+from LiverTumorSegLib import settings
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.scene.appearance import showForReview
@@ -50,6 +51,16 @@ class RunSettings:
     onePerLesion: bool = False
     keepProbabilities: bool = False
     discardEdits: bool = False
+
+    def ofTheNetwork(self) -> settings.RunSettings:
+        """What the child process is told."""
+        return settings.RunSettings(
+            model=self.model,
+            device=self.device,
+            coarse_search=self.scan,
+            probabilities=self.keepProbabilities,
+            smallest_lesion_mm=self.smallestLesionMm,
+        )
 
 
 class Outcome(Enum):
@@ -109,11 +120,7 @@ class SegmentationRun:
         request = JobRequest(
             huKji=ct.hu,
             ijkToRas=ct.ijk_to_ras,
-            model=self._settings.model,
-            device=self._settings.device,
-            scan=self._settings.scan,
-            probabilities=self._settings.keepProbabilities,
-            smallestLesionMm=self._settings.smallestLesionMm,
+            settings=self._settings.ofTheNetwork(),
         )
         self._voxelsBefore = _voxelStamp(self._volumeNode)
         self._segmentsBefore = _segmentStamps(self._segmentationNode)

@@ -1,0 +1,277 @@
+"""The commands, their options and their help: the one place that argparse is told of.
+
+args = build_parser().parse_args(["segment", "ct.nii.gz", "-o", "result"])
+args.command, args.ct          # main.py makes a call with plain types of it
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib import __version__
+from LiverTumorSegLib.settings import RunSettings
+
+DEMO_SEED = 7
+MODEL, MODEL_FILE = "--model", ".safetensors"
+AND = "\0"  # no word of a command line can hold it
+ABOUT = """Find the liver and its tumors in a CT, from the command line.
+
+  livertumorseg segment my_ct.nii.gz -o result     labels, lesion table and a picture
+  livertumorseg batch my_cts results               the same for every CT in a folder, and a summary
+  livertumorseg demo -o result                     the same on a synthetic CT with known truth
+  livertumorseg measure ct.nii.gz labels.nii.gz -o result     the same numbers of any label map
+  livertumorseg models list                        which models there are
+  livertumorseg info my_ct.nii.gz                  what a CT or a model file holds
+
+A CT is a NIfTI file, or a folder that holds a DICOM series.
+
+For research only, not for diagnosis.
+"""
+SEGMENT_HELP = """Find the liver and its tumors in a CT.
+
+The CT is a NIfTI file in Hounsfield units, of any orientation and spacing, or a folder that holds a
+DICOM series (pip install 'livertumorseg[dicom]'); portal-venous contrast is what the model knows
+best. Where a folder holds several series, `livertumorseg info` lists them and --series chooses one.
+The result folder receives
+
+  seg.nii.gz      labels on the CT's own grid: 1 liver, 2 tumor
+  lesions.csv     a row a tumor: volume, longest axial diameter and perpendicular, place, mean HU,
+                  and what speaks against its being one
+  lesions.json    the same with liver volume, tumor burden, model, settings and warnings
+  overview.png    slices with outlines, and the lesion list
+
+Nothing that exists is replaced without --overwrite, and a run that fails or is stopped (Ctrl-C)
+leaves nothing. Exit code: 0 done, 2 refused (one sentence says why), 130 stopped.
+
+For research only, not for diagnosis."""
+BATCH_HELP = """Segment every CT in a folder.
+
+IN is searched at any depth for NIfTI files (.nii, .nii.gz) and for DICOM series of CT (pip install
+'livertumorseg[dicom]'); files and folders whose names begin with a dot do not count, nor does OUT
+where it lies in IN. OUT receives
+
+  CASE/          a folder for each CT, with what `livertumorseg segment` writes, and batch.json
+                 (what it was made from and how)
+  summary.csv    a row for each CT: done, skipped, failed or left out and why, liver and tumor
+                 volume, burden, lesions, largest diameter, warnings, seconds, device
+
+CASE is the path of the file or of the series' folder below IN, with _ between its parts: the CT
+site1/p7.nii.gz is site1_p7. Where two would be called alike, the second is site1_p7-2. Several
+series in one folder are told apart by their number, as in p8_series3.
+
+A CT that cannot be segmented is a failed row; the others go on. Images that are no CT, archives,
+and folders of DICOM without a CT series are left out, each with a row that says why. The same
+command again skips the cases that are done, with the same model, settings and CT, and tries the
+rest. Results that were made otherwise are left as they are and count as failed, unless --overwrite
+allows to make them anew; other files in a case's folder stay. However a batch ends, OUT holds whole
+results only, and two batches never write to one OUT at once.
+
+Exit code: 0 all done, skipped or left out, 1 some failed, 2 refused (one sentence says why), 130
+stopped.
+
+For research only, not for diagnosis."""
+DEMO_HELP = """Make a synthetic CT whose truth is known, segment it, and compare.
+
+A quick check that everything works, without any CT of your own. The folder receives what
+`segment` writes, and
+
+  phantom_ct.nii.gz      the synthetic CT
+  phantom_truth.nii.gz   its true labels: 1 liver, 2 tumor
+
+How well a model does on it proves nothing about patients. For research only, not for diagnosis."""
+MEASURE_HELP = """Measure a label map: TotalSegmentator's, nnU-Net's, or one corrected by hand.
+
+LABELS is a NIfTI file on the CT's own grid, or on another grid of the same place (then it is
+brought to the CT's by nearest voxels, and the record says so). The result folder receives what
+`segment` writes: seg.nii.gz, lesions.csv, lesions.json and overview.png.
+
+  livertumorseg measure ct.nii.gz corrected.nii.gz -o result
+  livertumorseg measure ct.nii.gz total.nii.gz -o result --labels liver=5
+  livertumorseg measure ct.nii.gz nnunet.nii.gz -o result --labels liver=1+3,tumor=2
+
+For research only, not for diagnosis."""
+INFO_HELP = """What a CT or a model holds.
+
+Of a NIfTI file or a DICOM series the grid and the CT numbers; of a DICOM folder its series; of a
+.safetensors file, or of a model in `livertumorseg models list`, the network, settings, training
+data and scores."""
+MODELS_HELP = """List, check, import and remove models.
+
+  livertumorseg models list                      what --model can name
+  livertumorseg models import mine.safetensors   copy a model file into your model folder
+  livertumorseg models import liver.safetensors tumor.safetensors
+                                                 the same for the two of a cascade
+  livertumorseg models verify                    is every file as it was?
+  livertumorseg models remove mine               delete an imported model
+  livertumorseg models where                     print your model folder
+
+Nothing is ever fetched from a network."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their help; what is found has the command's name as ``command``."""
+    parser = argparse.ArgumentParser(
+        prog="livertumorseg",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"livertumorseg {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", dest="command"
+    )
+    _add_segment(commands)
+    _add_batch(commands)
+    _add_demo(commands)
+    _add_measure(commands)
+    _add_models(commands)
+    _add_info(commands)
+    return parser
+
+
+def with_joined_models(argv: Sequence[str]) -> list[str]:
+    """``--model A B`` as one value, A and B, where B is a model's file: those of a cascade.
+
+    argparse's own way to let an option take several words would take a CT that follows it as well.
+    """
+    joined: list[str] = []
+    for before_last, word in zip(["", "", *argv], argv, strict=False):
+        if before_last == MODEL and word.endswith(MODEL_FILE):
+            joined[-1] += AND + word
+        else:
+            joined.append(word)
+    return joined
+
+
+def _add_command(
+    commands: Any, name: str, summary: str, text: str | None = None
+) -> argparse.ArgumentParser:
+    """A command, or an action of one; text is its own help, line by line."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=text or summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_segment(commands: Any) -> None:
+    parser = _add_command(commands, "segment", "find liver and tumors in a CT", SEGMENT_HELP)
+    add = parser.add_argument
+    add("ct", type=Path, nargs="?", metavar="CT", help=".nii or .nii.gz file, or DICOM folder")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where results go")
+    way.add_argument(
+        "--raw",
+        type=Path,
+        metavar="FOLDER",
+        help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
+        " labels.npy, record.json and more written there",
+    )
+    add("--series", type=int, metavar="N", help="which series of a DICOM folder, as `info` counts")
+    add("--with-parent", action="store_true", help="for programs: end when standard input closes")
+    _add_run_options(parser, "replace results that are in the folder")
+
+
+def _add_batch(commands: Any) -> None:
+    parser = _add_command(commands, "batch", "segment every CT in a folder", BATCH_HELP)
+    parser.add_argument("input", type=Path, metavar="IN", help="folder that holds the CTs")
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder for the results")
+    parser.add_argument(
+        "--only",
+        metavar="PATTERN",
+        help="only files and series whose name, or path below IN, is like this: 'volume-*'",
+    )
+    _add_run_options(parser, "make results anew that another model or other settings made")
+
+
+def _add_demo(commands: Any) -> None:
+    summary = "make a synthetic CT, segment it, compare with its truth"
+    parser = _add_command(commands, "demo", summary, DEMO_HELP)
+    parser.add_argument(
+        "--seed", type=int, default=DEMO_SEED, help=f"which abdomen (default {DEMO_SEED})"
+    )
+    where = "where results go"
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help=where)
+    _add_run_options(parser, "replace results that are in the folder")
+
+
+def _add_measure(commands: Any) -> None:
+    summary = "measure the lesions of any label map"
+    parser = _add_command(commands, "measure", summary, MEASURE_HELP)
+    parser.add_argument("ct", type=Path, metavar="CT", help="NIfTI file or DICOM folder")
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="label map, a NIfTI file")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where results go"
+    )
+    parser.add_argument(
+        "--labels",
+        dest="numbers",
+        metavar="liver=1,tumor=2",
+        help="which numbers of the map mean liver and tumor (default: as shown)",
+    )
+    parser.add_argument("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results that are in the folder"
+    )
+
+
+def _add_models(commands: Any) -> None:
+    summary = "list, check, import and remove models"
+    parser = _add_command(commands, "models", summary, MODELS_HELP)
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    listing = _add_command(actions, "list", "models that can be named")
+    check = _add_command(actions, "verify", "compare files with their recorded SHA-256")
+    check.add_argument("name", nargs="?", metavar="NAME", help="one model (default: all)")
+    bring = _add_command(actions, "import", "copy a model file into the model folder")
+    bring.add_argument(
+        "file",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a .safetensors model file, or a cascade's two",
+    )
+    bring.add_argument("--name", help="what to call it (default: as the file says)")
+    bring.add_argument(
+        "--overwrite", action="store_true", help="replace an imported model of that name"
+    )
+    drop = _add_command(actions, "remove", "delete an imported model")
+    drop.add_argument("name", metavar="NAME", help="as `models list` shows it")
+    where = _add_command(actions, "where", "print the model folder")
+    for action in (listing, check, bring, drop, where):
+        _add_folder_option(action)
+
+
+def _add_info(commands: Any) -> None:
+    parser = _add_command(commands, "info", "what a CT or a model holds", INFO_HELP)
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=".nii, .nii.gz or .safetensors, a DICOM folder, or a model's name",
+    )
+    parser.add_argument("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    _add_folder_option(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser, overwrite: str) -> None:
+    """How a model is chosen and run; overwrite says what that option does."""
+    RunSettings.add_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help=overwrite)
+    parser.add_argument(
+        "--events", action="store_true", help="JSON lines instead of text, for programs"
+    )
+    _add_folder_option(parser)
+
+
+def _add_folder_option(parser: argparse.ArgumentParser) -> None:
+    """Where imported models lie."""
+    parser.add_argument(
+        "--model-folder",
+        type=Path,
+        metavar="FOLDER",
+        help="imported models (default: LIVERTUMORSEG_MODELS, else the user's data folder)",
+    )
