@@ -32,6 +32,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from LiverTumorSegLib.model.catalog import shipped_models  # noqa: E402
 from LiverTumorSegLib.phantom.phantom import make_phantom  # noqa: E402
+from LiverTumorSegSlicer.environment.remembered import Remembered  # noqa: E402
 from LiverTumorSegSlicer.scene.nodes import readLabels, resultRecord  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
@@ -137,6 +138,8 @@ def main() -> int:
     slicer.util.selectModule("LiverTumorSeg")
     panel = slicer.modules.LiverTumorSegWidget
     volume = loadCt()
+    for entry in shipped_models():  # a person agrees to the license once
+        Remembered().noteAgreement(entry.name, entry.licence)
     parameters = panel.logic.getParameterNode()
     parameters.model = model
     parameters.scan, parameters.device, parameters.smallestLesionMm = False, "cpu", 0.1
