@@ -19,7 +19,6 @@ and manifest.json last. A second call goes on where the first stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from numpy.typing import NDArray
 from training import command, train
 from training.data.patches import fingerprint, read_array
 from training.data.slices import read_manifest
-from training.files import write_array, write_json
+from training.files import read_record, write_array, write_json
 from training.learn.recipes3d import VOLUME_RECIPES
 
 Case = dict[str, Any]
@@ -145,7 +144,7 @@ def _mark(prepared: Path, folder: Path, case: Case, net: LiverNet) -> dict[str, 
     path = folder / f"{case['name']}.npy"
     beside = path.with_suffix(".json")
     if path.is_file() and beside.is_file():
-        known: dict[str, Any] = json.loads(beside.read_text())
+        known = read_record(beside, f"delete it, or the folder {folder.name}, and run again")
         if all(known.get(key) == value for key, value in wanted.items()):
             return known
     beside.unlink(missing_ok=True)

@@ -12,13 +12,13 @@ For research only, not for diagnosis.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
@@ -55,7 +55,7 @@ def read_summary(folder: Path) -> Record:
     """What ``training.evaluate`` wrote; ``ValueError`` when the folder holds no such thing."""
     path = folder / SUMMARY
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        record: Record = read_json(path)
     except (OSError, ValueError):
         raise ValueError(
             f"{folder.name} holds no evaluation; name a folder written by training.evaluate."

@@ -10,13 +10,12 @@ python -m training.split LITS_FOLDER -o split.json --named gunetrpp-public
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from LiverTumorSegLib.files import refuse_existing
+from LiverTumorSegLib.files import read_json, refuse_existing
 
 from training import command
 from training.cases import splits
@@ -37,12 +36,12 @@ def read_lists(path: Path) -> dict[str, list[str]]:
     if path.suffix.lower() != ".json":
         return _read_csv_lists(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError:
         raise ValueError(f"{path.name} cannot be read; check its name and folder.") from None
-    except ValueError:
-        raise ValueError(f"{path.name} is no JSON text; mend it or give a CSV.") from None
-    if not isinstance(content, dict) or content.keys() - splits.SPLIT_KEYS:
+    except ValueError as error:
+        raise ValueError(f"{error} Mend it or give a CSV.") from None
+    if content.keys() - splits.SPLIT_KEYS:
         raise ValueError(f"{path.name} must hold lists of names: train, val and test.")
     lists = {set_name: content.get(set_name, []) for set_name in SET_NAMES}
     for set_name, names in lists.items():

@@ -110,7 +110,7 @@ WRONG_LISTS = {
     "key.json": ('{"train": ["0"], "validation": ["2"]}', "must hold lists of names"),
     "nested.json": ('{"train": [["0"]]}', "must hold names in train"),
     "text.json": ('{"train": "0"}', "must hold names in train"),
-    "half.json": ('{"train": ["0"', "no JSON text"),
+    "half.json": ('{"train": ["0"', "no JSON object"),
     "set.csv": ("name,split\n0,dev\n", 'split "dev" for 0; use one of train, val, test'),
     "column.csv": ("name,set\n0,train\n", "needs file (or name) and split"),
 }

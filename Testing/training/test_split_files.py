@@ -48,8 +48,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 BROKEN_FILES = {
-    "not JSON": ("{train", "no JSON text"),
-    "a list": ("[]", "is no split"),
+    "not JSON": ("{train", "no JSON object"),
+    "a list": ("[]", "no JSON object"),
     "a set missing": ('{"train": ["1"], "val": []}', "is no split"),
     "numbers": ('{"train": [1], "val": [], "test": []}', "is no split"),
     "unknown key": ('{"train": [], "val": [], "test": [], "dev": []}', "is no split"),

@@ -265,7 +265,7 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(
         "no windowed": "--windowed",
         "width": "use 8",
         "size": "64 px cannot be shrunk evenly to 48",
-        "8 px": "multiple of 8",
+        "8 px": "give 8 to 2048",
         "ema": "less than 1",
     }
     assert code == 2

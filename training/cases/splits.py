@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from LiverTumorSegLib.files import read_json
+
 from training.cases.case import SET_NAMES, Case, SetName, ircad_patient
 from training.cases.draw import Three, draw_parts, draw_sets, largest_tumor_ml
 from training.files import write_text
@@ -307,11 +309,11 @@ def save_split(split: Split, path: Path) -> None:
 def load_split(path: Path) -> Split:
     """Read what :func:`save_split` wrote; ``ValueError`` if it is no split or shares a patient."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError:
         raise ValueError(f"{path.name} cannot be read; check its name and folder.") from None
-    except ValueError:
-        raise ValueError(f"{path.name} is no JSON text; save the split again.") from None
+    except ValueError as error:
+        raise ValueError(f"{error} Save the split again.") from None
     if not _is_split(content):
         raise ValueError(
             f"{path.name} is no split; it needs lists of names train, val and test, and may have "

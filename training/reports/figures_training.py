@@ -42,9 +42,12 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"{run.name} holds no history.jsonl; name a folder of training.train.")
     try:
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"history.jsonl of {run.name} is damaged: {error}.") from error
+        epochs = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        epochs = [None]
+    if not all(isinstance(epoch, dict) for epoch in epochs):
+        raise ValueError(f"history.jsonl of {run.name} is damaged; draw without --run.")
+    return epochs
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.result.files import NOTICE
@@ -125,7 +126,7 @@ def write_choice(folder: Path, choice: Choice, header: Mapping[str, Any]) -> Non
 def read_choice(path: Path) -> StoredChoice:
     """``ValueError`` when it is not what :func:`write_choice` has written or is newer."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
         how = stored["how"]
         if not isinstance(how["sha256"], str) or not isinstance(how["cases"], list):
             raise TypeError

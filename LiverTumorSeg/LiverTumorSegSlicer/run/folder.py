@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import slicer
+from LiverTumorSegLib.files import is_alive
 
 PREFIX = "LiverTumorSeg-"  # then Slicer's process number: a folder tells whether its run may live
 NAME_PATTERN = re.compile(rf"{PREFIX}(\d+)-\w+")
@@ -52,32 +52,4 @@ def removeLeftovers(place: Path | None = None) -> int:
 
 def _isLeftover(path: Path) -> bool:
     match = NAME_PATTERN.fullmatch(path.name)
-    return match is not None and path.is_dir() and not _isAlive(int(match[1]))
-
-
-if sys.platform == "win32":
-    import ctypes
-
-    def _isAlive(pid: int) -> bool:
-        """Whether a process has that number (os.kill would end it here)."""
-        queryLimitedInformation, stillActive = 0x1000, 259
-        kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(queryLimitedInformation, False, pid)
-        if not handle:
-            return False
-        code = ctypes.c_ulong()
-        known = kernel.GetExitCodeProcess(handle, ctypes.byref(code))
-        kernel.CloseHandle(handle)
-        return bool(known) and code.value == stillActive
-
-else:
-
-    def _isAlive(pid: int) -> bool:
-        """Whether a process has that number."""
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except (PermissionError, OverflowError):  # another user's; or no number of a process
-            return True
-        return True
+    return match is not None and path.is_dir() and not is_alive(int(match[1]))

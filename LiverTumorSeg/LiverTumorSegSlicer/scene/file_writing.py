@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
+from LiverTumorSegLib.files import whole_file
 from slicer.i18n import tr as _
 
 
@@ -31,15 +30,14 @@ def writeWhole(target: Path, write: Callable[[Path], None]) -> None:
                 name=target.name
             )
         )
-    part = target.with_name(f".{uuid4().hex[:8]}-{target.name}")
     try:
-        write(part)
-        os.replace(part, target)
-    except OSError as error:
+        with whole_file(target) as part:
+            write(part)
+    except ValueError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
         raise ValueError(
             _("{name} could not be written ({reason}); choose another folder.").format(
-                name=target.name, reason=error.strerror or error
+                name=target.name, reason=error.__cause__.strerror or error.__cause__
             )
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
