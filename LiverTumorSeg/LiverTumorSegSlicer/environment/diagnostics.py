@@ -12,7 +12,7 @@ from pathlib import Path
 
 import LiverTumorSegLib
 import slicer
-from LiverTumorSegLib.model.catalog import ModelEntry
+from LiverTumorSegLib.model.catalog import ModelEntry, damaged_records
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
@@ -48,8 +48,9 @@ def packageRows(found: dict[str, Found | None]) -> Rows:
 
 
 def modelRows(folder: Path, entries: Iterable[ModelEntry]) -> Rows:
-    """Names and hashes: two files of one name may differ."""
+    """Names and hashes: two files of one name may differ; and what cannot be listed."""
     rows = [(_("Model folder"), str(folder))]
+    rows += [(_("Model"), problem) for problem in damaged_records(folder)]
     for entry in entries:
         hashes = " ".join(file.sha256 or "" for file in entry.files)
         rows.append((_("Model"), f"{entry.name} {entry.version} {hashes}"))

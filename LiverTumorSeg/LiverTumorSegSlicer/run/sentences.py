@@ -46,6 +46,7 @@ def forTranslators() -> tuple[str, ...]:
 def _steps() -> tuple[str, ...]:
     """What a run does."""
     return (
+        _("Making a synthetic abdomen"),
         _("Reading the CT"),
         _("Handing over the labels"),
         _("Loading the model"),
