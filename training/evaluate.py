@@ -3,7 +3,6 @@
     python -m training.evaluate hybrid2d-w32 LITS_FOLDER --split val -o scores
     python -m training.evaluate model.safetensors LITS_FOLDER --split test -o scores --run runs/mine
     python -m training.evaluate model.safetensors LITS_FOLDER --split-file split.json -o scores
-    python -m training.evaluate liver.safetensors LITS_FOLDER --second tumor.safetensors -o scores
 
 The folder receives, all together or not at all,
 
@@ -102,10 +101,10 @@ def evaluate(given: argparse.Namespace, called: str, show: Show) -> Record:
 
 def _load(given: argparse.Namespace) -> Segmenter:
     return load_segmenter(
-        given.model if given.second is None else (given.model, given.second),
+        given.model,
         given.device,
-        scan=not given.no_scan,
-        mirror=given.mirror,
+        coarse_search=not given.no_scan,
+        tta=given.tta,
     )
 
 
@@ -173,10 +172,9 @@ def shown_summary(summary: Record) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("evaluate", __doc__)
     add = parser.add_argument
-    add("model", help="model name or file; a cascade's liver network with --second")
-    add("--second", metavar="FILE", help="a cascade's tumor network")
+    add("model", help="model name or file")
     add(
-        "--mirror",
+        "--tta",
         action="store_true",
         help="average the answers to mirrored copies: of a model of slices with that to each slice"
         " mirrored left to right (twice as slow), of a cascade over all eight, as published (eight"

@@ -1,19 +1,20 @@
-"""Make the shipped form of a trained model.
+"""Make the shipped form of a trained model, also of two networks as one cascade.
 
     python -m training.export runs/mine -o hybrid2d-w32.safetensors --name hybrid2d-w32 \\
         --prepared prepared --storage int8
 
-    python -m training.export runs/tumor -o gunetrpp-small-tumor.safetensors \\
-        --name gunetrpp-small-tumor --prepared prepared3d --masks masks
+    python -m training.export runs/liver runs/tumor -o pair.safetensors --name pair
+    python -m training.tune pair.safetensors LITS_FOLDER -o choice
+    python -m training.export pair.safetensors -o final.safetensors --name final \\
+        --choice choice/choice.json
 
-    python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
-
-Takes the run's best epoch, gives it a name, version, licence and summary, stores the weights as
-int8, fp16 or fp32, and, with --prepared, measures the pooled Dice on the validation slices, or
-volumes, with the fp32 weights and with the stored ones, so that the file itself says what its
-storage costs. The tumor network of a cascade is measured inside the liver masks. With --choice the
-file decides on tumors as training.tune has found best for these very weights; that of a cascade
-goes into its tumor network's file.
+Takes the best epoch of a run, or a model file; of two, the first is the liver network of a cascade
+and the second its tumor network, and both become one file. Gives the model a name, version, licence
+and summary, stores the weights as int8, fp16 or fp32, and, with --prepared, measures the pooled
+Dice on the validation slices, or volumes, with the fp32 weights and with the stored ones, so that
+the file itself says what its storage costs. The tumor network of a cascade is measured inside the
+liver masks, before it is joined. With --choice the file decides on tumors as training.tune has
+found best for these very weights.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.region import CascadeSettings
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile, join_files
 from LiverTumorSegLib.model.spec import STORAGES, ModelSpec, stage_of
 
 from training import command
@@ -46,33 +49,33 @@ NOTICE = "For research only, not for diagnosis."
 
 
 def validation_dice(
-    bundle: ModelBundle, prepared: Path, device: str, masks: Path | None = None
+    file: ModelFile, prepared: Path, device: str, masks: Path | None = None
 ) -> dict[str, float]:
     """Pooled Dice of what the net finds over the prepared validation set, in fp32."""
-    stage = stage_of(bundle.spec)
+    of_volumes = file.spec.preprocessing["kind"] == VolumePreprocessing.KIND
     found = (
-        _volume_facts(bundle, prepared, device, masks)
-        if stage
-        else _facts(bundle, prepared, device)
+        _volume_facts(file, prepared, device, masks)
+        if of_volumes
+        else _facts(file, prepared, device)
     )
     return {
         name: round(found[f"val_{name}_dice"], 4)
-        for name in bundle.spec.labels
+        for name in file.spec.labels
         if name != "background"
     }
 
 
-def _facts(bundle: ModelBundle, prepared: Path, device: str) -> Facts:
+def _facts(file: ModelFile, prepared: Path, device: str) -> Facts:
     data = load_split(prepared, "val")
-    recipe = Recipe(net=bundle.spec.net, net_args=bundle.spec.net_args)
+    recipe = Recipe(net=file.spec.net, net_args=file.spec.net_args)
     trainer = Trainer(recipe, data, device=device, bf16=False)
-    trainer.net.load_state_dict(bundle.state)
-    return trainer.validate(data, bundle.spec.preprocessing["size_px"])
+    trainer.net.load_state_dict(file.state)
+    return trainer.validate(data, file.spec.preprocessing["size_px"])
 
 
-def _volume_facts(bundle: ModelBundle, prepared: Path, device: str, masks: Path | None) -> Facts:
+def _volume_facts(file: ModelFile, prepared: Path, device: str, masks: Path | None) -> Facts:
     """By windows that overlap as in inference."""
-    spec = bundle.spec
+    spec = file.spec
     steps = VolumePreprocessing.from_dict(spec.preprocessing)
     recipe = VolumeRecipe(
         net=spec.net,
@@ -84,88 +87,115 @@ def _volume_facts(bundle: ModelBundle, prepared: Path, device: str, masks: Path 
     )
     data = load_volumes_for(recipe, prepared, "val", masks)
     trainer = VolumeTrainer(recipe, data, device=device, bf16=False)
-    trainer.net.load_state_dict(bundle.state)
+    trainer.net.load_state_dict(file.state)
     return trainer.validate(data, recipe.size_at(1.0))
 
 
-def export(given: argparse.Namespace) -> dict[str, Any]:
+def export(args: argparse.Namespace) -> dict[str, Any]:
     """Write the model file; what was measured, as JSON-able values."""
-    best = ModelBundle.load(given.run / "best.safetensors")
-    trained = best.spec if given.choice is None else _as_chosen(best, given.choice)
+    if len(args.model) > 1 and args.prepared is not None:
+        raise ValueError("--prepared measures one network; export each alone, then join the files.")
+    trained = _trained(args)
+    spec = trained.spec if args.choice is None else _as_chosen(trained, args.choice)
     provenance: dict[str, Any] = {
-        **trained.provenance,
-        "title": given.title,
-        "summary": given.summary,
+        **spec.provenance,
+        "title": args.title,
+        "summary": args.summary,
         "licence": LICENCE,
         "notice": NOTICE,
-        "code_version": given.version,
+        "code_version": args.version,
     }
     spec = replace(
-        trained,
-        name=given.name,
-        version=given.version,
+        spec,
+        name=args.name,
+        version=args.version,
         provenance=provenance,
-        storage=given.storage,
+        storage=args.storage,
     )
-    bundle = ModelBundle(spec, best.state)
+    file = ModelFile(spec, trained.state)
     measured: dict[str, Any] = {}
-    if given.prepared is not None:
-        low, high = read_manifest(given.prepared)["hu_range"]
+    if args.prepared is not None:
+        low, high = read_manifest(args.prepared)["hu_range"]
         spec = replace(spec, training_hu_range=(low, high))
-        device = pick_device(given.device)
-        of_volumes = bool(stage_of(spec))
+        device = pick_device(args.device)
+        of_volumes = spec.preprocessing["kind"] == VolumePreprocessing.KIND
         key = "validation_volumes_dice" if of_volumes else "validation_slices_dice"
         measured[key] = {
-            "fp32": validation_dice(bundle, given.prepared, device, given.masks),
-            given.storage: validation_dice(_stored(bundle), given.prepared, device, given.masks),
+            "fp32": validation_dice(file, args.prepared, device, args.masks),
+            args.storage: validation_dice(_stored(file), args.prepared, device, args.masks),
         }
         provenance |= measured
-        bundle = ModelBundle(replace(spec, provenance=provenance), best.state)
-    sha256 = bundle.save(given.output)
+        file = ModelFile(replace(spec, provenance=provenance), trained.state)
+    sha256 = file.save(args.output)
     return {
-        "file": given.output.name,
+        "file": args.output.name,
         "sha256": sha256,
-        "bytes": given.output.stat().st_size,
+        "bytes": args.output.stat().st_size,
         **(measured or {"validation_slices_dice": None}),
     }
 
 
-def _as_chosen(best: ModelBundle, path: Path) -> ModelSpec:
+def _trained(args: argparse.Namespace) -> ModelFile:
+    """The run or model file that is named, or two as one."""
+    files = [_load(path) for path in args.model]
+    if len(files) == 1:
+        return files[0]
+    if len(files) > 2:
+        raise ValueError("A model has one network, or two: the liver's and the tumor's.")
+    liver, tumor = files
+    own = Postprocessing.from_dict(tumor.spec.postprocessing)
+    search = CascadeSettings(
+        smallest_liver_ml=own.smallest_liver_ml,
+        closing_mm=args.closing_mm,
+        fill_holes=args.closing_mm > 0,
+        margin_mm=args.margin_mm,
+        join_liver=args.join_liver,
+    )
+    cascade = search.to_dict()
+    return join_files(liver, tumor, name=args.name, version=args.version, cascade=cascade)
+
+
+def _load(path: Path) -> ModelFile:
+    return ModelFile.load(path / "best.safetensors" if path.is_dir() else path)
+
+
+def _as_chosen(trained: ModelFile, path: Path) -> ModelSpec:
     """The description with the decision that was chosen for these weights, and by which cases."""
-    stage = stage_of(best.spec)
-    if stage == "liver":
+    choice, spec = read_choice(path), trained.spec
+    if trained.sha256 is None:
+        raise ValueError("Join the two networks first, then choose for the file and give it here.")
+    if choice.how["sha256"] != trained.sha256:
         raise ValueError(
-            "This run is the liver network of a cascade, whose tumor network decides; leave out"
-            " --choice here, and give it there."
+            f"{path.name} was chosen for other weights than these; run training.tune on them."
         )
-    choice = read_choice(path)
-    chosen_for = choice.how.get("stages", {}).get(stage) if stage else choice.how["sha256"]
-    if chosen_for != best.sha256:
-        raise ValueError(
-            f"{path.name} was chosen for other weights than this run's best; run training.tune on"
-            " its best.safetensors."
-        )
-    region = {REGION: choice.how[REGION]} if REGION in choice.how else {}
+    if spec.is_cascade and REGION in choice.how:
+        tumor = spec.pair["tumor"]
+        seen = {**tumor.preprocessing, REGION: choice.how[REGION]}
+        spec = replace(spec, pair={**spec.pair, "tumor": replace(tumor, preprocessing=seen)})
     return replace(
-        best.spec,
-        preprocessing={**best.spec.preprocessing, **region},
+        spec,
         decision=choice.decision.to_dict(),
         postprocessing=choice.postprocessing.to_dict(),
-        provenance={**best.spec.provenance, "chosen": choice.how},
+        provenance={**spec.provenance, "chosen": choice.how},
     )
 
 
-def _stored(bundle: ModelBundle) -> ModelBundle:
-    """The bundle as it comes back from its file."""
+def _stored(file: ModelFile) -> ModelFile:
+    """The model as it comes back from its file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stored.safetensors"
-        bundle.save(path)
-        return ModelBundle.load(path)
+        file.save(path)
+        return ModelFile.load(path)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("export", __doc__)
-    parser.add_argument("run", type=Path, help="run folder of training.train")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="+",
+        help="run folder of training.train, or a model file; of a cascade two, the liver's first",
+    )
     command.add_output(parser, "model file to write")
     parser.add_argument("--name", required=True)
     parser.add_argument("--version", default="1")
@@ -177,14 +207,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--masks", type=Path, help="liver masks of training.liver_masks")
     parser.add_argument("--choice", type=Path, help=f"{RECORD} of training.tune")
+    parser.add_argument(
+        "--closing-mm",
+        type=float,
+        default=20.0,
+        help="of a cascade: over how much the first liver is closed, and filled, to be searched",
+    )
+    parser.add_argument(
+        "--margin-mm",
+        type=float,
+        default=10.0,
+        help="of a cascade: how far beyond that liver tumors are looked for, if the tumor network"
+        " was not trained with a margin of its own",
+    )
+    parser.add_argument(
+        "--join-liver",
+        action="store_true",
+        help="of a cascade: what the second network takes for liver is liver as well",
+    )
     command.add_device(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command.run(
-        _parser(), lambda given: print(json.dumps(export(given), indent=1)), arguments
-    )
+    return command.run(_parser(), lambda args: print(json.dumps(export(args), indent=1)), arguments)
 
 
 if __name__ == "__main__":

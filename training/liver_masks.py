@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.inference.patch_network import PatchEngine
-from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.network import PatchRunner
+from LiverTumorSegLib.inference.postprocess import clean_liver
 from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import stage_of
 from numpy.typing import NDArray
 
@@ -54,36 +54,34 @@ class LiverNet:
     path: Path
     sha256: str
     groups: frozenset[str]
-    engine: PatchEngine
+    runner: PatchRunner
     preprocessing: VolumePreprocessing
     window: SlidingWindow
-    steps: Postprocessing
 
     @classmethod
     def load(cls, path: Path, device: str = "auto", overlap: float = 0.5) -> LiverNet:
         """``ValueError`` for the model of another stage or kind."""
-        bundle = ModelBundle.load(path)
-        spec = bundle.spec
+        file = ModelFile.load(path)
+        spec = file.spec
         if stage_of(spec) != "liver":
             raise ValueError(f"{path.name} is not the liver network of a cascade; give that.")
-        net: Any = bundle.build_net()
+        net: Any = file.build_net()
         return cls(
             path,
-            str(bundle.sha256),
+            str(file.sha256),
             frozenset(spec.provenance["train_groups"]),
-            PatchEngine(net, device),
+            PatchRunner(net, device),
             VolumePreprocessing.from_dict(spec.preprocessing),
             SlidingWindow(patch_kji=net.patch_kji, overlap=overlap),
-            Postprocessing.from_dict(spec.postprocessing),
         )
 
     def mask(self, image: NDArray[np.float16]) -> Mask:
         """The liver (k, j, i) in a prepared image, cleaned as inference does it."""
         found = np.zeros(image.shape, np.bool_)
         channels = self.preprocessing.channels(image)
-        for first, slab in self.window.slabs(channels, self.engine):
+        for first, slab in self.window.slabs(channels, self.runner):
             found[first : first + slab.shape[1]] = slab[0] > 0.5
-        return self.steps.liver(found)
+        return clean_liver(found)
 
 
 def choose_nets(

@@ -164,8 +164,8 @@ def _decided(summary: Record) -> list[str]:
             "Decision: a voxel of the liver is tumor where p(tumor) / (p(liver) + p(tumor)) is over"
             f" {decision.tumor_threshold:g}{through if smoothing_mm else ', slice by slice'}."
         )
-    if summary.get("mirror"):
-        facts.append("The answers are averaged with those to mirrored copies (--mirror).")
+    if summary.get("tta", summary.get("mirror")):
+        facts.append("The answers are averaged with those to mirrored copies (--tta).")
     return facts
 
 

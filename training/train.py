@@ -45,7 +45,7 @@ from typing import Any
 
 import torch
 from LiverTumorSegLib.files import whole_file
-from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
+from LiverTumorSegLib.model.file import ModelFile, ModelSpec
 from torch import nn
 
 from training import command
@@ -90,7 +90,7 @@ def train(
         facts |= {"epoch": epoch, "learning_rate": rate, "seconds": time.monotonic() - started}
         facts |= {"processes": trainer.processes.count}
         if first and better:
-            ModelBundle(spec, dict(trainer.kept.state_dict())).save(folder / "best.safetensors")
+            ModelFile(spec, dict(trainer.kept.state_dict())).save(folder / "best.safetensors")
         if first:
             _save_checkpoint(folder / "last.pt", trainer.state())
             with open(folder / "history.jsonl", "a") as history:
@@ -148,7 +148,7 @@ def _choose_recipe(given: argparse.Namespace) -> AnyRecipe:
     changes = {name: value for name, value in asked.items() if value is not None}
     recipe = replace(known[given.recipe], **changes)
     if given.init is not None:
-        recipe = _with_net_of(recipe, ModelBundle.load(given.init).spec)
+        recipe = _with_net_of(recipe, ModelFile.load(given.init).spec)
     return _with_size(recipe, given.width, given.size_px)
 
 
@@ -173,16 +173,16 @@ def _with_net_of(recipe: AnyRecipe, spec: ModelSpec) -> AnyRecipe:
     return replace(recipe, net=spec.net, net_args={**spec.net_args, **dropout})
 
 
-def _begin_with(net: nn.Module, bundle: ModelBundle) -> None:
+def _begin_with(net: nn.Module, file: ModelFile) -> None:
     try:
-        net.load_state_dict(bundle.state)
+        net.load_state_dict(file.state)
     except RuntimeError as error:
         raise ValueError(
-            f"The weights of {bundle.spec.name} do not fit this net; leave out --width."
+            f"The weights of {file.spec.name} do not fit this net; leave out --width."
         ) from error
 
 
-def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelBundle | None) -> None:
+def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelFile | None) -> None:
     """Make the run folder, or check that it holds a run of the same recipe and beginning."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
@@ -326,14 +326,14 @@ def _run(
     spec: ModelSpec,
 ) -> None:
     processes, recipe = trainer.processes, trainer.recipe
-    bundle = ModelBundle.load(given.init) if given.init is not None else None
-    if bundle is not None:
-        _begin_with(trainer.net, bundle)
-        spec = begun_with(spec, bundle)
+    file = ModelFile.load(given.init) if given.init is not None else None
+    if file is not None:
+        _begin_with(trainer.net, file)
+        spec = begun_with(spec, file)
     if processes.first:
-        _start_folder(given.output, recipe, bundle)
-        if bundle is not None and known_validation_cases(bundle, read_manifest(given.prepared)):
-            print(_seen_warning(bundle.spec.name), file=sys.stderr)
+        _start_folder(given.output, recipe, file)
+        if file is not None and known_validation_cases(file, read_manifest(given.prepared)):
+            print(_seen_warning(file.spec.name), file=sys.stderr)
         if trainer.normalizes_alone:
             print(_alone_warning(recipe.batch, processes.count), file=sys.stderr)
     train(trainer, validation, given.output, spec)

@@ -3,15 +3,13 @@
     python -m training.tune runs/mine/best.safetensors LITS_FOLDER -o choice
     python -m training.tune best.safetensors LITS_FOLDER -o choice --split-file split.json
     python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
-    python -m training.tune runs/liver/best.safetensors LITS_FOLDER -o choice \\
-        --second runs/tumor/best.safetensors
 
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
-around the liver. With what is chosen, a lesion's confidence is calibrated. A cascade, whose tumor
-network sees neighboring slices itself, has no smoothing; its choice goes into that network's file,
-with --region-mm, by how much the liver is widened for it here in place of what it was trained with:
-a liver network may leave out the very tumors that are looked for.
+around the liver. With what is chosen, a lesion's confidence is calibrated. A patch network sees
+neighboring slices itself and has no smoothing. --region-mm says by how much the liver is widened
+for a cascade's patch network, in place of what it was trained with: a liver network may leave out
+the very tumors that are looked for.
 The folder receives, all together or not at all,
 
   choice.json    decision and postprocessing for the model file, and how they came about
@@ -32,7 +30,10 @@ from dataclasses import replace
 from typing import Any
 
 from LiverTumorSegLib.files import whole_folder
-from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.inference.cascade import Cascade, StageNetwork
+from LiverTumorSegLib.inference.patches import PatchNetwork
+from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
+from LiverTumorSegLib.inference.slices import SliceNetwork
 
 from training import command
 from training.cases.case import Case
@@ -41,36 +42,34 @@ from training.score.cases import chosen_cases, find_cases, refuse_training_cases
 from training.score.files import header, shown_command
 from training.tuning.platt import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
 from training.tuning.record import CHOICE_FILES, REGION, Choice, choice_text, write_choice
-from training.tuning.search import AnsweredVolume, Search, Setting
-from training.tuning.search_cascade import AnsweredCascade
+from training.tuning.search import PredictedCase, Search, Setting
 
-HEADER = ("model", "sha256", "split", "date", "code", "device", "mirror", "command")
+HEADER = ("model", "sha256", "split", "date", "code", "device", "tta", "command")
 SPLIT = "val"
-Choosable = SliceSegmenter | CascadeSegmenter
 Show = Callable[[Sequence[Any]], Iterable[Any]]
 
 
-def choose(given: argparse.Namespace, called: str, show: Show) -> str:
+def choose(args: argparse.Namespace, called: str, show: Show) -> str:
     """Run, try, write the files; their text. show: a progress bar around what is gone through."""
-    if given.split != SPLIT:
+    if args.split != SPLIT:
         raise ValueError(
-            f"A decision is chosen on the validation split alone; on {given.split!r} it would make"
+            f"A decision is chosen on the validation split alone; on {args.split!r} it would make"
             " the scores there worthless. Leave out --split."
         )
-    segmenter = _load(given)
-    every, split_warning = find_cases(given)
-    cases = chosen_cases(every, given.split)
+    segmenter = _load(args)
+    every, split_warning = find_cases(args)
+    cases = chosen_cases(every, args.split)
     refuse_training_cases(segmenter, cases)
-    with whole_folder(given.output, known=CHOICE_FILES, overwrite=given.overwrite) as part:
-        volumes = [_answered(segmenter, case) for case in show(cases)]
+    with whole_folder(args.output, known=CHOICE_FILES, overwrite=args.overwrite) as part:
+        volumes = [_predicted(segmenter, case) for case in show(cases)]
         default = Setting(
             segmenter.decision,
             segmenter.postprocessing,
-            smoothing=isinstance(segmenter, SliceSegmenter),
+            smoothing=not isinstance(tumor_network(segmenter), PatchNetwork),
         ).without_confidence()
         choice = best_choice(Search(volumes, default, show))
-        head = header(segmenter, given, called)
-        kept = {name: head[name] for name in HEADER} | _stages(segmenter)
+        head = header(segmenter, args, called)
+        kept = {name: head[name] for name in HEADER} | _region(segmenter)
         write_choice(part, choice, kept)
     return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
 
@@ -95,46 +94,41 @@ def best_choice(search: Search) -> Choice:
     )
 
 
-def _load(given: argparse.Namespace) -> Choosable:
-    model = given.model if given.second is None else (given.model, given.second)
-    segmenter = load_segmenter(model, given.device, mirror=given.mirror)
-    if given.region_mm is None:
+def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork:
+    """The one that finds tumors."""
+    network = segmenter.network
+    return network.tumor if isinstance(network, Cascade) else network
+
+
+def _load(args: argparse.Namespace) -> Segmenter:
+    segmenter = load_segmenter(args.model, args.device, tta=args.tta)
+    if args.region_mm is None:
         return segmenter
-    if not isinstance(segmenter, CascadeSegmenter):
-        raise ValueError("--region-mm is for a cascade, whose second network sees the liver alone.")
-    tumor = segmenter.tumor
-    wider = replace(tumor.preprocessing, liver_margin_mm=given.region_mm)
-    return replace(segmenter, tumor=replace(tumor, preprocessing=wider))
+    network = tumor_network(segmenter)
+    if not isinstance(network, PatchNetwork) or not network.preprocessing.needs_liver:
+        raise ValueError("--region-mm is for a cascade whose patch network sees the liver alone.")
+    network.preprocessing = replace(network.preprocessing, liver_margin_mm=args.region_mm)
+    return segmenter
 
 
-def _stages(segmenter: Choosable) -> dict[str, Any]:
-    """By which weights each network of a cascade is known, its own sha256 is of both; and how much
-    of the CT the tumor network was shown."""
-    if isinstance(segmenter, SliceSegmenter):
+def _region(segmenter: Segmenter) -> dict[str, Any]:
+    """How much of the CT a patch network was shown."""
+    network = tumor_network(segmenter)
+    if not isinstance(network, PatchNetwork):
         return {}
-    stages = segmenter.describe()["stages"]
-    return {
-        "stages": {name: stage["sha256"] for name, stage in stages.items()},
-        REGION: segmenter.tumor.preprocessing.liver_margin_mm,
-    }
+    return {REGION: network.preprocessing.liver_margin_mm}
 
 
-def _answered(segmenter: Choosable, case: Case) -> AnsweredVolume | AnsweredCascade:
+def _predicted(segmenter: Segmenter, case: Case) -> PredictedCase:
     ct, true_kji = read_pair(case)
     _, turn = ct.to_lps()
-    true_lps = turn.apply(true_kji)
-    if isinstance(segmenter, CascadeSegmenter):
-        return AnsweredCascade(case.name, case.group, segmenter.answers(ct), true_lps)
-    return AnsweredVolume.of(case.name, case.group, segmenter.answers(ct), true_lps)
+    return PredictedCase(case.name, case.group, segmenter.predict(ct), turn.apply(true_kji))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("tune", __doc__)
     add = parser.add_argument
-    add("model", help="model name or file; for training.export a run's best.safetensors")
-    add(
-        "--second", metavar="FILE", help="a cascade's tumor network; the model is its liver network"
-    )
+    add("model", help="model name or file; for training.export the file that it is to go on with")
     command.add_cases(parser, split_file=True)
     command.add_output(parser, "folder to write", replaces="a choice that is in the folder")
     add(
@@ -143,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         help="by which the liver is widened for a cascade's tumor network",
     )
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
-    add("--mirror", action="store_true", help="average with the mirrored slice: twice as slow")
+    add("--tta", action="store_true", help="average with the mirrored slice: twice as slow")
     command.add_device(parser)
     return parser
 
@@ -153,10 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if arguments is None else arguments)
 
-    def work(given: argparse.Namespace) -> None:
+    def work(args: argparse.Namespace) -> None:
         called = shown_command(words, "tune")
-        print(choose(given, called, lambda things: tqdm(things, leave=False, disable=None)))
-        print(given.output / CHOICE_FILES[0])
+        print(choose(args, called, lambda things: tqdm(things, leave=False, disable=None)))
+        print(args.output / CHOICE_FILES[0])
 
     return command.run(_parser(), work, words)
 

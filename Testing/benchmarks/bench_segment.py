@@ -21,10 +21,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 from LiverTumorSegLib.inference.decision import Decision
-from LiverTumorSegLib.inference.network import SliceEngine
-from LiverTumorSegLib.inference.segmenter import Segmentation, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.inference.network import SliceRunner
+from LiverTumorSegLib.inference.segmenter import Segmentation, Segmenter, load_segmenter
 from LiverTumorSegLib.model.catalog import find_model
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
@@ -56,9 +56,9 @@ def watch_forward(net: nn.Module) -> Callable[[], float]:
 class OurRun:
     """Our segmenter on a CT, with the share of its time that is not the network."""
 
-    def __init__(self, segmenter: SliceSegmenter, net: nn.Module, ct: CtVolume) -> None:
+    def __init__(self, segmenter: Segmenter, net: nn.Module, ct: CtVolume) -> None:
         self.in_network_s = watch_forward(net)
-        self.segmenter = replace(segmenter, engine=SliceEngine(net, "cpu"))
+        self.segmenter = replace(segmenter, engine=SliceRunner(net, "cpu"))
         self.ct = ct
         self.last: Segmentation
         self.outside: list[float] = []
@@ -68,7 +68,7 @@ class OurRun:
         self.outside.append(1 - self.in_network_s() / self.last.seconds)
 
 
-def eager(ct: CtVolume, segmenter: SliceSegmenter, net: nn.Module) -> NDArray[np.uint8]:
+def eager(ct: CtVolume, segmenter: Segmenter, net: nn.Module) -> NDArray[np.uint8]:
     """Every slice, one after the other; labels (k, j, i) on the CT's own grid."""
     lps, turn = ct.to_lps()
     spacing_ji_mm = lps.spacing_kji_mm[1:]
@@ -89,8 +89,8 @@ def compare(model: str | None, slices: int, pairs: int, *, scan: bool) -> list[s
     """A row of the table."""
     spacing_kji_mm = (HEIGHT_MM / slices, 0.75, 0.75)
     ct = make_phantom(seed=5, shape_kji=(slices, 512, 512), spacing_kji_mm=spacing_kji_mm).ct
-    segmenter = load_segmenter(model, "cpu", scan=scan)
-    bundle = ModelBundle.load(find_model(model).paths[0])
+    segmenter = load_segmenter(model, "cpu", coarse_search=scan)
+    bundle = ModelFile.load(find_model(model).paths[0])
     ours, net = OurRun(segmenter, bundle.build_net(), ct), bundle.build_net()
     expected = eager(ct, segmenter, net)  # both are warm after this and the next line
     ours()

@@ -66,7 +66,7 @@ def random_cascade(folder: Path, net: str) -> list[str]:
     import torch
     from LiverTumorSegLib.inference.postprocess import Postprocessing
     from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-    from LiverTumorSegLib.model.file import ModelBundle
+    from LiverTumorSegLib.model.file import ModelFile
     from LiverTumorSegLib.model.spec import STAGES, ModelSpec
     from LiverTumorSegLib.nets import NETS
 
@@ -96,7 +96,7 @@ def random_cascade(folder: Path, net: str) -> list[str]:
             storage="fp16",
         )
         files.append(str(folder / f"{stage}.safetensors"))
-        ModelBundle(spec, model.state_dict()).save(files[-1])
+        ModelFile(spec, model.state_dict()).save(files[-1])
     return files
 
 

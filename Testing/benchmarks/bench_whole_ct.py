@@ -41,7 +41,10 @@ def child(ct_file: str, way: str, model: str | None, naive_slices: int) -> None:
         run, scale = naive(ct_file, model, naive_slices)
     else:
         ct, _ = read_ct(ct_file)
-        run, scale = load_segmenter(model, "cpu", scan=way == "scan").segment(ct).slices_run, 1.0
+        run, scale = (
+            load_segmenter(model, "cpu", coarse_search=way == "scan").segment(ct).slices_run,
+            1.0,
+        )
     seconds = (time.perf_counter() - started) * scale
     print(json.dumps({"run": run, "s": seconds, "idle": idle_gb, "peak": peak_gb()}))
 
@@ -52,14 +55,14 @@ def naive(ct_file: str, model: str | None, wanted: int) -> tuple[int, float]:
     from bench_segment import eager
     from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.model.catalog import find_model
-    from LiverTumorSegLib.model.file import ModelBundle
+    from LiverTumorSegLib.model.file import ModelFile
 
     image = nibabel.Nifti1Image.from_filename(ct_file)
     hu = image.get_fdata()  # float64, as scripts do
     step = max(1, hu.shape[2] // wanted)
     some = np.ascontiguousarray(hu[:, :, ::step].T.astype(np.int16))
     affine = image.affine @ np.diag([1, 1, step, 1])
-    net = ModelBundle.load(find_model(model).paths[0]).build_net()
+    net = ModelFile.load(find_model(model).paths[0]).build_net()
     eager(CtVolume(some, affine), load_segmenter(model, "cpu"), net)
     return len(some), hu.shape[2] / len(some)
 

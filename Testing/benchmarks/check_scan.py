@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--model")
     parser.add_argument("--cases", type=int, nargs="*", default=WHOLE_SCANS)
     given = parser.parse_args()
-    fast, full = (load_segmenter(given.model, scan=scan) for scan in (True, False))
+    fast, full = (load_segmenter(given.model, coarse_search=scan) for scan in (True, False))
     print("case  slices  run with scan  seconds with / without  voxels that differ")
     total = 0
     for case in given.cases:

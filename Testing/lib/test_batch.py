@@ -182,20 +182,20 @@ def test_a_case_too_large_for_the_gpu_does_not_slow_the_next(
             engines.append(id(engine))
         return disks(engine, grays)
 
-    make = segment._load_slices
+    make = segment._network
     kept: list[Any] = []
 
     def on_gpu(*args: Any, **options: Any) -> Any:
         kept.append(make(*args, **options))
-        kept[-1].engine.device = "pretended GPU"
+        kept[-1].runner.device = "pretended GPU"
         return kept[-1]
 
-    monkeypatch.setattr(segment, "_load_slices", on_gpu)
+    monkeypatch.setattr(segment, "_network", on_gpu)
     monkeypatch.setattr(
         "LiverTumorSegLib.inference.network.choose_device", lambda wanted: "pretended GPU"
     )
     monkeypatch.setattr(
-        "LiverTumorSegLib.inference.network.SliceEngine._place", lambda engine: None
+        "LiverTumorSegLib.inference.network.SliceRunner._place", lambda engine: None
     )
     monkeypatch.setattr(ENGINE, falls)
     assert batch().code == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import ENGINE, RESULTS, disks, rows_of, run, save_ct, some_hu, start, tree
-from LiverTumorSegLib.inference.segmenter import Cancelled
+from LiverTumorSegLib.inference.progress import Cancelled
 
 LIKE_A_RUN = ("--device", "cpu", "--no-coarse-search")
 GOES_ON = "Cancelled; finished cases stay, and the same command goes on from here."

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec
 from LiverTumorSegLib.nets import NETS
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ def spec_of(net: str, **net_args: Any) -> ModelSpec:
 
 
 @pytest.fixture
-def bundle() -> ModelBundle:
+def bundle() -> ModelFile:
     torch.manual_seed(0)
     net = EveryLayer(width=6)
     for parameter in net.parameters():  # channels of very different size, as after training
@@ -80,16 +80,16 @@ def bundle() -> ModelBundle:
         )
     net.norm.running_var = torch.tensor([1e-9, 1e6, 1.0, 2.0, 3.0, 4.0])
     net.norm.num_batches_tracked = torch.tensor(123_456_789)
-    return ModelBundle(spec_of("every", width=6), net.state_dict())
+    return ModelFile(spec_of("every", width=6), net.state_dict())
 
 
-def saved_and_loaded(bundle: ModelBundle, folder: Path, storage: str) -> ModelBundle:
+def saved_and_loaded(bundle: ModelFile, folder: Path, storage: str) -> ModelFile:
     sha256 = bundle.save(folder / "model.safetensors", storage=storage)
-    return ModelBundle.load(folder / "model.safetensors", sha256=sha256)
+    return ModelFile.load(folder / "model.safetensors", sha256=sha256)
 
 
 @pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
-def test_what_every_storage_keeps(bundle: ModelBundle, tmp_path: Path, storage: str) -> None:
+def test_what_every_storage_keeps(bundle: ModelFile, tmp_path: Path, storage: str) -> None:
     back = saved_and_loaded(bundle, tmp_path, storage)
     assert back.spec == replace(bundle.spec, storage=storage)
     assert read_spec(tmp_path / "model.safetensors") == back.spec
@@ -111,7 +111,7 @@ def test_a_patch_network_in_every_storage(tmp_path: Path, storage: str) -> None:
     from cascade_model import LIVER_SPEC, PATCH_KJI, random_net
 
     net, patches = random_net(0), torch.rand(1, 1, *PATCH_KJI)
-    back = saved_and_loaded(ModelBundle(LIVER_SPEC, net.state_dict()), tmp_path, storage)
+    back = saved_and_loaded(ModelFile(LIVER_SPEC, net.state_dict()), tmp_path, storage)
     with torch.no_grad():
         expected, made = net(patches).softmax(1), back.build_net()(patches).softmax(1)
     apart = (made - expected).abs().max()
@@ -119,7 +119,7 @@ def test_a_patch_network_in_every_storage(tmp_path: Path, storage: str) -> None:
 
 
 def test_int8_is_within_half_a_step_of_the_largest_weight_over_127(
-    bundle: ModelBundle, tmp_path: Path
+    bundle: ModelFile, tmp_path: Path
 ) -> None:
     back = saved_and_loaded(bundle, tmp_path, "int8")
     for name, axis in AXES.items():
@@ -130,7 +130,7 @@ def test_int8_is_within_half_a_step_of_the_largest_weight_over_127(
         assert ((restored - original).abs() <= step / 2 * (1 + 1e-5)).all(), name
 
 
-def test_int8_stores_the_scale_that_it_divided_by(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_int8_stores_the_scale_that_it_divided_by(bundle: ModelFile, tmp_path: Path) -> None:
     bundle.save(tmp_path / "model.safetensors", storage="int8")
     stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
     assert {name for name, tensor in stored.items() if tensor.dtype == torch.int8} == set(AXES)
@@ -142,7 +142,7 @@ def test_int8_stores_the_scale_that_it_divided_by(bundle: ModelBundle, tmp_path:
         assert (error <= scale.float() / 2 * (1 + 1e-5)).all(), name
 
 
-def test_a_channel_of_zeros_stays_zero_beside_others(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_a_channel_of_zeros_stays_zero_beside_others(bundle: ModelFile, tmp_path: Path) -> None:
     bundle.state["conv.weight"][2] = 0
     bundle.state["up.weight"][:, 1] = 0
     back = saved_and_loaded(bundle, tmp_path, "int8")
@@ -153,7 +153,7 @@ def test_a_channel_of_zeros_stays_zero_beside_others(bundle: ModelBundle, tmp_pa
     assert (scales > 0).all()  # nothing was divided by zero
 
 
-def test_int8_again_changes_nothing_more(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_int8_again_changes_nothing_more(bundle: ModelFile, tmp_path: Path) -> None:
     bundle.state["conv.weight"][0] = 1.0  # away from the least fp16 numbers
     once = saved_and_loaded(bundle, tmp_path, "int8")
     twice = saved_and_loaded(once, tmp_path, "int8")
@@ -162,8 +162,8 @@ def test_int8_again_changes_nothing_more(bundle: ModelBundle, tmp_path: Path) ->
         assert torch.equal(once.state[name][large], twice.state[name][large])
 
 
-def test_the_same_model_gives_the_same_bytes(bundle: ModelBundle, tmp_path: Path) -> None:
-    again = ModelBundle(bundle.spec, dict(reversed(bundle.state.items())))
+def test_the_same_model_gives_the_same_bytes(bundle: ModelFile, tmp_path: Path) -> None:
+    again = ModelFile(bundle.spec, dict(reversed(bundle.state.items())))
     for storage in ("fp32", "fp16", "int8"):
         first = bundle.save(tmp_path / "a.safetensors", storage=storage)
         assert first == again.save(tmp_path / "b.safetensors", storage=storage)
@@ -172,8 +172,8 @@ def test_the_same_model_gives_the_same_bytes(bundle: ModelBundle, tmp_path: Path
         ).read_bytes()
 
 
-def test_storage_of_the_spec_is_the_default(bundle: ModelBundle, tmp_path: Path) -> None:
-    half = ModelBundle(replace(bundle.spec, storage="fp16"), bundle.state)
+def test_storage_of_the_spec_is_the_default(bundle: ModelFile, tmp_path: Path) -> None:
+    half = ModelFile(replace(bundle.spec, storage="fp16"), bundle.state)
     assert half.save(tmp_path / "a") == bundle.save(tmp_path / "b", storage="fp16")
     with pytest.raises(ValueError, match="int4"):
         bundle.save(tmp_path / "c", storage="int4")
@@ -182,18 +182,18 @@ def test_storage_of_the_spec_is_the_default(bundle: ModelBundle, tmp_path: Path)
 def test_net_computes_what_was_saved_and_owns_its_weights(tmp_path: Path) -> None:
     net = nn.Linear(4, 3)
     built = saved_and_loaded(
-        ModelBundle(spec_of("linear", in_features=4, out_features=3), net.state_dict()),
+        ModelFile(spec_of("linear", in_features=4, out_features=3), net.state_dict()),
         tmp_path,
         "fp32",
     ).build_net()
     x = torch.randn(2, 4)
     assert torch.equal(built(x), net(x))
-    bundle = ModelBundle(spec_of("linear", in_features=4, out_features=3), net.state_dict())
+    bundle = ModelFile(spec_of("linear", in_features=4, out_features=3), net.state_dict())
     bundle.build_net().weight.data.zero_()
     assert bundle.state["weight"].any()
 
 
-def test_random_numbers_go_on_undisturbed(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_random_numbers_go_on_undisturbed(bundle: ModelFile, tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -205,7 +205,7 @@ def test_real_net_shipped_form(tmp_path: Path) -> None:
     torch.manual_seed(0)
     spec = spec_of("hybrid2d", width=8)
     net = NETS["hybrid2d"](width=8).eval()
-    bundle = ModelBundle(spec, net.state_dict())
+    bundle = ModelFile(spec, net.state_dict())
     built = saved_and_loaded(bundle, tmp_path, "int8").build_net()
     assert not built.training
     x = torch.rand(1, 1, 64, 64)
@@ -223,7 +223,7 @@ def test_real_net_shipped_form(tmp_path: Path) -> None:
 
 def test_shipped_form_of_large_layers_is_a_quarter(tmp_path: Path) -> None:
     net = nn.Linear(500, 500)
-    bundle = ModelBundle(spec_of("linear", in_features=500, out_features=500), net.state_dict())
+    bundle = ModelFile(spec_of("linear", in_features=500, out_features=500), net.state_dict())
     sizes = {}
     for storage in ("fp32", "fp16", "int8"):
         bundle.save(tmp_path / storage, storage=storage)
@@ -236,7 +236,7 @@ def test_shipped_form_of_large_layers_is_a_quarter(tmp_path: Path) -> None:
 
 
 def broken(
-    bundle: ModelBundle, path: Path, change: Callable[[dict[str, Tensor]], None], storage: str
+    bundle: ModelFile, path: Path, change: Callable[[dict[str, Tensor]], None], storage: str
 ) -> Path:
     """A well-formed file whose tensors were changed."""
     bundle.save(path, storage=storage)
@@ -275,7 +275,7 @@ def _remove(name: str) -> Callable[[dict[str, Tensor]], None]:
     ],
 )
 def test_wrong_tensors_are_refused(
-    bundle: ModelBundle,
+    bundle: ModelFile,
     tmp_path: Path,
     storage: str,
     change: Callable[[dict[str, Tensor]], None],
@@ -283,7 +283,7 @@ def test_wrong_tensors_are_refused(
 ) -> None:
     path = broken(bundle, tmp_path / "model.safetensors", change, storage)
     with pytest.raises(BundleError, match=f"model.safetensors: .*{says}"):
-        ModelBundle.load(path)
+        ModelFile.load(path)
 
 
 @pytest.mark.parametrize(
@@ -297,23 +297,23 @@ def test_wrong_tensors_are_refused(
     ],
 )
 def test_a_spec_that_does_not_fit_is_refused(
-    bundle: ModelBundle, tmp_path: Path, change: dict[str, Any], says: str
+    bundle: ModelFile, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
     spec = replace(bundle.spec, **change)
     path = tmp_path / "model.safetensors"
     safetensors.torch.save_file(bundle.state, path, metadata={"spec": spec.to_json()})
     with pytest.raises(BundleError, match=says):
-        ModelBundle.load(path)
+        ModelFile.load(path)
     with pytest.raises(BundleError, match=says):
-        ModelBundle(spec, bundle.state).save(tmp_path / "other.safetensors")
+        ModelFile(spec, bundle.state).save(tmp_path / "other.safetensors")
     with pytest.raises(BundleError, match=says):
-        ModelBundle(spec, bundle.state).build_net()
+        ModelFile(spec, bundle.state).build_net()
     assert not (tmp_path / "other.safetensors").exists()
 
 
 @pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
 def test_weights_that_are_not_finite_are_not_saved(
-    bundle: ModelBundle, tmp_path: Path, storage: str
+    bundle: ModelFile, tmp_path: Path, storage: str
 ) -> None:
     bundle.state["linear.weight"][0, 0] = torch.nan
     with pytest.raises(BundleError, match=r"linear\.weight holds"):
@@ -323,7 +323,7 @@ def test_weights_that_are_not_finite_are_not_saved(
 
 @pytest.mark.parametrize(("name", "value"), [("linear.bias", 1e5), ("linear.weight", 1e7)])
 def test_weights_too_large_for_half_precision_ask_for_fp32(
-    bundle: ModelBundle, tmp_path: Path, name: str, value: float
+    bundle: ModelFile, tmp_path: Path, name: str, value: float
 ) -> None:
     bundle.state[name][0] = value
     with pytest.raises(BundleError, match=f"{name}.*storage fp32"):
@@ -332,31 +332,31 @@ def test_weights_too_large_for_half_precision_ask_for_fp32(
 
 
 def test_another_hash_is_refused_before_anything_is_parsed(
-    bundle: ModelBundle, tmp_path: Path
+    bundle: ModelFile, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
     sha256 = bundle.save(path)
-    assert ModelBundle.load(path, sha256=sha256.upper()).sha256 == sha256
+    assert ModelFile.load(path, sha256=sha256.upper()).sha256 == sha256
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(BundleError, match=r"SHA-256 is .*Get the file again"):
-        ModelBundle.load(path, sha256=sha256)
+        ModelFile.load(path, sha256=sha256)
     path.write_bytes(b"not even a model")
     with pytest.raises(BundleError, match="SHA-256"):
-        ModelBundle.load(path, sha256=sha256)
+        ModelFile.load(path, sha256=sha256)
 
 
-def test_cut_and_absent_files_are_refused(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_cut_and_absent_files_are_refused(bundle: ModelFile, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     bundle.save(path)
     data = path.read_bytes()
     for length in (0, 4, 100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:length])
         with pytest.raises(BundleError, match=r"model\.safetensors: "):
-            ModelBundle.load(path)
+            ModelFile.load(path)
     with pytest.raises(BundleError, match="no such model file"):
-        ModelBundle.load(tmp_path / "none.safetensors")
+        ModelFile.load(tmp_path / "none.safetensors")
 
 
 class Payload:
@@ -381,7 +381,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path, kind: str, name: str) -> None:
             archive.writestr("archive/data.pkl", pickle.dumps(payload))
     else:
         path.write_bytes(pickle.dumps(payload, protocol=int(kind[-1])))
-    for read in (read_spec, ModelBundle.load):
+    for read in (read_spec, ModelFile.load):
         with pytest.raises(BundleError, match=r"never read|not a model file"):
             read(path)
     assert not touched.exists()

@@ -33,7 +33,7 @@ Array = NDArray[Any]
 @pytest.fixture(scope="module", params=[None, oblique()], ids=["straight", "oblique"])
 def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
     ct = abdomen(rotation=request.param)
-    result = segmenter(CASCADE_STEPS).segment(ct, probabilities=True)
+    result = segmenter(CASCADE_STEPS).segment(ct, keep_prediction=True)
     assert set(np.unique(result.labels_kji)) == {0, 1, 2}
     assert result.probabilities is not None
     return ct, result.labels_kji, result.probabilities
@@ -46,7 +46,7 @@ def test_however_the_grid_lies_the_patient_gets_the_same_labels(
     ct, labels, probabilities = upright
     hu, new_to_old = turned(ct.hu, axes_to_ras)
     worker = segmenter(CASCADE_STEPS)
-    result = worker.segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), probabilities=True)
+    result = worker.segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), keep_prediction=True)
     assert result.labels_kji.dtype == np.uint8
     np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
     assert result.probabilities is not None
@@ -105,7 +105,7 @@ def test_the_tumor_network_sees_the_liver_alone() -> None:
     labels = worker.segment(volume(hu, (6.0, 4.0, 4.0))).labels_kji
     assert set(np.unique(labels[:, 30:])) == {0}
     assert (labels[5:7, 9:11, 9:11] == Label.TUMOR).all()
-    liver, tumor = worker.liver.engine, worker.tumor.engine
+    liver, tumor = worker.network.liver.runner, worker.network.tumor.runner
     assert len(tumor.seen) < len(liver.seen), "windows without liver are left out"
     assert max(patch[:, :, :, -8:, -8:].max() for patch in liver.seen) > 0.9
     assert max(patch.max() for patch in tumor.seen) < 0.97, "the bright piece is blanked"
@@ -119,7 +119,7 @@ def test_the_margin_keeps_a_tumor_at_the_rim(margin_mm: float, kept: bool) -> No
     hu[4:8, 12:20, 24:28] = TUMOR_HU
     worker = segmenter(sees=replace(SEES_LIVER, liver_margin_mm=margin_mm))
     blind = Threshold(2.0, 0.0)
-    worker.liver = replace(worker.liver, engine=Blind(blind))
+    worker.network.liver.runner = Blind(blind)
     labels = worker.segment(volume(hu, (6.0, 4.0, 4.0))).labels_kji
     assert (labels[5:7, 13:19, 25:26] == Label.TUMOR).all() == kept
 
@@ -128,9 +128,9 @@ def test_the_margin_keeps_a_tumor_at_the_rim(margin_mm: float, kept: bool) -> No
 def test_each_network_works_on_its_own_grid(liver_px: int) -> None:
     """And what the tumor network is shown differs by no more than the liver's outline."""
     ct, both, alike = abdomen(), segmenter(liver_px=liver_px), segmenter()
-    labels = both.segment(ct, probabilities=True)
-    expected = alike.segment(ct, probabilities=True)
-    seen = len(both.liver.engine.seen), len(alike.liver.engine.seen)
+    labels = both.segment(ct, keep_prediction=True)
+    expected = alike.segment(ct, keep_prediction=True)
+    seen = len(both.network.liver.runner.seen), len(alike.network.liver.runner.seen)
     assert (seen[0] > seen[1]) == (liver_px > 64), "a finer grid takes more windows"
     assert dice(labels.labels_kji > 0, expected.labels_kji > 0) > 0.93
     assert dice(labels.labels_kji == 2, expected.labels_kji == 2) > 0.99
@@ -140,9 +140,9 @@ def test_each_network_works_on_its_own_grid(liver_px: int) -> None:
 
 def test_a_mask_behind_the_whole_image() -> None:
     worker = segmenter(sees=replace(SEES_LIVER, mask_as_channel=True, liver_margin_mm=0.0))
-    worker.liver = replace(worker.liver, engine=Blind(Threshold(2.0, 0.0)))
+    worker.network.liver.runner = Blind(Threshold(2.0, 0.0))
     worker.segment(abdomen())
-    seen = worker.tumor.engine.seen
+    seen = worker.network.tumor.runner.seen
     assert {patch.shape[1] for patch in seen} == {2}
     assert {float(v) for patch in seen for v in np.unique(patch[:, 1])} == {0.0, 1.0}
     assert any((patch[:, 0] * (1 - patch[:, 1])).any() for patch in seen), "not blanked"
@@ -151,44 +151,37 @@ def test_a_mask_behind_the_whole_image() -> None:
 def test_the_tumor_network_has_its_own_window() -> None:
     worker = segmenter()
     steps = replace(SEES_LIVER, window_hu=(-250, 250))
-    worker.tumor = replace(worker.tumor, preprocessing=steps)
+    worker.network.tumor.preprocessing = steps
     worker.segment(abdomen())
-    assert max(p.max() for p in worker.liver.engine.seen) == pytest.approx(0.95, abs=1e-3)
-    assert max(p.max() for p in worker.tumor.engine.seen) == pytest.approx(0.8, abs=1e-3)
+    assert max(p.max() for p in worker.network.liver.runner.seen) == pytest.approx(0.95, abs=1e-3)
+    assert max(p.max() for p in worker.network.tumor.runner.seen) == pytest.approx(0.8, abs=1e-3)
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_no_liver_is_a_plain_result(probabilities: bool) -> None:
     worker = segmenter(CASCADE_STEPS)
     ct = volume(np.full((9, 30, 30), AIR_HU), (5.0, 2.0, 2.0))
-    result = worker.segment(ct, probabilities=probabilities)
+    result = worker.segment(ct, keep_prediction=probabilities)
     assert not result.labels_kji.any()
     assert not result.found_liver
     assert (result.slices_run, result.warnings) == (9, ())
-    assert worker.tumor.engine.seen == []
+    assert worker.network.tumor.runner.seen == []
     if probabilities:
         assert result.probabilities is not None
         assert (result.probabilities[0] == 1).all()
 
 
-def test_too_little_liver_is_none_and_a_few_slices_may_be() -> None:
+def test_too_little_liver_is_none() -> None:
     ct = abdomen()
     liver_ml = (segmenter().segment(ct).labels_kji > 0).sum() * ct.voxel_ml
     worker = segmenter(replace(AS_IT_IS, smallest_liver_ml=1.2 * liver_ml))
     assert not worker.segment(ct).found_liver
-    assert worker.tumor.engine.seen == []
-    part = worker.segment(ct, slices=(6, 9))
-    assert part.found_liver
-    assert part.slice_range == (6, 9)
-    assert (part.slices, part.slices_run) == (14, 4)
-    assert not part.labels_kji[:6].any()
-    assert not part.labels_kji[10:].any()
-    assert "slices 6 to 9" in part.warnings[0]
+    assert worker.network.tumor.runner.seen == []
 
 
 def test_probabilities_are_the_networks_own() -> None:
     worker, ct = segmenter(), abdomen()
-    result = worker.segment(ct, probabilities=True)
+    result = worker.segment(ct, keep_prediction=True)
     assert result.probabilities is not None
     assert result.probabilities.dtype == np.float16
     assert result.probabilities.shape == (3, *ct.shape_kji)
@@ -200,7 +193,7 @@ def test_probabilities_are_the_networks_own() -> None:
     plain = worker.segment(ct)
     assert plain.probabilities is None
     np.testing.assert_array_equal(plain.labels_kji, result.labels_kji)
-    ours = segmenter(AS_IT_IS).segment(ct, probabilities=True)
+    ours = segmenter(AS_IT_IS).segment(ct, keep_prediction=True)
     np.testing.assert_array_equal(ours.probabilities, result.probabilities)
 
 
@@ -211,7 +204,7 @@ def test_what_the_steps_take_away_is_gone() -> None:
     hu[5:8, 14:17, 14:17] = hu[5:8, 12:18, 30:36] = hu[5:8, 12:18, 40:44] = TUMOR_HU
     steps = replace(AS_IT_IS, tumor_inside_liver=True, max_distance_to_liver_mm=12.0)
     worker = segmenter(steps, sees=replace(SEES_LIVER, liver_margin_mm=60.0))
-    worker.liver = replace(worker.liver, engine=Blind(Threshold(2.0, 0.0)))
+    worker.network.liver.runner = Blind(Threshold(2.0, 0.0))
     ct = volume(hu, (6.0, 4.0, 4.0))
     tumor = worker.segment(ct).labels_kji == Label.TUMOR
     assert tumor[6, 15, 15]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,21 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.inference.cascade import CascadeSegmenter, joint_spec
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.inference.segmenter import Cancelled
-from LiverTumorSegLib.model.spec import BundleError
+from LiverTumorSegLib.inference.progress import Cancelled
+from LiverTumorSegLib.inference.segmenter import Segmenter
 from threshold_cascade import (
     AS_IT_IS,
     CASCADE_STEPS,
-    SEES_ALL,
     SEES_LIVER,
     Floats,
     Threshold,
     segmenter,
-    spec_of,
 )
 from threshold_slices import AIR_HU, LIVER_HU, abdomen, volume
 
@@ -37,17 +31,22 @@ def test_progress_rises_to_one_with_every_window() -> None:
 
     def progress(fraction: float, phrase: str) -> None:
         told.append((fraction, phrase))
-        done_by_then.append(len(worker.liver.engine.seen) + len(worker.tumor.engine.seen))
+        done_by_then.append(
+            len(worker.network.liver.runner.seen) + len(worker.network.tumor.runner.seen)
+        )
 
     worker.segment(abdomen(), progress)
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
     assert all(phrase.strip() for _, phrase in told)
-    for name, engine in (("Liver", worker.liver.engine), ("Tumor", worker.tumor.engine)):
-        windows = [phrase for _, phrase in told if phrase.startswith(f"{name}: window ")]
+    for name, engine in (
+        ("Liver", worker.network.liver.runner),
+        ("Tumor", worker.network.tumor.runner),
+    ):
+        windows = [phrase for _, phrase in told if phrase.startswith(f"{name}: Window ")]
         assert len(windows) == len(engine.seen) + 1
-        assert windows[-1].endswith(f"window {len(engine.seen)} of {len(engine.seen)}")
+        assert windows[-1].endswith(f"Window {len(engine.seen)} of {len(engine.seen)}")
     assert max(np.diff(done_by_then)) == 1, "no two windows without a word"
 
 
@@ -57,14 +56,14 @@ class Noting(Threshold):
     def __call__(self, patches: Floats) -> Floats:
         answer = super().__call__(patches)
         if len(self.seen) == 2:
-            self.notes.append("Went on smaller.")
+            self.warnings.append("Went on smaller.")
         return answer
 
 
-def noting() -> CascadeSegmenter:
+def noting() -> Segmenter:
     worker = segmenter()
-    worker.liver = replace(worker.liver, engine=Noting(2.0, 0.0))
-    worker.tumor = replace(worker.tumor, engine=Noting(4.0, -2.5))
+    worker.network.liver.runner = Noting(2.0, 0.0)
+    worker.network.tumor.runner = Noting(4.0, -2.5)
     return worker
 
 
@@ -80,9 +79,9 @@ def cancel_at(words: str) -> Callable[[float, str], None]:
     ("words", "liver", "tumor"),
     [
         ("Preparing the CT", 0, 0),
-        ("Liver: window 3", 3, 0),
+        ("Liver: Window 3", 3, 0),
         ("Preparing the liver", None, 0),
-        ("Tumor: window 2", None, 2),
+        ("Tumor: Window 2", None, 2),
         ("slice 2 of", None, None),
         ("Cleaning up", None, None),
     ],
@@ -93,9 +92,9 @@ def test_cancel_stops_at_once_and_leaves_nothing(
     ct, worker = abdomen(), noting()
     with pytest.raises(Cancelled):
         worker.segment(ct, cancel_at(words))
-    for stage, count in ((worker.liver, liver), (worker.tumor, tumor)):
-        assert count is None or len(stage.engine.seen) == count
-        stage.engine.seen.extend([np.zeros(1)] * 3)  # past the note
+    for stage, count in ((worker.network.liver, liver), (worker.network.tumor, tumor)):
+        assert count is None or len(stage.runner.seen) == count
+        stage.runner.seen.extend([np.zeros(1)] * 3)  # past the note
     again = worker.segment(ct)
     np.testing.assert_array_equal(again.labels_kji, segmenter().segment(ct).labels_kji)
     assert again.warnings == ()
@@ -142,52 +141,9 @@ def test_a_scan_that_was_cut_to_less_than_the_model_s_window(
 )
 def test_device_is_the_cpu_as_soon_as_one_is_there(devices: tuple[str, str], device: str) -> None:
     worker = segmenter()
-    worker.liver.engine.device, worker.tumor.engine.device = devices
+    worker.network.liver.runner.device, worker.network.tumor.runner.device = devices
     assert worker.device == device
     assert worker.segment(abdomen()).device == device
-
-
-def test_what_is_told_of_the_model() -> None:
-    worker = segmenter(CASCADE_STEPS)
-    told = json.loads(json.dumps(worker.describe()))
-    assert (told["model"], told["version"]) == ("pair", "1")
-    assert told["sha256"] == worker.sha256 == hashlib.sha256(b"ab" * 64).hexdigest()
-    assert list(told["stages"]) == ["liver", "tumor"]
-    assert VolumePreprocessing.from_dict(told["stages"]["tumor"]["preprocessing"]) == SEES_LIVER
-    assert Postprocessing.from_dict(told["postprocessing"]) == CASCADE_STEPS
-    worker.liver = replace(worker.liver, sha256=None)
-    assert worker.sha256 is None
-
-
-def test_the_pair_has_seen_what_either_has_seen() -> None:
-    liver = spec_of(
-        "liver",
-        SEES_ALL,
-        training_hu_range=(-1024, 160),
-        provenance={"train": ["1", "2"], "train_groups": ["a"], "split_group_by": "volume"},
-    )
-    tumor = spec_of(
-        "tumor",
-        SEES_LIVER,
-        training_hu_range=(-40, 3000),
-        provenance={"train": ["2", "10"], "recipe": {"epochs": 3}, "split_group_by": "patient"},
-    )
-    joint = joint_spec("pair", "3", liver, tumor)
-    assert (joint.name, joint.version, joint.net) == ("pair", "3", "gunetrpp")
-    assert joint.provenance["train"] == ["1", "10", "2"]
-    assert joint.provenance["train_groups"] == ["a"]
-    assert joint.provenance["recipe"] == {"epochs": 3}
-    assert joint.provenance["split_group_by"] == "patient", "refused where either would be"
-    assert joint.training_hu_range == (-1024, 3000)
-    assert joint.labels == {"background": 0, "liver": 1, "tumor": 2}
-    both = joint_spec("pair", "3", liver, replace(tumor, provenance=liver.provenance))
-    assert both.provenance["split_group_by"] == "volume"
-
-
-def test_networks_that_do_not_fit_each_other() -> None:
-    worker = segmenter()
-    with pytest.raises(BundleError, match="must see all"):
-        replace(worker, tumor=worker.liver)
 
 
 def test_a_higher_share_marks_less_and_says_so() -> None:
@@ -205,15 +161,15 @@ def test_a_higher_share_marks_less_and_says_so() -> None:
 def test_decided_again_without_the_networks(steps: Postprocessing) -> None:
     """The same labels as a run with that decision and these steps."""
     worker, ct = segmenter(), abdomen()
-    answers = worker.answers(ct)
-    seen = len(worker.liver.engine.seen), len(worker.tumor.engine.seen)
+    prediction = worker.predict(ct)
+    seen = len(worker.network.liver.runner.seen), len(worker.network.tumor.runner.seen)
     for share in (0.3, 0.5, 0.8):
         decision = Decision(tumor_threshold=share)
         expected = segmenter(steps)
         expected.decision = decision
-        turned = answers.place.on_ct(answers.decide(decision, steps).labels)
+        turned = ct.to_lps()[1].undo(prediction.decide(decision, steps).labels)
         np.testing.assert_array_equal(turned, expected.segment(ct).labels_kji)
-    assert (len(worker.liver.engine.seen), len(worker.tumor.engine.seen)) == seen
+    assert (len(worker.network.liver.runner.seen), len(worker.network.tumor.runner.seen)) == seen
 
 
 def test_certainty_is_the_calibrated_answer_of_the_tumor_network() -> None:
@@ -221,22 +177,22 @@ def test_certainty_is_the_calibrated_answer_of_the_tumor_network() -> None:
     decision = Decision(tumor_threshold=0.6, calibration=(0.8, -0.3))
     worker = segmenter(replace(CASCADE_STEPS, smallest_lesion_mm=14.0))
     worker.decision = decision
-    result = worker.segment(abdomen(), probabilities=True)
-    certainty, tumor = result.certainty_kji, result.labels_kji == 2
+    result = worker.segment(abdomen(), keep_prediction=True)
+    certainty, tumor = result.tumor_probability_kji, result.labels_kji == 2
     assert certainty is not None
     assert result.probabilities is not None
     np.testing.assert_array_equal(certainty > 0, tumor)
     told = decision.certainty(result.probabilities[2].astype(np.float32))
     assert np.abs(certainty[tumor].astype(int) - told[tumor]).max() <= 1, "halves of the answers"
     plain = segmenter(replace(CASCADE_STEPS, smallest_lesion_mm=14.0)).segment(abdomen())
-    assert plain.certainty_kji is None
+    assert plain.tumor_probability_kji is None
 
 
 def test_the_ct_is_only_read() -> None:
     ct = abdomen()
     ct.hu.setflags(write=False)
     before = ct.hu.copy()
-    segmenter(CASCADE_STEPS).segment(ct, probabilities=True)
+    segmenter(CASCADE_STEPS).segment(ct, keep_prediction=True)
     np.testing.assert_array_equal(ct.hu, before)
 
 
@@ -246,8 +202,8 @@ def test_memory_is_bounded_by_the_ct_and_the_grid() -> None:
     hu[10:30, 70:190, 70:190] = LIVER_HU
     ct = volume(hu, (5.0, 1.4, 1.4))
     worker = segmenter(CASCADE_STEPS)
-    for stage in (worker.liver, worker.tumor):
-        stage.engine.seen = _Forgetful()
+    for stage in (worker.network.liver, worker.network.tumor):
+        stage.runner.seen = _Forgetful()
     tracemalloc.start()
     worker.segment(ct)
     _, peak = tracemalloc.get_traced_memory()

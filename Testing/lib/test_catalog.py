@@ -32,7 +32,7 @@ SPEC = ModelSpec(
     net="hybrid2d",
     net_args={},
     preprocessing={},
-    labels={"background": 0, "liver": 1},
+    labels={"background": 0, "liver": 1, "tumor": 2},
     training_hu_range=None,
     postprocessing={},
     provenance={"licence": "CC0", "scores": {"dice": 0.5}, "title": "Mine"},
@@ -59,18 +59,18 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalog of two models: a single net and a cascade, which is the default."""
+    """A catalog of two models, of which the second is the default."""
     place = tmp_path / "shipped"
     place.mkdir()
     files = []
-    for name in ("one", "liver", "tumor"):
+    for name in ("one", "both"):
         data = write_model(place / f"{name}.safetensors", replace(SPEC, name=name)).read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
         files.append({"file": f"{name}.safetensors", "sha256": sha256, "bytes": len(data)})
     common = {"title": "T", "version": "1", "licence": "L", "scores": {}, "summary": "S"}
     models = [
-        {"name": "one", "files": files[:1], **common},
-        {"name": "both", "files": files[1:], "default": True, **common},
+        {"name": "one", "file": files[0], **common},
+        {"name": "both", "file": files[1], "default": True, **common},
     ]
     (place / "models.json").write_text(json.dumps({"models": models}))
     monkeypatch.setattr(catalog, "CATALOG_FILE", place / "models.json")
@@ -96,18 +96,15 @@ def test_what_is_shipped_is_whole() -> None:
 def test_shipped_and_imported_are_found_by_name(shipped: Path, source: Path, folder: Path) -> None:
     import_model(source, folder)
     assert [entry.name for entry in installed_models(folder)] == ["one", "both", "mine"]
-    assert find_model("both", folder).paths == (
-        shipped / "liver.safetensors",
-        shipped / "tumor.safetensors",
-    )
+    assert find_model("both", folder).file.path == shipped / "both.safetensors"
     mine = find_model("mine", folder)
     assert (mine.title, mine.version, mine.licence) == ("Mine", "2", "CC0")
-    assert (mine.scores, mine.shipped, mine.size_bytes) == (
+    assert (mine.scores, mine.shipped, mine.file.size_bytes) == (
         {"dice": 0.5},
         False,
         source.stat().st_size,
     )
-    assert mine.paths[0].read_bytes() == source.read_bytes()
+    assert mine.file.path.read_bytes() == source.read_bytes()
     for entry in installed_models(folder):
         verify(entry)
 
@@ -137,11 +134,11 @@ def test_a_file_is_named_by_its_path_or_ending_and_never_stands_in_for_a_known_m
     shipped: Path, source: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = find_model(source, folder)
-    assert (entry.name, entry.paths, entry.files[0].sha256) == ("mine", (source,), None)
+    assert (entry.name, entry.file.path, entry.file.sha256) == ("mine", source, None)
     verify(entry)
     monkeypatch.chdir(tmp_path)
     shutil.copy(source, "one")
-    assert find_model("one", folder).paths != (Path("one"),)
+    assert find_model("one", folder).file.path != Path("one")
     for named in ("./one", str(tmp_path / "one"), Path("one")):
         assert find_model(named, folder).name == "mine"
     (tmp_path / "text").write_text("no model")
@@ -178,12 +175,13 @@ def test_a_broken_record_stops_only_its_own_model(
     "change",
     [
         {"color": "red"},
-        {"files": [{"file": "../x", "sha256": "0" * 64, "bytes": 1}]},
-        {"files": [{"file": "x", "sha256": "0", "bytes": 1}]},
-        {"files": [{"file": "x", "sha256": "0" * 64, "bytes": "1"}]},
-        {"files": [{"file": "x", "sha256": "0" * 64, "bytes": 1, "url": "x"}]},
-        {"files": [{"file": "x"}]},
-        {"files": []},
+        {"file": {"file": "../x", "sha256": "0" * 64, "bytes": 1}},
+        {"file": {"file": "x", "sha256": "0", "bytes": 1}},
+        {"file": {"file": "x", "sha256": "0" * 64, "bytes": "1"}},
+        {"file": {"file": "x", "sha256": "0" * 64, "bytes": 1, "url": "x"}},
+        {"file": {"file": "x"}},
+        {"file": []},
+        {"file": 5},
         {"files": 5},
         {"scores": 5},
         {"version": []},
@@ -204,9 +202,22 @@ def test_records_that_are_not_understood_are_refused(
     assert "'mine'" in problem
 
 
+def test_records_of_earlier_versions(source: Path, folder: Path) -> None:
+    """One file in a list is read; a cascade's two files have to be joined."""
+    entry = import_model(source, folder)
+    record = folder / "mine.model.json"
+    stored = json.loads(record.read_text())
+    file = stored.pop("file")
+    record.write_text(json.dumps({**stored, "files": [file]}))
+    assert imported_models(folder) == (entry,)
+    record.write_text(json.dumps({**stored, "files": [file, file]}))
+    with pytest.raises(BundleError, match=r"python -m training\.export LIVER\.safetensors TUMOR"):
+        find_model("mine", folder)
+
+
 def test_verify_notices_every_change(source: Path, folder: Path) -> None:
     entry = import_model(source, folder)
-    path, data = entry.paths[0], source.read_bytes()
+    path, data = entry.file.path, source.read_bytes()
     verify(entry)
     path.write_bytes(data[:-1] + b"\1")
     with pytest.raises(BundleError, match="was changed"):
@@ -230,7 +241,7 @@ def test_import_under_another_name_and_again(source: Path, folder: Path) -> None
     assert contents(folder) == before
     write_model(source, weight=b"\0\0\0\1")
     second = import_model(source, folder, name="other", overwrite=True)
-    assert second.files[0].sha256 != first.files[0].sha256
+    assert second.file.sha256 != first.file.sha256
     assert len(contents(folder)) == 2
     verify(second)
 

@@ -337,7 +337,7 @@ def test_too_little_memory(
     def too_much(*args: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("LiverTumorSegLib.inference.segmenter.SliceSegmenter.segment", too_much)
+    monkeypatch.setattr("LiverTumorSegLib.inference.segmenter.Segmenter.segment", too_much)
     assert "memory" in refused("segment", ct, "-o", folder / "result", "--model", model)
 
 

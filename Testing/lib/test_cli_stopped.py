@@ -23,7 +23,7 @@ from command_line import (
     start,
     tree,
 )
-from LiverTumorSegLib.inference.segmenter import Cancelled
+from LiverTumorSegLib.inference.progress import Cancelled
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "end"])

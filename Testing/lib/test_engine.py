@@ -15,7 +15,7 @@ import torch_threads
 from LiverTumorSegLib.inference import network as engine_file
 from LiverTumorSegLib.inference.network import (
     CUDA_BATCH,
-    SliceEngine,
+    SliceRunner,
     choose_device,
     fold_batch_norm,
 )
@@ -57,7 +57,7 @@ def plain(net: nn.Module, images: Grays) -> NDArray[np.float32]:
 
 def test_the_networks_own_probabilities(net: nn.Module) -> None:
     images = grays(3)
-    probabilities = SliceEngine(net, "cpu")(images)
+    probabilities = SliceRunner(net, "cpu")(images)
     assert probabilities.dtype == np.float32
     assert probabilities.shape == (3, SIDE, SIDE, 3)
     np.testing.assert_allclose(probabilities.sum(axis=3), 1, atol=1e-5)
@@ -67,7 +67,7 @@ def test_the_networks_own_probabilities(net: nn.Module) -> None:
 def test_mirrored_answers_are_averaged(net: nn.Module) -> None:
     images = grays(3)
     straight, turned = plain(net, images), plain(net, images[..., ::-1].copy())
-    made = SliceEngine(net, "cpu", 2, mirror=True)(images)
+    made = SliceRunner(net, "cpu", 2, tta=True)(images)
     np.testing.assert_allclose(made, (straight + turned[:, :, ::-1]) / 2, atol=1e-5)
     assert np.abs(made - straight).max() > 1e-2  # a net that is not symmetric
 
@@ -75,8 +75,8 @@ def test_mirrored_answers_are_averaged(net: nn.Module) -> None:
 @pytest.mark.parametrize("batch", [2, 4, 5, 16])
 def test_a_batch_is_as_good_as_one_at_a_time(net: nn.Module, batch: int) -> None:
     images = grays(5)
-    together = SliceEngine(net, "cpu", batch)(images)
-    np.testing.assert_allclose(together, SliceEngine(net, "cpu", 1)(images), atol=1e-5)
+    together = SliceRunner(net, "cpu", batch)(images)
+    np.testing.assert_allclose(together, SliceRunner(net, "cpu", 1)(images), atol=1e-5)
 
 
 def test_folding_changes_the_form_and_not_the_function(net: nn.Module) -> None:
@@ -109,7 +109,7 @@ RuntimeErrors = Callable[[], RuntimeError]
 FULL: RuntimeErrors = partial(torch.cuda.OutOfMemoryError, "simulated")
 
 
-class Tight(SliceEngine):
+class Tight(SliceRunner):
     """A pretended CUDA device that holds ``room`` slices, and a CPU that holds any number."""
 
     def __init__(self, room: int, batch: int | None = None, error: RuntimeErrors = FULL) -> None:
@@ -141,13 +141,13 @@ def test_the_batch_halves_until_it_fits(room: int, batches: list[int]) -> None:
     np.testing.assert_array_equal(engine(images)[..., 1], images)
     assert engine.device == "cuda"
     assert engine.batch == ([CUDA_BATCH, *batches])[-1]
-    assert len(engine.notes) == len(batches)
-    for note, batch in zip(engine.notes, batches, strict=True):
+    assert len(engine.warnings) == len(batches)
+    for note, batch in zip(engine.warnings, batches, strict=True):
         assert f"with {batch} slice" in note
     tried = len(engine.tried)
     engine(images)  # the next call knows what fits
     assert max(size for _, size in engine.tried[tried:]) <= room
-    assert len(engine.notes) == len(batches)
+    assert len(engine.warnings) == len(batches)
 
 
 @pytest.mark.usefixtures("pretended_cuda")
@@ -157,8 +157,8 @@ def test_at_last_the_cpu_takes_over() -> None:
     np.testing.assert_array_equal(engine(images)[..., 2], images)
     assert engine.tried == [("cuda", 5), ("cuda", 2), ("cuda", 1), *[("cpu", 1)] * 7]
     assert (engine.device, engine.batch) == ("cpu", 1)
-    assert "CPU" in engine.notes[-1]
-    assert all(note.endswith(".") for note in engine.notes)
+    assert "CPU" in engine.warnings[-1]
+    assert all(note.endswith(".") for note in engine.warnings)
 
 
 @pytest.mark.usefixtures("pretended_cuda")
@@ -182,7 +182,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     engine = Tight(room=8, error=error)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         engine(grays(16))
-    assert engine.notes == []
+    assert engine.warnings == []
 
 
 class Leaky(Tight):
@@ -215,8 +215,8 @@ class TooLargeForTheCard(Tight):
 def test_a_card_without_room_for_the_net() -> None:
     engine = TooLargeForTheCard(room=0)
     assert (engine.device, engine.batch) == ("cpu", 1)
-    assert len(engine.notes) == 1
-    assert "CPU" in engine.notes[0]
+    assert len(engine.warnings) == 1
+    assert "CPU" in engine.warnings[0]
 
 
 class Greedy(nn.Module):
@@ -227,7 +227,7 @@ class Greedy(nn.Module):
 
 
 def test_a_cpu_without_memory_says_so() -> None:
-    engine = SliceEngine(Greedy(), "cpu")
+    engine = SliceRunner(Greedy(), "cpu")
     with pytest.raises(MemoryError, match="does not hold one slice; close other programs"):
         engine(grays(1))
     assert engine.device == "cpu"
@@ -293,7 +293,7 @@ def test_devices_that_are_not_there(
         choose_device(wanted)
 
 
-class AppleGpu(SliceEngine):
+class AppleGpu(SliceRunner):
     """An engine whose GPU is off by so much, or cannot at all."""
 
     def __init__(self, device: str, off: float | str) -> None:
@@ -322,7 +322,7 @@ def test_an_apple_gpu_is_used_when_its_answer_is_the_cpu_s(monkeypatch: pytest.M
         for _twice in range(2):
             engine(grays(3))
         assert engine.runs == [("mps", 1), ("cpu", 1), ("mps", 3), ("mps", 3)], "proven once"
-        assert (engine.device, engine.notes) == ("mps", [])
+        assert (engine.device, engine.warnings) == ("mps", [])
     cards(monkeypatch, 1)
     assert choose_device("auto") == "cuda"
 
@@ -342,7 +342,7 @@ def test_an_apple_gpu_that_computes_wrongly_is_refused_with_the_reason(
         engine = AppleGpu("auto", off)
         assert (engine(grays(2)) == 0.25).all()
         assert (engine.device, engine.batch) == ("cpu", 1)
-        (note,) = engine.notes
+        (note,) = engine.warnings
         assert re.search(reason, note)
         with pytest.raises(ValueError, match=reason):
             AppleGpu("mps", off)(grays(1))

@@ -10,8 +10,12 @@ import torch
 import torch_threads
 from cascade_model import NET_ARGS, PATCH_KJI
 from LiverTumorSegLib.inference import network as engine_file
-from LiverTumorSegLib.inference.network import fold_batch_norm
-from LiverTumorSegLib.inference.patch_network import CPU_PATCHES, CUDA_PATCHES, PatchEngine
+from LiverTumorSegLib.inference.network import (
+    CPU_PATCHES,
+    CUDA_PATCHES,
+    PatchRunner,
+    fold_batch_norm,
+)
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.nets.gunetrpp import GUnetrpp
 from numpy.typing import NDArray
@@ -53,7 +57,7 @@ def plain(net: nn.Module, inputs: Patches) -> Patches:
 
 def test_the_networks_own_foreground(net: GUnetrpp) -> None:
     inputs = patches(3)
-    made = PatchEngine(net, "cpu")(inputs)
+    made = PatchRunner(net, "cpu")(inputs)
     assert made.dtype == np.float32
     assert made.shape == (3, 1, *PATCH_KJI)
     expected = plain(net, inputs)
@@ -64,12 +68,12 @@ def test_the_networks_own_foreground(net: GUnetrpp) -> None:
 def test_a_mask_as_second_channel(net: GUnetrpp) -> None:
     inputs = patches(1, channels=2)
     inputs[:, 1] = inputs[:, 1] > 0.4
-    np.testing.assert_allclose(PatchEngine(net, "cpu")(inputs), plain(net, inputs), atol=1e-5)
+    np.testing.assert_allclose(PatchRunner(net, "cpu")(inputs), plain(net, inputs), atol=1e-5)
 
 
 def test_a_batch_is_as_good_as_one_at_a_time(net: GUnetrpp) -> None:
     inputs = patches(3)
-    together = PatchEngine(net, "cpu", 2)(inputs)
+    together = PatchRunner(net, "cpu", 2)(inputs)
     np.testing.assert_allclose(together, plain(net, inputs), atol=1e-5)
 
 
@@ -83,7 +87,7 @@ def test_every_batch_norm_behind_a_convolution_is_folded(net: GUnetrpp) -> None:
     assert [m for m in folded.modules() if isinstance(m, nn.InstanceNorm3d)]
 
 
-class Tight(PatchEngine):
+class Tight(PatchRunner):
     """A pretended CUDA device that holds ``room`` patches, and a CPU that holds any number."""
 
     def __init__(self, room: int, batch: int | None = None) -> None:
@@ -111,9 +115,9 @@ def test_the_batch_halves_and_the_cpu_takes_over() -> None:
     np.testing.assert_array_equal(engine(inputs), inputs)
     assert engine.tried == [("cuda", 3), ("cuda", 2), ("cuda", 1), *[("cpu", 1)] * 3]
     assert (engine.device, engine.batch) == ("cpu", 1)
-    assert "with 2 patches at a time" in engine.notes[0]
-    assert "with 1 patch at a time" in engine.notes[1]
-    assert "CPU" in engine.notes[2]
+    assert "with 2 patches at a time" in engine.warnings[0]
+    assert "with 1 patch at a time" in engine.warnings[1]
+    assert "CPU" in engine.warnings[2]
 
 
 @pytest.mark.usefixtures("_pretended_cuda")
@@ -137,15 +141,15 @@ class Greedy(nn.Module):
 
 def test_a_cpu_without_memory_says_so() -> None:
     with pytest.raises(MemoryError, match="does not hold one patch; close other programs"):
-        PatchEngine(Greedy(), "cpu")(patches(1))
+        PatchRunner(Greedy(), "cpu")(patches(1))
 
 
 @pytest.mark.parametrize(("patch_kji", "batch"), [((32, 64, 64), CPU_PATCHES), ((64, 128, 128), 1)])
 def test_small_patches_go_in_pairs_on_a_cpu(patch_kji: tuple[int, ...], batch: int) -> None:
     net = nn.Identity()
     net.patch_kji = patch_kji
-    assert PatchEngine(net, "cpu").batch == batch
-    assert PatchEngine(net, "cpu", batch=3).batch == 3
+    assert PatchRunner(net, "cpu").batch == batch
+    assert PatchRunner(net, "cpu", batch=3).batch == 3
 
 
 class OneAtATime(nn.Module):
@@ -160,7 +164,7 @@ class OneAtATime(nn.Module):
 
 
 def test_a_cpu_short_of_memory_takes_one_patch_at_a_time() -> None:
-    engine, inputs = PatchEngine(OneAtATime(), "cpu"), patches(3)
+    engine, inputs = PatchRunner(OneAtATime(), "cpu"), patches(3)
     assert engine(inputs).shape == inputs.shape
     assert (engine.device, engine.batch) == ("cpu", 1)
-    assert engine.notes == ["Memory ran short: continued with 1 patch at a time."]
+    assert engine.warnings == ["Memory ran short: continued with 1 patch at a time."]

@@ -76,8 +76,8 @@ def test_a_model_that_was_changed_is_told(
     from LiverTumorSegLib.model import catalog
 
     (tmp_path / "m.safetensors").write_bytes(b"changed")
-    file = catalog.ModelFile(tmp_path / "m.safetensors", "0" * 64, 7)
-    entry = catalog.ModelEntry("m", "M", "1", (file,), "CC0", {}, "", shipped=True)
+    file = catalog.FileRecord(tmp_path / "m.safetensors", "0" * 64, 7)
+    entry = catalog.ModelEntry("m", "M", "1", file, "CC0", {}, "", shipped=True)
     monkeypatch.setattr(catalog, "find_model", lambda: entry)
     monkeypatch.setattr(probe, "PROOFS", {"model": probe.PROOFS["model"]})
     probe.main()

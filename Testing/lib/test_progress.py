@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from LiverTumorSegLib.cli import progress as cli_progress
 from LiverTumorSegLib.cli.progress import Console, JsonLines
-from LiverTumorSegLib.inference.coarse_search import SlicePlan
+from LiverTumorSegLib.inference.coarse_search import CoarseSearch
 from LiverTumorSegLib.inference.segmentation import part_of
 
 GRIDS = [(60, 5.0), (100, 2.5), (240, 1.25), (300, 3.0), (700, 1.0), (1500, 0.6), (1500, 1.0)]
@@ -49,12 +49,12 @@ def livers(count: int, spacing_mm: float) -> Iterator[tuple[int, int]]:
     yield 0, count
 
 
-def run(plan: SlicePlan, liver: range, thin: int) -> Iterator[tuple[float, str, int]]:
+def run(plan: CoarseSearch, liver: range, thin: int) -> Iterator[tuple[float, str, int]]:
     """Progress, phrase and the expected total after every slice; the liver's ends are thin."""
     wide = range(liver.start - thin, liver.stop + thin) if liver else liver
     for group in plan.groups():
         for k in group:
-            plan.tell(k, hit=k in liver, empty=k not in wide)
+            plan.record(k, hit=k in liver, empty=k not in wide)
             yield plan.fraction, plan.phrase, plan.expected
 
 
@@ -68,7 +68,7 @@ def test_the_bar_moves_with_every_slice_and_the_time_left_hardly_rises(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for first, stop in livers(count, spacing_mm):
-        plan = SlicePlan(count, spacing_mm, scan=scan)
+        plan = CoarseSearch(count, spacing_mm, scan=scan)
         coarse = len(range(0, count, plan.step))
         lines = JsonLines()
         lines.started()

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -58,7 +59,9 @@ def case(monkeypatch: pytest.MonkeyPatch) -> CaseResult:
     labels[3:6, 25:30, 25:31] = 2
     segmentation = Segmentation(
         labels_kji=labels,
-        probabilities=None,
+        tumor_probability_kji=None,
+        prediction=None,
+        reorientation=ct.to_lps()[1],
         device="cpu",
         slices=10,
         slices_run=9,
@@ -93,9 +96,11 @@ def test_the_plain_four(case: CaseResult, tmp_path: Path) -> None:
 def test_optional_files(case: CaseResult, tmp_path: Path) -> None:
     labels = case.segmentation.labels_kji
     probabilities = np.stack([labels == n for n in range(3)]).astype(np.float16)
+    in_lps = case.segmentation.reorientation.apply(probabilities)
+    prediction: Any = SimpleNamespace(probabilities=lambda: in_lps)
     case = replace(
         case,
-        segmentation=replace(case.segmentation, probabilities=probabilities),
+        segmentation=replace(case.segmentation, prediction=prediction),
         truth_kji=labels,
         agreement=compare(labels, labels),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.inference.coarse_search import SHORT_SCAN, SlicePlan
+from LiverTumorSegLib.inference.coarse_search import SHORT_CT, CoarseSearch
 
 GRIDS = [
     (40, 5.0),
@@ -28,12 +28,12 @@ class Told:
     expected: list[int]
 
 
-def carry_out(plan: SlicePlan, hit: np.ndarray, empty: np.ndarray) -> Told:
+def carry_out(plan: CoarseSearch, hit: np.ndarray, empty: np.ndarray) -> Told:
     told = Told([], [plan.expected])
     for group in plan.groups():
         for k in group:
             told.order.append(k)
-            plan.tell(k, hit=bool(hit[k]), empty=bool(empty[k]))
+            plan.record(k, hit=bool(hit[k]), empty=bool(empty[k]))
             told.expected.append(plan.expected)
     told.expected.append(plan.expected)
     return told
@@ -66,7 +66,7 @@ def test_on_any_liver(grid: tuple[int, float]) -> None:
     count, spacing_mm = grid
     for seed in range(60):
         hit, empty = simulated(count, seed)
-        plan = SlicePlan(count, spacing_mm)
+        plan = CoarseSearch(count, spacing_mm)
         told = carry_out(plan, hit, empty)
         ran = set(told.order)
         assert len(ran) == len(told.order) <= count
@@ -103,18 +103,18 @@ def foretold(told: Told, count: int) -> None:
 
 def test_one_liver_longer_than_the_step_is_found_whole(grid: tuple[int, float]) -> None:
     count, spacing_mm = grid
-    step = SlicePlan(count, spacing_mm).step
+    step = CoarseSearch(count, spacing_mm).step
     for first in range(0, count, max(1, count // 23)):
         for length in (step, step + 1, 2 * step + 1, count):
             liver = between(count, (first, first + length - 1))
-            ran = carry_out(SlicePlan(count, spacing_mm), liver, ~liver).order
+            ran = carry_out(CoarseSearch(count, spacing_mm), liver, ~liver).order
             assert {k for k in ran if liver[k]} == set(np.flatnonzero(liver))
 
 
 def test_two_neighboring_empty_slices_end_it_and_one_does_not() -> None:
     liver = between(100, (40, 60))
     liver[[39, 62]] = True, True  # one gap, at 61, is crossed
-    ran = carry_out(SlicePlan(100, 5.0), liver, ~liver).order
+    ran = carry_out(CoarseSearch(100, 5.0), liver, ~liver).order
     beside = set(ran) - set(range(0, 100, 4))
     assert {61, 62, 63, 38, 37} <= beside
     assert not beside & {65, 66, 67, 35, 34, 33}
@@ -123,13 +123,13 @@ def test_two_neighboring_empty_slices_end_it_and_one_does_not() -> None:
 @pytest.mark.parametrize("ends", [(0, 3), (96, 99), (0, 99)])
 def test_a_liver_cut_by_the_end_of_the_scan(ends: tuple[int, int]) -> None:
     liver = between(100, ends)
-    ran = carry_out(SlicePlan(100, 5.0), liver, ~liver).order
+    ran = carry_out(CoarseSearch(100, 5.0), liver, ~liver).order
     assert set(np.flatnonzero(liver)) <= set(ran) <= set(range(100))
 
 
 def test_a_scan_saves_most_of_a_long_ct() -> None:
     liver = between(400, (150, 230))
-    ran = carry_out(SlicePlan(400, 2.0), liver, ~liver).order
+    ran = carry_out(CoarseSearch(400, 2.0), liver, ~liver).order
     assert len(ran) <= 81 + 4 + 400 / 10
 
 
@@ -137,22 +137,22 @@ def test_without_hits_every_slice_is_run(grid: tuple[int, float]) -> None:
     count, spacing_mm = grid
     nothing = np.zeros(count, bool)
     for empty in (~nothing, nothing):
-        told = carry_out(SlicePlan(count, spacing_mm), nothing, empty)
+        told = carry_out(CoarseSearch(count, spacing_mm), nothing, empty)
         assert sorted(told.order) == list(range(count))
         assert told.expected[-1] == count
 
 
 @pytest.mark.parametrize(("count", "scan"), [(1, True), (39, True), (40, False), (300, False)])
 def test_short_or_unscanned_is_run_in_order(count: int, scan: bool) -> None:
-    plan = SlicePlan(count, 5.0, scan=scan)
+    plan = CoarseSearch(count, 5.0, coarse=scan)
     told = carry_out(plan, between(count, (3, 9)), ~between(count, (3, 9)))
     assert told.order == list(range(count))
     assert set(told.expected) == {count}
-    assert SHORT_SCAN == 40
+    assert SHORT_CT == 40
 
 
 @pytest.mark.parametrize(
     ("spacing_mm", "step"), [(20.0, 4), (5.0, 4), (2.5, 8), (1.0, 20), (0.5, 40)]
 )
 def test_step_is_20_mm_and_at_least_four_slices(spacing_mm: float, step: int) -> None:
-    assert next(SlicePlan(200, spacing_mm).groups()) == list(range(0, 200, step))
+    assert next(CoarseSearch(200, spacing_mm).groups()) == list(range(0, 200, step))

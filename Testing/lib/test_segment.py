@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.segmenter import Cancelled
+from LiverTumorSegLib.inference.progress import Cancelled
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
 from looped import ALL_AXES, looped
@@ -22,8 +22,8 @@ from threshold_slices import (
     FAST,
     LIVER_HU,
     TUMOR_HU,
-    BrightEngine,
-    GrayEngine,
+    BrightRunner,
+    GrayRunner,
     abdomen,
     distance_mm,
     oblique,
@@ -39,7 +39,7 @@ Array = NDArray[Any]
 @pytest.fixture(scope="module", params=[None, oblique()], ids=["straight", "oblique"])
 def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
     ct = abdomen(rotation=request.param)
-    result = segmenter().segment(ct, probabilities=True)
+    result = segmenter().segment(ct, keep_prediction=True)
     assert set(np.unique(result.labels_kji)) == {0, 1, 2}
     assert result.probabilities is not None
     return ct, result.labels_kji, result.probabilities
@@ -51,7 +51,7 @@ def test_however_the_grid_lies_the_patient_gets_the_same_labels(
 ) -> None:
     ct, labels, probabilities = upright
     hu, new_to_old = turned(ct.hu, axes_to_ras)
-    result = segmenter().segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), probabilities=True)
+    result = segmenter().segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), keep_prediction=True)
     assert result.labels_kji.dtype == np.uint8
     np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
     assert result.probabilities is not None
@@ -77,7 +77,7 @@ def test_a_ball_stays_where_it_is(
     distance = distance_mm(shape, spacing, center)
     inside = np.clip((30.0 - distance) / max(spacing_ji_mm) + 0.5, 0, 1)
     ct = volume(-40 + 200 * inside, (7.0, *spacing_ji_mm))
-    result = segmenter(BrightEngine(), steps=SlicePreprocessing(), postprocessing=AS_IT_IS)
+    result = segmenter(BrightRunner(), steps=SlicePreprocessing(), postprocessing=AS_IT_IS)
     found = result.segment(ct).labels_kji > 0
     assert np.abs(np.argwhere(found).mean(0) - center)[1:].max() < 0.5
     assert np.abs(np.argwhere(found).mean(0) - np.argwhere(distance < 30).mean(0)).max() < 0.1
@@ -99,7 +99,7 @@ def test_the_scan_changes_nothing_but_the_work(batch: int) -> None:
     hu = ct.hu.copy()
     hu[15, 30:32, 40:42] = hu[11, 8, 9] = LIVER_HU  # specks on a scanned slice and off the scan
     ct = CtVolume(hu, ct.ijk_to_ras)
-    full, engine = segmenter(scan=False).segment(ct), GrayEngine(batch)
+    full, engine = segmenter(coarse_search=False).segment(ct), GrayRunner(batch)
     quick = segmenter(engine).segment(ct)
     np.testing.assert_array_equal(quick.labels_kji, full.labels_kji)
     assert quick.found_liver
@@ -119,7 +119,7 @@ def test_a_tip_too_small_for_a_hit_is_labeled_all_the_same() -> None:
 def test_progress_rises_to_one_with_every_slice() -> None:
     told: list[tuple[float, str]] = []
     done_by_then: list[int] = []
-    engine = GrayEngine()
+    engine = GrayRunner()
 
     def progress(fraction: float, phrase: str) -> None:
         told.append((fraction, phrase))
@@ -139,13 +139,13 @@ def test_progress_rises_to_one_with_every_slice() -> None:
     assert done_by_then[1 : 1 + len(slices)] == list(range(1, len(slices) + 1))
 
 
-class Noting(GrayEngine):
+class Noting(GrayRunner):
     """Writes a note in its third call of all."""
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
         probabilities = super().__call__(grays)
         if len(self.calls) == 3:
-            self.notes.append("Went on smaller.")
+            self.warnings.append("Went on smaller.")
         return probabilities
 
 
@@ -173,7 +173,7 @@ def cancel_after(slices: int) -> Any:
 
 
 def test_cancel_stops_within_one_batch() -> None:
-    engine = GrayEngine(batch=4)
+    engine = GrayRunner(batch=4)
     with pytest.raises(Cancelled):
         segmenter(engine).segment(abdomen(), cancel_after(6))
     assert engine.calls == [4, 4]
@@ -183,8 +183,8 @@ def test_cancel_stops_within_one_batch() -> None:
 def test_probabilities_on_request(batch: int) -> None:
     hu, new_to_old = turned(abdomen().hu, np.array([[0, 0, 1], [-1, 0, 0], [0, 1, 0]]))
     ct = CtVolume(hu, abdomen().ijk_to_ras @ new_to_old)
-    worker = segmenter(GrayEngine(batch), postprocessing=AS_IT_IS)
-    result = worker.segment(ct, probabilities=True)
+    worker = segmenter(GrayRunner(batch), postprocessing=AS_IT_IS)
+    result = worker.segment(ct, keep_prediction=True)
     assert result.probabilities is not None
     assert result.probabilities.dtype == np.float16
     assert result.probabilities.shape == (3, *ct.shape_kji)
@@ -200,7 +200,7 @@ def test_probabilities_on_request(batch: int) -> None:
 
 
 def test_slices_left_out_are_surely_background() -> None:
-    result = segmenter().segment(abdomen(count=80, bottom=30), probabilities=True)
+    result = segmenter().segment(abdomen(count=80, bottom=30), keep_prediction=True)
     assert result.slices_run < 80
     assert result.probabilities is not None
     assert (result.probabilities[:, 1] == np.array([1, 0, 0])[:, None, None]).all()
@@ -236,7 +236,7 @@ def test_a_liver_at_the_windows_top(preset: str, bright_slices: int, warned: boo
 
 def test_notes_of_the_engine_are_warnings_of_their_own_run_only() -> None:
     engine = Noting()
-    engine.notes.append("Made at the start.")
+    engine.warnings.append("Made at the start.")
     worker = segmenter(engine)
     assert worker.segment(abdomen()).warnings == ("Made at the start.", "Went on smaller.")
     assert worker.segment(abdomen()).warnings == ()
@@ -258,7 +258,7 @@ def test_paper_preset_wants_what_it_was_trained_on(
     trained_from_hu: int | None, least_hu: int, refused: str | None
 ) -> None:
     hu_range = None if trained_from_hu is None else (float(trained_from_hu), 400.0)
-    engine, spec = GrayEngine(), spec_of(training_hu_range=hu_range)
+    engine, spec = GrayRunner(), spec_of(training_hu_range=hu_range)
     ct = volume(np.maximum(abdomen().hu, least_hu), (6.0, 3.5, 3.0))
     assert segmenter(spec=spec).segment(ct).found_liver  # the window preset takes both
     worker = segmenter(engine, spec=spec, steps=replace(FAST, preset="paper"))
@@ -275,11 +275,11 @@ def test_the_ct_is_only_read(preset: str) -> None:
     ct = abdomen()
     ct.hu.setflags(write=False)
     before = ct.hu.copy()
-    segmenter(steps=replace(FAST, preset=preset)).segment(ct, probabilities=True)
+    segmenter(steps=replace(FAST, preset=preset)).segment(ct, keep_prediction=True)
     np.testing.assert_array_equal(ct.hu, before)
 
 
-class Broken(GrayEngine):
+class Broken(GrayRunner):
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
         if len(self.calls) == 2:
             raise RuntimeError("The device fell off the bus.")

@@ -10,7 +10,7 @@ import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, SliceSegmenter, load_segmenter
+from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.catalog import find_model, shipped_models, verify
 from LiverTumorSegLib.model.spec import ModelSpec, read_spec, stage_of
@@ -25,17 +25,13 @@ STORAGE_COST = 0.002  # of pooled Dice, with the stored weights in place of thos
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> SliceSegmenter:
-    worker = load_segmenter(device="cpu")
-    assert isinstance(worker, SliceSegmenter)
-    return worker
+def segmenter() -> Segmenter:
+    return load_segmenter(device="cpu")
 
 
 @pytest.fixture(scope="module")
-def cascade() -> CascadeSegmenter:
-    worker = load_segmenter(CASCADE, device="cpu")
-    assert isinstance(worker, CascadeSegmenter)
-    return worker
+def cascade() -> Segmenter:
+    return load_segmenter(CASCADE, device="cpu")
 
 
 def preprocessing_of(spec: ModelSpec) -> dict[str, Any]:
@@ -55,31 +51,31 @@ def test_every_shipped_model_is_whole_and_says_what_it_is() -> None:
     assert {entry.name for entry in entries} == {"hybrid2d-w32", CASCADE}
     for entry in entries:
         verify(entry)
-        for path in entry.paths:
-            spec = read_spec(path)
-            assert path.stat().st_size <= 21_000_000
-            assert spec.storage in ("int8", "fp16")
-            assert spec.preprocessing == preprocessing_of(spec)
-            assert spec.provenance["licence"] == entry.licence == "CC BY-NC-SA 4.0"
-            assert "not for diagnosis" in spec.provenance["notice"]
+        spec = read_spec(entry.file.path)
+        assert entry.file.path.stat().st_size <= 21_000_000
+        assert spec.storage in ("int8", "fp16")
+        for one in spec.networks.values():
+            assert one.preprocessing == preprocessing_of(one)
+        assert spec.provenance["licence"] == entry.licence == "CC BY-NC-SA 4.0"
+        assert "not for diagnosis" in spec.provenance["notice"]
 
 
 def test_the_cascade_is_small() -> None:
-    assert sum(path.stat().st_size for path in find_model(CASCADE).paths) <= 10_000_000
+    assert find_model(CASCADE).file.path.stat().st_size <= 10_000_000
 
 
 @pytest.mark.parametrize("name", [None, CASCADE])
 def test_trained_on_no_case_of_the_other_splits(name: str | None) -> None:
-    for path in find_model(name).paths:
-        stored = read_spec(path).provenance
+    spec = read_spec(find_model(name).file.path)
+    for one in (spec, *spec.networks.values()):
+        stored = one.provenance
         assert not TEST_CASES & set(stored["train"])
         assert not set(stored["val"]) & set(stored["train"])
 
 
 @pytest.mark.parametrize("name", [None, CASCADE])
 def test_storage_costs_next_to_nothing(name: str | None) -> None:
-    for path in find_model(name).paths:
-        spec = read_spec(path)
+    for spec in read_spec(find_model(name).file.path).networks.values():
         things = "volumes" if stage_of(spec) else "slices"
         measured = spec.provenance[f"validation_{things}_dice"]
         for organ, dice_fp32 in measured["fp32"].items():
@@ -88,7 +84,7 @@ def test_storage_costs_next_to_nothing(name: str | None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", PHANTOM_SEEDS)
-def test_phantom_liver_and_tumors_are_found(segmenter: SliceSegmenter, seed: int) -> None:
+def test_phantom_liver_and_tumors_are_found(segmenter: Segmenter, seed: int) -> None:
     phantom = make_phantom(seed=seed, shape_kji=(40, 256, 256), spacing_kji_mm=(6.5, 1.5, 1.5))
     labels = segmenter.segment(phantom.ct).labels_kji
     assert compare(labels, phantom.labels).liver_dice >= 0.85
@@ -102,7 +98,7 @@ def test_phantom_liver_and_tumors_are_found(segmenter: SliceSegmenter, seed: int
 
 
 @pytest.mark.slow
-def test_the_cascade_finds_the_liver_of_a_phantom(cascade: CascadeSegmenter) -> None:
+def test_the_cascade_finds_the_liver_of_a_phantom(cascade: Segmenter) -> None:
     """It has never seen one."""
     shape, spacing = (40, 256, 256), (6.5, 1.5, 1.5)
     phantom = make_phantom(seed=PHANTOM_SEEDS[0], shape_kji=shape, spacing_kji_mm=spacing)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.inference.segmenter import Cancelled
+from LiverTumorSegLib.inference.progress import Cancelled
 from LiverTumorSegLib.inference.sliding_window import Floats, SlidingWindow, gaussian_importance
 from numpy.typing import NDArray
 
@@ -244,16 +244,16 @@ def test_cancelled_within_one_window(after: int) -> None:
 
 
 class Tight(Uneven):
-    """An engine that halves its batch when it is given more than fits, as SliceEngine does."""
+    """An engine that halves its batch when it is given more than fits, as SliceRunner does."""
 
     def __init__(self, batch: int, room: int) -> None:
         super().__init__(batch)
-        self.room, self.notes = room, list[str]()
+        self.room, self.warnings = room, list[str]()
 
     def __call__(self, patches: Floats) -> Floats:
         while self.batch > self.room:
             self.batch //= 2
-            self.notes.append(f"GPU memory ran short: continued with {self.batch} at a time.")
+            self.warnings.append(f"GPU memory ran short: continued with {self.batch} at a time.")
         parts = [super(Tight, self).__call__(p[None]) for p in patches]
         return np.concatenate(parts)
 
@@ -273,7 +273,7 @@ def test_a_predictor_that_runs_short_of_memory_is_given_less() -> None:
     )
     assert given[0] == 16
     assert set(given[1:-1]) == {4}
-    assert len(watched.notes) == 2  # kept for whoever tells them
+    assert len(watched.warnings) == 2  # kept for whoever tells them
 
 
 def test_half_floats_are_read_as_they_are() -> None:

@@ -83,7 +83,8 @@ def test_a_decision_is_written_only_if_there_is_one(spec: ModelSpec) -> None:
         {"preprocessing": None},
         {"decision": None},
         {"decision": {"tumor_threshold": float("nan")}},
-        {"format": 0},
+        {"tta": 1},
+        {"pair": {"liver": 1}},
     ],
 )
 def test_wrong_values_are_refused(spec: ModelSpec, wrong: dict[str, Any]) -> None:
@@ -95,7 +96,8 @@ def test_wrong_values_are_refused(spec: ModelSpec, wrong: dict[str, Any]) -> Non
     ("change", "says"),
     [
         ({"engine": "x"}, "'engine'.*newer version.*Update"),
-        ({"format": 2}, "format is 2.*newer version.*Update"),
+        ({"format": 3}, "format is 3.*newer version.*Update"),
+        ({"format": 2}, "format is 2, not 1"),
         ({"net": 7}, "net must be a text.*use another one"),
         ({"labels": {"liver": 3}}, "background as 0"),
     ],

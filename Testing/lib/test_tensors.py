@@ -66,7 +66,10 @@ def test_nothing_in_a_run_needs_numpy_inside_torch(
 ) -> None:
     """Neither the slice model nor the cascade; and the labels are the same."""
     ct = make_phantom(seed=7, shape_kji=(6, 48, 48), spacing_kji_mm=(30.0, 8.0, 8.0)).ct
-    models = ([save_random_model(tmp_path / "m.safetensors")], list(save_cascade(tmp_path / "c")))
+    models = [
+        save_random_model(tmp_path / "m.safetensors"),
+        save_cascade(tmp_path / "c.safetensors"),
+    ]
     usual = [load_segmenter(files, "cpu").segment(ct).labels_kji for files in models]
     refuse_numpy(monkeypatch)
     for files, labels in zip(models, usual, strict=True):

@@ -37,7 +37,7 @@ def test_diagnostics_tell_what_a_developer_asks(
     assert rows["GPU"] == "NVIDIA RTX"
     assert rows["torch"] == "2.8.0+cu126"
     assert rows["safetensors"] == "missing"
-    assert rows["Model"] == f"m 1.0 {shippedModel.files[0].sha256}"
+    assert rows["Model"] == f"m 1.0 {shippedModel.file.sha256}"
     assert rows["Free for packages"].endswith(" GB")
     assert rows["Slicer"].startswith(f"{slicer.app.majorVersion}.")
     assert rows["Proxy settings"] == "HTTPS_PROXY"

@@ -145,9 +145,9 @@ def test_a_model_that_is_not_whole(
 ) -> None:
     prober = FakeProber()
     if how == "missing":
-        shippedModel.paths[0].unlink()
+        shippedModel.file.path.unlink()
     elif how == "cut":
-        shippedModel.paths[0].write_bytes(b"mod")
+        shippedModel.file.path.write_bytes(b"mod")
     elif how == "changed":
         prober.proof = Proof(errors={"model": "It was changed."})
     else:

@@ -237,7 +237,7 @@ def test_models_are_imported_and_removed_through_the_catalog(tmp_path: Path) -> 
     assert environment.modelFolder() == tmp_path / "models"
     entry = environment.importModel(source, name="mine")
     assert [model.name for model in environment.models()] == ["m", "mine"]
-    assert entry.files[0].path.parent == tmp_path / "models"
+    assert entry.file.path.parent == tmp_path / "models"
     environment.removeModel("mine")
     assert [model.name for model in environment.models()] == ["m"]
     with pytest.raises(ValueError, match="came with"):

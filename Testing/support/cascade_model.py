@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.inference.region import CascadeSettings
+from LiverTumorSegLib.model.file import ModelFile, join_files
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
 
@@ -56,11 +58,22 @@ def random_net(seed: int) -> Any:
     return net
 
 
-def save_cascade(folder: Path, **provenance: Any) -> tuple[Path, Path]:
+def save_halves(folder: Path, **provenance: Any) -> tuple[Path, Path]:
     """The liver's file and the tumor's; provenance: of the tumor's, in place of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     tumor = replace(TUMOR_SPEC, provenance={**TUMOR_SPEC.provenance, **provenance})
     paths = folder / "liver.safetensors", folder / "tumor.safetensors"
     for seed, (path, spec) in enumerate(zip(paths, (LIVER_SPEC, tumor), strict=True)):
-        ModelBundle(spec, random_net(seed).state_dict()).save(path)
+        ModelFile(spec, random_net(seed).state_dict()).save(path)
     return paths
+
+
+def save_cascade(path: Path, **provenance: Any) -> Path:
+    """Both in one file; provenance: of the tumor network, in place of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        liver, tumor = (ModelFile.load(half) for half in save_halves(Path(folder), **provenance))
+    settings = CascadeSettings(smallest_liver_ml=0.0).to_dict()
+    pair = join_files(liver, tumor, name=path.stem, version="1", cascade=settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pair.save(path)
+    return path

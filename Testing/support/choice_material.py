@@ -15,13 +15,14 @@ from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.segmenter import SliceSegmenter
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.inference.slices import SliceNetwork
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
-from training.tuning.search import AnsweredVolume, Search, Setting
+from training.tuning.search import PredictedCase, Search, Setting
 
 PLAIN = SlicePreprocessing(grid_px=64, size_px=64, use_clahe=False, use_gamma=False)
 SHAPE_KJI = (10, 64, 64)
@@ -53,7 +54,7 @@ class GraysAreShares:
 
     def __init__(self) -> None:
         self.device, self.batch = "cpu", 4
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
         return seen(self, grays)
@@ -80,24 +81,19 @@ def scan(spots: Sequence[Spot]) -> tuple[CtVolume, Labels]:
     return CtVolume(hu, np.diag([-i, -j, k, 1.0])), true
 
 
-def segmenter(setting: Setting = DEFAULT) -> SliceSegmenter:
+def segmenter(setting: Setting = DEFAULT) -> Segmenter:
     from threshold_slices import spec_of
 
-    return SliceSegmenter(
-        GraysAreShares(),
-        spec_of(),
-        PLAIN,
-        decision=setting.decision,
-        postprocessing=setting.postprocessing,
-    )
+    network = SliceNetwork(GraysAreShares(), PLAIN)
+    return Segmenter(network, spec_of(), setting.decision, setting.postprocessing)
 
 
-def answered(case: str, patient: str, spots: Sequence[Spot]) -> AnsweredVolume:
+def answered(case: str, patient: str, spots: Sequence[Spot]) -> PredictedCase:
     ct, true = scan(spots)
-    return AnsweredVolume.of(case, patient, segmenter().answers(ct), true)
+    return PredictedCase(case, patient, segmenter().predict(ct), true)
 
 
-def search(*volumes: AnsweredVolume, default: Setting = DEFAULT) -> Search:
+def search(*volumes: PredictedCase, default: Setting = DEFAULT) -> Search:
     return Search(volumes, default)
 
 
@@ -143,6 +139,6 @@ def write_cases(data: Path) -> Path:
 
 def write_model(path: Path, trained_on: Sequence[str] = ("0",)) -> Path:
     """Random weights; to be run with ``seen`` in place of the network."""
-    bundle = ModelBundle.load(save_model(path, list(trained_on)))
-    ModelBundle(replace(bundle.spec, preprocessing=PLAIN.to_dict()), bundle.state).save(path)
+    bundle = ModelFile.load(save_model(path, list(trained_on)))
+    ModelFile(replace(bundle.spec, preprocessing=PLAIN.to_dict()), bundle.state).save(path)
     return path

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 PACKAGE_FOLDER = Path(__file__).resolve().parents[2] / "LiverTumorSeg"
 PATIENT = "DOE_JANE_1234"
 # what the networks below stand in for
-ENGINE = "LiverTumorSegLib.inference.network.SliceEngine.__call__"
+ENGINE = "LiverTumorSegLib.inference.network.SliceRunner.__call__"
 PICTURE = "LiverTumorSegLib.result.files.draw_overview"
 TURN = np.array([[-0.98, 0.199, 0.0], [-0.199, -0.98, 0.0], [0.0, 0.0, 1.0]])
 RESULTS = {"seg.nii.gz", "lesions.csv", "lesions.json", "overview.png"}
@@ -70,13 +70,13 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def save_model(path: Path, name: str = "tiny") -> Path:
     """A whole model file whose weights are random."""
     import torch
-    from LiverTumorSegLib.model.file import ModelBundle
+    from LiverTumorSegLib.model.file import ModelFile
     from LiverTumorSegLib.nets import NETS
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = NETS["hybrid2d"](**MODEL_SPEC.net_args)
-    ModelBundle(replace(MODEL_SPEC, name=name), net.state_dict()).save(path)
+    ModelFile(replace(MODEL_SPEC, name=name), net.state_dict()).save(path)
     return path
 
 

@@ -12,7 +12,7 @@ from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.volume import CtVolume
@@ -60,7 +60,7 @@ def save_model(
         provenance={"train": trained_on, **provenance},
         storage="fp32",
     )
-    ModelBundle(spec, _random_state(net_args)).save(path)
+    ModelFile(spec, _random_state(net_args)).save(path)
     return path
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from command_line import MODEL_SPEC
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 
 
@@ -17,5 +17,5 @@ def save_random_model(path: Path) -> Path:
         net = Hybrid2d(**MODEL_SPEC.net_args).eval()
         torch.nn.init.normal_(net.head.weight, std=20.0)
         net.head.bias -= net(torch.rand(1, 1, 256, 256)).mean((0, 2, 3))
-    ModelBundle(MODEL_SPEC, net.state_dict()).save(path)
+    ModelFile(MODEL_SPEC, net.state_dict()).save(path)
     return path

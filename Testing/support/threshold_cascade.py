@@ -6,11 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.inference.cascade import CascadeSegmenter, Stage, joint_spec
+from LiverTumorSegLib.inference.cascade import Cascade
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.patches import PatchNetwork
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.region import CascadeSettings
+from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
-from LiverTumorSegLib.model.spec import STAGES, ModelSpec
+from LiverTumorSegLib.model.spec import STAGES, ModelSpec, join_specs
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -32,7 +36,7 @@ class Threshold:
     def __init__(self, gain: float, offset: float) -> None:
         self.gain, self.offset = gain, offset
         self.device, self.batch = "cpu", 1
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.seen: list[Floats] = []
 
     def __call__(self, patches: Floats) -> Floats:
@@ -40,7 +44,7 @@ class Threshold:
         return np.clip(self.gain * patches[:, :1] + self.offset, 0, 1)
 
 
-def spec_of(stage: str, steps: VolumePreprocessing, **changes: Any) -> ModelSpec:
+def spec_of(stage: str, steps: Any, **changes: Any) -> ModelSpec:
     spec = ModelSpec(
         name=f"pair-{stage}",
         version="1",
@@ -56,34 +60,58 @@ def spec_of(stage: str, steps: VolumePreprocessing, **changes: Any) -> ModelSpec
     return replace(spec, **changes)
 
 
-def stage_of(name: str, steps: VolumePreprocessing, engine: Threshold) -> Stage:
-    return Stage(engine, spec_of(name, steps), steps, WINDOW, "ab" * 32)
+def cascade(
+    sees: VolumePreprocessing = SEES_LIVER,
+    *,
+    liver_px: int | None = None,
+    liver: Any = None,
+    tumor: Any = None,
+    **settings: Any,
+) -> Cascade:
+    """Liver from 10 HU, the middle between air's end of the window and liver; tumor from 110.
+
+    sees: what the tumor network does. liver_px: of the liver network's slices, if not the same.
+    liver, tumor: runners. settings: of the cascade; nothing is cleaned without them.
+    """
+    sees_all = replace(
+        sees, size_px=liver_px or sees.size_px, liver_margin_mm=None, mask_as_channel=False
+    )
+    return Cascade(
+        PatchNetwork(liver or Threshold(2.0, 0.0), sees_all, WINDOW),
+        PatchNetwork(tumor or Threshold(4.0, -2.5), sees, WINDOW),
+        CascadeSettings(**{"clean_liver": False, "smallest_liver_ml": 0.0, **settings}),
+    )
 
 
 def segmenter(
     steps: Postprocessing = AS_IT_IS,
     *,
-    sees: VolumePreprocessing = SEES_LIVER,
-    liver_px: int | None = None,
     trained: tuple[float, float] | None = None,
-) -> CascadeSegmenter:
-    """Liver from 10 HU, the middle between air's end of the window and liver; tumor from 110.
-
-    sees: what the tumor network does. liver_px: of the liver network's slices, if not the same.
-    """
-    size_px = liver_px or sees.size_px
-    sees_all = replace(sees, size_px=size_px, liver_margin_mm=None, mask_as_channel=False)
-    liver = stage_of("liver", sees_all, Threshold(2.0, 0.0))
-    tumor = stage_of("tumor", sees, Threshold(4.0, -2.5))
-    spec = replace(joint_spec("pair", "1", liver.spec, tumor.spec), training_hu_range=trained)
-    return CascadeSegmenter(liver, tumor, spec, steps)
+    decision: Decision | None = None,
+    **of_cascade: Any,
+) -> Segmenter:
+    """steps decide on the liver that is shown as well; of_cascade: see :func:`cascade`."""
+    network = cascade(
+        **{
+            "clean_liver": steps.clean_liver,
+            "smallest_liver_ml": steps.smallest_liver_ml,
+            **of_cascade,
+        }
+    )
+    parts = {
+        "liver": spec_of("liver", network.liver.preprocessing),
+        "tumor": spec_of("tumor", network.tumor.preprocessing),
+    }
+    spec = join_specs("pair", "1", **parts, cascade=network.settings.to_dict())
+    spec = replace(spec, training_hu_range=trained)
+    return Segmenter(network, spec, decision or Decision(), steps, "ab" * 32)
 
 
 class Blind:
     """A liver network that takes the brightest for no liver."""
 
     def __init__(self, inner: Threshold) -> None:
-        self.inner, self.device, self.batch, self.notes = inner, "cpu", 1, inner.notes
+        self.inner, self.device, self.batch, self.warnings = inner, "cpu", 1, inner.warnings
 
     def __call__(self, patches: Floats) -> Floats:
         return self.inner(np.where(patches > 0.6, 0, patches))

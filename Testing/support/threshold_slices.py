@@ -9,7 +9,8 @@ import nibabel.orientations as nib
 import numpy as np
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.segmenter import SliceSegmenter
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.inference.slices import SliceNetwork
 from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
 from numpy.typing import NDArray
@@ -26,12 +27,12 @@ AS_IT_IS = Postprocessing(
 )
 
 
-class GrayEngine:
+class GrayRunner:
     """Gray 0 is background, 128 liver, 255 tumor, with linear passages between them."""
 
     def __init__(self, batch: int = 1) -> None:
         self.device, self.batch = "cpu", batch
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.calls: list[int] = []
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -41,7 +42,7 @@ class GrayEngine:
         return np.stack([background, 1 - background - tumor, tumor], axis=-1)
 
 
-class BrightEngine(GrayEngine):
+class BrightRunner(GrayRunner):
     """Liver as likely as it is bright, and no tumor."""
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -65,13 +66,13 @@ def spec_of(**changes: Any) -> ModelSpec:
     return replace(spec, **changes)
 
 
-def segmenter(engine: GrayEngine | None = None, **settings: Any) -> SliceSegmenter:
-    return SliceSegmenter(
-        engine or GrayEngine(),
-        settings.pop("spec", spec_of()),
+def segmenter(runner: GrayRunner | None = None, **settings: Any) -> Segmenter:
+    network = SliceNetwork(
+        runner or GrayRunner(),
         settings.pop("steps", FAST),
-        **settings,
+        coarse_search=settings.pop("coarse_search", True),
     )
+    return Segmenter(network, settings.pop("spec", spec_of()), **settings)
 
 
 def volume(

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cascade_model import save_cascade
+from cascade_model import save_cascade, save_halves
 from choice_material import Spot, answered, search, seen, write_cases, write_model
 from command_line import ENGINE
 from LiverTumorSegLib.inference.decision import Decision
-from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import NOTICE
 
@@ -66,11 +65,11 @@ def test_the_files_tell_what_was_chosen_on_whom(chosen: Path, weights: Path) -> 
     record = json.loads((chosen / "choice.json").read_text())
     assert record["decision"]["tumor_threshold"] == 0.7
     assert record["decision"]["smoothing_mm"] == 0.0
-    assert len(record["decision"]["confidence"]) == 2
+    assert len(record["decision"]["calibration"]) == 2
     how = record["how"]
     assert how["sha256"] == file_sha256(weights)
     assert how["cases"] == ["3", "23", "41"]
-    assert (how["split"], how["patients"], how["mirror"]) == ("val", 3, False)
+    assert (how["split"], how["patients"], how["tta"]) == ("val", 3, False)
     assert how["scores"]["score"] == 1
     assert how["before"]["scores"]["false_lesions"] == 3
     assert how["before"]["decision"] == Decision().to_dict()
@@ -121,22 +120,20 @@ def test_refuses_cases_that_were_trained_on(
 
 
 def test_one_network_of_a_cascade_is_no_model(refused: Callable[..., str], tmp_path: Path) -> None:
-    liver, _ = save_cascade(tmp_path)
+    liver, _ = save_halves(tmp_path)
     assert "cascade" in refused(liver)
 
 
-def test_a_cascade_is_given_with_both_networks(data: Path, tmp_path: Path) -> None:
-    """They mark half of all at random, and what is chosen is chosen for the very two."""
-    liver, tumor = save_cascade(tmp_path / "models", train=["0"], train_groups=["p0"])
+def test_a_cascade_is_chosen_for_as_any_model(data: Path, tmp_path: Path) -> None:
+    """Its networks mark half of all at random, and what is chosen is chosen for the very two."""
+    pair = save_cascade(tmp_path / "pair.safetensors", train=["0"], train_groups=["p0"])
     out, wide = tmp_path / "choice", ("--region-mm", "17")
-    assert main([str(liver), str(data), "-o", str(out), "--second", str(tumor), *wide]) == 0
+    assert main([str(pair), str(data), "-o", str(out), *wide]) == 0
     how = json.loads((out / "choice.json").read_text())["how"]
-    assert how["stages"] == {"liver": file_sha256(liver), "tumor": file_sha256(tumor)}
-    assert how["sha256"] not in how["stages"].values()
+    assert how["sha256"] == file_sha256(pair)
     assert how["liver_margin_mm"] == 17
     assert "smoothing_mm" not in how["tried"]
-    stored = read_choice(out / "choice.json")
-    assert isinstance(stored.postprocessing, Postprocessing)
+    assert read_choice(out / "choice.json").postprocessing.clean_liver
     text = (out / "choice.md").read_text()
     assert "smoothing" not in text
     assert "the liver widened by 17 mm" in text

@@ -113,10 +113,10 @@ def test_lesions_are_as_sure_as_users_see_them(smoothing_mm: float) -> None:
     calibrated = replace(decided, decision=replace(decided.decision, calibration=fitted))
     ct, true = scan(spots)
     result = segmenter(calibrated).segment(ct)
-    assert result.certainty_kji is not None
+    assert result.tumor_probability_kji is not None
     labels = result.labels_kji
     table = lesion_table(labels, true, ct.spacing_kji_mm)
-    shown = table.with_confidence(labels, result.certainty_kji).predicted
+    shown = table.with_confidence(labels, result.tumor_probability_kji).predicted
     expected = [(lesion.confidence, lesion.overlap_fraction) for lesion in shown]
     assert len(expected) >= 3
     assert np.allclose(evidence.lesion_pairs(fitted), expected, rtol=0, atol=1e-9)

@@ -17,8 +17,7 @@ from training.score.matching import lits_detection
 from training.score.voxels import Overlap, slice_matrices
 from training.tune import best_choice
 from training.tuning.platt import fit_confidence
-from training.tuning.search import Search, Setting
-from training.tuning.search_cascade import AnsweredCascade
+from training.tuning.search import PredictedCase, Search, Setting
 
 SURE_HU, UNSURE_HU = 130, 117  # the tumor network says 0.9 and 0.64
 OURS = Postprocessing(smallest_lesion_mm=0.0, smallest_liver_ml=0.0, clean_liver=True)
@@ -41,10 +40,10 @@ def scan(seed: int = 0) -> tuple[CtVolume, Labels]:
     return volume(hu, (6.0, 4.0, 4.0)), true
 
 
-def answered(case: str, patient: str, seed: int = 0) -> AnsweredCascade:
+def answered(case: str, patient: str, seed: int = 0) -> PredictedCase:
     ct, true = scan(seed)
     _, turn = ct.to_lps()
-    return AnsweredCascade(case, patient, segmenter().answers(ct), turn.apply(true))
+    return PredictedCase(case, patient, segmenter().predict(ct), turn.apply(true))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])

@@ -20,7 +20,7 @@ from choice_material import (
 )
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.slices import SliceAnswers
+from LiverTumorSegLib.inference.prediction import Prediction
 
 from training.score.matching import lits_detection
 from training.score.voxels import Overlap, slice_matrices
@@ -58,7 +58,7 @@ def test_tumor_where_no_liver_was_found_counts_as_missed() -> None:
     volume = answered("3", "anna", [TRUE])
     true = np.zeros_like(scan([])[1])
     true[0, :4, :4] = 2
-    moved = volume.of("3", "anna", volume.answers, true)
+    moved = replace(volume, true=true)
     (counts,) = moved.counts(Decision(), [Postprocessing()]).values()
     assert (counts.shared, counts.true, counts.detection.fn) == (0, 16, 1)
 
@@ -131,13 +131,13 @@ def test_what_scores_the_same_stays_as_it_was() -> None:
 
 def test_each_decision_is_made_once_a_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Decision] = []
-    decide = SliceAnswers.decide
+    tumor_mask = Prediction.tumor_mask
 
-    def counted(self: SliceAnswers, decision: Decision) -> object:
+    def counted(self: Prediction, decision: Decision) -> object:
         made.append(decision)
-        return decide(self, decision)
+        return tumor_mask(self, decision)
 
-    monkeypatch.setattr(SliceAnswers, "decide", counted)
+    monkeypatch.setattr(Prediction, "tumor_mask", counted)
     found = search(answered("3", "anna", [TRUE, UNSURE]), answered("4", "ben", [TRUE]))
     found.best()
     found.leave_one_patient_out()

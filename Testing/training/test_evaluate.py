@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    decision = {"tumor_share": 0.5, "smoothing_mm": 5.0, "confidence": [1.5, -0.5]}
+    decision = {"tumor_threshold": 0.5, "smoothing_mm": 5.0, "calibration": [1.5, -0.5]}
     return save_model(tmp_path_factory.mktemp("evaluate") / "m.safetensors", ["0"], decision)
 
 
@@ -81,9 +81,9 @@ def test_every_figure_is_drawn_or_says_why_not(scores: Path) -> None:
 
 def test_the_model_s_decision_and_its_confidence_are_reported(scores: Path) -> None:
     summary = json.loads((scores / "summary.json").read_text())
-    decision = {"tumor_share": 0.5, "smoothing_mm": 5.0, "confidence": [1.5, -0.5]}
+    decision = {"tumor_threshold": 0.5, "smoothing_mm": 5.0, "calibration": [1.5, -0.5]}
     assert summary["decision"] == decision
-    assert summary["mirror"] is False
+    assert summary["tta"] is False
     rows = [r for r in csv.DictReader((scores / "lesions.csv").open()) if r["side"] == "predicted"]
     assert rows, "the tiny model marks something"
     assert all(0 < float(row["confidence"]) <= 1 for row in rows)
@@ -106,9 +106,9 @@ def test_mirrored_slices_are_averaged_and_named(
 ) -> None:
     out = tmp_path / "scores"
     arguments = [str(model), str(folder), "-o", str(out), "--no-figures"]
-    assert main([*arguments, "--mirror"]) == 0
+    assert main([*arguments, "--tta"]) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["mirror"] is True
+    assert summary["tta"] is True
     assert "mirrored copies" in (out / "report.html").read_text()
     plain = json.loads((scores / "summary.json").read_text())
     assert summary["calibration"] != plain["calibration"], "other probabilities"

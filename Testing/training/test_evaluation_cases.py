@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from evaluated_folder import write_cases
-from LiverTumorSegLib.inference.segmenter import SliceSegmenter
+from LiverTumorSegLib.inference.segmenter import Segmenter
 from score_material import case
 
 from training.cases.case import Case
@@ -18,8 +18,8 @@ from training.cases.folder import find_cases
 from training.score.cases import chosen_cases, set_facts, shared_with_training
 
 
-def trained(**provenance: Any) -> SliceSegmenter:
-    return cast(SliceSegmenter, SimpleNamespace(spec=SimpleNamespace(provenance=provenance)))
+def trained(**provenance: Any) -> Segmenter:
+    return cast(Segmenter, SimpleNamespace(spec=SimpleNamespace(provenance=provenance)))
 
 
 def test_another_scan_of_a_training_patient_is_shared() -> None:

@@ -11,20 +11,16 @@ import pytest
 from evaluated_folder import write_cases
 from LiverTumorSegLib.ct.nifti import write_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.segmenter import SliceSegmenter
+from LiverTumorSegLib.inference.segmenter import Segmenter
 
 from training.cases.folder import find_cases
 from training.reports.evaluation_figures import figure_material
 from training.score.case import Run, read_pair, score_run
 from training.score.lesions import LesionConfidence
 
-SEGMENTER = cast(
-    SliceSegmenter,
-    SimpleNamespace(
-        preprocessing=SlicePreprocessing(),
-        spec=SimpleNamespace(net="hybrid2d", net_args={"width": 8}, provenance={}),
-    ),
-)
+SPEC = SimpleNamespace(net="hybrid2d", net_args={"width": 8}, provenance={})
+SPEC.networks = {"all": SPEC}
+SEGMENTER = cast(Segmenter, SimpleNamespace(preprocessing=SlicePreprocessing(), spec=SPEC))
 
 
 @pytest.fixture

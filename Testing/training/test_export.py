@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascade_model import save_cascade
+from cascade_model import save_halves
+from LiverTumorSegLib.inference.cascade import Cascade
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.segmenter import CascadeSegmenter, load_segmenter
+from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import ModelSpec, file_sha256
 from LiverTumorSegLib.nets import NETS
 
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "run"
     folder.mkdir()
-    bundle = ModelBundle(spec, dict(NETS["hybrid2d"](**net_args).state_dict()))
+    bundle = ModelFile(spec, dict(NETS["hybrid2d"](**net_args).state_dict()))
     bundle.save(folder / "best.safetensors")
     return folder
 
@@ -74,7 +75,7 @@ def test_names_licence_and_the_price_of_int8(
     code = main([str(run), "-o", str(out), "--name", "small", "--prepared", str(prepared)])
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
-    bundle = ModelBundle.load(out, sha256=printed["sha256"])
+    bundle = ModelFile.load(out, sha256=printed["sha256"])
     assert (bundle.spec.name, bundle.spec.storage) == ("small", "int8")
     assert bundle.spec.provenance["train"] == ["0"]
     assert bundle.spec.provenance["licence"] == "CC BY-NC-SA 4.0"
@@ -86,8 +87,8 @@ def test_names_licence_and_the_price_of_int8(
 def test_fp32_form_has_the_very_weights(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "full.safetensors"
     assert main([str(run), "-o", str(out), "--name", "full", "--storage", "fp32"]) == 0
-    before = ModelBundle.load(run / "best.safetensors").state
-    after = ModelBundle.load(out).state
+    before = ModelFile.load(run / "best.safetensors").state
+    after = ModelFile.load(out).state
     assert all((before[name] == after[name]).all() for name in before)
 
 
@@ -119,7 +120,7 @@ def test_a_choice_goes_into_the_file_and_is_what_runs(run: Path, tmp_path: Path)
     segmenter = load_segmenter(out, "cpu")
     assert segmenter.describe()["decision"] == CHOSEN.to_dict()
     assert segmenter.postprocessing == CLEANED
-    provenance = ModelBundle.load(out).spec.provenance
+    provenance = ModelFile.load(out).spec.provenance
     assert provenance["chosen"]["cases"] == ["3", "23"]
     assert provenance["chosen"]["settings_tried"] == 42
     assert provenance["train"] == ["0"]
@@ -129,7 +130,7 @@ def test_without_a_choice_the_likeliest_class_wins(run: Path, tmp_path: Path) ->
     out = tmp_path / "m.safetensors"
     assert main([str(run), "-o", str(out), "--name", "m"]) == 0
     assert load_segmenter(out, "cpu").describe()["decision"] == Decision().to_dict()
-    assert "chosen" not in ModelBundle.load(out).spec.provenance
+    assert "chosen" not in ModelFile.load(out).spec.provenance
 
 
 def test_a_choice_for_other_weights(
@@ -137,68 +138,53 @@ def test_a_choice_for_other_weights(
 ) -> None:
     """Also those of the same run before it was continued."""
     choice = write_choice_of(tmp_path / "choice.json", file_sha256(run / "best.safetensors"))
-    best = ModelBundle.load(run / "best.safetensors")
+    best = ModelFile.load(run / "best.safetensors")
     name = next(iter(best.state))
-    ModelBundle(best.spec, {**best.state, name: best.state[name] + 1}).save(
-        run / "best.safetensors"
-    )
+    ModelFile(best.spec, {**best.state, name: best.state[name] + 1}).save(run / "best.safetensors")
     out = tmp_path / "m.safetensors"
     assert main([str(run), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 2
     assert "other weights" in capsys.readouterr().err
     assert not out.exists()
 
 
-def run_of_stage(folder: Path, stage: str) -> Path:
-    """A run folder with one network of a cascade, best.safetensors."""
-    liver, tumor = save_cascade(folder)
-    {"liver": liver, "tumor": tumor}[stage].rename(folder / "best.safetensors")
-    return folder
-
-
-def test_a_cascades_choice_goes_into_its_tumor_file(tmp_path: Path) -> None:
-    folder = run_of_stage(tmp_path / "run", "tumor")
-    stages = {"liver": "1" * 64, "tumor": file_sha256(folder / "best.safetensors")}
-    choice = write_choice_of(
-        tmp_path / "choice.json", "of both", stages=stages, liver_margin_mm=12.0
-    )
-    stored = json.loads(choice.read_text())
-    stored["decision"] = Decision(tumor_threshold=0.8).to_dict()
-    stored["postprocessing"] = Postprocessing(smallest_lesion_mm=7.0).to_dict()
-    choice.write_text(json.dumps(stored))
-    out = tmp_path / "m.safetensors"
-    assert main([str(folder), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 0
-    segmenter = load_segmenter((folder / "liver.safetensors", out), "cpu")
-    assert isinstance(segmenter, CascadeSegmenter)
-    assert segmenter.decision.tumor_threshold == 0.8
-    assert segmenter.preprocessing.liver_margin_mm == 12.0
-    assert segmenter.postprocessing == Postprocessing(smallest_lesion_mm=7.0)
-
-
-@pytest.mark.parametrize(
-    ("stage", "words"), [("liver", "whose tumor network decides"), ("tumor", "other weights")]
-)
-def test_a_choice_for_another_network_of_a_cascade(
-    stage: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_two_networks_become_one_file_and_its_choice_goes_into_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run_of_stage(tmp_path / "run", stage)
-    choice = write_choice_of(
-        tmp_path / "choice.json",
-        file_sha256(folder / "best.safetensors"),
-        stages={"liver": "1" * 64, "tumor": "2" * 64},
-    )
-    out = tmp_path / "m.safetensors"
-    assert main([str(folder), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 2
-    assert words in capsys.readouterr().err
-    assert not out.exists()
+    """The liver's run comes first; the choice is for the file that both are in."""
+    halves = [str(half) for half in save_halves(tmp_path / "halves")]
+    pair, out = tmp_path / "pair.safetensors", tmp_path / "final.safetensors"
+    options = ["--margin-mm", "12", "--closing-mm", "7", "--join-liver", "--storage", "fp32"]
+    assert main([*halves, "-o", str(pair), "--name", "pair", *options]) == 0
+    worker = load_segmenter(pair, "cpu")
+    assert isinstance(worker.network, Cascade)
+    settings = worker.network.settings
+    assert (settings.margin_mm, settings.closing_mm, settings.join_liver) == (12.0, 7.0, True)
+    choice = write_choice_of(tmp_path / "choice.json", file_sha256(pair), liver_margin_mm=12.0)
+    joined = [str(pair), "-o", str(out), "--name", "final", "--choice", str(choice)]
+    assert main([*joined, "--storage", "fp32"]) == 0
+    worker = load_segmenter(out, "cpu")
+    assert (worker.decision, worker.postprocessing) == (CHOSEN, CLEANED)
+    assert worker.preprocessing.liver_margin_mm == 12.0  # type: ignore[union-attr]
+    before, after = ModelFile.load(pair).state, ModelFile.load(out).state
+    assert all((before[name] == after[name]).all() for name in before)
+    capsys.readouterr()
+    for wrong, words in (
+        ([*halves, "-o", str(out), "--name", "m", "--choice", str(choice)], "Join the two"),
+        ([*halves, "-o", str(out), "--name", "m", "--prepared", str(tmp_path)], "each alone"),
+        ([*halves, halves[0], "-o", str(out), "--name", "m"], "one network, or two"),
+        ([*halves[::-1], "-o", str(out), "--name", "m"], "is not the liver network"),
+    ):
+        assert main(wrong) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_slices_are_measured_at_the_size_that_was_trained(
     run: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run at half the prepared size is fed half of it."""
-    best = ModelBundle.load(run / "best.safetensors")
+    best = ModelFile.load(run / "best.safetensors")
     spec = replace(best.spec, preprocessing={**best.spec.preprocessing, "size_px": 32})
-    ModelBundle(spec, best.state).save(run / "best.safetensors")
+    ModelFile(spec, best.state).save(run / "best.safetensors")
     out = tmp_path / "m.safetensors"
     arguments = [str(run), "-o", str(out), "--name", "m", "--storage", "fp32"]
     assert main([*arguments, "--prepared", str(prepared), "--device", "cpu"]) == 0

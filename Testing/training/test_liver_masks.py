@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
 from test_prepare import file_times
@@ -45,7 +45,7 @@ def save_net(path: Path, groups: list[str], **changes: Any) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(len(groups))
         net = NETS["gunetrpp"](**TINY_NET)
-    ModelBundle(ModelSpec(**(spec | changes)), dict(net.state_dict())).save(path)
+    ModelFile(ModelSpec(**(spec | changes)), dict(net.state_dict())).save(path)
     return path
 
 
@@ -80,7 +80,7 @@ def test_each_scan_is_marked_by_a_net_that_does_not_know_its_patient(
     out = tmp_path / "masks"
     assert main([*words(prepared, out, nets), "--device", "cpu"]) == 0
     records = json.loads((out / "manifest.json").read_text())["cases"]
-    sha256 = {ModelBundle.load(path).sha256: name for name, path in nets.items()}
+    sha256 = {ModelFile.load(path).sha256: name for name, path in nets.items()}
     chosen = {name: sha256[record["model_sha256"]] for name, record in records.items()}
     assert chosen == {
         "1": "without_a",
@@ -143,7 +143,7 @@ def test_the_mask_is_the_nets_windows_cleaned(prepared: Path, tmp_path: Path) ->
         def __call__(self, patches: Any) -> Any:
             return (patches > 0.35).astype(np.float32)
 
-    object.__setattr__(net, "engine", Bright())
+    object.__setattr__(net, "runner", Bright())
     image = np.load(prepared / "5" / "image.npy")
     speck = np.zeros(image.shape, np.bool_)
     speck[2:5, 2:5, 2:5] = True
@@ -201,7 +201,7 @@ def test_folds_are_trained_without_a_part_of_the_patients(
     command += ["--recipe", "gunetrpp-small-liver", "--epochs", "1", "--device", "cpu"]
     assert main([*command, "--overlap", "0"]) == 0
     known = [
-        set(ModelBundle.load(out / f"fold-{n}/best.safetensors").spec.provenance["train_groups"])
+        set(ModelFile.load(out / f"fold-{n}/best.safetensors").spec.provenance["train_groups"])
         for n in (1, 2)
     ]
     assert known[0] | known[1] == {"a", "b", "c"}

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from LiverTumorSegLib.inference.segmenter import SliceSegmenter
-from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.model.file import ModelFile, ModelSpec
 from score_material import case
 
 from training.learn.model_spec import as_dict, begun_with, known_validation_cases, with_defaults
@@ -89,8 +89,8 @@ def spec_of(**provenance: Any) -> ModelSpec:
     )
 
 
-def bundle_of(**provenance: Any) -> ModelBundle:
-    return ModelBundle(spec_of(**provenance), {}, "a" * 64)
+def bundle_of(**provenance: Any) -> ModelFile:
+    return ModelFile(spec_of(**provenance), {}, "a" * 64)
 
 
 OWN = {"train": ["1", "5"], "train_groups": ["p1"], "val": ["2"], "processes": 1}
@@ -111,7 +111,7 @@ def test_a_score_is_refused_on_a_case_that_either_has_seen() -> None:
     spec = begun_with(spec_of(**OWN), earlier)
     assert spec.provenance["train"] == ["1", "5", "40"]
     assert spec.provenance["train_groups"] == ["p1", "anna"]
-    segmenter = cast(SliceSegmenter, SimpleNamespace(spec=spec))
+    segmenter = cast(Segmenter, SimpleNamespace(spec=spec))
     for seen in (case("1", "x"), case("40", "x"), case("200", "anna")):
         with pytest.raises(ValueError, match="shares a patient"):
             refuse_training_cases(segmenter, [seen])
@@ -120,7 +120,7 @@ def test_a_score_is_refused_on_a_case_that_either_has_seen() -> None:
 
 def test_a_third_run_still_knows_what_the_first_has_seen() -> None:
     second = begun_with(spec_of(**OWN), bundle_of(train=["40"], train_groups=["anna"]))
-    third = begun_with(spec_of(train=["7"], train_groups=["p7"]), ModelBundle(second, {}, "b" * 64))
+    third = begun_with(spec_of(train=["7"], train_groups=["p7"]), ModelFile(second, {}, "b" * 64))
     assert third.provenance["train"] == ["7", "1", "5", "40"]
     assert third.provenance["train_groups"] == ["p7", "p1", "anna"]
     assert third.provenance["init"]["sha256"] == "b" * 64

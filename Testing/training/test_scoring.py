@@ -83,7 +83,7 @@ def test_same_score_in_all_48_orientations() -> None:
                 np.zeros(turned[0].shape, np.int16),
                 _turned_affine(affine, true.shape, order, flips),
             )
-            run = Run(turned[1], "cpu", 10, 8, 1.5, certainty_kji=turned[2])
+            run = Run(turned[1], "cpu", 10, 8, 1.5, tumor_probability_kji=turned[2])
             got = score_run(case("a"), ct, run, turned[0])
             assert got.row() == expected.row()
             assert got.lesion_rows() == expected.lesion_rows()

@@ -12,7 +12,7 @@ import torch
 import torch_threads
 import toy_slices
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from run_folder import history, same_bits
 from toy_slices import PLAIN, TINY
 
@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     for key, value in whole.state().items():
         if key != "elapsed_s":
             assert same_bits(value, parts.state()[key]), key
-    best = [ModelBundle.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts")]
+    best = [ModelFile.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts")]
     assert same_bits(best[0].state, best[1].state)
     lines = [history(tmp_path / f) for f in ("whole", "parts")]
     for line in lines[0] + lines[1]:
@@ -113,7 +113,7 @@ def test_the_best_epoch_is_kept_as_a_model_file(
     prepared: Path, tmp_path: Path, data: SliceSet, validation: SliceSet
 ) -> None:
     trainer = run(replace(TINY, epochs=4), prepared, tmp_path / "run")
-    bundle = ModelBundle.load(tmp_path / "run" / "best.safetensors")
+    bundle = ModelFile.load(tmp_path / "run" / "best.safetensors")
     least = min(line["val_loss"] for line in history(tmp_path / "run"))
     trainer.net.load_state_dict(bundle.build_net().state_dict())
     assert trainer.validate(validation, 64)["val_loss"] == pytest.approx(least, abs=1e-5)
@@ -132,7 +132,7 @@ def test_the_average_is_kept_and_the_checkpoint_holds_both(prepared: Path, tmp_p
     assert state["average"]["steps"] == 9  # three epochs of nine slices in fours
     assert same_bits(state["net"], trainer.net.state_dict())
     assert not same_bits(state["net"], state["average"]["net"])
-    kept = ModelBundle.load(tmp_path / "run" / "best.safetensors").build_net()
+    kept = ModelFile.load(tmp_path / "run" / "best.safetensors").build_net()
     assert same_bits(dict(kept.state_dict()), dict(state["average"]["net"]))
 
 
@@ -140,7 +140,7 @@ def test_a_model_is_run_at_the_size_that_it_was_trained_at(prepared: Path, tmp_p
     smaller = replace(TINY, epochs=1, stages=(Stage(size_px=32, share=1.0),))
     run(smaller, prepared, tmp_path / "run")
     assert [line["size_px"] for line in history(tmp_path / "run")] == [32]
-    stored = ModelBundle.load(tmp_path / "run" / "best.safetensors").spec.preprocessing
+    stored = ModelFile.load(tmp_path / "run" / "best.safetensors").spec.preprocessing
     assert SlicePreprocessing.from_dict(stored) == replace(PLAIN, size_px=32)
 
 

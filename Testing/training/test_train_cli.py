@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib.model.file import ModelBundle, file_sha256
+from LiverTumorSegLib.model.file import ModelFile, file_sha256
 from LiverTumorSegLib.nets import NETS
 from run_folder import history
 from toy_slices import write_toy
@@ -58,7 +58,7 @@ def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_pa
     assert len(history(folder)) == RECIPES["tour"].epochs
     recipe = json.loads(json.dumps(asdict(RECIPES["tour"])))
     assert stored_recipe(folder) == {"init": None, **recipe}
-    bundle = ModelBundle.load(folder / "best.safetensors")
+    bundle = ModelFile.load(folder / "best.safetensors")
     assert bundle.spec.provenance["recipe"] == recipe
     logits = bundle.build_net()(torch.rand(1, 1, 64, 64))
     assert logits.shape == (1, 3, 64, 64)
@@ -80,7 +80,7 @@ def test_one_size_throughout(prepared: Path, tmp_path: Path) -> None:
     assert call(prepared, folder, "--epochs", 2, "--size-px", 32) == 0
     assert stored_recipe(folder)["stages"] == [{"size_px": 32, "share": 1.0}]
     assert [line["size_px"] for line in history(folder)] == [32, 32]
-    spec = ModelBundle.load(folder / "best.safetensors").spec
+    spec = ModelFile.load(folder / "best.safetensors").spec
     assert (spec.preprocessing["size_px"], spec.preprocessing["grid_px"]) == (32, 64)
 
 
@@ -157,7 +157,7 @@ def test_torchrun_starts_processes_of_one_run(prepared: Path, tmp_path: Path) ->
     assert len(history(tmp_path / "run")) == 1
 
 
-def parameters(bundle: ModelBundle) -> dict[str, torch.Tensor]:
+def parameters(bundle: ModelFile) -> dict[str, torch.Tensor]:
     return dict(bundle.build_net().named_parameters())
 
 
@@ -172,8 +172,8 @@ def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_init_goes_on_from_a_models_weights(prepared: Path, tmp_path: Path, model: Path) -> None:
     options = ("--epochs", 1, "--learning-rate", 1e-12, "--seed", 5)
     assert call(prepared, tmp_path / "run", "--init", model, *options) == 0
-    begun = parameters(ModelBundle.load(model))
-    ended = parameters(ModelBundle.load(tmp_path / "run" / "best.safetensors"))
+    begun = parameters(ModelFile.load(model))
+    ended = parameters(ModelFile.load(tmp_path / "run" / "best.safetensors"))
     assert begun.keys() == ended.keys()
     for name, parameter in begun.items():
         assert torch.allclose(parameter, ended[name], atol=1e-7, rtol=0), name
@@ -189,9 +189,9 @@ def test_init_takes_the_net_from_the_model_not_from_the_recipe(
 
 def with_words(model: Path, path: Path, **provenance: Any) -> Path:
     """The model as if it had been trained on other cases."""
-    bundle = ModelBundle.load(model)
+    bundle = ModelFile.load(model)
     told = {**bundle.spec.provenance, **provenance}
-    ModelBundle(replace(bundle.spec, provenance=told), bundle.state).save(path)
+    ModelFile(replace(bundle.spec, provenance=told), bundle.state).save(path)
     return path
 
 
@@ -200,7 +200,7 @@ def test_init_is_told_with_what_it_was_trained_on(
 ) -> None:
     other = with_words(model, tmp_path / "m.safetensors", train=["77"], train_groups=["anna"])
     assert call(prepared, tmp_path / "run", "--init", other, "--epochs", 1) == 0
-    told = ModelBundle.load(tmp_path / "run" / "best.safetensors").spec.provenance
+    told = ModelFile.load(tmp_path / "run" / "best.safetensors").spec.provenance
     words = {"name": "hybrid2d", "version": "0", "sha256": file_sha256(other)}
     assert told["init"] == stored_recipe(tmp_path / "run")["init"] == words
     assert (told["train"], told["train_groups"]) == (["1", "77"], ["p1", "anna"])

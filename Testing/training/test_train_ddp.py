@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
-from LiverTumorSegLib.model.file import ModelBundle
+from LiverTumorSegLib.model.file import ModelFile
 from run_folder import history, same_bits
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -227,7 +227,7 @@ def test_the_model_is_a_plain_nets_and_one_process_goes_on(
 ) -> None:
     names = {path.name for path in (folder / "whole").iterdir()}
     assert names == {"last.pt", "best.safetensors", "history.jsonl"}
-    bundle = ModelBundle.load(folder / "whole" / "best.safetensors")
+    bundle = ModelFile.load(folder / "whole" / "best.safetensors")
     plain = Trainer(RANDOM, toy(folder)[0])
     assert bundle.state.keys() == plain.net.state_dict().keys()
     assert not same_bits(bundle.state, dict(found[0]["whole"]["net"]))  # it is the average

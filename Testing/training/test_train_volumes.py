@@ -13,7 +13,7 @@ import torch_threads
 import toy_volumes
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.model.file import ModelBundle, file_sha256
+from LiverTumorSegLib.model.file import ModelFile, file_sha256
 from LiverTumorSegLib.model.spec import stage_of
 from run_folder import history, same_bits
 from toy_slices import write_toy
@@ -55,7 +55,7 @@ def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage:
     lines = history(tmp_path)
     assert [line["epoch"] for line in lines] == [0, 1]
     assert {"train_loss", "val_loss", f"val_{stage}_dice"} <= lines[0].keys()
-    spec = ModelBundle.load(tmp_path / "best.safetensors").spec
+    spec = ModelFile.load(tmp_path / "best.safetensors").spec
     assert stage_of(spec) == stage
     assert spec.name == f"gunetrpp-{stage}"
     steps = VolumePreprocessing.from_dict(spec.preprocessing)
@@ -75,7 +75,7 @@ def test_a_fold_says_which_patients_it_knows(prepared: Path, tmp_path: Path) -> 
     for fold in ("1/2", "2/2"):
         run = tmp_path / fold[0]
         assert call(prepared, run, "liver", "--fold", fold, "--epochs", 1) == 0
-        told = ModelBundle.load(run / "best.safetensors").spec.provenance
+        told = ModelFile.load(run / "best.safetensors").spec.provenance
         assert told["val"] == ["5"]
         known.append(set(told["train_groups"]))
     assert known[0] | known[1] == {"a", "b", "c"}
@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     for line in lines[0] + lines[1]:
         line.pop("seconds")
     assert lines[0] == lines[1]
-    whole, parts = (ModelBundle.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts"))
+    whole, parts = (ModelFile.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts"))
     assert same_bits(whole.state, parts.state)
     ends = [torch.load(tmp_path / f / "last.pt", weights_only=True) for f in ("whole", "parts")]
     for key in ("net", "average", "optimizer"):
@@ -130,11 +130,11 @@ def test_init_goes_on_from_the_other_stage(prepared: Path, tmp_path: Path) -> No
     slow = ("--epochs", 1, "--learning-rate", 1e-12)
     assert call(prepared, tmp_path / "tumor", "tumor", "--init", best, *slow) == 0
     begun, ended = (
-        dict(ModelBundle.load(path).build_net().named_parameters())
+        dict(ModelFile.load(path).build_net().named_parameters())
         for path in (best, tmp_path / "tumor" / "best.safetensors")
     )
     assert all(torch.allclose(begun[n], ended[n], atol=1e-7, rtol=0) for n in begun)
-    told = ModelBundle.load(tmp_path / "tumor" / "best.safetensors").spec.provenance
+    told = ModelFile.load(tmp_path / "tumor" / "best.safetensors").spec.provenance
     assert told["init"] == {"name": "gunetrpp-liver", "version": "0", "sha256": file_sha256(best)}
 
 
@@ -145,7 +145,7 @@ def test_a_fold_that_begins_with_a_net_of_all_patients_knows_them_too(
     assert call(prepared, tmp_path / "all", "liver", "--epochs", 1) == 0
     fold = ("--fold", "1/2", "--init", tmp_path / "all" / "best.safetensors", "--epochs", 1)
     assert call(prepared, tmp_path / "fold", "liver", *fold) == 0
-    told = ModelBundle.load(tmp_path / "fold" / "best.safetensors").spec.provenance
+    told = ModelFile.load(tmp_path / "fold" / "best.safetensors").spec.provenance
     assert set(told["train_groups"]) == {"a", "b", "c"}
     assert set(told["train"]) == {"1", "2", "3", "4"}
 
@@ -195,7 +195,7 @@ def test_the_shipped_form_is_measured_on_volumes(
     words += ["--prepared", prepared, "--masks", masks]
     assert export.main([str(word) for word in words]) == 0
     printed = json.loads(capsys.readouterr().out)
-    told = ModelBundle.load(out, sha256=printed["sha256"]).spec
+    told = ModelFile.load(out, sha256=printed["sha256"]).spec
     assert (told.name, told.storage, stage_of(told)) == ("small-tumor", "int8", "tumor")
     measured = told.provenance["validation_volumes_dice"]
     assert printed["validation_volumes_dice"] == measured

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing, on_grid
+from LiverTumorSegLib.inference.preprocess_volume import Mask, VolumePreprocessing, resample_mask
 from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from torch import Tensor
@@ -166,7 +166,9 @@ def _volume(
                 f"The liver mask of {case['name']} has {len(liver)} slices and its image"
                 f" {len(image)}; make the masks of these scans."
             )
-        liver = on_grid(liver, preprocessing.size_px)  # the liver net may have worked on another
+        liver = resample_mask(
+            liver, preprocessing.size_px
+        )  # the liver net may have worked on another
         k, j, i = case["shape_kji"]
         region = preprocessing.liver_region(liver, _spacing(case), (k, j, i))
     target = (labels >= LEAST[stage]).astype(np.uint8)

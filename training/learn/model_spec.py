@@ -3,7 +3,7 @@
     spec = new_spec(recipe, Path("prepared"), validation, data)
     spec = new_volume_spec(recipe, Path("prepared3d"), validation, data)
 
-    spec = begun_with(spec, bundle)  # where the weights to begin with are another model's
+    spec = begun_with(spec, file)  # where the weights to begin with are another model's
 
 Scores are added by :mod:`training.export`.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.model.file import ModelBundle, ModelSpec
+from LiverTumorSegLib.model.file import ModelFile, ModelSpec
 from LiverTumorSegLib.model.spec import STAGES
 
 from training.data.patches import VolumeSet
@@ -54,27 +54,27 @@ def with_defaults(stored: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     return filled
 
 
-def init_words(bundle: ModelBundle) -> dict[str, Any]:
+def init_words(file: ModelFile) -> dict[str, Any]:
     """Which model file a run began with."""
-    return {"name": bundle.spec.name, "version": bundle.spec.version, "sha256": bundle.sha256}
+    return {"name": file.spec.name, "version": file.spec.version, "sha256": file.sha256}
 
 
-def begun_with(spec: ModelSpec, bundle: ModelBundle) -> ModelSpec:
-    """The description of a run that began with the weights of ``bundle``.
+def begun_with(spec: ModelSpec, file: ModelFile) -> ModelSpec:
+    """The description of a run that began with the weights of ``file``.
 
     What those weights were trained on counts as training data: a score on it would say nothing.
     """
-    told, known = spec.provenance, bundle.spec.provenance
+    told, known = spec.provenance, file.spec.provenance
     both = {
         key: list(dict.fromkeys([*told[key], *map(str, known.get(key, []))]))
         for key in ("train", "train_groups")
     }
-    return replace(spec, provenance={**told, **both, "init": init_words(bundle)})
+    return replace(spec, provenance={**told, **both, "init": init_words(file)})
 
 
-def known_validation_cases(bundle: ModelBundle, manifest: Mapping[str, Any]) -> list[str]:
+def known_validation_cases(file: ModelFile, manifest: Mapping[str, Any]) -> list[str]:
     """Validation cases on which, or on whose patient, the weights to begin with were trained."""
-    known = bundle.spec.provenance
+    known = file.spec.provenance
     names, groups = (set(known.get(key, [])) for key in ("train", "train_groups"))
     return [
         case["name"]

@@ -64,13 +64,14 @@ def figure_material(
     if not isinstance(slices, SlicePreprocessing):
         slices = SlicePreprocessing()  # no figure shows it: see undrawable
     is_slice_model = slices is segmenter.preprocessing
+    tumor_spec = list(segmenter.spec.networks.values())[-1]
     loaded = _load([*chosen, *ranked.values()], {case.name: case for case in cases}, labels)
     return FigureMaterial(
         scope=scope,
         volumes=len(scores),
         preprocessing=slices,
-        net=segmenter.spec.net,
-        net_args=segmenter.spec.net_args,
+        net=tumor_spec.net,
+        net_args=tumor_spec.net_args,
         recipe=segmenter.spec.provenance.get("recipe") if is_slice_model else None,
         sets=sets,
         history=history or None,

@@ -124,7 +124,7 @@ def on_grid(labels_kji: Labels, spacing_kji_mm: Spacing) -> Labels:
     placed = np.zeros((k, *side), np.uint8)
     for source, target in zip(labels_kji, placed, strict=True):
         if source.any():
-            square = geometry.place(source, cv2.INTER_NEAREST_EXACT).astype(np.float32)
+            square = geometry.to_grid(source, cv2.INTER_NEAREST_EXACT).astype(np.float32)
             mean = cv2.resize(square, side, interpolation=cv2.INTER_LINEAR)
             target[...] = np.floor(mean + ROUNDING)
     return placed

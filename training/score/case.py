@@ -43,7 +43,7 @@ VOXEL_COLUMNS: tuple[Metric, ...] = (
 class Run:
     """How the prediction came about.
 
-    labels_kji: on the CT's own grid. certainty_kji: on it too, 0 to 255 for a calibrated
+    labels_kji: on the CT's own grid. tumor_probability_kji: on it too, 0 to 255 for a calibrated
         probability of tumor of 0 to 1; None when the model has none.
     """
 
@@ -53,7 +53,7 @@ class Run:
     slices_run: int
     seconds: float
     probabilities: NDArray[np.float16] | None = None
-    certainty_kji: NDArray[np.uint8] | None = None
+    tumor_probability_kji: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +218,7 @@ def read_pair(case: Case) -> tuple[CtVolume, Labels]:
 
 def run_model(segmenter: Segmenter, ct: CtVolume) -> Run:
     """What users would get, with the probabilities beside it."""
-    done = segmenter.segment(ct, probabilities=True)
+    done = segmenter.segment(ct, keep_prediction=True)
     return Run(
         done.labels_kji,
         done.device,
@@ -226,7 +226,7 @@ def run_model(segmenter: Segmenter, ct: CtVolume) -> Run:
         done.slices_run,
         done.seconds,
         done.probabilities,
-        done.certainty_kji,
+        done.tumor_probability_kji,
     )
 
 
@@ -239,8 +239,8 @@ def score_run(case: Case, ct: CtVolume, run: Run, true_kji: Labels) -> CaseScore
     volume, calibration = score_volume(predicted, true, spacing_mm), None
     if run.probabilities is not None:
         calibration = tumor_calibration(turn.apply(run.probabilities), true, predicted)
-    if run.certainty_kji is not None:
-        table = volume.table.with_confidence(predicted, turn.apply(run.certainty_kji))
+    if run.tumor_probability_kji is not None:
+        table = volume.table.with_confidence(predicted, turn.apply(run.tumor_probability_kji))
         volume = replace(volume, table=table)
     return CaseScore(
         name=case.name,
@@ -250,7 +250,7 @@ def score_run(case: Case, ct: CtVolume, run: Run, true_kji: Labels) -> CaseScore
         volume=volume,
         tumor_surface=tumor,
         calibration=calibration,
-        has_confidence=run.certainty_kji is not None,
+        has_confidence=run.tumor_probability_kji is not None,
         on_grid=grid_scores(predicted, true, spacing_mm),
         device=run.device,
         slices_run=run.slices_run,

@@ -87,8 +87,8 @@ def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Rec
         "command": command,
         "training_range": _training_range(segmenter),
         "decision": segmenter.describe().get("decision"),
-        "cascade": "stages" in segmenter.describe(),
-        "mirror": given.mirror,
+        "cascade": segmenter.spec.is_cascade,
+        "tta": given.tta,
     }
 
 

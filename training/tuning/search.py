@@ -1,7 +1,7 @@
 """Which way from a network's probabilities to labels scores best, tried without the network.
 
-    volumes = [AnsweredVolume.of(case, patient, answers, true_lps) for ...]
-    search = Search(volumes, Setting(segmenter.decision, segmenter.postprocessing))
+    cases = [PredictedCase(case, patient, prediction, true_lps) for ...]
+    search = Search(cases, Setting(segmenter.decision, segmenter.postprocessing))
     chosen = search.best()
     for left in search.leave_one_patient_out():
         print(left.patient, left.setting, left.scores.score)
@@ -10,8 +10,7 @@ Tumor share and smoothing are tried in all pairs; with the best pair the smalles
 the margin around the liver. The score is the mean of the tumor Dice, all voxels of all volumes in
 one pot, and the F1 of lesions at any overlap (6-neighborhood, ``clean``): voxels alone would forget
 small lesions, and lesions alone their outlines. What scores the same goes to the setting nearest
-the one that the model had. A cascade, whose tumor network sees neighboring slices itself, has no
-smoothing to try; its volumes are :class:`training.tuning.search_cascade.AnsweredCascade`.
+the one that the model had.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.slices import SliceAnswers
+from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -125,29 +124,6 @@ class VolumeCounts:
         )
 
 
-class Tryable(Protocol):
-    """A volume whose network has answered. true: its labels, or the part that can matter."""
-
-    @property
-    def case(self) -> str: ...
-
-    @property
-    def patient(self) -> str: ...
-
-    @property
-    def true(self) -> Labels: ...
-
-    def counts(
-        self, decision: Decision, steps: Iterable[Postprocessing]
-    ) -> dict[Setting, VolumeCounts]:
-        """Decided once, cleaned in several ways."""
-        ...
-
-    def evidence(self, setting: Setting) -> Evidence:
-        """How the network saw the voxels that are labeled tumor at last."""
-        ...
-
-
 @dataclass(frozen=True)
 class Scores:
     """Over volumes. NaN where nothing can be divided by.
@@ -204,47 +180,51 @@ def _rounded(value: float) -> float | None:
 
 
 @dataclass(frozen=True, eq=False)
-class AnsweredVolume:
-    """A volume that the network has seen, in LPS order, cut to where liver or tumor is at all.
-
-    true: labels of the box. found: the box in the volume; no decision labels anything outside it.
-    """
+class PredictedCase:
+    """A volume that the networks have seen, in LPS order. true: its labels."""
 
     case: str
     patient: str
-    answers: SliceAnswers
+    prediction: Prediction
     true: Labels
-    found: Box
-
-    @classmethod
-    def of(cls, case: str, patient: str, answers: SliceAnswers, true_kji: Labels) -> AnsweredVolume:
-        """true_kji: of the whole volume, in LPS order as the answers."""
-        box = box_around((answers.likeliest_lps > 0) | (true_kji == Label.TUMOR))
-        return cls(case, patient, answers, np.ascontiguousarray(true_kji[box]), box)
 
     def counts(
         self, decision: Decision, steps: Iterable[Postprocessing]
     ) -> dict[Setting, VolumeCounts]:
         """Decided once, cleaned in several ways."""
-        labels = self._decided(decision)
-        return {Setting(decision, step): self._counts(self._match(labels, step)) for step in steps}
+        tumor, _ = self.prediction.tumor_mask(decision)
+        box = self._box(tumor)
+        return {
+            Setting(decision, step): VolumeCounts.of(
+                self.case,
+                self.patient,
+                self._match(tumor, step, box),
+                self.prediction.spacing_kji_mm,
+            )
+            for step in steps
+        }
 
     def evidence(self, setting: Setting) -> Evidence:
         """How the network saw the voxels that are labeled tumor at last."""
-        match = self._match(self._decided(setting.decision), setting.postprocessing)
-        first, rows, columns = self.found
-        shares = self.answers.shares(setting.decision.smoothing_mm)
+        tumor, _ = self.prediction.tumor_mask(setting.decision)
+        first, rows, columns = box = self._box(tumor)
+        match = self._match(tumor, setting.postprocessing, box)
+        shares = self.prediction.shares(setting.decision.smoothing_mm)
         slices = ((k - first.start, share_ji[rows, columns]) for k, share_ji in shares)
         return Evidence.of(self.patient, match, slices)
 
-    def _decided(self, decision: Decision) -> Labels:
-        return np.ascontiguousarray(self.answers.decide(decision)[0][self.found])
+    def _box(self, tumor: NDArray[np.bool_]) -> Box:
+        """Nothing is labeled outside of it, nor is there tumor; a rim is left, which a median
+        looks at."""
+        k, j, i = box_around(self.prediction.liver_lps | tumor | (self.true == Label.TUMOR))
+        wide = (slice(max(side.start - 1, 0), side.stop + 1) for side in (k, j, i))
+        return next(wide), next(wide), next(wide)
 
-    def _match(self, labels: Labels, step: Postprocessing) -> LesionMatch:
-        return match_lesions(step(labels, self.answers.spacing_kji_mm), self.true)
-
-    def _counts(self, match: LesionMatch) -> VolumeCounts:
-        return VolumeCounts.of(self.case, self.patient, match, self.answers.spacing_kji_mm)
+    def _match(self, tumor: NDArray[np.bool_], step: Postprocessing, box: Box) -> LesionMatch:
+        labels = step.labels(
+            self.prediction.liver_lps[box], tumor[box], self.prediction.spacing_kji_mm
+        )
+        return match_lesions(labels, np.ascontiguousarray(self.true[box]))
 
 
 def box_around(mask: NDArray[np.bool_]) -> Box:
@@ -277,7 +257,9 @@ class Search:
     ``ValueError`` when no volume has tumor.
     """
 
-    def __init__(self, volumes: Sequence[Tryable], default: Setting, show: Show = iter) -> None:
+    def __init__(
+        self, volumes: Sequence[PredictedCase], default: Setting, show: Show = iter
+    ) -> None:
         self.volumes, self.default, self._show = volumes, default, show
         self._known: dict[Setting, tuple[VolumeCounts, ...]] = {}
         if not self._can_choose(self.patients):

@@ -9,7 +9,7 @@ from typing import Any
 from LiverTumorSegLib.ct.dicom import read_series
 from LiverTumorSegLib.ct.read import choose_series, read_input, series_in
 from LiverTumorSegLib.model.catalog import ModelEntry, installed_models
-from LiverTumorSegLib.model.spec import ModelSpec, file_sha256, read_spec, stage_of
+from LiverTumorSegLib.model.spec import ALL, ModelSpec, file_sha256, read_spec, stage_of
 from LiverTumorSegLib.volume import CtVolume
 
 
@@ -51,10 +51,10 @@ def _describe_ct(ct: CtVolume) -> str:
 
 
 def _describe_entry(entry: ModelEntry) -> str:
-    """What the catalog says, then each of its files."""
+    """What the catalog says, then what the file says."""
     scores = [f"{name}: {value}" for name, value in entry.scores.items()]
     head = [f"{entry.title}. {entry.summary}", f"License: {entry.licence}", *scores]
-    return "\n\n".join(["\n".join(head), *(_describe_model(path) for path in entry.paths)])
+    return "\n\n".join(["\n".join(head), _describe_model(entry.file.path)])
 
 
 def _describe_model(path: Path) -> str:
@@ -62,10 +62,10 @@ def _describe_model(path: Path) -> str:
     stage = stage_of(spec)
     rows: list[tuple[str, Any]] = [
         ("model", f"{spec.name} {spec.version}"),
-        *([("part", f"the {stage} network of a cascade, which is two files")] if stage else []),
+        *([("part", f"the {stage} network of a cascade; join it with the other")] if stage else []),
         ("SHA-256", file_sha256(path)),
-        ("network", f"{spec.net} {json.dumps(spec.net_args)}"),
-        ("preprocessing", json.dumps(spec.preprocessing)),
+        *(row for name, one in spec.networks.items() for row in _network_rows(name, one)),
+        *([("cascade", json.dumps(spec.cascade))] if spec.cascade else []),
         *([("decision", json.dumps(spec.decision))] if spec.decision else []),
         ("postprocessing", json.dumps(spec.postprocessing)),
         ("labels", json.dumps(spec.labels)),
@@ -74,6 +74,15 @@ def _describe_model(path: Path) -> str:
         *((key, _short(value)) for key, value in spec.provenance.items()),
     ]
     return "\n".join(f"{name:<16} {value}" for name, value in rows)
+
+
+def _network_rows(name: str, spec: ModelSpec) -> list[tuple[str, Any]]:
+    """A model's only network, or one of a cascade's two with its place."""
+    place = "" if name == ALL else f"{name}: "
+    return [
+        ("network", f"{place}{spec.net} {json.dumps(spec.net_args)}"),
+        ("preprocessing", f"{place}{json.dumps(spec.preprocessing)}"),
+    ]
 
 
 def _range(spec: ModelSpec) -> str:

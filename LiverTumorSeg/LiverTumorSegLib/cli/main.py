@@ -16,7 +16,7 @@ from LiverTumorSegLib.sentences import sentence_of
 from LiverTumorSegLib.settings import RunSettings
 
 from .interrupts import interruptible
-from .parser import build_parser, with_joined_models
+from .parser import build_parser
 from .progress import Console, JsonLines, Reporter, say, stand_in_for_closed_streams
 
 EXIT_BAD_INPUT = 2
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporter: Reporter = Console()
     try:
         with interruptible():
-            argv = with_joined_models(sys.argv[1:] if arguments is None else arguments)
-            args = build_parser().parse_args(argv)
+            args = build_parser().parse_args(arguments)
             if getattr(args, "events", False):
                 reporter = JsonLines()
             return COMMANDS[args.command](args, reporter)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from .progress import Reporter, say
@@ -15,9 +14,8 @@ def list_models(folder: Path | None, reporter: Reporter) -> int:
     entries = installed_models(folder)
     for entry in entries:
         mark = "*" if entry.default else " "
-        size = f"{entry.size_bytes / 1e6:.1f} MB"
-        files = f" in {len(entry.files)} files" if len(entry.files) > 1 else ""
-        say(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}{files}  {entry.licence}")
+        size = f"{(entry.file.size_bytes or 0) / 1e6:.1f} MB"
+        say(f"{mark} {entry.name:<20} {entry.version:<8} {size:>8}  {entry.licence}")
         say(f"    {entry.title}. {entry.summary}")
         for name, value in entry.scores.items():
             say("".join(c if c.isprintable() else " " for c in f"    {name}: {value}"))
@@ -40,19 +38,17 @@ def verify_models(name: str | None, folder: Path | None) -> int:
     return 0
 
 
-def import_file(
-    files: Sequence[Path], folder: Path | None, *, name: str | None, overwrite: bool
-) -> int:
+def import_file(file: Path, folder: Path | None, *, name: str | None, overwrite: bool) -> int:
     """``livertumorseg models import``"""
     from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.model.catalog import import_model
 
     entry = import_model(
-        files,
+        file,
         folder,
         name=name,
         overwrite=overwrite,
-        check=lambda file: load_segmenter(file, "cpu"),  # now, and not when it is first used
+        check=lambda path: load_segmenter(path, "cpu"),  # now, and not when it is first used
     )
     say(f"Imported as {entry.name}; use it with --model {entry.name}.")
     return 0

@@ -7,7 +7,6 @@ args.command, args.ct          # main.py makes a call with plain types of it
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.settings import RunSettings
 
 DEMO_SEED = 7
-MODEL, MODEL_FILE = "--model", ".safetensors"
-AND = "\0"  # no word of a command line can hold it
 ABOUT = """Find the liver and its tumors in a CT, from the command line.
 
   livertumorseg segment my_ct.nii.gz -o result     labels, lesion table and a picture
@@ -102,8 +99,6 @@ MODELS_HELP = """List, check, import and remove models.
 
   livertumorseg models list                      what --model can name
   livertumorseg models import mine.safetensors   copy a model file into your model folder
-  livertumorseg models import liver.safetensors tumor.safetensors
-                                                 the same for the two of a cascade
   livertumorseg models verify                    is every file as it was?
   livertumorseg models remove mine               delete an imported model
   livertumorseg models where                     print your model folder
@@ -129,20 +124,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_info(commands)
     return parser
-
-
-def with_joined_models(argv: Sequence[str]) -> list[str]:
-    """``--model A B`` as one value, A and B, where B is a model's file: those of a cascade.
-
-    argparse's own way to let an option take several words would take a CT that follows it as well.
-    """
-    joined: list[str] = []
-    for before_last, word in zip(["", "", *argv], argv, strict=False):
-        if before_last == MODEL and word.endswith(MODEL_FILE):
-            joined[-1] += AND + word
-        else:
-            joined.append(word)
-    return joined
 
 
 def _add_command(
@@ -227,13 +208,7 @@ def _add_models(commands: Any) -> None:
     check = _add_command(actions, "verify", "compare files with their recorded SHA-256")
     check.add_argument("name", nargs="?", metavar="NAME", help="one model (default: all)")
     bring = _add_command(actions, "import", "copy a model file into the model folder")
-    bring.add_argument(
-        "file",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="a .safetensors model file, or a cascade's two",
-    )
+    bring.add_argument("file", type=Path, metavar="FILE", help="a .safetensors model file")
     bring.add_argument("--name", help="what to call it (default: as the file says)")
     bring.add_argument(
         "--overwrite", action="store_true", help="replace an imported model of that name"

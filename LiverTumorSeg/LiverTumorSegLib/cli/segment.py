@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from LiverTumorSegLib.settings import RunSettings
 
 from .interrupts import raise_if_interrupted
-from .parser import AND
 from .progress import CaseReporter, Reporter
 
 if TYPE_CHECKING:
@@ -92,21 +91,21 @@ def load_model(settings: RunSettings, folder: Path | None) -> Segmenter:
     from LiverTumorSegLib.inference.segmenter import load_segmenter
 
     return load_segmenter(
-        settings.model.split(AND) if settings.model else None,
+        settings.model,
         settings.device,
         folder=folder,
-        scan=settings.coarse_search,
+        coarse_search=settings.coarse_search,
         smallest_lesion_mm=settings.smallest_lesion_mm,
     )
 
 
-def model_sha256(settings: RunSettings, folder: Path | None) -> list[str]:
+def model_sha256(settings: RunSettings, folder: Path | None) -> str:
     """By which the model is known, without loading it; errors as of ``find_model``."""
     from LiverTumorSegLib.model.catalog import find_model
     from LiverTumorSegLib.model.spec import file_sha256
 
-    entry = find_model(settings.model.split(AND) if settings.model else None, folder)
-    return [file.sha256 or file_sha256(file.path) for file in entry.files]
+    file = find_model(settings.model, folder).file
+    return file.sha256 or file_sha256(file.path)
 
 
 def segment_case(
@@ -117,7 +116,7 @@ def segment_case(
     notes: tuple[str, ...],
 ) -> CaseResult:
     """Segment, check and measure; warnings are reported as they are known."""
-    from LiverTumorSegLib.inference.segmenter import Cancelled, describe
+    from LiverTumorSegLib.inference.progress import Cancelled
     from LiverTumorSegLib.result.files import CaseResult
     from LiverTumorSegLib.result.plausibility import check
 
@@ -126,21 +125,23 @@ def segment_case(
         reporter.progress(SEGMENTED * fraction, phrase)
 
     try:
-        done = segmenter.segment(ct, progress, probabilities=settings.probabilities)
+        done = segmenter.segment(ct, progress, keep_prediction=settings.probabilities)
     except Cancelled:
         raise KeyboardInterrupt from None
     reporter.progress(SEGMENTED, "Checking and measuring")
-    checked = check(ct, done.labels_kji, done.certainty_kji, whole=True)
+    checked = check(ct, done.labels_kji, done.tumor_probability_kji)
     warnings = (*done.warnings, *checked.warnings)
     for warning in warnings:
         reporter.warning(warning)
     return CaseResult(
         ct=ct,
         segmentation=replace(
-            done, labels_kji=checked.labels_kji, certainty_kji=checked.certainty_kji
+            done,
+            labels_kji=checked.labels_kji,
+            tumor_probability_kji=checked.tumor_probability_kji,
         ),
         measures=checked.measures,
-        model=describe(segmenter),
+        model=segmenter.describe(),
         settings=settings,
         warnings=(*notes, *warnings),
         seconds=reporter.seconds,

@@ -1,6 +1,6 @@
-"""Which slices of a CT need the network: a coarse scan finds the liver, then its range is filled.
+"""Which slices of a CT need the network: a coarse search finds the liver, then its range is run.
 
-The order of the numbers is the caller's to run; what a slice showed is told back to the plan.
+The order of the numbers is the caller's to run; what a slice showed is told back to the search.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from collections.abc import Iterator
 
 from LiverTumorSegLib.sentences import sentence
 
-SCAN_MM = 20.0  # the liver is at least seven times as tall
-SCAN_SLICES = 4  # a finer scan would save nothing
-SHORT_SCAN = 40  # below this many slices, every slice is run
+STEP_MM = 20.0  # the liver is at least seven times as tall
+LEAST_STEP = 4  # a finer search would save nothing
+SHORT_CT = 40  # below this many slices, every slice is run
 EMPTY_RUN = 2  # neighboring slices without liver that end the range
 
 
-class SlicePlan:
+class CoarseSearch:
     """Groups of slices to run, each group depending on what the ones before it showed.
 
-        for group in plan.groups():
-            for k in group: plan.tell(k, hit=..., empty=...)
+        for group in search.groups():
+            for k in group: search.record(k, hit=..., empty=...)
 
     hit: liver or tumor is likely on the slice (a low bar). empty: no voxel got a label.
     """
 
-    def __init__(self, count: int, spacing_mm: float, *, scan: bool = True) -> None:
+    def __init__(self, count: int, spacing_mm: float, *, coarse: bool = True) -> None:
         self.count = count
-        self.scan = scan and count >= SHORT_SCAN
-        self.step = max(SCAN_SLICES, round(SCAN_MM / spacing_mm))
+        self.coarse = coarse and count >= SHORT_CT
+        self.step = max(LEAST_STEP, round(STEP_MM / spacing_mm))
         self._hit: dict[int, bool] = {}
         self._empty: dict[int, bool] = {}
         self._ended: set[int] = set()  # directions in which the liver's end is known
@@ -42,7 +42,7 @@ class SlicePlan:
         never put off.
         """
         hits = [k for k, hit in self._hit.items() if hit]
-        if not self.scan or self._is_searching or not hits:
+        if not self.coarse or self._is_searching or not hits:
             return self.count
         first, last = self._latest_end(min(hits), -1), self._latest_end(max(hits), 1)
         return len(self._hit.keys() | set(range(first, last + 1)))
@@ -57,22 +57,24 @@ class SlicePlan:
     def phrase(self) -> str:
         """What is done now, and how far it is."""
         done = len(self._hit)
-        if self._is_searching or (self.scan and done == self._coarse):
+        if self._is_searching or (self.coarse and done == self._coarse_count):
             return sentence(
-                "Looking for the liver, slice {done} of {count}", done=done, count=self._coarse
+                "Looking for the liver, slice {done} of {count}",
+                done=done,
+                count=self._coarse_count,
             )
         return sentence("Slice {done} of about {expected}", done=done, expected=self.expected)
 
     @property
-    def _coarse(self) -> int:
+    def _coarse_count(self) -> int:
         return len(range(0, self.count, self.step))
 
     @property
     def _is_searching(self) -> bool:
-        return self.scan and len(self._hit) < self._coarse
+        return self.coarse and len(self._hit) < self._coarse_count
 
     def _latest_end(self, end: int, direction: int) -> int:
-        """Where :meth:`_extend` stops at the latest: beyond the next slice of the scan without."""
+        """Where :meth:`_extend` stops at the latest: beyond the next coarse slice without."""
         if direction in self._ended:
             return end
         k = (end // self.step + 1 if direction > 0 else (end - 1) // self.step) * self.step
@@ -80,12 +82,12 @@ class SlicePlan:
             k += direction * self.step
         return min(max(k + direction, 0), self.count - 1)
 
-    def tell(self, k: int, *, hit: bool, empty: bool) -> None:
+    def record(self, k: int, *, hit: bool, empty: bool) -> None:
         self._hit[k], self._empty[k] = hit, empty
 
     def groups(self) -> Iterator[list[int]]:
         """Lists of slices not run before; each is complete before the next is asked for."""
-        if not self.scan:
+        if not self.coarse:
             yield list(range(self.count))
             return
         yield list(range(0, self.count, self.step))

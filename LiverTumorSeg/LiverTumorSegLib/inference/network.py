@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,20 +25,24 @@ MPS = "mps"  # Apple's GPU
 MPS_TOLERANCE = 0.01  # of a probability; what PyTorch computes wrongly there is off by far more
 CUDA_BATCH = 16
 CPU_BATCH = 1  # larger batches are slower there and take more memory
+CUDA_PATCHES = 4  # Cancel waits for no more than these
+# PyTorch has a slow convolution for one small patch and another for two, in a third of the time; a
+# large one takes the fast one alone, and Cancel should not wait for two of them
+CPU_PATCHES, SMALL_VOXELS = 2, 2**18
 BF16_CAPABILITY = (8, 0)  # the first cards with bf16 units; PyTorch emulates it on older ones
 # PyTorch has a type of its own for one of the ways in which memory runs out, not for the others
 SHORT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 CONVOLUTIONS, NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class NetEngine(ABC):
-    """What engines share: a subclass says how one batch is run (:meth:`_run`).
+class NetworkRunner(ABC):
+    """What runs of networks share: a subclass says how one batch is run (:meth:`_run`).
 
     device: "auto" (CUDA where there is a device, else Apple's GPU), "cpu", "cuda", "cuda:N" or
         "mps". ``ValueError`` when it is not there. Apple's GPU works when its answer to the first
         input is the CPU's; else the CPU does ("auto"), or ``ValueError`` says why ("mps").
     batch: inputs at a time; halves when CUDA memory runs out, and at last the CPU takes over.
-    notes: sentences about what had to be changed on the way; whoever has told them clears them.
+    warnings: sentences about what had to be changed on the way; whoever has shown them clears them.
     """
 
     one, several = "slice", "slices"  # what an input is called in sentences
@@ -47,7 +52,7 @@ class NetEngine(ABC):
         self.device = choose_device(device)
         self._is_proven, self._must_be_mps = self.device != MPS, device == MPS
         self.batch = batch or (self.cpu_batch if self.device == "cpu" else self.cuda_batch)
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
         self._net = fold_batch_norm(net)
         try:
             self._place()
@@ -90,7 +95,7 @@ class NetEngine(ABC):
             raise ValueError(sentence("The Apple GPU {reason}; use cpu.", reason=reason))
         else:
             self.batch = self.cpu_batch
-            self.notes.append(
+            self.warnings.append(
                 sentence("The Apple GPU {reason}: the run went on with the CPU.", reason=reason)
             )
 
@@ -104,7 +109,7 @@ class NetEngine(ABC):
             self.batch //= 2
             some = self.one if self.batch == 1 else self.several
             whose = "Memory" if self.device == "cpu" else "GPU memory"
-            self.notes.append(
+            self.warnings.append(
                 sentence(
                     "{whose} ran short: continued with {batch} {some} at a time.",
                     whose=whose,
@@ -124,7 +129,7 @@ class NetEngine(ABC):
     def _move_to_cpu(self) -> None:
         self.device, self.batch = "cpu", self.cpu_batch
         self._place()
-        self.notes.append("GPU memory ran out: the run continued on the CPU, which is slower.")
+        self.warnings.append("GPU memory ran out: the run continued on the CPU, which is slower.")
 
     def _place(self) -> None:
         self._net = self._net.to(self.device)
@@ -138,10 +143,11 @@ class NetEngine(ABC):
         return torch.autocast("cuda", half)
 
 
-class SliceEngine(NetEngine):
-    """Runs a slice network: grays (B, H, W) 0-255 to class probabilities (B, H, W, classes).
+class SliceRunner(NetworkRunner):
+    """Runs a slice network: grays uint8 (B, H, W), or float32 (B, channels, H, W) as the network
+    takes them, to class probabilities (B, H, W, classes).
 
-    mirror: average each answer with that to the slice's left-right mirror image, mirrored back.
+    tta: average each probability with that of the slice's left-right mirror image, mirrored back.
     """
 
     def __init__(
@@ -150,27 +156,55 @@ class SliceEngine(NetEngine):
         device: str = "auto",
         batch: int | None = None,
         *,
-        mirror: bool = False,
+        tta: bool = False,
     ) -> None:
-        self.mirror = mirror
+        self.tta = tta
         super().__init__(net, device, batch)
 
-    def _run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
-            images = to_tensor(inputs).to(self.device)[:, None].float() / 255
+            images = to_tensor(inputs).to(self.device)
+            if images.ndim == 3:
+                images = images[:, None].float() / 255
             probabilities = self._probabilities(images)
-            if self.mirror:
-                turned = self._probabilities(images.flip(3)).flip(3)
-                probabilities = (probabilities + turned) / 2
+            if self.tta:
+                mirrored = self._probabilities(images.flip(3)).flip(3)
+                probabilities = (probabilities + mirrored) / 2
             return to_array(probabilities.permute(0, 2, 3, 1))
 
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 1, H, W) to (B, classes, H, W)."""
+        """(B, channels, H, W) to (B, classes, H, W)."""
         logits: torch.Tensor = self._net(images.contiguous(memory_format=torch.channels_last))
         return logits.float().softmax(1)
 
     def _place(self) -> None:
         self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class PatchRunner(NetworkRunner):
+    """Runs a patch network: patches (B, channels, k, j, i) to foreground probabilities.
+
+    It is what ``sliding_window`` calls a predictor. Background is left out: with one foreground
+    class its probability says all, and half of the memory that the windows' sums take is saved.
+    Channels do not lie last here, as they do for slices.
+    """
+
+    one, several = "patch", "patches"
+    cuda_batch = CUDA_PATCHES
+
+    def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
+        patch_kji: tuple[int, ...] = getattr(net, "patch_kji", ())
+        self.cpu_batch = CPU_PATCHES if patch_kji and prod(patch_kji) <= SMALL_VOXELS else 1
+        super().__init__(net, device, batch)
+
+    def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Patches (B, channels, k, j, i) to foreground probabilities (B, classes - 1, k, j, i)."""
+        return super().__call__(patches)
+
+    def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode(), self._autocast():
+            logits = self._net(to_tensor(inputs).to(self.device))
+            return to_array(logits.float().softmax(1)[:, 1:])
 
 
 def choose_device(wanted: str) -> str:

@@ -1,129 +1,241 @@
-"""One pass of a cascade's networks over a CT, and what is kept of it to decide on labels later.
+"""What one pass of the networks over a CT found out, from which labels are decided, and again.
 
-    answers = segmenter.answers(ct)                        # both networks, once
-    for share in (0.5, 0.7):                               # any number of decisions, without them
-        decided = answers.decide(Decision(tumor_threshold=share), Postprocessing())
-        decided.labels, decided.certainty
+    prediction = network.predict(lps)                           # the networks, once
+    for threshold in (0.5, 0.7):                                # without them
+        decided = prediction.decide(Decision(tumor_threshold=threshold), Postprocessing())
+        decided.labels, decided.tumor_probability
 
-What the networks say is brought to the CT's own pixels as probabilities and decided there, so that
-outlines have no steps.
+Probabilities are kept on the networks' own pixels and decided on at the CT's, so that outlines have
+no steps. Everything is in LPS order; arrays (k, j, i) are those of the CT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
 
 from .decision import Decision
+from .grids import SliceGrid, grid_from_dict
 from .postprocess import Postprocessing
-from .preprocess_volume import VolumePreprocessing
-from .segmentation import Labels, Place, Progress, silent
+from .progress import Progress, no_progress, subrange
 
-HALF = 0.5  # the liver is marked where it is likelier than not
 CLEANING = 0.6  # of a decision's progress: before this each slice, then all of them at once
+LEAST_SUM = np.float32(1e-6)  # of liver and tumor, where a share of them is asked for
 
 Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
 Floats = NDArray[np.float32]
+Labels = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 
 
 class Decided(NamedTuple):
-    """Arrays (k, j, i) of the CT's pixels, in LPS order.
+    """Arrays (k, j, i), in LPS order.
 
-    labels: uint8, after all steps. certainty: uint8, 255 times the calibrated probability of tumor,
-    1 to 255, where the label is tumor and 0 elsewhere; None when the decision has no confidence.
-    probabilities: float16 (3, k, j, i) of the networks themselves, or None.
+    labels: uint8, after all steps. tumor_probability: uint8, 255 times the calibrated probability
+    of tumor, 1 to 255, where the label is tumor and 0 elsewhere; None without a calibration.
     """
 
     labels: Labels
-    certainty: Labels | None
-    probabilities: Half | None
+    tumor_probability: Labels | None
 
 
 @dataclass(frozen=True, eq=False)
-class CascadeAnswers:
-    """What both networks said of a CT; arrays (k, j, i), in LPS order, of the CT or of the part of
-    it that was asked for.
+class ClassMaps:
+    """Probabilities of a network's classes on its own pixels.
 
-    of_liver, of_tumor: float16 probabilities, each on its network's grid.
-    liver, tumor: how each network's grid lies in the CT.
-    shape_kji, spacing_kji_mm: of the CT. notes: what an engine had to change.
+    by_slice: by axial slice float16 (classes without background, J, I); a slice that is not there
+        is background. Of two classes the second is tumor.
     """
 
-    of_liver: Half
-    of_tumor: Half
-    liver: VolumePreprocessing
-    tumor: VolumePreprocessing
-    shape_kji: tuple[int, int, int]
+    grid: SliceGrid
+    by_slice: dict[int, Half] = field(default_factory=dict)
+
+    @property
+    def has_liver(self) -> bool:
+        """Whether liver and tumor are two classes here, of which a voxel is one."""
+        return any(len(layers) > 1 for layers in self.by_slice.values())
+
+    def foreground_native(self, k: int) -> Floats:
+        """That a voxel is no background, (j, i)."""
+        return self.grid.to_native(self.by_slice[k].astype(np.float32).sum(axis=0))
+
+    def last_native(self, k: int) -> Floats:
+        """Of the last class, (j, i)."""
+        return self.grid.to_native(self.by_slice[k][-1].astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the networks said of a CT.
+
+    liver_lps: bool, where there is liver or tumor, whatever is decided.
+    tumor_lps: bool, where tumor may be; None for everywhere.
+    liver, tumor: of the network that looked for the liver and of the one that looked for tumors;
+        the same object where one network did both. Where the latter tells tumor from liver, the
+        share p_tumor / (p_liver + p_tumor) is compared with the threshold, and else p_tumor.
+    slices_run: axial slices that a network saw. warnings: what had to be changed on the way.
+    """
+
+    liver_lps: Mask
+    tumor_lps: Mask | None
+    liver: ClassMaps
+    tumor: ClassMaps
     spacing_kji_mm: Spacing
-    place: Place
-    notes: tuple[str, ...]
+    slices_run: int
+    warnings: tuple[str, ...] = ()
 
     def decide(
         self,
         decision: Decision,
-        steps: Postprocessing,
-        progress: Progress | None = None,
-        *,
-        keep_probabilities: bool = False,
+        postprocessing: Postprocessing,
+        progress: Progress = no_progress,
     ) -> Decided:
-        """A voxel is tumor where the tumor network's answer is above ``decision.tumor_threshold``.
+        """Labels and tumor probability, without running any network.
 
-        The probabilities are the networks' own and know of neither decision nor steps.
         progress may raise ``Cancelled`` between two slices.
         """
-        tell = progress or silent
-        liver, tumor = np.zeros(self.shape_kji, np.bool_), np.zeros(self.shape_kji, np.bool_)
-        kept = np.empty((len(Label), *self.shape_kji), np.float16) if keep_probabilities else None
-        certainty = None if decision.calibration is None else np.zeros(self.shape_kji, np.uint8)
-        liver_there, tumor_there = self._way_back(self.liver), self._way_back(self.tumor)
-        share = decision.tumor_threshold
-        count = len(liver)
-        for k in range(count):
-            tell(
-                CLEANING * k / count,
-                sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
+        tumor, probability = self.tumor_mask(decision, subrange(progress, 0.0, CLEANING))
+        progress(CLEANING, "Cleaning up")
+        labels = postprocessing.labels(self.liver_lps, tumor, self.spacing_kji_mm)
+        if probability is not None:
+            probability[labels != Label.TUMOR] = 0
+        return Decided(labels, probability)
+
+    def tumor_mask(
+        self, decision: Decision, progress: Progress = no_progress
+    ) -> tuple[Mask, Labels | None]:
+        """Where tumor is before any step, and its probability there as in :class:`Decided`."""
+        tumor, slices = np.zeros(self.liver_lps.shape, np.bool_), self._tumor_slices()
+        probability = None if decision.calibration is None else np.zeros(tumor.shape, np.uint8)
+        for n, (k, sums) in enumerate(self._sums(slices, decision)):
+            progress(
+                n / len(slices),
+                sentence("Deciding on tumors, slice {n} of {count}", n=n + 1, count=len(slices)),
             )
-            layer = self.of_tumor[k]
-            if kept is None and self.of_liver[k].max() <= HALF and layer.max() <= share:
-                continue
-            of_liver = liver_there(self.of_liver[k])
-            liver[k], tumor[k] = of_liver > HALF, tumor_there(layer) > share
-            if kept is None and certainty is None:
-                continue
-            of_tumor = tumor_there(self.of_tumor[k])
-            if kept is not None:
-                kept[:, k] = _three_classes(of_liver, of_tumor)
-            if certainty is not None:
-                certainty[k] = decision.certainty(of_tumor)
-        tell(CLEANING, "Cleaning up")
-        labels = steps.labels(liver, tumor, self.spacing_kji_mm)
-        if certainty is not None:
-            certainty[labels != Label.TUMOR] = 0
-        return Decided(labels, certainty, kept)
+            if not (sums[0] > decision.tumor_threshold * sums[1]).any():
+                continue  # nor anywhere between these pixels, for what is between them is linear
+            share = self._share_native(sums)
+            tumor[k] = share > decision.tumor_threshold
+            if self.tumor_lps is not None:
+                tumor[k] &= self.tumor_lps[k]
+            if probability is not None:
+                probability[k][tumor[k]] = decision.certainty(share[tumor[k]])
+        return tumor, probability
 
-    def shares(self) -> Iterator[tuple[int, Floats]]:
-        """Each slice k where the tumor network says anything, with what it says, (j, i), 0 to 1."""
-        tumor_there = self._way_back(self.tumor)
-        for k, layer in enumerate(self.of_tumor):
-            if layer.any():
-                yield k, tumor_there(layer)
+    def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, Floats]]:
+        """Each slice k on which tumor may be, with what is compared with the threshold, (j, i)."""
+        for k, sums in self._sums(self._tumor_slices(), Decision(smoothing_mm=smoothing_mm)):
+            yield k, self._share_native(sums)
 
-    def _way_back(self, stage: VolumePreprocessing) -> Callable[[Half], Floats]:
-        """From a layer on the stage's grid (j, i) to the CT's own pixels."""
-        geometry = stage.geometry(self.shape_kji[1:], self.spacing_kji_mm[1:])
-        return lambda layer: stage.undo(layer[None], geometry)[0]
+    def probabilities(self) -> Half:
+        """Background, liver and tumor, float16 (3, k, j, i), of the networks themselves."""
+        result = np.zeros((len(Label), *self.liver_lps.shape), np.float16)
+        result[Label.BACKGROUND] = 1
+        for k in sorted(self.liver.by_slice.keys() | self.tumor.by_slice.keys()):
+            nothing = np.zeros(self.liver_lps.shape[1:], np.float32)
+            found = self.liver.foreground_native(k) if k in self.liver.by_slice else nothing
+            tumor = self.tumor.last_native(k) if k in self.tumor.by_slice else nothing
+            if self.liver is self.tumor:
+                result[:, k] = 1 - found, found - tumor, tumor
+            else:
+                result[:, k] = (1 - tumor) * (1 - found), (1 - tumor) * found, tumor
+        return result
 
+    def save(self, path: Path) -> None:
+        """Write it whole, for :meth:`load`; it holds none of the CT's own numbers."""
+        told = {
+            "shape": self.liver_lps.shape,
+            "spacing_kji_mm": self.spacing_kji_mm,
+            "slices_run": self.slices_run,
+            "warnings": [str(warning) for warning in self.warnings],
+            "grids": [maps.grid.to_dict() for maps in self._networks],
+        }
+        arrays: dict[str, Any] = {"liver_lps": np.packbits(self.liver_lps)}
+        if self.tumor_lps is not None and self.tumor_lps is not self.liver_lps:
+            arrays["tumor_lps"] = np.packbits(self.tumor_lps)
+        told["tumor_anywhere"] = self.tumor_lps is None
+        for n, maps in enumerate(self._networks):
+            arrays[f"slices_{n}"] = np.array(sorted(maps.by_slice), np.int64)
+            if maps.by_slice:
+                arrays[f"maps_{n}"] = np.stack([maps.by_slice[k] for k in sorted(maps.by_slice)])
+        with whole_file(path, durable=False) as part, open(part, "wb") as stream:
+            np.savez_compressed(stream, told=np.array(json.dumps(told)), **arrays)
 
-def _three_classes(of_liver: Floats, of_tumor: Floats) -> Floats:
-    """Background, liver, tumor, whose sum is 1; (j, i) each to (3, j, i)."""
-    rest = 1 - of_tumor
-    return np.stack([rest * (1 - of_liver), rest * of_liver, of_tumor])
+    @classmethod
+    def load(cls, path: Path) -> Prediction:
+        """The inverse of :meth:`save`."""
+        with np.load(path, allow_pickle=False) as stored:
+            told = json.loads(str(stored["told"]))
+            shape, count = tuple(told["shape"]), int(np.prod(told["shape"]))
+
+            def mask(name: str) -> Mask:
+                bits: Mask = np.unpackbits(stored[name], count=count).reshape(shape).view(np.bool_)
+                return bits
+
+            networks = [
+                ClassMaps(
+                    grid_from_dict(grid),
+                    {int(k): stored[f"maps_{n}"][at] for at, k in enumerate(stored[f"slices_{n}"])},
+                )
+                for n, grid in enumerate(told["grids"])
+            ]
+            liver_lps = mask("liver_lps")
+            tumor_lps = mask("tumor_lps") if "tumor_lps" in stored else liver_lps
+        k, j, i = told["spacing_kji_mm"]
+        return cls(
+            liver_lps,
+            None if told["tumor_anywhere"] else tumor_lps,
+            networks[0],
+            networks[-1],
+            (k, j, i),
+            told["slices_run"],
+            tuple(told["warnings"]),
+        )
+
+    @property
+    def _networks(self) -> list[ClassMaps]:
+        return [self.liver] if self.liver is self.tumor else [self.liver, self.tumor]
+
+    def _tumor_slices(self) -> list[int]:
+        """Slices on which tumor may be. Others do not count: a search may have passed them over."""
+        seen = sorted(self.tumor.by_slice)
+        return [k for k in seen if self.tumor_lps is None or self.tumor_lps[k].any()]
+
+    def _sums(self, slices: list[int], decision: Decision) -> Iterator[tuple[int, Floats]]:
+        """Of each slice: k, and float32 (2, J, I) weighted sums of tumor and of what it is a share
+        of, over the slices in reach."""
+        numbers, wide = np.array(slices), dict[int, Floats]()
+        for k in slices:
+            weights = decision.weights((numbers - k) * self.spacing_kji_mm[0])
+            near = {int(m): w for m, w in zip(numbers, weights, strict=True) if w > 0}
+            wide = {m: wide[m] if m in wide else self._tumor_and_whole(m) for m in near}
+            sums = np.zeros_like(wide[k])
+            for m, weight in near.items():
+                sums += weight * wide[m]
+            yield k, sums
+
+    def _tumor_and_whole(self, k: int) -> Floats:
+        """p_tumor, and p_liver + p_tumor or 1; (2, J, I)."""
+        maps = self.tumor.by_slice[k].astype(np.float32)
+        has_liver = self.tumor.has_liver
+        return np.stack([maps[-1], maps.sum(axis=0) if has_liver else np.ones_like(maps[-1])])
+
+    def _share_native(self, sums: Floats) -> Floats:
+        """The quotient of the two sums on the CT's own pixels."""
+        if not self.tumor.has_liver:
+            return self.tumor.grid.to_native(sums[0] / sums[1])
+        layers_last = np.ascontiguousarray(sums.transpose(1, 2, 0))
+        tumor, both = np.moveaxis(self.tumor.grid.to_native(layers_last), 2, 0)
+        share: Floats = tumor / np.maximum(both, LEAST_SUM)
+        return share

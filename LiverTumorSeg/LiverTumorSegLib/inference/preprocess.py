@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.settings import Settings
 
+from .grids import SliceGeometry, SquareGrid
+
 Gray = NDArray[np.uint8]
 PRESETS = ("window", "paper")
 INT16 = (-32768, 32767)
@@ -32,48 +34,6 @@ def checked_window(window_hu: object) -> tuple[int, int]:
     if low >= high:
         raise ValueError(f"window_hu {(low, high)} is empty; put the lower bound first.")
     return low, high
-
-
-@dataclass(frozen=True)
-class SliceGeometry:
-    """Where a slice lies on the square grid: pixels of the grid that it fills.
-
-    shape_ji: the slice's own size. content_ji: its size on the grid. offset_ji: its first pixel.
-    """
-
-    shape_ji: tuple[int, int]
-    content_ji: tuple[int, int]
-    offset_ji: tuple[int, int]
-    grid_px: int
-
-    @property
-    def is_whole_grid(self) -> bool:
-        return self.shape_ji == self.content_ji == (self.grid_px, self.grid_px)
-
-    def place(self, image: Gray, interpolation: int, fill: int = 0) -> Gray:
-        """Resize a slice to its content size and pad it to the square."""
-        if self.is_whole_grid:
-            return image
-        height, width = self.content_ji
-        if image.shape != self.content_ji:
-            image = _resize(image, (width, height), interpolation)
-        square = np.full((self.grid_px, self.grid_px), fill, image.dtype)
-        top, left = self.offset_ji
-        square[top : top + height, left : left + width] = image
-        return square
-
-    def take(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The inverse of :meth:`place` for a (grid, grid[, classes]) image, linear."""
-        top, left = self.offset_ji
-        height, width = self.content_ji
-        content = square[top : top + height, left : left + width]
-        if content.shape[:2] == self.shape_ji:
-            return content
-        rows, columns = self.shape_ji
-        resized = cv2.resize(
-            np.ascontiguousarray(content), (columns, rows), interpolation=cv2.INTER_LINEAR
-        )
-        return cast("NDArray[np.float32]", resized)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +93,7 @@ class SlicePreprocessing(Settings):
     def square(self, hu: NDArray[np.int16], spacing_ji_mm: tuple[float, float]) -> Gray:
         """The slice scaled to 8 bits on the (grid_px, grid_px) square, padded with the floor."""
         geometry = self.geometry((hu.shape[0], hu.shape[1]), spacing_ji_mm)
-        return geometry.place(self.to_gray(hu), cv2.INTER_LINEAR)
+        return geometry.to_grid(self.to_gray(hu), cv2.INTER_LINEAR)
 
     def to_gray(self, hu: NDArray[np.int16]) -> Gray:
         """HU to 0-255 by an integer table; the same bytes as the rounded float formula."""
@@ -166,19 +126,15 @@ class SlicePreprocessing(Settings):
         For the same reason the square grid is filled by the exact nearest pixel, center to center.
         """
         geometry = self.geometry((labels.shape[0], labels.shape[1]), spacing_ji_mm)
-        square = geometry.place(labels, cv2.INTER_NEAREST_EXACT)
+        square = geometry.to_grid(labels, cv2.INTER_NEAREST_EXACT)
         side = (self.size_px, self.size_px)
         if self.preset == "paper":
             return _resize(square, side, cv2.INTER_NEAREST)
         return _majority(square, side)
 
-    def undo(
-        self, probabilities: NDArray[np.float32], geometry: SliceGeometry
-    ) -> NDArray[np.float32]:
-        """Probabilities (size_px, size_px, classes) back to the slice (j, i, classes), linear."""
-        side = (self.grid_px, self.grid_px)
-        square = cv2.resize(probabilities, side, interpolation=cv2.INTER_LINEAR)
-        return geometry.take(cast("NDArray[np.float32]", square))
+    def grid(self, shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]) -> SquareGrid:
+        """Where the network's pixels lie in a slice."""
+        return SquareGrid(self.geometry(shape_ji, spacing_ji_mm), self.size_px)
 
 
 @lru_cache(maxsize=64)

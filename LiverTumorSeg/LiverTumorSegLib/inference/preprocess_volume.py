@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.settings import Settings
 
-from .preprocess import INT16, SliceGeometry, SlicePreprocessing, checked_window
+from .grids import SliceGeometry, SquareGrid
+from .preprocess import INT16, SlicePreprocessing, checked_window
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float16]
@@ -43,7 +44,7 @@ class VolumePreprocessing(Settings):
     window_hu: what becomes 0 and 1; [-250, 250] is published, data that were cut to [-40, 160]
         carry no more than that.
     liver_margin_mm: None for a network that sees the whole image. For one that sees the liver
-        alone, by how much the liver mask is widened first: published 0, and a few mm keep a tumor
+        alone, by how much the liver mask is dilated first: published 0, and a few mm keep a tumor
         at the rim that the liver network has missed.
     mask_as_channel: the network is given the whole image and the mask behind it, and blanks the
         outside itself, so that the mask makes no edge in the derivatives it takes.
@@ -88,7 +89,7 @@ class VolumePreprocessing(Settings):
 
     def _scaled(self, plane: NDArray[np.int16], geometry: SliceGeometry) -> NDArray[np.float32]:
         low, high = self.window_hu
-        place: Any = geometry.place  # of any kind of number; its hints are those of grays
+        place: Any = geometry.to_grid  # of any kind of number; its hints are those of grays
         square: Any = place(plane.astype(np.float32), cv2.INTER_LINEAR, low)
         resized: Any = cv2.resize(square, (self.size_px,) * 2, interpolation=cv2.INTER_LINEAR)
         scaled: NDArray[np.float32] = (resized.clip(low, high) - low) / np.float32(high - low)
@@ -117,18 +118,14 @@ class VolumePreprocessing(Settings):
             target[...] = plane.place_labels(source, spacing_ji_mm)
         return placed
 
-    def undo(self, probabilities: NDArray[Any], geometry: SliceGeometry) -> NDArray[np.float32]:
-        """One slice's values (classes, size_px, size_px) at its own pixels (classes, j, i), linear.
-
-        Slice by slice, so that a whole CT never lies in memory as float32 classes.
-        """
-        layers = [self._plane.undo(layer.astype(np.float32), geometry) for layer in probabilities]
-        return np.stack(layers)
+    def grid(self, shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]) -> SquareGrid:
+        """Where the network's pixels lie in a slice."""
+        return self._plane.grid(shape_ji, spacing_ji_mm)
 
     def liver_region(
         self, liver: Mask, spacing_kji_mm: Spacing, shape_kji: tuple[int, int, int]
     ) -> Mask:
-        """What the tumor network looks at: the liver, widened by the margin.
+        """What the tumor network looks at: the liver, dilated by the margin.
 
         liver: (k, size_px, size_px), say from :func:`clean_liver`. spacing_kji_mm, shape_kji: the
         CT's own. ``ValueError`` for a network that looks at everything.
@@ -136,14 +133,13 @@ class VolumePreprocessing(Settings):
         if self.liver_margin_mm is None:
             raise ValueError("This network sees the whole image; it has no use for a liver mask.")
         grid_mm = self.grid_spacing_kji_mm(spacing_kji_mm, shape_kji)
-        return widened(liver, self.liver_margin_mm, grid_mm)
+        return dilate_mm(liver, self.liver_margin_mm, grid_mm)
 
     def grid_spacing_kji_mm(
         self, spacing_kji_mm: Spacing, shape_kji: tuple[int, int, int]
     ) -> Spacing:
         """Distances of the voxels of (k, size_px, size_px); the arguments are the CT's own."""
-        pixel_mm = max(shape_kji[n] * spacing_kji_mm[n] for n in (1, 2)) / self.size_px
-        return spacing_kji_mm[0], pixel_mm, pixel_mm
+        return square_spacing_kji_mm(spacing_kji_mm, shape_kji, self.size_px)
 
     def channels(self, image: Image, region: Mask | None = None) -> Image:
         """What the network is given: (1 or 2, k, size_px, size_px).
@@ -160,10 +156,18 @@ class VolumePreprocessing(Settings):
         return np.where(region, image, np.float16(0))[None]
 
 
-def widened(mask: Mask, margin_mm: float, spacing_kji_mm: Spacing) -> Mask:
+def square_spacing_kji_mm(
+    spacing_kji_mm: Spacing, shape_kji: tuple[int, int, int], size_px: int
+) -> Spacing:
+    """Distances of voxels (k, size_px, size_px) whose square shows a slice's longer side in mm."""
+    pixel_mm = max(shape_kji[n] * spacing_kji_mm[n] for n in (1, 2)) / size_px
+    return spacing_kji_mm[0], pixel_mm, pixel_mm
+
+
+def dilate_mm(mask: Mask, margin_mm: float, spacing_kji_mm: Spacing) -> Mask:
     """The voxels within ``margin_mm`` of the mask, center to center; (k, j, i) in and out.
 
-    A ball is a stack of disks: each slice is widened by a disk for each slice in reach.
+    A ball is a stack of disks: each slice is dilated by a disk for each slice in reach.
     """
     if margin_mm == 0:
         return mask.copy()
@@ -173,14 +177,14 @@ def widened(mask: Mask, margin_mm: float, spacing_kji_mm: Spacing) -> Mask:
     for step in range(min(reach, len(mask) - 1) + 1):
         disk = _disk(margin_mm, step * apart_mm, spacing_kji_mm[1:])
         for k in np.flatnonzero(mask.any(axis=(1, 2))):
-            grown = cv2.dilate(mask[k].astype(np.uint8), disk)
+            dilated = cv2.dilate(mask[k].astype(np.uint8), disk)
             for there in {k - step, k + step}:
                 if 0 <= there < len(mask):
-                    wide[there] |= grown
+                    wide[there] |= dilated
     return wide.view(np.bool_)
 
 
-def on_grid(mask: Mask, size_px: int) -> Mask:
+def resample_mask(mask: Mask, size_px: int) -> Mask:
     """A mask (k, n, n) of another network's grid on one of (k, size_px, size_px), outlines linear.
 
     Both grids cover the same square of a slice; where its sides differ, by the rounding of the

@@ -3,138 +3,156 @@
     segmenter = load_segmenter("hybrid2d-w32", device="auto")
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
 
-The segmenter knows volumes, its engine knows slices; only a real engine imports torch. A model of
-two files is run by ``cascade``.
+The segmenter knows volumes in any orientation, its network knows volumes in LPS order. torch is
+imported only when a network is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.model.catalog import ModelFile, find_model
-from LiverTumorSegLib.model.spec import BundleError, ModelSpec, stage_of
-from LiverTumorSegLib.volume import CtVolume
+from LiverTumorSegLib.model.catalog import find_model
+from LiverTumorSegLib.model.spec import JOIN_COMMAND, BundleError, ModelSpec, stage_of
+from LiverTumorSegLib.sentences import sentence
+from LiverTumorSegLib.settings import Settings
+from LiverTumorSegLib.volume import CtVolume, Reorientation
 
-from .cascade import CascadeSegmenter, load_cascade
+from .cascade import Cascade, StageNetwork
 from .decision import Decision
+from .patches import ALL_AXES, PatchNetwork
 from .postprocess import Postprocessing
+from .prediction import Prediction
 from .preprocess import SlicePreprocessing
-from .segmentation import (
-    WINDOWED_HU,
-    Cancelled,
-    Frame,
-    Progress,
-    Segmentation,
-    Segmenter,
-    part_of,
-    saturation_warning,
-    silent,
-)
-from .slices import Engine, SliceAnswers, SliceRun
+from .preprocess_liver_box import LiverBoxPreprocessing
+from .preprocess_volume import VolumePreprocessing
+from .progress import Progress, no_progress, subrange
+from .region import CascadeSettings
+from .slices import SliceNetwork
+from .sliding_window import SlidingWindow
 
-__all__ = [
-    "Cancelled",
-    "CascadeSegmenter",
-    "Progress",
-    "Segmentation",
-    "Segmenter",
-    "SliceAnswers",
-    "SliceSegmenter",
-    "describe",
-    "load_segmenter",
-]
+PREDICTED = 0.95  # of a run's progress
+WINDOWED_HU = -400  # a CT whose least value is not below this was cut to a window
+SATURATED_SHARE = 0.10
 
-NETWORK_DONE, DECIDED = 0.95, 0.97  # of a run's progress
+Labels = NDArray[np.uint8]
+Preprocessing = SlicePreprocessing | VolumePreprocessing | LiverBoxPreprocessing
+PREPROCESSINGS: dict[str, type[Preprocessing]] = {
+    kind.KIND: kind for kind in (SlicePreprocessing, VolumePreprocessing, LiverBoxPreprocessing)
+}
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Labels and how they came about.
+
+    labels_kji: uint8 on the CT's grid.
+    tumor_probability_kji: uint8 on the CT's grid, 255 times the calibrated probability of tumor, 1
+        to 255, of each voxel labeled tumor and 0 elsewhere; None without a calibration.
+    prediction: what the networks said, in LPS order, or None when nobody asked to keep it.
+    reorientation: from the CT's grid to LPS order.
+    device: where it ended. slices, slices_run: axial slices there are, and those a network saw.
+    """
+
+    labels_kji: Labels
+    tumor_probability_kji: Labels | None
+    prediction: Prediction | None
+    reorientation: Reorientation
+    device: str
+    slices: int
+    slices_run: int
+    seconds: float
+    warnings: tuple[str, ...]
+    postprocessing: Postprocessing
+
+    @property
+    def found_liver(self) -> bool:
+        return bool(self.labels_kji.any())
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float16] | None:
+        """Of the networks themselves, before any decision or step: float16 (classes, k, j, i) on
+        the CT's grid; None when the prediction was not kept."""
+        if self.prediction is None:
+            return None
+        return self.reorientation.undo(self.prediction.probabilities())
 
 
 @dataclass
-class SliceSegmenter:
-    """Runs a slice network over a CT (design section 4).
+class Segmenter:
+    """A model that is ready to run.
 
-    engine: the network. scan: skip slices that lie clearly outside the liver.
-    decision: from the network's probabilities to labels.
+    network: one for liver and tumor, or a liver and a tumor network.
+    decision, postprocessing: from its prediction to labels.
+    spec, sha256: of the model's file; no hash for a model that is in no file.
     """
 
-    engine: Engine
+    network: SliceNetwork | Cascade
     spec: ModelSpec
-    preprocessing: SlicePreprocessing
-    postprocessing: Postprocessing = field(default_factory=Postprocessing)
-    scan: bool = True
-    sha256: str | None = None
     decision: Decision = field(default_factory=Decision)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    sha256: str | None = None
+
+    @property
+    def device(self) -> str:
+        """Where the network is now."""
+        return self.network.device
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the network that finds tumors."""
+        return self.network.preprocessing
 
     def segment(
         self,
         ct: CtVolume,
         progress: Progress | None = None,
         *,
-        probabilities: bool = False,
-        slices: Sequence[int] | None = None,
+        keep_prediction: bool = False,
     ) -> Segmentation:
-        """See :meth:`segmentation.Segmenter.segment`; progress is told after every slice."""
-        tell = progress or silent
-        frame, postprocessing = self._frame(ct, slices), self.postprocessing
-        lps, note = frame.lps, frame.part.note
-        if note:
-            postprocessing = replace(postprocessing, smallest_liver_ml=0.0)
-        answers = self._answers(frame, part_of(tell, 0.0, NETWORK_DONE), probabilities)
-        decided, certainty = answers.decide(self.decision, part_of(tell, NETWORK_DONE, DECIDED))
-        tell(DECIDED, "Cleaning up")
-        labels = postprocessing(decided, lps.spacing_kji_mm)
-        if certainty is not None:
-            certainty[labels != Label.TUMOR] = 0
-        bright = self._saturation_warning(lps, labels)
-        tell(1.0, "Done")
-        return frame.result(
-            labels,
-            answers.probabilities,
-            device=self.device,
-            slices_run=answers.slices_run,
-            warnings=(*answers.notes, *note, *bright),
-            postprocessing=postprocessing,
-            certainty=certainty,
-        )
+        """Labels of ``ct`` on its own grid, in whatever orientation it has.
 
-    def answers(
-        self,
-        ct: CtVolume,
-        progress: Progress | None = None,
-        *,
-        probabilities: bool = False,
-        slices: Sequence[int] | None = None,
-    ) -> SliceAnswers:
-        """What the network says of a CT, to be decided on later; arguments as of :meth:`segment`.
-
-        It holds none of the CT's own numbers.
+        progress(fraction 0-1, phrase) is called after every piece of work and may raise
+            ``Cancelled``.
+        keep_prediction: give it back beside the labels, for other decisions and probabilities.
+        Raises ``ValueError`` when the model cannot be used with these CT numbers.
         """
-        return self._answers(self._frame(ct, slices), progress or silent, probabilities)
-
-    def _frame(self, ct: CtVolume, slices: Sequence[int] | None) -> Frame:
+        progress, started = progress or no_progress, time.monotonic()
         self._refuse_unlike_training(ct)
-        return Frame(ct, slices)
-
-    def _answers(self, frame: Frame, tell: Progress, probabilities: bool) -> SliceAnswers:
-        run = SliceRun(
-            self.engine,
-            self.preprocessing,
-            frame,
-            tell,
-            scan=self.scan,
-            keep_probabilities=probabilities,
+        lps, reorientation = ct.to_lps()
+        prediction = self.network.predict(lps, subrange(progress, 0.0, PREDICTED))
+        labels, tumor_probability = prediction.decide(
+            self.decision, self.postprocessing, subrange(progress, PREDICTED, 1.0)
         )
-        return run.answers()
+        warnings = (*prediction.warnings, *self._window_warnings(lps, labels))
+        progress(1.0, "Done")
+        return Segmentation(
+            labels_kji=reorientation.undo(labels),
+            tumor_probability_kji=None
+            if tumor_probability is None
+            else reorientation.undo(tumor_probability),
+            prediction=prediction if keep_prediction else None,
+            reorientation=reorientation,
+            device=self.device,
+            slices=len(lps.hu),
+            slices_run=prediction.slices_run,
+            seconds=time.monotonic() - started,
+            warnings=warnings,
+            postprocessing=self.postprocessing,
+        )
 
-    @property
-    def device(self) -> str:
-        """Where the network is now."""
-        return self.engine.device
+    def predict(self, ct: CtVolume, progress: Progress | None = None) -> Prediction:
+        """What the networks say of a CT, in LPS order, to be decided on later."""
+        self._refuse_unlike_training(ct)
+        return self.network.predict(ct.to_lps()[0], progress or no_progress)
 
     def set_smallest_lesion(self, diameter_mm: float) -> None:
         """From now on drop smaller lesions, in place of the postprocessing's own."""
@@ -146,100 +164,167 @@ class SliceSegmenter:
             "model": self.spec.name,
             "version": self.spec.version,
             "sha256": self.sha256,
-            "preprocessing": self.preprocessing.to_dict(),
+            "networks": {
+                name: {"net": one.net, "preprocessing": one.preprocessing}
+                for name, one in self.spec.networks.items()
+            },
+            **({"cascade": self.spec.cascade} if self.spec.is_cascade else {}),
             "decision": self.decision.to_dict(),
             "postprocessing": self.postprocessing.to_dict(),
         }
 
     def _refuse_unlike_training(self, ct: CtVolume) -> None:
         """Per-slice min-max means one thing on raw CT numbers and another on windowed ones."""
-        if self.preprocessing.preset != "paper" or self.spec.training_hu_range is None:
+        trained, steps = self.spec.training_hu_range, self.preprocessing
+        if trained is None or not isinstance(steps, SlicePreprocessing) or steps.preset != "paper":
             return
-        trained_windowed = self.spec.training_hu_range[0] >= WINDOWED_HU
+        trained_windowed = trained[0] >= WINDOWED_HU
         if trained_windowed != (int(ct.hu.min()) >= WINDOWED_HU):
             raise ValueError(
-                "This model scales each slice by its own least and greatest value and was trained"
-                f" on {'windowed' if trained_windowed else 'raw'} CT numbers, which this scan does"
-                " not have; use a model with the window preset."
+                sentence(
+                    "This model scales each slice by its own least and greatest value and was"
+                    " trained on {kind} CT numbers, which this scan does not have; use a model with"
+                    " the window preset.",
+                    kind="windowed" if trained_windowed else "raw",
+                )
             )
 
-    def _saturation_warning(self, lps: CtVolume, labels: NDArray[np.uint8]) -> list[str]:
-        if self.preprocessing.preset != "window":
+    def _window_warnings(self, lps: CtVolume, labels: Labels) -> list[str]:
+        """Sentences where the CT's numbers and the network's window do not fit."""
+        steps = self.preprocessing
+        if isinstance(steps, SlicePreprocessing) and steps.preset != "window":
             return []
-        return saturation_warning(lps.hu, labels, self.preprocessing.window_hu[1])
+        low, high = steps.window_hu
+        warnings = saturation_warning(lps.hu, labels, high)
+        if isinstance(steps, SlicePreprocessing):
+            return warnings
+        trained, least = self.spec.training_hu_range, int(lps.hu.min())
+        if trained is not None and trained[0] < WINDOWED_HU <= least and low < least:
+            warnings.append(
+                sentence(
+                    "This scan holds nothing below {least} HU, and the model has learned from CTs"
+                    " that do, down to {low} HU: use a model with a narrower window, or a CT that"
+                    " was not cut.",
+                    least=least,
+                    low=low,
+                )
+            )
+        return warnings
+
+
+def saturation_warning(hu: NDArray[np.int16], labels: Labels, top_hu: int) -> list[str]:
+    """A sentence when much of the liver is at or above the top of the model's window."""
+    liver = labels >= Label.LIVER
+    total = int(np.count_nonzero(liver))
+    bright = int(np.count_nonzero(hu[liver] >= top_hu)) if total else 0
+    if total == 0 or bright <= SATURATED_SHARE * total:
+        return []
+    return [
+        sentence(
+            "{percent:.0f} % of the liver is at or above {top_hu} HU, the top of the model's"
+            " window: bright lesions and vessels look alike there, so check it by eye.",
+            percent=100 * bright / total,
+            top_hu=top_hu,
+        )
+    ]
 
 
 def load_segmenter(
-    model: str | Path | Sequence[str | Path] | None = None,
+    model: str | Path | None = None,
     device: str = "auto",
     *,
     folder: Path | None = None,
-    scan: bool = True,
-    postprocessing: Postprocessing | None = None,
+    coarse_search: bool = True,
     smallest_lesion_mm: float | None = None,
-    mirror: bool = False,
-) -> SliceSegmenter | CascadeSegmenter:
-    """The segmenter of a catalog name, a model file, a cascade's two, or (None) the default.
+    tta: bool = False,
+) -> Segmenter:
+    """The segmenter of a catalog name, a model file, or (None) the default.
 
-    scan: skip slices that lie clearly outside the liver; a cascade's liver network sees them all.
-    postprocessing: in place of the model's own.
+    coarse_search: skip slices that lie clearly outside the liver, where a network of slices looks
+        for it.
     smallest_lesion_mm: in place of the postprocessing's own.
-    mirror: average with the answers to mirrored copies. A slice model sees each slice and its
-        left-right mirror image, in twice the time; a cascade each window in all eight copies, as
-        published, in eight times.
+    tta: test-time augmentation, also where the model does not ask for it. A network of slices sees
+        each slice and its left-right mirror image, in twice the time; a patch network each window
+        in all eight mirrored copies, as published, in eight times.
     Raises ``ValueError`` for an unknown name or device and ``BundleError`` for a broken file.
     """
-    entry = find_model(model, folder)
-    segmenter: SliceSegmenter | CascadeSegmenter
-    if len(entry.files) > 1:
-        segmenter = load_cascade(entry, device, postprocessing, mirror=mirror)
+    from LiverTumorSegLib.model.file import ModelFile
+
+    record = find_model(model, folder).file
+    file = ModelFile.load(record.path, sha256=record.sha256)
+    spec = file.spec
+    if not spec.is_cascade:
+        _refuse_alone(spec)
+    networks: dict[str, Any] = {}
+    for name, net in file.build_nets().items():
+        networks[name] = _network(spec.networks[name], net, device, coarse_search, tta)
+    network: Any
+    if spec.is_cascade:
+        _refuse_misplaced(networks)
+        network = Cascade(**networks, settings=parse_settings(CascadeSettings, spec.cascade))
     else:
-        segmenter = _load_slices(entry.files[0], device, postprocessing, scan=scan, mirror=mirror)
+        (network,) = networks.values()
+        if isinstance(network, PatchNetwork):
+            raise BundleError("A patch network works only in a cascade of two; use another model.")
+    segmenter = Segmenter(
+        network,
+        spec,
+        parse_settings(Decision, spec.decision),
+        parse_settings(Postprocessing, spec.postprocessing),
+        file.sha256,
+    )
     if smallest_lesion_mm is not None:
         segmenter.set_smallest_lesion(smallest_lesion_mm)
     return segmenter
 
 
-def _load_slices(
-    file: ModelFile, device: str, chosen: Postprocessing | None, *, scan: bool, mirror: bool
-) -> SliceSegmenter:
-    from LiverTumorSegLib.model.file import ModelBundle
+def _network(
+    spec: ModelSpec, net: Any, device: str, coarse_search: bool, tta: bool
+) -> StageNetwork:
+    """A net with what its description says is done around it."""
+    from .network import PatchRunner, SliceRunner
 
-    from .network import SliceEngine
-
-    bundle = ModelBundle.load(file.path, sha256=file.sha256)
-    preprocessing, decision, stored = _read_steps(bundle.spec)
-    return SliceSegmenter(
-        engine=SliceEngine(bundle.build_net(), device, mirror=mirror),
-        spec=bundle.spec,
-        preprocessing=preprocessing,
-        postprocessing=chosen or stored,
-        scan=scan,
-        sha256=bundle.sha256,
-        decision=decision,
-    )
-
-
-def _read_steps(spec: ModelSpec) -> tuple[SlicePreprocessing, Decision, Postprocessing]:
-    """What a model file says is done before and after its network."""
-    if stage := stage_of(spec):
+    kind = spec.preprocessing.get("kind", SlicePreprocessing.KIND)
+    if kind not in PREPROCESSINGS:
+        known = ", ".join(PREPROCESSINGS)
         raise BundleError(
-            f"{spec.name} is the {stage} network of a cascade; give both of its files, that of the"
-            " liver and that of the tumor."
+            f"The preprocessing {kind!r} is unknown here (known: {known}). Update LiverTumorSeg."
+        )
+    steps = parse_settings(PREPROCESSINGS[kind], spec.preprocessing)
+    takes_patches = hasattr(net, "patch_kji")
+    if isinstance(steps, VolumePreprocessing):
+        if not takes_patches:
+            raise BundleError(f"The net {spec.net!r} takes no patches; use another model.")
+        axes = ALL_AXES if tta or spec.tta else ()
+        window = SlidingWindow(patch_kji=net.patch_kji, mirror_axes=axes)
+        return PatchNetwork(PatchRunner(net, device), steps, window)
+    if takes_patches:
+        raise BundleError(f"The net {spec.net!r} takes no slices; use another model.")
+    runner = SliceRunner(net, device, tta=tta or spec.tta)
+    return SliceNetwork(runner, steps, coarse_search=coarse_search)
+
+
+def _refuse_misplaced(networks: dict[str, StageNetwork]) -> None:
+    """The liver network must not need a liver, and the tumor network must get what it needs."""
+    steps = networks["liver"].preprocessing
+    if isinstance(steps, LiverBoxPreprocessing) or getattr(steps, "needs_liver", False):
+        raise BundleError("The liver network needs to be shown the liver; join the files anew.")
+
+
+def _refuse_alone(spec: ModelSpec) -> None:
+    """One network alone must tell background, liver and tumor apart."""
+    if place := stage_of(spec):
+        raise BundleError(
+            f"{spec.name} is the {place} network of a cascade. Join both: {JOIN_COMMAND}"
         )
     known = {label.name.lower(): int(label) for label in Label}
     if spec.labels != known:
         raise BundleError(f"The model's classes are {spec.labels}, not {known}; use another model.")
+
+
+def parse_settings(kind: type[AnySettings], stored: dict[str, Any]) -> AnySettings:
+    """Settings from a model file; ``BundleError`` where this version does not understand them."""
     try:
-        return (
-            SlicePreprocessing.from_dict(spec.preprocessing),
-            Decision.from_dict(spec.decision),
-            Postprocessing.from_dict(spec.postprocessing),
-        )
+        return kind.from_dict(stored)
     except (ValueError, TypeError) as error:
         raise BundleError(f"{error} The model file needs a newer LiverTumorSeg.") from error
-
-
-def describe(segmenter: Segmenter) -> dict[str, Any]:
-    """The model and its steps, JSON-able, for the result's own record."""
-    return segmenter.describe()

@@ -1,253 +1,195 @@
-"""One pass of a slice network over a CT, and what is kept of it to decide on labels afterwards.
+"""A network of axial slices over a whole CT: alone, or as either of a cascade's two.
 
-    answers = segmenter.answers(ct)                         # the network, once
-    for share in (0.5, 0.7):                                # any number of decisions, without it
-        labels_lps, certainty_lps = answers.decide(Decision(tumor_threshold=share))
-
-The decision is applied on the network's own grid, a quarter of the CT's pixels, and both sums of
-the share are then brought to the CT's pixels and divided there.
+network = SliceNetwork(runner, SlicePreprocessing())
+prediction = network.predict(lps, progress)     # of background, liver and tumor
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
+from LiverTumorSegLib.volume import CtVolume
 
-from .coarse_search import SlicePlan
-from .decision import Decision
-from .preprocess import SliceGeometry, SlicePreprocessing
-from .segmentation import Frame, Labels, Place, Progress, silent
+from .coarse_search import CoarseSearch
+from .grids import HALF, SquareGrid
+from .prediction import ClassMaps, Floats, Mask, Prediction
+from .preprocess import SlicePreprocessing
+from .preprocess_liver_box import LiverBoxPreprocessing
+from .preprocess_volume import square_spacing_kji_mm
+from .progress import Progress, no_progress
+from .region import LiverRegion
 
 HIT_PROBABILITY = 0.3  # of liver or tumor
 HIT_AREA_MM2 = 100.0
-LEAST_SUM = np.float32(1e-6)  # of liver and tumor, where a share of them is asked for
+BOX_SIDE_MM = 300.0  # about, of a box around a liver
 
-Floats = NDArray[np.float32]
-Half = NDArray[np.float16]
+Prepare = Callable[[list[int]], NDArray[Any]]
 
 
-class Engine(Protocol):
-    """What a segmenter needs of a network: see :class:`engine.SliceEngine`.
+class Runner(Protocol):
+    """What a network of slices needs: see :class:`network.SliceRunner`.
 
-    notes: what a run had to change, for its warnings; the segmenter clears it after every run.
+    warnings: what a run had to change; whoever shows them clears them.
     """
 
     device: str
     batch: int
-    notes: list[str]
+    warnings: list[str]
 
-    def __call__(self, grays: NDArray[np.uint8], /) -> Floats: ...
+    def __call__(self, inputs: NDArray[Any], /) -> Floats: ...
 
 
-@dataclass(frozen=True, eq=False)
-class SliceAnswers:
-    """What the network said of a CT; arrays (k, j, i) are those of the CT, or of the part of it
-    that was asked for, in LPS order.
+@dataclass
+class SliceNetwork:
+    """A network of slices with its preprocessing.
 
-    likeliest_lps: uint8, the likeliest class of each voxel: the labels of ``Decision()``.
-    maps: by axial slice, of those with liver or tumor in ``likeliest_lps``, float16
-        (2, size_px, size_px) p_liver and p_tumor on the network's grid.
-    probabilities: float16 (classes, k, j, i) of the network itself, or None.
-    notes, slices_run: what the engine had to change, and the slices that the network saw.
+    coarse_search: skip slices that lie clearly outside the liver.
     """
 
-    likeliest_lps: Labels
-    maps: dict[int, Half]
-    preprocessing: SlicePreprocessing
-    geometry: SliceGeometry
-    spacing_kji_mm: tuple[float, float, float]
-    place: Place
-    probabilities: Half | None
-    notes: tuple[str, ...]
-    slices_run: int
+    runner: Runner
+    preprocessing: SlicePreprocessing | LiverBoxPreprocessing
+    coarse_search: bool = True
 
-    def on_ct(self, labels_lps: Labels) -> Labels:
-        """Labels in LPS order, or a certainty, on the whole CT's own grid (k, j, i)."""
-        return self.place.on_ct(labels_lps)
+    @property
+    def device(self) -> str:
+        return self.runner.device
 
-    def decide(
-        self, decision: Decision, progress: Progress | None = None
-    ) -> tuple[Labels, Labels | None]:
-        """Labels (k, j, i) before any postprocessing, and the certainty of what is tumor.
+    @property
+    def warnings(self) -> list[str]:
+        return self.runner.warnings
 
-        certainty: uint8, 255 times the calibrated probability of tumor, 1 to 255, where the label
-            is tumor and 0 elsewhere; None when the decision has no ``calibration``.
-        progress may raise ``Cancelled`` between two slices.
-        """
-        tell = progress or silent
-        labels = self.likeliest_lps.copy()
-        certainty = None if decision.calibration is None else np.zeros_like(labels)
-        if decision == Decision():
-            return labels, certainty
-        for n, (k, sums, alone) in enumerate(self._sums(decision)):
-            tell(
-                n / len(self.maps),
-                sentence("Deciding on tumors, slice {n} of {count}", n=n + 1, count=len(self.maps)),
-            )
-            keep = alone and decision.tumor_threshold == Decision.tumor_threshold
-            share = self._decide_slice(labels[k], sums, None if keep else decision.tumor_threshold)
-            if certainty is not None and share is not None:
-                tumor = labels[k] == Label.TUMOR
-                certainty[k][tumor] = decision.certainty(share[tumor])
-        tell(1.0, "Deciding on tumors")
-        return labels, certainty
+    @property
+    def work_px(self) -> float:
+        """Pixels of a slice, about: what a slice costs."""
+        if isinstance(self.preprocessing, LiverBoxPreprocessing):
+            return (BOX_SIDE_MM / self.preprocessing.pixel_mm) ** 2
+        return float(self.preprocessing.size_px**2)
 
-    def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, Floats]]:
-        """Each slice k that has liver or tumor, with the tumor's share of the two, (j, i), 0 to 1.
+    def predict(self, lps: CtVolume, progress: Progress = no_progress) -> Prediction:
+        """Liver and tumor in a CT in LPS order; progress is called after every slice."""
+        liver_lps = np.zeros(lps.shape_kji, np.bool_)
 
-        It means something only where ``likeliest_lps`` is not background; tumor is where it is
-        above a decision's ``tumor_threshold``. For whoever tries many of these: the work is here.
-        """
-        for k, sums, _ in self._sums(Decision(smoothing_mm=smoothing_mm)):
-            yield k, self._native_share(sums)
+        def note(k: int, probabilities: Floats, grid: SquareGrid) -> bool:
+            liver_lps[k] = is_foreground(grid.to_native(probabilities))
+            return bool(liver_lps[k].any())
 
-    def _decide_slice(self, labels: Labels, sums: Floats, threshold: float | None) -> Floats | None:
-        """Relabel one slice, in place; the share of tumor, or None where there is none.
-
-        threshold: None when the likeliest class stays. It was found in the network's own float32,
-            which the halves kept here could miss by a voxel or two.
-        """
-        if threshold is None:
-            return self._native_share(sums) if (labels == Label.TUMOR).any() else None
-        foreground = labels > 0
-        labels[foreground] = Label.LIVER
-        if not (sums[0] > threshold * sums[1]).any():
-            return None  # nor anywhere between these pixels, for what is between them is linear
-        share = self._native_share(sums)
-        labels[foreground & (share > threshold)] = Label.TUMOR
-        return share
-
-    def _sums(self, decision: Decision) -> Iterator[tuple[int, Floats, bool]]:
-        """Of each slice: k, (2, size_px, size_px) weighted sums of p_tumor and of p_liver +
-        p_tumor over the slices in reach, and whether it is alone there.
-
-        Slices without liver or tumor do not count: the scan may have passed them over.
-        """
-        slices, wide = np.array(sorted(self.maps)), dict[int, Floats]()
-        for k in slices.tolist():
-            weights = decision.weights((slices - k) * self.spacing_kji_mm[0])
-            near = {int(m): w for m, w in zip(slices, weights, strict=True) if w > 0}
-            wide = {m: wide[m] if m in wide else _tumor_and_both(self.maps[m]) for m in near}
-            sums = np.zeros_like(wide[k])
-            for m, weight in near.items():
-                sums += weight * wide[m]
-            yield k, sums, len(near) == 1
-
-    def _native_share(self, sums: Floats) -> Floats:
-        """The quotient of the two sums on the CT's own pixels."""
-        layers_last = np.ascontiguousarray(sums.transpose(1, 2, 0))
-        tumor, both = np.moveaxis(self.preprocessing.undo(layers_last, self.geometry), 2, 0)
-        share: Floats = tumor / np.maximum(both, LEAST_SUM)
-        return share
-
-
-def _tumor_and_both(liver_and_tumor: Half) -> Floats:
-    liver, tumor = liver_and_tumor.astype(np.float32)
-    return np.stack([tumor, liver + tumor])
-
-
-class SliceRun:
-    """The state of one pass of a network over a CT, whose answers it collects."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        preprocessing: SlicePreprocessing,
-        frame: Frame,
-        tell: Progress,
-        *,
-        scan: bool,
-        keep_probabilities: bool,
-    ) -> None:
-        self.engine, self.preprocessing, self.tell = engine, preprocessing, tell
-        self.place, self.lps = frame.place, frame.lps
-        spacing = self.lps.spacing_kji_mm
-        self.spacing_ji_mm = spacing[1:]
-        count, rows, columns = self.lps.shape_kji
-        self.geometry = preprocessing.geometry((rows, columns), self.spacing_ji_mm)
-        self.plan = SlicePlan(count, spacing[0], scan=scan)
-        self.labels = np.zeros(self.lps.shape_kji, np.uint8)
-        self.maps: dict[int, Half] = {}
-        self.probabilities: Half | None = None
-        if keep_probabilities:
-            self.probabilities = np.zeros((len(Label), *self.lps.shape_kji), np.float16)
-            self.probabilities[Label.BACKGROUND] = 1
-        side_mm = max(rows * self.spacing_ji_mm[0], columns * self.spacing_ji_mm[1])
-        self.pixel_mm2 = (side_mm / preprocessing.size_px) ** 2
-        self.done = 0
-
-    def answers(self) -> SliceAnswers:
-        """Run the network on every slice that needs it."""
         try:
-            self._all_slices()
-            notes = tuple(self.engine.notes)
+            maps, slices_run = self._whole_slices(lps, progress, note)
+            warnings = tuple(self.runner.warnings)
         finally:  # cancelled or not, what happened in this run is no news in the next
-            self.engine.notes.clear()
-        return SliceAnswers(
-            likeliest_lps=self.labels,
-            maps=self.maps,
-            preprocessing=self.preprocessing,
-            geometry=self.geometry,
-            spacing_kji_mm=self.lps.spacing_kji_mm,
-            place=self.place,
-            probabilities=self.probabilities,
-            notes=notes,
-            slices_run=self.done,
+            self.runner.warnings.clear()
+        return Prediction(
+            liver_lps=liver_lps,
+            tumor_lps=liver_lps,
+            liver=maps,
+            tumor=maps,
+            spacing_kji_mm=lps.spacing_kji_mm,
+            slices_run=slices_run,
+            warnings=warnings,
         )
 
-    def _all_slices(self) -> None:
-        self.tell(0.0, "Looking for the liver")
+    def liver_maps(self, lps: CtVolume, progress: Progress) -> tuple[ClassMaps, int]:
+        """As the first of two: its maps, and how many slices were run."""
+        return self._whole_slices(
+            lps, progress, lambda k, p, grid: bool((p[..., 1:].sum(axis=2) > HALF).any())
+        )
+
+    def tumor_maps(self, lps: CtVolume, region: LiverRegion, progress: Progress) -> ClassMaps:
+        """As the second of two: what it says within the region to search, and nothing beyond."""
+        if isinstance(self.preprocessing, LiverBoxPreprocessing):
+            box = self.preprocessing(lps, region)
+            maps, place = ClassMaps(box.grid), box.mask
+            prepare: Prepare = box.inputs
+        else:
+            steps, spacing_ji_mm = self.preprocessing, lps.spacing_kji_mm[1:]
+            maps = ClassMaps(steps.grid(lps.shape_kji[1:], spacing_ji_mm))
+            prepare = self._grays(lps)
+
+            def place(native: Mask) -> Mask:
+                return steps.place_labels(native.astype(np.uint8), spacing_ji_mm) > 0
+
+        slices = region.slices
+        for n, (k, probabilities) in enumerate(self._answers([slices], prepare), 1):
+            inside = place(region.search_native(k))
+            maps.by_slice[k] = _foreground(np.where(inside[..., None], probabilities, 0))
+            phrase = sentence("Slice {n} of {count}", n=n, count=len(slices))
+            progress(n / len(slices), phrase)
+        return maps
+
+    def _whole_slices(
+        self,
+        lps: CtVolume,
+        progress: Progress,
+        note: Callable[[int, Floats, SquareGrid], bool],
+    ) -> tuple[ClassMaps, int]:
+        """Every slice that the search asks for; note: whether a slice shows any liver or tumor."""
+        steps = self.preprocessing
+        if isinstance(steps, LiverBoxPreprocessing):
+            raise ValueError("This network needs to be shown the liver; run a liver network first.")
+        count, rows, columns = lps.shape_kji
+        grid = steps.grid((rows, columns), lps.spacing_kji_mm[1:])
+        search = CoarseSearch(count, lps.spacing_kji_mm[0], coarse=self.coarse_search)
+        _, *pixel_mm = square_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji, steps.size_px)
+        maps, slices_run = ClassMaps(grid), 0
+        progress(0.0, "Looking for the liver")
+        for k, probabilities in self._answers(search.groups(), self._grays(lps)):
+            likely = probabilities[..., 1:].max(axis=2) > HIT_PROBABILITY
+            likely_mm2 = np.count_nonzero(likely) * pixel_mm[0] * pixel_mm[1]
+            found = False
+            if likely_mm2 > 0:
+                maps.by_slice[k] = _foreground(probabilities)
+                found = note(k, probabilities, grid)
+            search.record(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
+            slices_run += 1
+            progress(search.fraction, search.phrase)
+        return maps, slices_run
+
+    def _grays(self, lps: CtVolume) -> Prepare:
+        steps, spacing_ji_mm = self.preprocessing, lps.spacing_kji_mm[1:]
+        assert isinstance(steps, SlicePreprocessing)
+        return lambda slices: np.stack([steps(lps.hu[k], spacing_ji_mm) for k in slices])
+
+    def _answers(
+        self, groups: Iterable[list[int]], prepare: Prepare
+    ) -> Iterator[tuple[int, Floats]]:
+        """Each slice with its probabilities (J, I, classes); a group may depend on those before."""
         with ThreadPoolExecutor(1) as preparer:
-            for group in self.plan.groups():
-                for chunk, grays in self._prepared(group, preparer):
-                    for k, probabilities in zip(chunk, self.engine(grays), strict=True):
-                        self._take(k, probabilities)
+            for group in groups:
+                for chunk, inputs in self._prepared(group, prepare, preparer):
+                    yield from zip(chunk, self.runner(inputs), strict=True)
 
     def _prepared(
-        self, group: list[int], preparer: ThreadPoolExecutor
-    ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        self, group: list[int], prepare: Prepare, preparer: ThreadPoolExecutor
+    ) -> Iterator[tuple[list[int], NDArray[Any]]]:
         """Chunks of preprocessed slices; the next is made while the network works on this one."""
-        size = self.engine.batch
+        size = self.runner.batch
         chunks = [group[start : start + size] for start in range(0, len(group), size)]
-        upcoming = [preparer.submit(self._prepare, chunk) for chunk in chunks[:1]]
+        upcoming = [preparer.submit(prepare, chunk) for chunk in chunks[:1]]
         for n, chunk in enumerate(chunks):
-            grays = upcoming.pop().result()
+            inputs = upcoming.pop().result()
             if n + 1 < len(chunks):
-                upcoming.append(preparer.submit(self._prepare, chunks[n + 1]))
-            yield chunk, grays
-
-    def _prepare(self, chunk: list[int]) -> NDArray[np.uint8]:
-        return np.stack([self.preprocessing(self.lps.hu[k], self.spacing_ji_mm) for k in chunk])
-
-    def _take(self, k: int, probabilities: Floats) -> None:
-        """Store one slice's answer (size, size, classes) and report it."""
-        foreground = probabilities[..., 1:].max(axis=2)
-        likely_mm2 = np.count_nonzero(foreground > HIT_PROBABILITY) * self.pixel_mm2
-        if likely_mm2 > 0 or self.probabilities is not None:
-            native = self.preprocessing.undo(probabilities, self.geometry)
-            self.labels[k] = _argmax(native)
-            if self.probabilities is not None:
-                self.probabilities[:, k] = np.moveaxis(native, 2, 0)
-        found = bool(self.labels[k].any())
-        if found:
-            layers = (Label.LIVER, Label.TUMOR)
-            self.maps[k] = np.stack([probabilities[..., n] for n in layers]).astype(np.float16)
-        self.plan.tell(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
-        self.done += 1
-        self.tell(self.plan.fraction, self.plan.phrase)
+                upcoming.append(preparer.submit(prepare, chunks[n + 1]))
+            yield chunk, inputs
 
 
-def _argmax(probabilities: Floats) -> Labels:
-    """The likeliest class of three, (j, i, 3) to (j, i); a tie goes to the lower number."""
-    background, liver, tumor = (probabilities[..., n] for n in range(3))
-    labels = (liver > background).astype(np.uint8)
-    labels[tumor > np.maximum(background, liver)] = Label.TUMOR
-    return labels
+def is_foreground(probabilities: Floats) -> Mask:
+    """Where another class than the first is the likeliest; (j, i, classes) to (j, i)."""
+    classes = [probabilities[..., n] for n in range(probabilities.shape[2])]
+    best = classes[1]
+    for other in classes[2:]:
+        best = np.maximum(best, other)
+    mask: Mask = best > classes[0]
+    return mask
+
+
+def _foreground(probabilities: Floats) -> NDArray[np.float16]:
+    """(J, I, classes) to float16 (classes without background, J, I)."""
+    layers = [probabilities[..., n] for n in range(1, probabilities.shape[2])]
+    return np.stack(layers).astype(np.float16)

@@ -36,7 +36,7 @@ class PatchPredictor(Protocol):
 
     batch: patches at a time. It is read before every call, so that an engine that has run short of
         memory and halved it, or gone to the CPU, is given less from then on; what it had to change
-        it keeps in its own notes.
+        it keeps in its own warnings.
     """
 
     batch: int

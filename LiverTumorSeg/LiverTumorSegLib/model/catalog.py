@@ -4,9 +4,8 @@ Shipped models are listed in ``models.json`` and lie in ``weights/``. Imported m
 folder of the user's, each with a JSON file of the same form beside it that keeps its SHA-256::
 
     entry = find_model("default")           # or a name, or the path of a .safetensors file
-    entry = find_model(["liver.safetensors", "tumor.safetensors"])  # the two of a cascade
     verify(entry)                           # BundleError when a file is missing or was changed
-    import_model("mine.safetensors", name="mine")  # or the two of a cascade
+    import_model("mine.safetensors", name="mine")
     remove_model("mine")
 """
 
@@ -18,18 +17,16 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.files import whole_file
 
 from .spec import (
-    STAGES,
+    JOIN_COMMAND,
     BundleError,
-    ModelSpec,
     explained,
     file_sha256,
     read_spec,
@@ -44,12 +41,11 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # one spelling on every
 FILE_ENDING = ".safetensors"
 RECORD = ".model.json"  # an imported model's entry, beside its file
 REINSTALL = "Install LiverTumorSeg again."
-Files = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class ModelFile:
-    """One model file. sha256 and size_bytes are None for a file that is in no catalog."""
+class FileRecord:
+    """A model's file. sha256 and size_bytes are None for a file that is in no catalog."""
 
     path: Path
     sha256: str | None
@@ -58,7 +54,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model one can choose: one file, or two for a cascade (liver first, then tumor).
+    """A model one can choose.
 
     scores: name of a figure -> its value, as measured by the commands in the model's file.
     shipped: whether it came with LiverTumorSeg; the others were imported or named by their path.
@@ -67,21 +63,12 @@ class ModelEntry:
     name: str
     title: str
     version: str
-    files: tuple[ModelFile, ...]
+    file: FileRecord
     licence: str
     scores: dict[str, Any]
     summary: str
     default: bool = False
     shipped: bool = False
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return tuple(file.path for file in self.files)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all its files together; 0 where the catalog does not say."""
-        return sum(file.size_bytes or 0 for file in self.files)
 
 
 def default_model_folder(folder: str | Path | None = None) -> Path:
@@ -133,21 +120,21 @@ def installed_models(folder: str | Path | None = None) -> tuple[ModelEntry, ...]
     return shipped_models() + imported_models(folder)
 
 
-def find_model(name_or_file: Files | None = None, folder: str | Path | None = None) -> ModelEntry:
-    """The model of that name, or in that file or those two.
+def find_model(
+    name_or_file: str | Path | None = None, folder: str | Path | None = None
+) -> ModelEntry:
+    """The model of that name, or in that file.
 
     A text without a folder and without the ending .safetensors is a name, whatever files there are.
     None and "default" mean the catalog's default. ``ValueError`` naming the known models when there
-    is no such one, and for two files that are no cascade; ``BundleError`` when a file is not a
-    model.
+    is no such one; ``BundleError`` when a file is not a model.
     """
-    several = _listed(name_or_file or DEFAULT)
-    if len(several) > 1:
-        return _loose_model([Path(file).expanduser() for file in several])
-    wanted, place, shipped = str(several[0]), default_model_folder(folder), shipped_models()
+    wanted, place = str(name_or_file or DEFAULT), default_model_folder(folder)
+    shipped = shipped_models()
     path = os.path.expanduser(wanted)
-    if (isinstance(several[0], Path) or _looks_like_file(wanted)) and os.path.isfile(path):
-        return _loose_model([Path(path)])
+    is_file = isinstance(name_or_file, Path) or _looks_like_file(wanted)
+    if is_file and os.path.isfile(path):
+        return _loose_model(Path(path))
     for entry in shipped:
         if entry.name == wanted or (wanted == DEFAULT and entry.default):
             return entry
@@ -167,55 +154,52 @@ def _looks_like_file(text: str) -> bool:
 def verify(entry: ModelEntry) -> None:
     """``BundleError`` when a file is missing, has another size or hash, or is not a model."""
     again = REINSTALL if entry.shipped else "Import the model again."
-    for file in entry.files:
-        with explained(file.path):
-            if not file.path.is_file():
-                raise BundleError(f"The model's file is missing. {again}")
-            size = file.path.stat().st_size
-            if file.size_bytes not in (None, size):
-                raise BundleError(f"It has {size} bytes instead of {file.size_bytes}. {again}")
-            if file.sha256 is not None and file_sha256(file.path) != file.sha256:
-                raise BundleError(f"It was changed: its SHA-256 is not {file.sha256}. {again}")
-        read_spec(file.path)
+    file = entry.file
+    with explained(file.path):
+        if not file.path.is_file():
+            raise BundleError(f"The model's file is missing. {again}")
+        size = file.path.stat().st_size
+        if file.size_bytes not in (None, size):
+            raise BundleError(f"It has {size} bytes instead of {file.size_bytes}. {again}")
+        if file.sha256 is not None and file_sha256(file.path) != file.sha256:
+            raise BundleError(f"It was changed: its SHA-256 is not {file.sha256}. {again}")
+    read_spec(file.path)
 
 
 def import_model(
-    file: Files,
+    file: str | Path,
     folder: str | Path | None = None,
     *,
     name: str | None = None,
     overwrite: bool = False,
-    check: Callable[[Files], object] | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> ModelEntry:
-    """Copy a model's file, or the two of a cascade, into the user's folder; return its entry.
+    """Copy a model's file into the user's folder; return its entry.
 
-    check: is called with the file or files before anything is written, and may refuse them.
+    check: is called with the file before anything is written, and may refuse it.
     name: what to call it here; the model's own name when None. A copy carries its hash in its
     name and the record is written last, in one step: when anything fails before that, the models
     in the folder are as they were.
     """
-    place = default_model_folder(folder)
-    loose = _loose_model([Path(one).expanduser() for one in _listed(file)])
-    _refuse_half(loose)  # before anything is written
+    place, source = default_model_folder(folder), Path(file).expanduser()
+    loose = _loose_model(source)
+    _refuse_half(source)  # before anything is written
     if check is not None:
-        check(file)
+        check(source)
     name = name or loose.name
     _check_new_name(name, place, overwrite)
-    hashes = [file_sha256(source) for source in loose.paths]
-    copies = [place / f"{name}-{sha256[:12]}.safetensors" for sha256 in hashes]
-    kept = _files_of(name, place)
+    sha256 = file_sha256(source)
+    copy, earlier = place / f"{name}-{sha256[:12]}.safetensors", _files_of(name, place)
     _make_folder(place)
     try:
-        for source, copy, sha256 in zip(loose.paths, copies, hashes, strict=True):
-            _copy(source, copy, sha256)
-        files = zip(copies, hashes, loose.files, strict=True)
-        listed = tuple(ModelFile(copy, sha256, old.size_bytes) for copy, sha256, old in files)
-        entry = replace(loose, name=name, files=listed)
+        _copy(source, copy, sha256)
+        record = FileRecord(copy, sha256, loose.file.size_bytes)
+        entry = replace(loose, name=name, file=record)
         _write_record(entry, place)
     except BaseException:
-        _delete([copy for copy in copies if copy not in kept])
+        _delete([copy] if copy not in earlier else [])
         raise
-    _delete([old for old in kept if old not in copies])
+    _delete([old for old in earlier if old != copy])
     return entry
 
 
@@ -263,49 +247,26 @@ def _imported_model(name: str, place: Path) -> ModelEntry:
     return replace(_entry(values, place, mend), name=name, default=False, shipped=False)
 
 
-def _listed(file: Files) -> list[str | Path]:
-    return [file] if isinstance(file, str | Path) else list(file)
-
-
-def _loose_model(paths: Sequence[Path]) -> ModelEntry:
-    """The model in a file, or in a cascade's two, the liver's first, as they tell of themselves."""
-    specs = {path: read_spec(path) for path in paths}
-    if len(paths) > 1:
-        stages = {stage_of(spec): path for path, spec in specs.items()}
-        if len(paths) != len(STAGES) or stages.keys() != STAGES.keys():
-            names = ", ".join(path.name for path in paths)
-            raise ValueError(
-                f"{names}: several files make a model only if one is a cascade's liver network and"
-                " the other its tumor network; name those two, or one model."
-            )
-        specs = {stages[stage]: specs[stages[stage]] for stage in STAGES}
-    files = (ModelFile(path, None, path.stat().st_size) for path in specs)
-    return _described(list(specs.values()), tuple(files))
-
-
-def _refuse_half(entry: ModelEntry) -> None:
-    if len(entry.files) == 1 and (stage := stage_of(read_spec(entry.paths[0]))):
-        (other,) = STAGES.keys() - {stage}
-        raise ValueError(
-            f"{entry.paths[0].name} is the {stage} network of a cascade; import it together with"
-            f" the file of the {other} network."
-        )
-
-
-def _described(specs: Sequence[ModelSpec], files: tuple[ModelFile, ...]) -> ModelEntry:
-    """An entry with what the files say of themselves; a cascade's title is that of its tumor's."""
-    told = [spec.provenance for spec in specs]
-    scores = [p["scores"] for p in told if isinstance(p.get("scores"), dict)]
-    name = common_name([spec.name for spec in specs])
+def _loose_model(path: Path) -> ModelEntry:
+    """The model in a file, as it tells of itself."""
+    spec = read_spec(path)
+    scores = spec.provenance.get("scores")
     return ModelEntry(
-        name=name,
-        title=_one_line(told[-1].get("title", name)),
-        version=_joined(spec.version for spec in specs),
-        files=files,
-        licence=_joined(_one_line(p.get("licence", "not stated")) for p in told),
-        scores={name: value for part in scores for name, value in part.items()},
-        summary=_one_line(told[-1].get("summary", "")),
+        name=spec.name,
+        title=_one_line(spec.provenance.get("title", spec.name)),
+        version=spec.version,
+        file=FileRecord(path, None, path.stat().st_size),
+        licence=_one_line(spec.provenance.get("licence", "not stated")),
+        scores=scores if isinstance(scores, dict) else {},
+        summary=_one_line(spec.provenance.get("summary", "")),
     )
+
+
+def _refuse_half(path: Path) -> None:
+    if stage := stage_of(read_spec(path)):
+        raise ValueError(
+            f"{path.name} is the {stage} network of a cascade. Join both first: {JOIN_COMMAND}"
+        )
 
 
 def _one_line(text: object) -> str:
@@ -313,25 +274,15 @@ def _one_line(text: object) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(text))
 
 
-def common_name(names: Sequence[str]) -> str:
-    """The words, with - between, that all names begin with; all names where there is none."""
-    columns = zip(*(name.split("-") for name in names), strict=False)
-    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, columns)]
-    return "-".join(shared or names)
-
-
-def _joined(texts: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(texts))
-
-
 def _entry(values: object, folder: Path, mend: str) -> ModelEntry:
     """An entry from its JSON form; its files lie in ``folder``."""
     try:
         if not isinstance(values, dict):
             raise TypeError("not an object")
-        files = tuple(_file(listed, folder) for listed in values["files"])
+        values = _with_one_file(values)
+        file = _file(values["file"], folder)
         _check_texts(values)
-        return ModelEntry(**{**values, "files": files})
+        return ModelEntry(**{**values, "file": file})
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise BundleError(
             f"An entry of the model catalog is damaged or from a newer version ({error}). {mend}"
@@ -343,19 +294,29 @@ def _check_texts(values: Mapping[str, Any]) -> None:
     for key in ("name", "title", "version", "licence", "summary"):
         if not isinstance(values[key], str) or not values[key].isprintable():
             raise TypeError(f"{key} is no text of one line")
-    if not isinstance(values["scores"], dict) or not values["files"]:
-        raise TypeError("its scores are no object, or it has no file")
+    if not isinstance(values["scores"], dict):
+        raise TypeError("its scores are no object")
     if not isinstance(values.get("default", False), bool):
         raise TypeError("default is neither true nor false")
 
 
-def _file(listed: Mapping[str, Any], folder: Path) -> ModelFile:
+def _with_one_file(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier versions kept a list of files; one of two files is a cascade that was not joined."""
+    if "files" not in values:
+        return dict(values)
+    files = values["files"]
+    if len(files) != 1:
+        raise ValueError(f"it has {len(files)} files; join them: {JOIN_COMMAND}")
+    return {**{name: v for name, v in values.items() if name != "files"}, "file": files[0]}
+
+
+def _file(listed: Mapping[str, Any], folder: Path) -> FileRecord:
     file, sha256, size_bytes = listed["file"], listed["sha256"], listed["bytes"]
     if Path(file).name != file or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{file!r} is not a plain file name with its SHA-256")
     if type(size_bytes) is not int or listed.keys() != {"file", "sha256", "bytes"}:
         raise ValueError(f"{file!r} has no size in bytes or unknown keys")
-    return ModelFile(folder / file, sha256, size_bytes)
+    return FileRecord(folder / file, sha256, size_bytes)
 
 
 def _read_json(path: Path, mend: str) -> dict[str, Any]:
@@ -400,10 +361,8 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
 def _write_record(entry: ModelEntry, place: Path) -> None:
     values = {field.name: getattr(entry, field.name) for field in fields(entry)}
     del values["default"], values["shipped"]
-    values["files"] = [
-        {"file": file.path.name, "sha256": file.sha256, "bytes": file.size_bytes}
-        for file in entry.files
-    ]
+    file = entry.file
+    values["file"] = {"file": file.path.name, "sha256": file.sha256, "bytes": file.size_bytes}
     with whole_file(_record(entry.name, place)) as part:
         part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

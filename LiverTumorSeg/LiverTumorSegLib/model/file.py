@@ -2,9 +2,12 @@
 
 ::
 
-    bundle = ModelBundle(spec, net.state_dict())
-    sha256 = bundle.save("hybrid2d-w32.safetensors", storage="int8")
-    net = ModelBundle.load("hybrid2d-w32.safetensors", sha256=sha256).build_net()
+    file = ModelFile(spec, net.state_dict())
+    sha256 = file.save("hybrid2d-w32.safetensors", storage="int8")
+    net = ModelFile.load("hybrid2d-w32.safetensors", sha256=sha256).build_net()
+
+    pair = join_files(liver_file, tumor_file, name="pair", version="1", cascade={})
+    nets = pair.build_nets()        # {"liver": ..., "tumor": ...}, whose tensors begin so
 
 Three forms of storage: ``fp32``; ``fp16``; ``int8``, a quarter of fp32's size, where the weights of
 convolution, transposed convolution, linear and attention layers are int8 with one fp16 scale per
@@ -18,17 +21,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from LiverTumorSegLib.files import whole_file
 
 from .spec import (
     GET_AGAIN,
+    STAGES,
     STORAGES,
     BundleError,
     ModelSpec,
     explained,
     file_sha256,
+    join_specs,
     opened_model,
     parse_spec,
     read_spec,
@@ -37,17 +42,18 @@ from .spec import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BundleError", "ModelBundle", "ModelSpec", "file_sha256", "read_spec"]
+__all__ = ["BundleError", "ModelFile", "ModelSpec", "file_sha256", "read_spec"]
 
 State = Mapping[str, "torch.Tensor"]
 SCALE = ".scale"  # suffix of the tensor with an int8 tensor's scales; no state dict has such a name
 INT8_MAX = 127
 SIZES_OF_SMALL_NETS = 512  # of layers, channels, pixels: harmless whatever is in the file
+THREE_CLASSES = {"background": 0, "liver": 1, "tumor": 2}
 OTHER_MODEL = "The file belongs to another net or version; export it again, or use another model."
 
 
 @dataclass(frozen=True, eq=False)
-class ModelBundle:
+class ModelFile:
     """A model's description and its weights.
 
     state: the net's state dict, brought to the CPU, floating point as fp32.
@@ -63,7 +69,7 @@ class ModelBundle:
         object.__setattr__(self, "state", state)
 
     @classmethod
-    def load(cls, path: str | Path, *, sha256: str | None = None) -> ModelBundle:
+    def load(cls, path: str | Path, *, sha256: str | None = None) -> ModelFile:
         """Read and check a file; ``BundleError`` when it is not what it should be.
 
         sha256: the hash the file must have. It is compared before anything in the file is parsed.
@@ -79,9 +85,9 @@ class ModelBundle:
                 )
             stream.seek(0)  # the open file knows its name, which sharpens the refusal of pickles
             spec = parse_spec(stream, len(data))
-            bundle = cls(spec, _unpack(_tensors(data)), digest)
-            _check_state(bundle.state, _expected_state(spec, bundle.state))
-        return bundle
+            file = cls(spec, _unpack(_tensors(data)), digest)
+            _check_state(file.state, _expected_state(spec, file.state))
+        return file
 
     def save(self, path: str | Path, *, storage: str | None = None) -> str:
         """Write the file whole or not at all; return its SHA-256.
@@ -111,6 +117,31 @@ class ModelBundle:
         net.load_state_dict(self.state, strict=True)
         return net.eval()
 
+    def build_nets(self) -> dict[str, torch.nn.Module]:
+        """As :meth:`build_net`, each network of the spec by its name."""
+        net = self.build_net()
+        if not self.spec.is_cascade:
+            return dict.fromkeys(self.spec.networks, net)
+        return dict(net.named_children())
+
+
+def join_files(
+    liver: ModelFile, tumor: ModelFile, *, name: str, version: str, cascade: dict[str, Any]
+) -> ModelFile:
+    """The cascade of two networks as one model; ``BundleError`` when they do not make one.
+
+    cascade: ``CascadeSettings.to_dict()``.
+    """
+    for place, file in (("liver", liver), ("tumor", tumor)):
+        if file.spec.is_cascade or file.spec.labels not in (STAGES[place], THREE_CLASSES):
+            raise BundleError(f"{file.spec.name} is not the {place} network of a cascade.")
+    state = {
+        f"{place}.{key}": tensor
+        for place, file in (("liver", liver), ("tumor", tumor))
+        for key, tensor in file.state.items()
+    }
+    return ModelFile(join_specs(name, version, liver.spec, tumor.spec, cascade), state)
+
 
 def _expected_state(spec: ModelSpec, state: State) -> State:
     """Names, shapes and kinds of the tensors that the spec's net needs, without their numbers.
@@ -121,7 +152,8 @@ def _expected_state(spec: ModelSpec, state: State) -> State:
     import torch
 
     most = max([SIZES_OF_SMALL_NETS, len(state), *(n for t in state.values() for n in t.shape)])
-    for name, value in spec.net_args.items():
+    args = [pair for one in spec.networks.values() for pair in one.net_args.items()]
+    for name, value in args:
         for number in value if isinstance(value, list) else [value]:
             if type(number) is int and not 0 <= number <= most:
                 raise BundleError(
@@ -132,9 +164,12 @@ def _expected_state(spec: ModelSpec, state: State) -> State:
 
 
 def _new_net(spec: ModelSpec) -> torch.nn.Module:
-    """The spec's net with random weights; the caller's random numbers go on undisturbed."""
+    """The spec's net, or both by their names, with random weights; the caller's random numbers go
+    on undisturbed."""
     import torch
 
+    if spec.is_cascade:
+        return torch.nn.ModuleDict({name: _new_net(one) for name, one in spec.pair.items()})
     from LiverTumorSegLib.nets import NETS
 
     if spec.net not in NETS:

@@ -13,15 +13,16 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-FORMAT = 1
+FORMAT_ONE, FORMAT_PAIR = 1, 2  # of a model of one network, and of a cascade's two in one file
 MOST_HU = 1e6  # either way
 STORAGES = ("fp32", "fp16", "int8")
 LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 GET_AGAIN = "Get the file again from where it came."
+NEWER = "the file was made by a newer version of LiverTumorSeg. Update LiverTumorSeg."
 DICTIONARIES = (
     "net_args",
     "preprocessing",
@@ -29,7 +30,14 @@ DICTIONARIES = (
     "postprocessing",
     "provenance",
     "decision",
+    "cascade",
 )
+OF_ONE_NETWORK = ("net", "net_args", "preprocessing", "tta")
+LEFT_OUT_IF_EMPTY = ("decision", "cascade", "tta")  # so that older versions read what they can
+JOIN_COMMAND = (
+    "python -m training.export LIVER.safetensors TUMOR.safetensors -o PAIR.safetensors --name PAIR"
+)
+ALL = "all"  # the only network of a model that has one
 STAGES = {  # of a cascade, in their order: the labels of each one's network
     "liver": {"background": 0, "liver": 1},
     "tumor": {"background": 0, "tumor": 1},
@@ -42,37 +50,42 @@ class BundleError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Everything needed to build a net, feed it and judge it, apart from its weights.
+    """Everything needed to build a model's net or nets, feed and judge them, but the weights.
 
     name, version: what the model is called in lists and results.
     net, net_args: a key of ``nets.NETS`` and the keyword arguments that built it.
-    preprocessing: ``SlicePreprocessing.to_dict()`` of the object that prepared the training data.
+    preprocessing: ``to_dict()`` of the object that prepared the training data.
+    tta: average with the answers to mirrored copies, always.
+    pair: of a cascade its networks, "liver" and "tumor", each described as a model of its own; net,
+        net_args, preprocessing and tta are then theirs, and empty here. See :attr:`networks`.
+    cascade: ``CascadeSettings.to_dict()`` of a cascade.
     labels: name of each class -> number in the label map; the background is 0.
     training_hu_range: least and greatest HU of the training data; None when unknown.
     postprocessing: the steps after the net that the scores were measured with.
     provenance: data, split ids, scores, licence, code version, commands.
     storage: how the weights lie in the file, one of :data:`STORAGES`.
-    decision: ``Decision.to_dict()``; empty, and then not in the file, for a cascade's networks and
-        where a voxel gets its likeliest class.
+    decision: ``Decision.to_dict()``; empty where a voxel gets its likeliest class.
     Values are kept as JSON keeps them (a tuple becomes a list), so that a spec equals its copy from
     a file. ``ValueError`` when a value is not of its kind.
     """
 
     name: str
     version: str
-    net: str
-    net_args: dict[str, Any]
-    preprocessing: dict[str, Any]
+    net: str = ""
+    net_args: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, int]
     training_hu_range: tuple[float, float] | None
     postprocessing: dict[str, Any]
     provenance: dict[str, Any]
     storage: str
-    format: int = FORMAT
     decision: dict[str, Any] = field(default_factory=dict)
+    tta: bool = False
+    pair: dict[str, ModelSpec] = field(default_factory=dict)
+    cascade: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("name", "version", "net"):
+        for key in ("name", "version") if self.pair else ("name", "version", "net"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
                 raise ValueError(f"The model's {key} must be a text that is not empty.")
         for key in DICTIONARIES:
@@ -81,15 +94,38 @@ class ModelSpec:
         object.__setattr__(self, "training_hu_range", _checked_range(self.training_hu_range))
         if self.storage not in STORAGES:
             raise ValueError(f"Storage {self.storage!r} is unknown; use {', '.join(STORAGES)}.")
-        if self.format != FORMAT or isinstance(self.format, bool):
-            raise ValueError(f"The model's format is {self.format!r}; only {FORMAT} is known.")
+        if not isinstance(self.tta, bool):
+            raise ValueError(f"The model's tta must be true or false; it is {self.tta!r}.")
+        if self.pair and self.pair.keys() != STAGES.keys():
+            raise ValueError("A cascade's networks must be liver and tumor.")
+        for place, one in self.pair.items():
+            if one.labels not in (STAGES[place], self.labels):
+                raise ValueError(f"The {place} network of a cascade has the labels {one.labels}.")
+
+    @property
+    def networks(self) -> dict[str, ModelSpec]:
+        """One network, or a cascade's "liver" and "tumor"; their names begin the tensors' names."""
+        return self.pair or {ALL: self}
+
+    @property
+    def is_cascade(self) -> bool:
+        return bool(self.pair)
+
+    @property
+    def format(self) -> int:
+        return FORMAT_PAIR if self.pair else FORMAT_ONE
 
     def to_json(self) -> str:
         """One line; equal specs give equal text, which makes files and their hashes repeatable."""
-        values = asdict(self)
-        if not self.decision:  # a file without one is readable to versions that know of none
-            del values["decision"]
+        values = {**self._to_dict(), "format": self.format}
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def _to_dict(self) -> dict[str, Any]:
+        pair = {name: one._to_dict() for name, one in self.pair.items()}
+        empty = {key for key in LEFT_OUT_IF_EMPTY if not getattr(self, key)}
+        left_out = {"pair", *empty, *(OF_ONE_NETWORK if pair else ())}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        return {**values, "networks": pair} if pair else values
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -100,11 +136,61 @@ class ModelSpec:
             raise BundleError(f"The model's description is not valid JSON. {GET_AGAIN}") from error
         if not isinstance(values, dict):
             raise BundleError(f"The model's description is not a JSON object. {GET_AGAIN}")
-        _check_keys(values)
+        _check_format(values)
         try:
-            return cls(**values)
+            return cls._from_dict(values)
         except ValueError as error:
             raise BundleError(f"{error} Export the model again, or use another one.") from error
+
+    @classmethod
+    def _from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
+        values = {name: value for name, value in stored.items() if name != "format"}
+        pair = values.pop("networks", {})
+        _check_keys(values, pair)
+        if not isinstance(pair, dict) or not all(isinstance(one, dict) for one in pair.values()):
+            raise ValueError("The model's networks are not described by dictionaries.")
+        return cls(**values, pair={name: cls._from_dict(one) for name, one in pair.items()})
+
+
+def join_specs(
+    name: str, version: str, liver: ModelSpec, tumor: ModelSpec, cascade: dict[str, Any]
+) -> ModelSpec:
+    """The description of the cascade of two networks, each described as a model of its own.
+
+    A case that either network has seen is no test for the pair. The split counts as one by volume,
+    which evaluation lets pass with a warning, only if it is that for both.
+    """
+    both = (liver, tumor)
+    groups = {spec.provenance.get("split_group_by") for spec in both}
+    lists = {
+        key: sorted({str(n) for spec in both for n in spec.provenance.get(key, [])})
+        for key in ("train", "train_groups", "val")
+    }
+    ranges = [spec.training_hu_range for spec in both if spec.training_hu_range is not None]
+    scores = {n: v for spec in both for n, v in dict(spec.provenance.get("scores", {})).items()}
+    by_volume = groups == {"volume"}
+    return ModelSpec(
+        name=name,
+        version=version,
+        labels={"background": 0, "liver": 1, "tumor": 2},
+        training_hu_range=(min(r[0] for r in ranges), max(r[1] for r in ranges))
+        if ranges
+        else None,
+        postprocessing=tumor.postprocessing,
+        decision=tumor.decision,
+        provenance={
+            **{k: v for k, v in tumor.provenance.items() if k not in ("recipe", "init")},
+            **lists,
+            **({"scores": scores} if scores else {}),
+            "split_group_by": "volume" if by_volume else "patient",
+        },
+        storage=tumor.storage,
+        pair={
+            "liver": replace(liver, postprocessing={}, decision={}),
+            "tumor": replace(tumor, postprocessing={}, decision={}),
+        },
+        cascade=cascade,
+    )
 
 
 def read_spec(path: str | Path) -> ModelSpec:
@@ -129,8 +215,8 @@ def parse_spec(stream: BinaryIO, size_bytes: int) -> ModelSpec:
 
 def stage_of(spec: ModelSpec) -> str:
     """ "liver" or "tumor" for a network of a cascade; empty for a model that is whole."""
-    if spec.preprocessing.get("kind") != "volume":
-        return ""
+    if spec.preprocessing.get("kind") == "liver_box":
+        return "tumor"
     return next((stage for stage, labels in STAGES.items() if spec.labels == labels), "")
 
 
@@ -215,15 +301,24 @@ def _check_extent(header: Mapping[str, Any], data_bytes: int) -> None:
         raise BundleError(f"The file has {data_bytes - end} bytes too many. {GET_AGAIN}")
 
 
-def _check_keys(values: Mapping[str, Any]) -> None:
-    known = {one.name for one in fields(ModelSpec)}
+def _check_format(values: Mapping[str, Any]) -> None:
+    number, expected = values.get("format", FORMAT_ONE), FORMAT_ONE
+    if isinstance(values.get("networks"), dict):
+        expected = FORMAT_PAIR
+    if isinstance(number, int) and number > FORMAT_PAIR:
+        raise BundleError(
+            f"The model's format is {number} and {FORMAT_PAIR} is known here: {NEWER}"
+        )
+    if number != expected or isinstance(number, bool):
+        raise BundleError(f"The model's format is {number!r}, not {expected}. {GET_AGAIN}")
+
+
+def _check_keys(values: Mapping[str, Any], pair: object) -> None:
+    known = {one.name for one in fields(ModelSpec)} - {"pair"}
     required = {one.name for one in fields(ModelSpec) if _is_required(one)}
-    newer = "the file was made by a newer version of LiverTumorSeg. Update LiverTumorSeg."
-    number = values.get("format", FORMAT)
-    if isinstance(number, int) and number > FORMAT:
-        raise BundleError(f"The model's format is {number} and {FORMAT} is known here: {newer}")
+    required |= set() if pair else {"net", "net_args", "preprocessing"}
     if unknown := sorted(values.keys() - known):
-        raise BundleError(f"The key {unknown[0]!r} in the model's description is unknown: {newer}")
+        raise BundleError(f"The key {unknown[0]!r} in the model's description is unknown: {NEWER}")
     if missing := sorted(required - values.keys()):
         raise BundleError(f"The model's description lacks {', '.join(missing)}. {GET_AGAIN}")
 

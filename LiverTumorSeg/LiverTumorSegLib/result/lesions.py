@@ -1,6 +1,6 @@
 """What a label map says in numbers: liver volume, tumor burden, each lesion with its diameters.
 
-    measures = measure(labels_kji, ct, certainty_kji)
+    measures = measure(labels_kji, ct, tumor_probability_kji)
     for row in lesion_rows(measures): ...
 
 A lesion is a 26-neighborhood component of the tumor label: voxels that share a face, an edge or a
@@ -132,26 +132,28 @@ class _Diameters:
 
 
 def measure(
-    labels_kji: NDArray[np.uint8], ct: CtVolume, certainty_kji: NDArray[np.uint8] | None = None
+    labels_kji: NDArray[np.uint8],
+    ct: CtVolume,
+    tumor_probability_kji: NDArray[np.uint8] | None = None,
 ) -> LiverMeasures:
     """Measure labels (0, 1, 2) on the CT's own grid; all ``(k, j, i)``.
 
-    certainty_kji: see ``segmentation.Segmentation``.
+    tumor_probability_kji: see ``segmenter.Segmentation``.
     An empty label map gives volumes of 0, burden None and no lesions. Raises ``ValueError`` when
     the labels are not uint8 of the CT's shape or hold other values.
     """
-    return measure_labels(labels_kji, ct.ijk_to_ras, ct.hu, certainty_kji)
+    return measure_labels(labels_kji, ct.ijk_to_ras, ct.hu, tumor_probability_kji)
 
 
 def measure_labels(
     labels_kji: NDArray[np.uint8],
     ijk_to_ras: NDArray[np.float64],
     hu_kji: NDArray[np.int16] | None = None,
-    certainty_kji: NDArray[np.uint8] | None = None,
+    tumor_probability_kji: NDArray[np.uint8] | None = None,
 ) -> LiverMeasures:
     """As :func:`measure`, for labels without a CT (mean HU None) and a grid given by its affine."""
     _check_labels(labels_kji)
-    for name, array in (("CT", hu_kji), ("certainty", certainty_kji)):
+    for name, array in (("CT", hu_kji), ("certainty", tumor_probability_kji)):
         if array is not None and array.shape != labels_kji.shape:
             raise ValueError(
                 f"The labels have shape {labels_kji.shape} and the {name} {array.shape}; "
@@ -162,7 +164,7 @@ def measure_labels(
     tumor = int(np.count_nonzero(labels_kji == Label.TUMOR))
     shape = (labels_kji.shape[0], labels_kji.shape[1], labels_kji.shape[2])
     turn = Reorientation.to_lps(ijk_to_ras, shape)
-    lesions = _find_lesions(labels_kji, ijk_to_ras, hu_kji, certainty_kji) if tumor else []
+    lesions = _find_lesions(labels_kji, ijk_to_ras, hu_kji, tumor_probability_kji) if tumor else []
     return LiverMeasures(
         liver_volume_ml=(liver + tumor) * voxel_ml,
         tumor_volume_ml=tumor * voxel_ml,

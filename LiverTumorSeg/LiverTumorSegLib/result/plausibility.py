@@ -1,6 +1,6 @@
 """What a person who knows livers would say of a result at first sight, before it is shown.
 
-    checked = check(ct, labels_kji, certainty_kji)
+    checked = check(ct, labels_kji, tumor_probability_kji)
     checked.labels_kji, checked.measures, checked.warnings
 
 Two things are taken out of the labels, because they are certain: what was marked as liver where
@@ -71,13 +71,13 @@ TRAINED_LIVER_HU = (60.0, 165.0)
 class Checked:
     """A result that may be shown.
 
-    labels_kji: on the CT's own grid, without what cannot be. certainty_kji: see
+    labels_kji: on the CT's own grid, without what cannot be. tumor_probability_kji: see
         ``segmentation.Segmentation``. measures: of these labels, with ``Lesion.implausible``.
     warnings: one sentence each.
     """
 
     labels_kji: Labels
-    certainty_kji: Labels | None
+    tumor_probability_kji: Labels | None
     measures: LiverMeasures
     warnings: tuple[str, ...]
 
@@ -85,22 +85,20 @@ class Checked:
 def check(
     ct: CtVolume,
     labels_kji: Labels,
-    certainty_kji: Labels | None = None,
+    tumor_probability_kji: Labels | None = None,
     *,
-    whole: bool = True,
     by_model: bool = True,
 ) -> Checked:
     """Check labels (0, 1, 2) of a CT; all ``(k, j, i)``. The arrays that come in stay as they are.
 
-    A pure function of the CT's numbers, its grid and the labels. whole: all slices were looked at;
-    a part of a liver is never dropped. by_model: False for labels that a person may have drawn, of
-    which nothing is dropped.
+    A pure function of the CT's numbers, its grid and the labels. by_model: False for labels that a
+    person may have drawn, of which nothing is dropped.
     """
     lps, turn = ct.to_lps()
     labels, pieces = turn.apply(labels_kji), list[_Piece]()
     sentences = list[str]()
     trunk = Trunk.around_liver(lps, labels) if (labels == Label.LIVER).any() else None
-    reason = _why_no_liver(lps, labels, trunk) if by_model and whole and labels.any() else None
+    reason = _why_no_liver(lps, labels, trunk) if by_model and labels.any() else None
     if reason is not None:
         labels, sentences = np.zeros_like(labels), [reason]
     else:
@@ -114,8 +112,8 @@ def check(
         sentences += _dropped_sentence(dropped)
     native = turn.undo(labels)
     certainty = None
-    if certainty_kji is not None:
-        certainty = np.where(native == Label.TUMOR, certainty_kji, np.uint8(0))
+    if tumor_probability_kji is not None:
+        certainty = np.where(native == Label.TUMOR, tumor_probability_kji, np.uint8(0))
     measures = measure(native, ct, certainty)
     lesions = tuple(
         replace(lesion, implausible=piece.implausible)

@@ -52,8 +52,7 @@ def modelRows(folder: Path, entries: Iterable[ModelEntry]) -> Rows:
     rows = [(_("Model folder"), str(folder))]
     rows += [(_("Model"), problem) for problem in damaged_records(folder)]
     for entry in entries:
-        hashes = " ".join(file.sha256 or "" for file in entry.files)
-        rows.append((_("Model"), f"{entry.name} {entry.version} {hashes}"))
+        rows.append((_("Model"), f"{entry.name} {entry.version} {entry.file.sha256 or ''}"))
     return rows
 
 

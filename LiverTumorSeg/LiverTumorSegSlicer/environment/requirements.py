@@ -263,14 +263,10 @@ class Environment:
         return self.modelProblem(entry, fault)
 
     def modelProblem(self, entry: catalog.ModelEntry, fault: str | None = None) -> Problem | None:
-        """Why a model cannot run: one of its files is not whole. fault: what is known already."""
-        for file in entry.files:
-            if not file.path.is_file() or file.path.stat().st_size != file.size_bytes:
-                fault = (
-                    _("One of the model's files is missing or cut off.")
-                    if len(entry.files) > 1
-                    else _("The model's file is missing or cut off.")
-                )
+        """Why a model cannot run: its file is not whole. fault: what is known already."""
+        file = entry.file
+        if not file.path.is_file() or file.path.stat().st_size != file.size_bytes:
+            fault = _("The model's file is missing or cut off.")
         if fault is None:
             return None
         again = (
@@ -439,12 +435,12 @@ class Environment:
         """Shipped models, then imported ones. ``BundleError`` when a list is damaged."""
         return catalog.installed_models(self._modelFolder)
 
-    def importModel(self, files: catalog.Files, name: str | None = None) -> catalog.ModelEntry:
-        """Copy a model's file, or a cascade's two, into the folder.
+    def importModel(self, file: Path, name: str | None = None) -> catalog.ModelEntry:
+        """Copy a model's file into the folder.
 
         ``ValueError`` or ``BundleError`` with a sentence.
         """
-        return catalog.import_model(files, self._modelFolder, name=name)
+        return catalog.import_model(file, self._modelFolder, name=name)
 
     def removeModel(self, name: str) -> None:
         """Delete an imported model. ``ValueError`` for another."""

@@ -102,8 +102,8 @@ def modelCard(entry: ModelEntry) -> str:
     rows += [escape(entry.summary)] if entry.summary else []
     rows += [f"{escape(str(name))}: {escape(str(value))}" for name, value in entry.scores.items()]
     rows.append(_("License: {license}").format(license=escape(entry.licence)))
-    if entry.size_bytes:
-        rows.append(_("{size} MB on the disk").format(size=f"{entry.size_bytes / 1e6:.1f}"))
+    if entry.file.size_bytes:
+        rows.append(_("{size} MB on the disk").format(size=f"{entry.file.size_bytes / 1e6:.1f}"))
     rows.append(_("For research only, not for diagnosis."))
     return "<br>".join(rows)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from LiverTumorSegLib.model.spec import BundleError, read_spec, stage_of
+from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.environment.installer import InstallFailed
@@ -232,27 +232,13 @@ class EnvironmentPanel:
         if path is None:
             return
         try:
-            files = self._withItsOther(path)
-            if files is None:
-                return
-            entry = self._environment.importModel(files)
+            entry = self._environment.importModel(path)
         except (ValueError, BundleError) as error:
             self._questions.tellFailure(str(error))
             return
         self._models.refresh()
         self._models.choose(entry.name)
         self.look()
-
-    def _withItsOther(self, path: Path) -> list[Path] | None:
-        """The file, and of a cascade its other one too; None when the person changed their mind."""
-        title = {
-            "liver": _("Import model: now the file of the tumor network"),
-            "tumor": _("Import model: now the file of the liver network"),
-        }.get(stage_of(read_spec(path)))
-        if title is None:
-            return [path]
-        other = self._questions.openPath(title, MODEL_FILTER)
-        return None if other is None else [path, other]
 
     def _removeModel(self) -> None:
         entry = self._models.entry

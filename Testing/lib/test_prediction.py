@@ -1,16 +1,20 @@
-"""Decisions on what a pretended network said: shares, smoothing through the plane, certainty."""
+"""Decisions on what pretended networks said: shares, smoothing through the plane, probabilities."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import threshold_cascade
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
-from LiverTumorSegLib.inference.segmenter import Cancelled, SliceAnswers, SliceSegmenter
+from LiverTumorSegLib.inference.prediction import Prediction
+from LiverTumorSegLib.inference.progress import Cancelled
+from LiverTumorSegLib.inference.slices import SliceNetwork
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
@@ -20,11 +24,10 @@ from scipy import ndimage
 from threshold_slices import (
     AS_IT_IS,
     FAST,
-    GrayEngine,
+    GrayRunner,
     abdomen,
     distance_mm,
     segmenter,
-    spec_of,
     turned,
     volume,
 )
@@ -37,12 +40,12 @@ SHARES = [0.1, 0.3, 0.45, 0.5, 0.55, 0.7, 0.9]
 
 
 class Told:
-    """In place of a network: the next of the answers that it was given."""
+    """In place of a network: the next of the prediction that it was given."""
 
     device, batch = "cpu", 1
 
     def __init__(self, probabilities: Array) -> None:
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.answers = iter(probabilities.astype(np.float32))
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -61,32 +64,38 @@ def random_probabilities(count: int = 12, seed: int = 0, empty: tuple[int, ...] 
     return made
 
 
-def answers_of(
+def predicted(
     probabilities: Array,
     spacing_mm: float = 2.0,
     shape_ji: tuple[int, int] = (SIDE, SIDE),
-    **settings: Any,
-) -> SliceAnswers:
+) -> Prediction:
     ct = volume(np.zeros((len(probabilities), *shape_ji)), (spacing_mm, 1.0, 1.0))
-    worker = SliceSegmenter(Told(probabilities), spec_of(), COPY, scan=False, **settings)
-    return worker.answers(ct)
+    return SliceNetwork(Told(probabilities), COPY, coarse_search=False).predict(ct)
+
+
+def decided(prediction: Prediction, decision: Decision) -> Array:
+    """Labels before any step."""
+    return prediction.decide(decision, AS_IT_IS).labels
 
 
 def labels_of(probabilities: Array, decision: Decision, spacing_mm: float = 2.0) -> Array:
-    return answers_of(probabilities, spacing_mm).decide(decision)[0]
+    return decided(predicted(probabilities, spacing_mm), decision)
 
 
 @pytest.mark.parametrize("shape_ji", [(SIDE, SIDE), (97, 80)])
 def test_the_default_decision_is_the_likeliest_class(shape_ji: tuple[int, int]) -> None:
-    """Bit for bit, and a tie goes to the lower number, as NumPy's argmax has it."""
+    """Liver or tumor bit for bit; which of the two, as far as halves tell them apart."""
     probabilities = random_probabilities()
-    answers = answers_of(probabilities, shape_ji=shape_ji)
-    geometry = COPY.geometry(shape_ji, (1.0, 1.0))
-    expected = [COPY.undo(one.astype(np.float32), geometry).argmax(2) for one in probabilities]
+    prediction = predicted(probabilities, shape_ji=shape_ji)
+    grid = COPY.grid(shape_ji, (1.0, 1.0))
+    native = np.stack([grid.to_native(one.astype(np.float32)) for one in probabilities])
+    expected = native.argmax(axis=3)
     assert set(np.unique(expected)) == {0, 1, 2}
-    np.testing.assert_array_equal(answers.decide(Decision())[0], expected)
-    with_confidence = Decision(calibration=(1.0, 0.0))
-    np.testing.assert_array_equal(answers.decide(with_confidence)[0], expected)
+    for decision in (Decision(), Decision(calibration=(1.0, 0.0))):
+        made = decided(prediction, decision)
+        np.testing.assert_array_equal(made > 0, expected > 0)
+        clear = np.abs(native[..., 1] - native[..., 2]) > 1e-3
+        np.testing.assert_array_equal(made[clear], expected[clear])
 
 
 @pytest.mark.parametrize("share", [0.2, 0.7])
@@ -106,7 +115,7 @@ def test_tumor_is_where_its_share_is_above_the_threshold(share: float) -> None:
 def test_smoothing_is_the_quotient_of_two_filters(empty: tuple[int, ...]) -> None:
     """Beyond the ends, and on slices without any liver or tumor, both sums are 0."""
     probabilities = random_probabilities(empty=empty)
-    seen = dict(answers_of(probabilities).shares(smoothing_mm=3.0))
+    seen = dict(predicted(probabilities).shares(smoothing_mm=3.0))
     assert sorted(seen) == [k for k in range(12) if k not in empty]
     counted = probabilities.copy()
     counted[list(empty)] = 0
@@ -119,10 +128,10 @@ def test_smoothing_is_the_quotient_of_two_filters(empty: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize("share", SHARES)
 def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
-    answers = answers_of(random_probabilities(empty=(3,)))
-    labels, _ = answers.decide(Decision(tumor_threshold=share, smoothing_mm=3.0))
-    expected = answers.likeliest_lps.copy()
-    for k, shares in answers.shares(3.0):
+    prediction = predicted(random_probabilities(empty=(3,)))
+    labels = decided(prediction, Decision(tumor_threshold=share, smoothing_mm=3.0))
+    expected = prediction.liver_lps.astype(np.uint8)
+    for k, shares in prediction.shares(3.0):
         expected[k][expected[k] > 0] = 1
         expected[k][(expected[k] > 0) & (shares > share)] = 2
     np.testing.assert_array_equal(labels, expected)
@@ -130,19 +139,19 @@ def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
 
 @pytest.mark.parametrize("smoothing_mm", [0.0, 4.0])
 def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_mm: float) -> None:
-    answers = answers_of(random_probabilities())
-    likeliest = answers.likeliest_lps.copy()
+    prediction = predicted(random_probabilities())
+    foreground = prediction.liver_lps.copy()
     made = [
-        answers.decide(Decision(tumor_threshold=share, smoothing_mm=smoothing_mm))[0]
+        decided(prediction, Decision(tumor_threshold=share, smoothing_mm=smoothing_mm))
         for share in SHARES
     ]
     for labels in made:
-        np.testing.assert_array_equal(labels > 0, likeliest > 0)
+        np.testing.assert_array_equal(labels > 0, foreground)
     for lower, higher in pairwise(made):
         assert ((higher == 2) <= (lower == 2)).all()
     counts = [np.count_nonzero(labels == 2) for labels in made]
     assert counts[0] > counts[-1] > 0
-    np.testing.assert_array_equal(answers.likeliest_lps, likeliest)  # deciding changes nothing
+    np.testing.assert_array_equal(prediction.liver_lps, foreground)  # deciding changes nothing
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7])
@@ -214,8 +223,8 @@ def upright() -> tuple[CtVolume, Array, Array]:
     plain = segmenter(postprocessing=AS_IT_IS).segment(ct)
     assert (result.labels_kji != plain.labels_kji).any()
     assert set(np.unique(result.labels_kji)) == {0, 1, 2}
-    assert result.certainty_kji is not None
-    return ct, result.labels_kji, result.certainty_kji
+    assert result.tumor_probability_kji is not None
+    return ct, result.labels_kji, result.tumor_probability_kji
 
 
 @looped(axes_to_ras=ALL_AXES)
@@ -227,42 +236,57 @@ def test_however_the_grid_lies_the_decision_is_the_same(
     worker = segmenter(decision=SMOOTH, postprocessing=AS_IT_IS)
     result = worker.segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old))
     np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
-    assert result.certainty_kji is not None
-    np.testing.assert_array_equal(result.certainty_kji, turned(certainty, axes_to_ras)[0])
+    assert result.tumor_probability_kji is not None
+    np.testing.assert_array_equal(result.tumor_probability_kji, turned(certainty, axes_to_ras)[0])
 
 
 def test_the_scan_changes_nothing_with_smoothing_either() -> None:
     ct = rough_abdomen(count=96, bottom=41, spacing_k_mm=4.0)
-    full = segmenter(scan=False, decision=SMOOTH).segment(ct)
+    full = segmenter(coarse_search=False, decision=SMOOTH).segment(ct)
     quick = segmenter(decision=SMOOTH).segment(ct)
     assert quick.slices_run < 48
     np.testing.assert_array_equal(quick.labels_kji, full.labels_kji)
-    assert quick.certainty_kji is not None
-    assert full.certainty_kji is not None
-    np.testing.assert_array_equal(quick.certainty_kji, full.certainty_kji)
+    assert quick.tumor_probability_kji is not None
+    assert full.tumor_probability_kji is not None
+    np.testing.assert_array_equal(quick.tumor_probability_kji, full.tumor_probability_kji)
 
 
-def test_segmenting_is_answering_deciding_and_cleaning() -> None:
+def test_segmenting_is_predicting_and_deciding() -> None:
+    """And a prediction that was stored decides as it did before."""
     ct, steps = rough_abdomen(), Postprocessing(smallest_lesion_mm=9.0)
     worker = segmenter(decision=SMOOTH, postprocessing=steps)
-    result, answers = worker.segment(ct), worker.answers(ct)
-    decided, _ = answers.decide(SMOOTH)
-    by_hand = answers.on_ct(steps(decided, answers.spacing_kji_mm))
-    np.testing.assert_array_equal(result.labels_kji, by_hand)
-    assert result.slices_run == answers.slices_run
+    result, prediction = worker.segment(ct), worker.predict(ct)
+    made = prediction.decide(SMOOTH, steps)
+    _, turn = ct.to_lps()
+    np.testing.assert_array_equal(result.labels_kji, turn.undo(made.labels))
+    assert result.slices_run == prediction.slices_run
     assert worker.describe()["decision"] == SMOOTH.to_dict()
 
 
-def test_certainty_is_the_calibrated_share_of_what_is_tumor() -> None:
-    answers = answers_of(random_probabilities())
-    labels, certainty = answers.decide(SMOOTH)
+def test_a_stored_prediction_is_the_same(tmp_path: Path) -> None:
+    ct = rough_abdomen()
+    for number, worker in enumerate((segmenter(), threshold_cascade.segmenter())):
+        prediction = worker.predict(ct)
+        prediction.save(tmp_path / f"{number}.npz")
+        again = Prediction.load(tmp_path / f"{number}.npz")
+        for decision in (Decision(), SMOOTH):
+            before, after = (one.decide(decision, AS_IT_IS) for one in (prediction, again))
+            np.testing.assert_array_equal(after.labels, before.labels)
+            np.testing.assert_array_equal(after.tumor_probability, before.tumor_probability)
+        np.testing.assert_array_equal(again.probabilities(), prediction.probabilities())
+        assert (again.slices_run, again.warnings) == (prediction.slices_run, prediction.warnings)
+
+
+def test_tumor_probability_is_the_calibrated_share_of_what_is_tumor() -> None:
+    prediction = predicted(random_probabilities())
+    labels, certainty = prediction.decide(SMOOTH, AS_IT_IS)
     assert certainty is not None
     assert certainty.dtype == np.uint8
     np.testing.assert_array_equal(certainty > 0, labels == Label.TUMOR)
-    for k, share in answers.shares(SMOOTH.smoothing_mm):
+    for k, share in prediction.shares(SMOOTH.smoothing_mm):
         tumor = labels[k] == Label.TUMOR
         np.testing.assert_array_equal(certainty[k][tumor], SMOOTH.certainty(share[tumor]))
-    assert answers.decide(Decision(tumor_threshold=0.7))[1] is None
+    assert prediction.decide(Decision(tumor_threshold=0.7), AS_IT_IS).tumor_probability is None
 
 
 def test_certainty_goes_with_the_tumor_that_is_cleaned_away() -> None:
@@ -270,33 +294,22 @@ def test_certainty_goes_with_the_tumor_that_is_cleaned_away() -> None:
     steps = Postprocessing(smallest_lesion_mm=20.0)
     kept = segmenter(decision=decision, postprocessing=AS_IT_IS).segment(ct)
     cleaned = segmenter(decision=decision, postprocessing=steps).segment(ct)
-    assert kept.certainty_kji is not None
-    assert cleaned.certainty_kji is not None
+    assert kept.tumor_probability_kji is not None
+    assert cleaned.tumor_probability_kji is not None
     tumor = cleaned.labels_kji == Label.TUMOR
     assert 0 < tumor.sum() < (kept.labels_kji == Label.TUMOR).sum()
-    np.testing.assert_array_equal(cleaned.certainty_kji, np.where(tumor, kept.certainty_kji, 0))
+    np.testing.assert_array_equal(
+        cleaned.tumor_probability_kji, np.where(tumor, kept.tumor_probability_kji, 0)
+    )
 
 
 def test_no_certainty_without_a_calibration() -> None:
-    assert segmenter().segment(abdomen()).certainty_kji is None
-
-
-def test_a_part_is_decided_by_its_own_slices() -> None:
-    ct = rough_abdomen()
-    worker = segmenter(decision=SMOOTH, postprocessing=AS_IT_IS)
-    part = worker.segment(ct, slices=(4, 8))
-    alone = worker.segment(CtVolume(ct.hu[4:9], ct.ijk_to_ras))
-    np.testing.assert_array_equal(part.labels_kji[4:9], alone.labels_kji)
-    assert part.certainty_kji is not None
-    assert alone.certainty_kji is not None
-    np.testing.assert_array_equal(part.certainty_kji[4:9], alone.certainty_kji)
-    assert not part.certainty_kji[:4].any()
-    assert not part.certainty_kji[9:].any()
+    assert segmenter().segment(abdomen()).tumor_probability_kji is None
 
 
 def test_progress_and_cancel_reach_into_the_decision() -> None:
     told: list[tuple[float, str]] = []
-    worker, ct = segmenter(engine := GrayEngine(), decision=SMOOTH), rough_abdomen()
+    worker, ct = segmenter(engine := GrayRunner(), decision=SMOOTH), rough_abdomen()
     worker.segment(ct, lambda *news: told.append(news))
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
@@ -318,8 +331,8 @@ def test_nothing_found_is_decided_as_nothing() -> None:
     air = volume(np.full((9, 30, 30), -1000), (5.0, 2.0, 2.0))
     result = segmenter(decision=SMOOTH).segment(air)
     assert not result.found_liver
-    assert result.certainty_kji is not None
-    assert not result.certainty_kji.any()
+    assert result.tumor_probability_kji is not None
+    assert not result.tumor_probability_kji.any()
 
 
 def test_a_ball_loses_no_more_than_its_rim() -> None:
