@@ -8,8 +8,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.segmenter import load_segmenter
+from LiverTumorSegLib.model.spec import read_spec
+from LiverTumorSegLib.volume import CtVolume
 
-from training import prepare, train
+from training import export, prepare, train
 from training.cases.scattered import IGNORE, read_stacks
 from training.cases.splits import Split, save_split
 from training.data.whole_slices import load_slices, prepare_slices
@@ -85,10 +88,38 @@ def test_the_commands_prepare_train_and_leave_out_a_fold(tmp_path: Path) -> None
     record = json.loads((run / "run.json").read_text())
     assert record["cases"] == ["lits8", "volume-13"]
     assert record["held_out"] == ["lits7"]
+    # what it gives is a model file that says whom it knows
+    spec = read_spec(run / "best.safetensors")
+    assert spec.provenance["train_groups"] == ["lits13", "lits8"]
+    assert spec.provenance["train"] == ["13", "8"]
+    assert spec.preprocessing["kind"] == "liver_box"
     # a branch begins with what the run came to
     branch = tmp_path / "branch"
     assert train.main([str(boxes), "-o", str(branch), *options, "--init", str(run)]) == 0
     assert json.loads((branch / "run.json").read_text())["init"] == "run"
+    # and one that begins with a model file knows its patients too
+    other, file = tmp_path / "other", str(run / "best.safetensors")
+    assert train.main([str(boxes), "-o", str(other), *options, *held_out, "--init", file]) == 0
+    known = read_spec(other / "best.safetensors").provenance["train_groups"]
+    assert {"lits13", "lits8"} <= set(known)
+    assert "lits7" not in known
+
+
+def test_both_networks_become_one_model_that_segments(tmp_path: Path) -> None:
+    folder = weak_folder(tmp_path / "weak")
+    for recipe in ("tumor-boxes", "liver-slices"):
+        prepared, run = tmp_path / recipe, tmp_path / f"run-{recipe}"
+        assert prepare.main([str(folder), "-o", str(prepared), "--recipe", recipe]) == 0
+        options = ["--recipe", recipe, "--width", "8", "--steps", "1", "--device", "cpu"]
+        assert train.main([str(prepared), "-o", str(run), *options]) == 0
+    pair = tmp_path / "pair.safetensors"
+    runs = [str(tmp_path / f"run-{recipe}") for recipe in ("liver-slices", "tumor-boxes")]
+    assert export.main([*runs, "-o", str(pair), "--name", "pair"]) == 0
+    hu = np.full((4, 64, 64), 60, np.int16)
+    ct = CtVolume(hu, np.diag([-3.0, -3.0, 3.0, 1.0]))
+    labels = load_segmenter(pair, device="cpu").segment(ct).labels_kji
+    assert labels.shape == hu.shape
+    assert set(np.unique(labels)) <= {0, 1, 2}
 
 
 def test_a_folder_without_boxes_is_refused(

@@ -6,7 +6,8 @@
 
 A base is trained on patients who are never scored (weak labels), at a constant rate, and can be
 prolonged. From it branches go off, one a fold and one for the product, whose rate falls to nothing.
-A run goes on from its own checkpoint when it is started again.
+A run goes on from its own checkpoint when it is started again, and ends with ``best.safetensors``,
+its running average as a model file, which :mod:`training.export` joins with the other network's.
 """
 
 from __future__ import annotations
@@ -15,27 +16,32 @@ import csv
 import json
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from LiverTumorSegLib.files import whole_file
+from LiverTumorSegLib.files import read_json, whole_file
+from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.model.file import ModelFile
+from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.cases.scattered import IGNORE
 from training.data.box_patches import Batch, PatchSampler, PatchSettings
-from training.data.boxes import load_boxes
+from training.data.boxes import WINDOW_HU, load_boxes
 from training.data.whole_slices import SliceSampler, load_slices
 
 CHECKPOINT_S = 600.0
 LOG_STEPS = 20
 WEAK_AND_NEVER_SCORED = ("lits13", "lits117")
-CHECKPOINT, LOG, RECORD = "checkpoint.pt", "log.csv", "run.json"
+CHECKPOINT, LOG, RECORD, MODEL = "checkpoint.pt", "log.csv", "run.json", "best.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +137,8 @@ def learning_rate(step: int, recipe: StepRecipe) -> float:
 
 def new_sampler(
     recipe: StepRecipe, prepared: Path, *, hold_out: Collection[str], weak_only: bool
-) -> tuple[PatchSampler | SliceSampler, list[str]]:
-    """What draws the batches, and the names of the CTs it draws from.
+) -> tuple[PatchSampler | SliceSampler, dict[str, str]]:
+    """What draws the batches, and the CTs it draws from, each name with its patient.
 
     hold_out: patient groups that are left out. weak_only: none but those who are never scored.
     """
@@ -142,19 +148,19 @@ def new_sampler(
         cases = [c for c in cases if c.kind == "weak" or c.group in WEAK_AND_NEVER_SCORED]
     if not cases:
         raise ValueError(f"{prepared.name} holds no patients but those who are left out.")
-    names = [case.name for case in cases]
+    groups = {case.name: case.group for case in cases}
     if recipe.data == "boxes":
-        return PatchSampler(cases, recipe.patches, seed=recipe.seed), names
+        return PatchSampler(cases, recipe.patches, seed=recipe.seed), groups
     preprocessing = SlicePreprocessing(size_px=recipe.size_px)
     share = recipe.patches.weak_share
-    return SliceSampler(cases, preprocessing, seed=recipe.seed, weak_share=share), names
+    return SliceSampler(cases, preprocessing, seed=recipe.seed, weak_share=share), groups
 
 
 class StepTrainer:
     """A training that can be stopped after any step and goes on from its checkpoint.
 
     bf16: compute in bfloat16 where that is faster (GPUs; processors with AMX or AVX512-BF16).
-    init: a run folder whose running average this one begins with.
+    init: a run folder, or a model file, whose weights this one begins with.
     """
 
     def __init__(
@@ -171,8 +177,7 @@ class StepTrainer:
         torch.manual_seed(recipe.seed)
         self.net = self._new_net()
         if init is not None:
-            state = _load(init / CHECKPOINT, device)
-            self.net.load_state_dict(state["ema"])
+            self.net.load_state_dict(_weights_of(init, device))
         self.ema = self._new_net().requires_grad_(False).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.optimizer = torch.optim.AdamW(
@@ -278,18 +283,79 @@ def train_steps(
     weak_only: bool = False,
     minutes: float | None = None,
 ) -> None:
-    """Begin or go on with a run; its folder gets checkpoint.pt, log.csv and run.json."""
-    sampler, names = new_sampler(recipe, prepared, hold_out=hold_out, weak_only=weak_only)
+    """Begin or go on with a run; its folder gets checkpoint.pt, log.csv, run.json and the model.
+
+    Who trained the weights that it begins with counts as training data too.
+    """
+    sampler, groups = new_sampler(recipe, prepared, hold_out=hold_out, weak_only=weak_only)
     trainer = StepTrainer(recipe, folder, device=torch.device(device), bf16=bf16, init=init)
+    patients = {**_groups_of(init), **groups}
     record = {
         "recipe": asdict(recipe),
         "init": init.name if init else None,
         "held_out": sorted(hold_out),
-        "cases": names,
+        "cases": sorted(groups),
+        "groups": patients,
     }
     with whole_file(folder / RECORD) as part:
         part.write_text(json.dumps(record, indent=1), encoding="utf-8")
     trainer.train(sampler, minutes)
+    spec = step_spec(recipe, patients, steps=trainer.step, hours=trainer.seconds / 3600)
+    ModelFile(spec, dict(trainer.ema.state_dict())).save(folder / MODEL)
+
+
+def step_spec(
+    recipe: StepRecipe, groups: Mapping[str, str], *, steps: int, hours: float
+) -> ModelSpec:
+    """The description of the model file that a run gives. groups: patient of each CT trained on."""
+    boxes = recipe.data == "boxes"
+    low, high = WINDOW_HU
+    return ModelSpec(
+        name="hybrid2d-tumor" if boxes else "hybrid2d-liver",
+        version="0",
+        net="hybrid2d",
+        net_args=recipe.net_args,
+        preprocessing=(
+            LiverBoxPreprocessing() if boxes else SlicePreprocessing(size_px=recipe.size_px)
+        ).to_dict(),
+        labels={label.name.lower(): int(label) for label in Label} if boxes else STAGES["liver"],
+        training_hu_range=(low, high),
+        postprocessing=Postprocessing().to_dict(),
+        provenance={
+            "train": sorted({_number(name) for name in groups}),
+            "train_groups": sorted(set(groups.values())),
+            "val": [],
+            "recipe": json.loads(json.dumps(asdict(recipe))),
+            "steps": steps,
+            "hours": round(hours, 2),
+        },
+        storage="fp32",
+    )
+
+
+def _number(name: str) -> str:
+    """The LiTS number in the name of a box or stack: of whole CTs and of scattered slices."""
+    return name.removeprefix("volume-").removeprefix("lits")
+
+
+def _groups_of(init: Path | None) -> dict[str, str]:
+    """The patient of each CT that trained what a run begins with."""
+    if init is None:
+        return {}
+    if init.is_dir():
+        groups: dict[str, str] = read_json(init / RECORD).get("groups", {})
+        return groups
+    known = ModelFile.load(init).spec.provenance
+    return {group: group for group in known.get("train_groups", [])} | {
+        name: name for name in known.get("train", [])
+    }
+
+
+def _weights_of(init: Path, device: torch.device) -> dict[str, Any]:
+    if init.is_dir():
+        weights: dict[str, Any] = _load(init / CHECKPOINT, device)["ema"]
+        return weights
+    return ModelFile.load(init).state
 
 
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
