@@ -87,7 +87,7 @@ SLICER_MAY_USE = {
     "phantom.phantom",
     "result.lesions",
 }
-HEAVY = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage", "pydicom"}
+HEAVY = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage", "pydicom", "jinja2"}
 SLICER = {"slicer", "qt", "ctk", "vtk", "LiverTumorSegSlicer"}
 IMPORT_NAMES = {"opencv-python-headless": "cv2", "scikit-image": "skimage"}
 NEEDED_TO_TRAIN = {"torch", "numpy", "scipy", "cv2", "skimage", "safetensors", "matplotlib", "tqdm"}
@@ -257,9 +257,9 @@ def test_the_phantom_needs_scipy_alone() -> None:
 
 
 def test_training_runs_without_the_packages_a_gpu_machine_lacks() -> None:
-    """After ``prepare`` a machine without nibabel and MONAI must do."""
+    """After ``prepare`` a machine without nibabel, MONAI and Jinja must do."""
     blocked = sorted(third_party_names("training") - NEEDED_TO_TRAIN)
-    assert blocked == ["monai", "nibabel"]
+    assert blocked == ["jinja2", "monai", "nibabel"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\nimport training.train"
     run_child(code)
 

@@ -123,6 +123,22 @@ def _measure(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
+def _report(args: argparse.Namespace, reporter: Reporter) -> int:
+    from .report import report
+
+    return report(
+        args.folder,
+        reporter,
+        ct=args.ct,
+        series=args.series,
+        output=args.output,
+        reader=args.reader,
+        with_patient=args.with_patient,
+        overwrite=args.overwrite,
+        model_folder=args.model_folder,
+    )
+
+
 def _models(args: argparse.Namespace, reporter: Reporter) -> int:
     from . import models
 
@@ -151,6 +167,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Reporter], int]] = {
     "batch": _batch,
     "demo": _demo,
     "measure": _measure,
+    "report": _report,
     "models": _models,
     "info": _info,
 }

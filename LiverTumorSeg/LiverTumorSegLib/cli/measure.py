@@ -39,7 +39,10 @@ def measure_label_map(
         for warning in result.warnings:
             reporter.warning(warning)
         reporter.progress(0.8, "Drawing and writing")
-        result.write(part)
+        measured = result.warnings
+        result = result.write(part)
+        for warning in result.warnings[len(measured) :]:
+            reporter.warning(warning)
     lines = [*summary_of_measures(result.measures), f"Results in {output}", NOTICE]
     reporter.finished("\n".join(lines), result.to_dict())
     return 0

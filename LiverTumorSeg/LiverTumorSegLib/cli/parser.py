@@ -20,6 +20,7 @@ ABOUT = """Find the liver and its tumors in a CT, from the command line.
   livertumorseg batch my_cts results               the same for every CT in a folder, and a summary
   livertumorseg demo -o result                     the same on a synthetic CT with known truth
   livertumorseg measure ct.nii.gz labels.nii.gz -o result     the same numbers of any label map
+  livertumorseg report result                      a page to read and print, of such a result
   livertumorseg models list                        which models there are
   livertumorseg info my_ct.nii.gz                  what a CT or a model file holds
 
@@ -83,13 +84,25 @@ MEASURE_HELP = """Measure a label map: TotalSegmentator's, nnU-Net's, or one cor
 
 LABELS is a NIfTI file on the CT's own grid, or on another grid of the same place (then it is
 brought to the CT's by nearest voxels, and the record says so). The result folder receives what
-`segment` writes: seg.nii.gz, lesions.csv, lesions.json and overview.png.
+`segment` writes: seg.nii.gz, lesions.csv, lesions.json and overview.png; `livertumorseg report`
+makes a report of it.
 
   livertumorseg measure ct.nii.gz corrected.nii.gz -o result
   livertumorseg measure ct.nii.gz total.nii.gz -o result --labels liver=5
   livertumorseg measure ct.nii.gz nnunet.nii.gz -o result --labels liver=1+3,tumor=2
 
 For research only, not for diagnosis."""
+REPORT_HELP = """A result as one page to read, print and file: report.html, complete in itself.
+
+It shows the liver, each lesion where it is longest with both diameters drawn, the table, proposed
+RECIST 1.1 targets with boxes to tick, what is to be looked at, the model and what it is known to
+miss. Labels that somebody corrected in seg.nii.gz are measured anew, and the page says so.
+
+  livertumorseg report result --ct my_ct.nii.gz
+  livertumorseg report result --ct dicom_folder --with-patient --reader 'A. Reader' -o page.html
+
+The CT is needed again (--ct), unless the folder holds it, as the demo's does. No patient is named
+unless --with-patient asks for it. For research only, not for diagnosis."""
 INFO_HELP = """What a CT or a model holds.
 
 Of a NIfTI file or a DICOM series the grid and the CT numbers; of a DICOM folder its series; of a
@@ -121,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_batch(commands)
     _add_demo(commands)
     _add_measure(commands)
+    _add_report(commands)
     _add_models(commands)
     _add_info(commands)
     return parser
@@ -198,6 +212,24 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder"
     )
+
+
+def _add_report(commands: Any) -> None:
+    summary = "make a page to read and print of a result"
+    parser = _add_command(commands, "report", summary, REPORT_HELP)
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RESULT", help="folder that holds a result")
+    add("--ct", type=Path, metavar="CT", help="the CT that it was made of")
+    add("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    add("-o", "--output", type=Path, metavar="FILE", help="where (default: RESULT/report.html)")
+    add("--reader", default="", metavar="NAME", help="who read it, to be printed")
+    add(
+        "--with-patient",
+        action="store_true",
+        help="print the patient's name, number and dates, from the DICOM folder of the CT",
+    )
+    add("--overwrite", action="store_true", help="replace a report that is there")
+    _add_folder_option(parser)
 
 
 def _add_models(commands: Any) -> None:

@@ -64,6 +64,7 @@ class CaseResult:
             **measures_to_dict(self.measures),
             "model": self.model,
             "scan": scan_record(self.ct),
+            "labels_sha256": labels_sha256(done.labels_kji),
             "run": {
                 "device": done.device,
                 "seconds": round(self.seconds, 2),
@@ -148,6 +149,11 @@ def write_measured(
         for name, data in files.items():
             (folder / name).write_bytes(data)
     return tuple(lost)
+
+
+def labels_sha256(labels_kji: NDArray[np.uint8]) -> str:
+    """By which labels are known later: whether somebody has edited them since."""
+    return hashlib.sha256(np.ascontiguousarray(labels_kji).data).hexdigest()
 
 
 def scan_record(ct: CtVolume) -> dict[str, Any]:

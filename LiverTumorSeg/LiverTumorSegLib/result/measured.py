@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib import __version__
 from LiverTumorSegLib.volume import CtVolume
 
-from .files import NOTICE, scan_record, write_measured
+from .files import NOTICE, labels_sha256, scan_record, write_measured
 from .lesions import LiverMeasures, measures_to_dict
 from .plausibility import check
 
@@ -46,12 +46,16 @@ class MeasuredLabels:
             **measures_to_dict(self.measures),
             "model": None,
             "scan": scan_record(self.ct),
+            "labels_sha256": labels_sha256(self.labels_kji),
             "warnings": list(self.warnings),
         }
 
-    def write(self, folder: Path) -> None:
-        """Write every file into an existing folder; ``ValueError`` when the disk refuses one."""
-        write_measured(
+    def write(self, folder: Path) -> MeasuredLabels:
+        """Write every file into an existing folder; ``ValueError`` when the disk refuses one.
+
+        What comes back has a warning more of each file that could not be made.
+        """
+        lost = write_measured(
             folder,
             self.ct,
             self.labels_kji,
@@ -60,3 +64,4 @@ class MeasuredLabels:
             footer="Measured on a label map",
             warnings=self.warnings,
         )
+        return replace(self, warnings=(*self.warnings, *lost))

@@ -19,7 +19,7 @@ from .drawing import HALO, Box, Color, Image, Page
 from .panel import CARD, INK
 from .views import Frame, Plane, body_extent, mask_box, padded
 
-WIDTH, HEIGHT = 480, 380  # page pixels
+WIDTH, HEIGHT = 420, 320  # page pixels
 ACROSS_MM = 120.0  # least width of tissue shown
 ROOM = 1.9  # width shown, in lesion sizes
 CALIPER: Color = (80, 235, 255)

@@ -12,6 +12,7 @@ keeps names out of ``title`` and ``footer``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -80,10 +81,21 @@ def draw_overview(
     panel.draw_legend(page, case.window_hu, with_truth=dice is not None)
     _draw_close_ups(page, case, end)
     _draw_axials(page, case)
-    _draw_coronal(page, case)
-    _draw_sagittal(page, case)
-    _draw_front(page, case)
+    _draw_whole(page, case, 2)
     return page.finish()
+
+
+def draw_whole_liver(case: Case) -> Image:
+    """Coronal and sagittal plane and the liver from the front, side by side, uint8 BGR.
+
+    Lines show where each lesion is widest, or, without lesions, the overview's slices.
+    """
+    slices = tuple(sorted(set(case.widest), reverse=True)) or case.slices
+    left, top, *_ = _cell(0, 0)
+    _, _, right, bottom = _cell(0, 2)
+    page = Page(round(right + left), round(bottom + top), PAGE)
+    _draw_whole(page, replace(case, slices=slices), 0)
+    return page.finish()[round(top) : round(bottom), round(left) : round(right)]
 
 
 def png_bytes(image: Image) -> bytes:
@@ -142,12 +154,12 @@ def _slice_number(k: int, turn: Reorientation) -> str:
     return str(turned_slice(k, turn))
 
 
-def _draw_coronal(page: Page, case: Case) -> None:
-    _draw_upright(page, case, _cell(2, 0), axis=1, caption="Coronal", sides=("R", "L"))
-
-
-def _draw_sagittal(page: Page, case: Case) -> None:
-    _draw_upright(page, case, _cell(2, 1), axis=2, caption="Sagittal", sides=("A", "P"))
+def _draw_whole(page: Page, case: Case, row: int) -> None:
+    """The liver as a whole: in two planes and from the front."""
+    coronal, sagittal, front = (_cell(row, column) for column in range(3))
+    _draw_upright(page, case, coronal, axis=1, caption="Coronal", sides=("R", "L"))
+    _draw_upright(page, case, sagittal, axis=2, caption="Sagittal", sides=("A", "P"))
+    _draw_front(page, case, front)
 
 
 def _draw_upright(
@@ -190,9 +202,8 @@ def _draw_slice_lines(page: Page, case: Case, cell: Box, frame: Frame) -> None:
         lowest = label_y + 13
 
 
-def _draw_front(page: Page, case: Case) -> None:
+def _draw_front(page: Page, case: Case, cell: Box) -> None:
     """The liver from the front, see-through, with its lesions."""
-    cell = _cell(2, 2)
     page.fill(cell, panel.CARD)
     surface = front_view(case.labels, case.ct.spacing_kji_mm, CELL)
     middle = ((cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)

@@ -1,0 +1,52 @@
+"""``livertumorseg report``: a result folder as one page to read, print and file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .progress import Reporter
+
+
+def report(
+    folder: Path,
+    reporter: Reporter,
+    *,
+    ct: Path | None = None,
+    series: int | None = None,
+    output: Path | None = None,
+    reader: str = "",
+    with_patient: bool = False,
+    overwrite: bool = False,
+    model_folder: Path | None = None,
+) -> int:
+    """Write ``report.html``, into the result folder where ``output`` is None."""
+    from LiverTumorSegLib.ct.patient import read_patient
+    from LiverTumorSegLib.files import refuse_existing, whole_file
+    from LiverTumorSegLib.result.files import NOTICE, REPORT
+    from LiverTumorSegLib.result.report import model_scores, render_report
+    from LiverTumorSegLib.result.stored import read_result
+
+    reporter.started()
+    target = output or folder / REPORT
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{target.name} is no name of a report; let it end in .html.")
+    refuse_existing(target, overwrite=overwrite)
+    if with_patient and ct is None:
+        raise ValueError(
+            "Who the patient is stands in the DICOM folder of the CT; name it by --ct."
+        )
+    patient = read_patient(ct, series) if with_patient and ct is not None else {}
+    reporter.progress(0.1, "Reading the CT and the labels")
+    stored = read_result(folder, ct, series)
+    for warning in stored.warnings:
+        reporter.warning(warning)
+    reporter.progress(0.6, "Drawing the lesions")
+    scores = model_scores(stored, model_folder)
+    page = render_report(stored, reader=reader, patient=patient, scores=scores)
+    with whole_file(target) as part:
+        part.write_text(page, encoding="utf-8")
+    reporter.progress(1.0, "Done")
+    lesions = len(stored.measures.lesions)
+    summary = f"Report of {lesions} lesion{'' if lesions == 1 else 's'} in {target}\n{NOTICE}"
+    reporter.finished(summary, {"report": target.name, "edited": stored.edited})
+    return 0
