@@ -32,6 +32,7 @@ from pathlib import Path
 
 from LiverTumorSegLib.ct.nifti import write_labels
 from LiverTumorSegLib.files import whole_folder
+from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.result.files import NOTICE
 
@@ -48,7 +49,8 @@ from training.report import (
 )
 from training.reports.evaluation_figures import figure_material, undrawable
 from training.reports.figures import FIGURES, draw_all, failure, reasons
-from training.score.case import CaseScore, read_pair, run_model, score_run
+from training.reproduce.gunetrpp import published_labels
+from training.score.case import CaseScore, Labels, read_pair, run_model, score_run
 from training.score.cases import (
     SetFacts,
     chosen_cases,
@@ -64,6 +66,10 @@ from training.score.words import plural
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
 LABEL_FOLDER = "labels"
 SCORE_FILES = (SUMMARY, REPORT, *TABLES, f"{LABEL_FOLDER}/", f"{FIGURE_FOLDER}/")
+PUBLISHED_STEPS = (
+    "Labels were made by the published steps of G-UNETR++ and not by the model's own decision and"
+    " postprocessing."
+)
 CHOSEN_HERE = (
     "Model, epoch and thresholds were chosen on the validation split, so its scores are too good."
 )
@@ -84,8 +90,11 @@ def evaluate(given: argparse.Namespace, called: str, show: Show) -> Record:
         warnings.append(f"LEAKING: the model was trained on other scans of these cases: {names}.")
     if given.split == "val":
         warnings.append(CHOSEN_HERE)
+    relabel = published_labels if given.published_postprocessing else None
+    if relabel is not None:
+        warnings.append(PUBLISHED_STEPS)
     with whole_folder(given.output, known=SCORE_FILES, overwrite=given.overwrite) as part:
-        scores = [_score(segmenter, case, part / LABEL_FOLDER) for case in show(cases)]
+        scores = [_score(segmenter, case, part / LABEL_FOLDER, relabel) for case in show(cases)]
         write_tables(part, scores)
         sets = set_facts(every)
         summary = {**header(segmenter, given, called), **summarize(scores)}
@@ -108,11 +117,16 @@ def _load(given: argparse.Namespace) -> Segmenter:
     )
 
 
-def _score(segmenter: Segmenter, case: Case, folder: Path) -> CaseScore:
+def _score(
+    segmenter: Segmenter,
+    case: Case,
+    folder: Path,
+    relabel: Callable[[Prediction], Labels] | None,
+) -> CaseScore:
     """Score one case and keep its labels."""
     folder.mkdir(exist_ok=True)
     ct, true = read_pair(case)
-    run = run_model(segmenter, ct)
+    run = run_model(segmenter, ct, relabel)
     write_labels(folder / f"{case.name}.nii.gz", run.labels_kji, ct)
     return score_run(case, ct, run, true)
 
@@ -186,6 +200,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_device(parser)
     add("--no-scan", action="store_true")
     add("--no-figures", action="store_true")
+    add(
+        "--published-postprocessing",
+        action="store_true",
+        help="of a cascade: labels as the G-UNETR++ authors make them",
+    )
     add("--log", type=Path, default=TEST_LOG, help="where test uses are logged")
     add_extra_options(parser)
     return parser

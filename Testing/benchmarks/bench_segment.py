@@ -58,7 +58,8 @@ class OurRun:
 
     def __init__(self, segmenter: Segmenter, net: nn.Module, ct: CtVolume) -> None:
         self.in_network_s = watch_forward(net)
-        self.segmenter = replace(segmenter, engine=SliceRunner(net, "cpu"))
+        network = replace(segmenter.network, runner=SliceRunner(net, "cpu"))  # type: ignore[type-var]
+        self.segmenter = replace(segmenter, network=network)
         self.ct = ct
         self.last: Segmentation
         self.outside: list[float] = []
@@ -74,13 +75,13 @@ def eager(ct: CtVolume, segmenter: Segmenter, net: nn.Module) -> NDArray[np.uint
     spacing_ji_mm = lps.spacing_kji_mm[1:]
     step = segmenter.preprocessing
     _, rows, columns = lps.shape_kji
-    geometry = step.geometry((rows, columns), spacing_ji_mm)
+    grid = step.grid((rows, columns), spacing_ji_mm)
     labels = np.empty(lps.shape_kji, np.uint8)
     for k, hu in enumerate(lps.hu):
         grays = torch.from_numpy(step(hu, spacing_ji_mm))
         with torch.no_grad():
             probabilities = net(grays[None, None].float() / 255).softmax(1)[0]
-        native = step.undo(probabilities.permute(1, 2, 0).contiguous().numpy(), geometry)
+        native = grid.to_native(probabilities.permute(1, 2, 0).contiguous().numpy())
         labels[k] = native.argmax(axis=2)
     return turn.undo(segmenter.postprocessing(labels, lps.spacing_kji_mm))
 
@@ -90,7 +91,7 @@ def compare(model: str | None, slices: int, pairs: int, *, scan: bool) -> list[s
     spacing_kji_mm = (HEIGHT_MM / slices, 0.75, 0.75)
     ct = make_phantom(seed=5, shape_kji=(slices, 512, 512), spacing_kji_mm=spacing_kji_mm).ct
     segmenter = load_segmenter(model, "cpu", coarse_search=scan)
-    bundle = ModelFile.load(find_model(model).paths[0])
+    bundle = ModelFile.load(find_model(model).file.path)
     ours, net = OurRun(segmenter, bundle.build_net(), ct), bundle.build_net()
     expected = eager(ct, segmenter, net)  # both are warm after this and the next line
     ours()

@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/bench_systems.py
     python Testing/benchmarks/bench_systems.py --cascade gunetrpp-small --slices 60 150 --pairs 3
-    python Testing/benchmarks/bench_systems.py --cascade liver.safetensors tumor.safetensors
+    python Testing/benchmarks/bench_systems.py --cascade mine.safetensors
 
 Each run is a child process of its own that reads the CT from a file, as in real use, and the two
 systems take turns. Without --cascade its networks are made here, with random weights (--net small
@@ -35,7 +35,7 @@ SYSTEMS = ("slices", "cascade")
 Row = dict[str, Any]
 
 
-def child(ct_file: str, models: list[str] | None, device: str) -> None:
+def child(ct_file: str, model: str | None, device: str) -> None:
     """Segment a CT; prints seconds, steps (slices or windows) and memory as JSON."""
     import LiverTumorSegLib.inference.network  # noqa: F401
     import torch
@@ -43,7 +43,7 @@ def child(ct_file: str, models: list[str] | None, device: str) -> None:
     from LiverTumorSegLib.inference.segmenter import load_segmenter
 
     idle_gb, started = peak_gb(), time.perf_counter()
-    segmenter = load_segmenter(models, device)
+    segmenter = load_segmenter(model, device)
     loaded = time.perf_counter()
     steps: list[str] = []
     ct, _ = read_ct(ct_file)
@@ -51,7 +51,7 @@ def child(ct_file: str, models: list[str] | None, device: str) -> None:
     on_gpu = torch.cuda.max_memory_allocated() / 1e9 if segmenter.device != "cpu" else 0.0
     told: Row = {
         "device": done.device,
-        "steps": sum(": window " in s or s.startswith("Slice ") for s in dict.fromkeys(steps)),
+        "steps": sum(": Window " in s or s.startswith("Slice ") for s in dict.fromkeys(steps)),
         "s": done.seconds,
         "loading": loaded - started,
         "idle": idle_gb,
@@ -61,12 +61,12 @@ def child(ct_file: str, models: list[str] | None, device: str) -> None:
     print(json.dumps(told))
 
 
-def random_cascade(folder: Path, net: str) -> list[str]:
-    """Two model files whose weights are random, the head's so that half of noise is foreground."""
+def random_cascade(folder: Path, net: str) -> str:
+    """A model whose weights are random, the head's so that half of noise is foreground."""
     import torch
     from LiverTumorSegLib.inference.postprocess import Postprocessing
     from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-    from LiverTumorSegLib.model.file import ModelFile
+    from LiverTumorSegLib.model.file import ModelFile, join_files
     from LiverTumorSegLib.model.spec import STAGES, ModelSpec
     from LiverTumorSegLib.nets import NETS
 
@@ -75,7 +75,7 @@ def random_cascade(folder: Path, net: str) -> list[str]:
     full = VolumePreprocessing(window_hu=(-40, 160))
     sees_all = replace(full, size_px=128) if net == "small" else full  # as it is shipped
     steps = {"liver": sees_all, "tumor": replace(full, liver_margin_mm=10.0)}
-    files = []
+    halves = []
     for seed, (stage, labels) in enumerate(STAGES.items()):
         torch.manual_seed(seed)
         args = SMALL_NET if net == "small" else {}
@@ -95,20 +95,22 @@ def random_cascade(folder: Path, net: str) -> list[str]:
             provenance={},
             storage="fp16",
         )
-        files.append(str(folder / f"{stage}.safetensors"))
-        ModelFile(spec, model.state_dict()).save(files[-1])
-    return files
+        halves.append(ModelFile(spec, model.state_dict()))
+    liver, tumor = halves
+    path = folder / "random.safetensors"
+    join_files(liver, tumor, name=f"random-{net}", version="0", cascade={}).save(path)
+    return str(path)
 
 
-def in_child(ct_file: Path, models: list[str] | None, device: str) -> Row:
+def in_child(ct_file: Path, model: str | None, device: str) -> Row:
     command = [sys.executable, __file__, "--child", str(ct_file), "--device", device]
-    command += ["--cascade", *models] if models else []
+    command += ["--cascade", model] if model else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row: Row = json.loads(done.stdout)
     return row
 
 
-def compare(slices: int, models: dict[str, list[str] | None], given: argparse.Namespace) -> None:
+def compare(slices: int, models: dict[str, str | None], given: argparse.Namespace) -> None:
     """Print one CT's part of the table, and the ratio."""
     spacing_kji_mm = (HEIGHT_MM / slices, 0.75, 0.75)
     runs: dict[str, list[Row]] = {system: [] for system in SYSTEMS}
@@ -148,7 +150,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--model", metavar="NAME|FILE", help="the slice model; default: the shipped one")
-    add("--cascade", nargs="+", metavar="NAME|FILE", help="its name, or its two files")
+    add("--cascade", metavar="NAME|FILE", help="its name or its file")
     add("--net", choices=("small", "full"), default="small", help="without --cascade")
     add("--slices", type=int, nargs="+", default=[60])
     add("--pairs", type=int, default=3)
@@ -160,7 +162,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         cascade = given.cascade or random_cascade(Path(folder), given.net)
-        models = {"slices": [given.model] if given.model else None, "cascade": cascade}
+        models = {"slices": given.model, "cascade": cascade}
         for slices in given.slices:
             compare(slices, models, given)
 

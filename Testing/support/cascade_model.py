@@ -1,4 +1,4 @@
-"""The two files of a tiny cascade whose weights are random, for tests that read them."""
+"""A tiny cascade whose weights are random, as one file or as its two halves."""
 
 from __future__ import annotations
 

@@ -90,6 +90,19 @@ def test_cases_of_either_training_are_refused(
     assert not out.exists()
 
 
+def test_labels_can_be_made_by_the_published_steps(
+    folder: Path, pair: str, tmp_path: Path, scores: Path
+) -> None:
+    out = tmp_path / "published"
+    arguments = [pair, str(folder), "--no-figures", "-o", str(out)]
+    assert main([*arguments, "--published-postprocessing"]) == 0
+    ours, published = (
+        json.loads((folder_ / "summary.json").read_text()) for folder_ in (scores, out)
+    )
+    assert ours["pooled"]["matrix"] != published["pooled"]["matrix"]
+    assert any("published steps" in warning for warning in published["warnings"])
+
+
 def test_an_imported_cascade_is_scored_by_its_name(
     folder: Path, pair: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,7 +91,7 @@ class VolumeRecipe(Course):
 SMALL_NET: dict[str, Any] = {
     "patch_kji": (32, 64, 64),
     # not 128 in the deepest stage: of its 8 tokens that would make 4 of 10 of all parameters, and
-    # the two files of a cascade more than 10 MB
+    # a cascade's file more than 10 MB
     "dims": (16, 32, 64, 64),
     "depth": 1,
     # with a few hundred steps there is nothing to forget, and random numbers take a sixth of a step

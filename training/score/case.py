@@ -9,11 +9,12 @@ axial whatever way the file lies; slices count from 0 at the feet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
@@ -216,17 +217,25 @@ def read_pair(case: Case) -> tuple[CtVolume, Labels]:
     return ct, true
 
 
-def run_model(segmenter: Segmenter, ct: CtVolume) -> Run:
-    """What users would get, with the probabilities beside it."""
+def run_model(
+    segmenter: Segmenter, ct: CtVolume, relabel: Callable[[Prediction], Labels] | None = None
+) -> Run:
+    """What users would get, with the probabilities beside it.
+
+    relabel: makes the labels, in LPS order, in place of the model's own steps.
+    """
     done = segmenter.segment(ct, keep_prediction=True)
+    labels_kji = done.labels_kji
+    if relabel is not None and done.prediction is not None:
+        labels_kji = done.reorientation.undo(relabel(done.prediction))
     return Run(
-        done.labels_kji,
+        labels_kji,
         done.device,
         done.slices,
         done.slices_run,
         done.seconds,
         done.probabilities,
-        done.tumor_probability_kji,
+        None if relabel is not None else done.tumor_probability_kji,
     )
 
 
