@@ -100,7 +100,7 @@ def test_the_record_says_how_it_was_made(finished: tuple[Path, list[str]], model
         "model": "tiny",
         "version": "0.3",
         "sha256": file_sha256(model),
-        "preprocessing": MODEL_SPEC.preprocessing,
+        "networks": {"all": {"net": "hybrid2d", "preprocessing": MODEL_SPEC.preprocessing}},
         "decision": MODEL_SPEC.decision,
         "postprocessing": MODEL_SPEC.postprocessing,
     }

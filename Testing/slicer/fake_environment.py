@@ -91,7 +91,7 @@ def shipSmallModel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.Mod
     path = folder / "shipped" / "m.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"model")
-    file = catalog.ModelFile(path, "ab" * 32, 5)
-    entry = catalog.ModelEntry("m", "M", "1.0", (file,), "CC0", {}, "", default=True, shipped=True)
+    file = catalog.FileRecord(path, "ab" * 32, 5)
+    entry = catalog.ModelEntry("m", "M", "1.0", file, "CC0", {}, "", default=True, shipped=True)
     monkeypatch.setattr(catalog, "shipped_models", lambda: (entry,))
     return entry
