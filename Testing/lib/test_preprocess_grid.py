@@ -121,7 +121,7 @@ def test_a_smooth_map_comes_back(shape: Shape, spacing_mm: Pair) -> None:
     preprocessing = SlicePreprocessing()
     geometry = preprocessing.geometry(shape, spacing_mm)
     there = smooth_map(shape)
-    back = preprocessing.undo(to_net_grid(there, geometry), geometry)
+    back = preprocessing.grid(shape, spacing_mm).to_native(to_net_grid(there, geometry))
     assert back.shape == (*shape, 3)
     inner = tuple(slice(n // 16, n - n // 16) for n in shape)  # the border meets the padding
     assert np.abs(back - there)[inner].max() < 0.01
@@ -137,7 +137,7 @@ def test_labels_come_back_where_they_were(shape: Shape, spacing_mm: Pair, preset
     labels = disk(shape, spacing_mm).astype(np.uint8)
     small = preprocessing.place_labels(labels, spacing_mm)
     one_hot = np.stack([small == 0, small == 1, small == 2], axis=-1).astype(np.float32)
-    back = preprocessing.undo(one_hot, geometry)[..., 1].astype(float)
+    back = preprocessing.grid(shape, spacing_mm).to_native(one_hot)[..., 1].astype(float)
     grid_px = np.array(geometry.content_ji) / np.array(shape)
     off_px = (centroid(back) - centroid(labels.astype(float))) * grid_px
     if preset == "window":

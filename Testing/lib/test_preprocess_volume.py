@@ -11,8 +11,8 @@ from LiverTumorSegLib.inference.postprocess import clean_liver
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import (
     VolumePreprocessing,
-    on_grid,
-    widened,
+    dilate_mm,
+    resample_mask,
 )
 from LiverTumorSegLib.phantom.phantom import make_phantom
 from numpy.typing import NDArray
@@ -154,7 +154,7 @@ def test_widening_equals_the_distance_transform(
     mask = ball((14, 40, 36), (3, 8, 20), 6) | ball((14, 40, 36), (13, 39, 35), 2)
     distance = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
     expected = distance <= margin_mm + 1e-9
-    found = widened(mask, margin_mm, spacing_mm)
+    found = dilate_mm(mask, margin_mm, spacing_mm)
     assert found.dtype == np.bool_
     assert np.array_equal(found, expected)
     assert np.count_nonzero(found) > np.count_nonzero(mask)
@@ -162,9 +162,9 @@ def test_widening_equals_the_distance_transform(
 
 def test_widening_by_nothing_or_of_nothing() -> None:
     mask = ball((6, 20, 20), (3, 10, 10), 4)
-    assert np.array_equal(widened(mask, 0.0, MM), mask)
-    assert not widened(np.zeros_like(mask), 5.0, MM).any()
-    assert np.array_equal(widened(mask[3:4], 50.0, (1.0, 1.0, 1.0)), np.ones((1, 20, 20), bool))
+    assert np.array_equal(dilate_mm(mask, 0.0, MM), mask)
+    assert not dilate_mm(np.zeros_like(mask), 5.0, MM).any()
+    assert np.array_equal(dilate_mm(mask[3:4], 50.0, (1.0, 1.0, 1.0)), np.ones((1, 20, 20), bool))
 
 
 def test_the_margin_is_in_mm_of_the_ct() -> None:
@@ -194,7 +194,7 @@ def test_a_mask_on_another_grid_is_where_it_was(size_px: int, least: float) -> N
         j, i = (np.indices((side, side)) + 0.5) / side
         return np.stack([np.hypot(j - 0.4, i - 0.55) < radius for radius in (0.3, 0.2, 0.0)])
 
-    placed = on_grid(disks(64), size_px)
+    placed = resample_mask(disks(64), size_px)
     expected = disks(size_px)
     assert placed.dtype == np.bool_
     assert placed.shape == expected.shape
@@ -207,7 +207,7 @@ def test_a_mask_on_another_grid_is_where_it_was(size_px: int, least: float) -> N
 
 def test_a_mask_on_its_own_grid_is_a_copy() -> None:
     mask = np.random.default_rng(3).random((3, 32, 32)) < 0.5
-    placed = on_grid(mask, 32)
+    placed = resample_mask(mask, 32)
     np.testing.assert_array_equal(placed, mask)
     placed[...] = False
     assert mask.any()

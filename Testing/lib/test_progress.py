@@ -15,7 +15,7 @@ import pytest
 from LiverTumorSegLib.cli import progress as cli_progress
 from LiverTumorSegLib.cli.progress import Console, JsonLines
 from LiverTumorSegLib.inference.coarse_search import CoarseSearch
-from LiverTumorSegLib.inference.segmentation import part_of
+from LiverTumorSegLib.inference.progress import subrange
 
 GRIDS = [(60, 5.0), (100, 2.5), (240, 1.25), (300, 3.0), (700, 1.0), (1500, 0.6), (1500, 1.0)]
 SECONDS_A_SLICE = 0.4
@@ -72,7 +72,7 @@ def test_the_bar_moves_with_every_slice_and_the_time_left_hardly_rises(
         coarse = len(range(0, count, plan.step))
         lines = JsonLines()
         lines.started()
-        tell = part_of(lines.progress, 0.0, NETWORK)
+        tell = subrange(lines.progress, 0.0, NETWORK)
         tell(0.0, "Looking for the liver")
         expected = []
         for n, (fraction, phrase, total) in enumerate(run(plan, range(first, stop), 2), start=1):

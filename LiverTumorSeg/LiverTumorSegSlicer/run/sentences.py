@@ -46,6 +46,7 @@ def forTranslators() -> tuple[str, ...]:
 def _steps() -> tuple[str, ...]:
     """What a run does."""
     return (
+        _("{stage}: {phrase}"),
         _("Making a synthetic abdomen"),
         _("Reading the CT"),
         _("Handing over the labels"),
@@ -238,6 +239,8 @@ def _words() -> tuple[str, ...]:
     """What is put into a sentence."""
     return (
         _("The volume"),
+        _("Liver"),
+        _("Tumor"),
         _("is a color (RGB) picture"),
         _("holds complex numbers"),
         _("holds voxels of an unknown type"),
