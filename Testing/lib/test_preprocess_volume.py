@@ -105,13 +105,13 @@ def test_a_smooth_answer_comes_back(
     preprocessing = VolumePreprocessing()
     hu = np.rint(500 * smooth - 250).astype(np.int16)
     image = preprocessing(hu[None], (2.0, *spacing_ji_mm))
-    both = np.stack([image[0], 1 - image[0]])
-    back = preprocessing.undo(both, preprocessing.geometry(shape, spacing_ji_mm))
-    assert back.shape == (2, *shape)
+    both = np.stack([image[0], 1 - image[0]], axis=-1).astype(np.float32)
+    back = preprocessing.grid(shape, spacing_ji_mm).to_native(both)
+    assert back.shape == (*shape, 2)
     assert back.dtype == np.float32
     inner = (slice(2, -2), slice(2, -2))
-    assert np.abs(back[0] - smooth)[inner].max() < 0.02
-    np.testing.assert_allclose(back.sum(axis=0), 1, atol=1e-3)
+    assert np.abs(back[..., 0] - smooth)[inner].max() < 0.02
+    np.testing.assert_allclose(back.sum(axis=-1), 1, atol=1e-3)
 
 
 @every_grid

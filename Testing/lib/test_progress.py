@@ -59,16 +59,16 @@ def run(plan: CoarseSearch, liver: range, thin: int) -> Iterator[tuple[float, st
 
 
 @pytest.mark.parametrize(("count", "spacing_mm"), GRIDS)
-@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("coarse_search", [True, False])
 def test_the_bar_moves_with_every_slice_and_the_time_left_hardly_rises(
     count: int,
     spacing_mm: float,
-    scan: bool,
+    coarse_search: bool,
     clock: Clock,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for first, stop in livers(count, spacing_mm):
-        plan = CoarseSearch(count, spacing_mm, scan=scan)
+        plan = CoarseSearch(count, spacing_mm, coarse=coarse_search)
         coarse = len(range(0, count, plan.step))
         lines = JsonLines()
         lines.started()
@@ -78,7 +78,7 @@ def test_the_bar_moves_with_every_slice_and_the_time_left_hardly_rises(
         for n, (fraction, phrase, total) in enumerate(run(plan, range(first, stop), 2), start=1):
             clock.now += SECONDS_A_SLICE
             tell(fraction, phrase)
-            searching = scan and n <= coarse
+            searching = coarse_search and n <= coarse
             assert phrase == (
                 f"Looking for the liver, slice {n} of {coarse}"
                 if searching

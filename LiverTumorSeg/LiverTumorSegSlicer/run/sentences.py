@@ -56,6 +56,7 @@ def _steps() -> tuple[str, ...]:
         _("Done"),
         _("Cleaning up"),
         _("Back to the CT's own pixels, slice {k} of {count}"),
+        _("Slice {n} of {count}"),
         _("Slice {done} of about {expected}"),
         _("Looking for the liver, slice {done} of {count}"),
         _("Window {done} of {count}"),
@@ -73,6 +74,10 @@ def _steps() -> tuple[str, ...]:
 def _refusals() -> tuple[str, ...]:
     """Why a CT is refused."""
     return (
+        _(
+            "This model scales each slice by its own least and greatest value and was trained on"
+            " {kind} CT numbers, which this scan does not have; use a model with the window preset."
+        ),
         _("{name} {what}; give the CT itself, with one number a voxel."),
         _(
             "{name} has voxels of {voxel} mm and would be {length} long{likely_unit}; export it "
@@ -173,6 +178,14 @@ def _doubtsOfResults() -> tuple[str, ...]:
     """What speaks against a result."""
     return (
         _(
+            "{percent:.0f} % of the liver is at or above {top_hu} HU, the top of the model's"
+            " window: bright lesions and vessels look alike there, so check it by eye."
+        ),
+        _(
+            "This scan holds nothing below {least} HU, and the model has learned from CTs that do,"
+            " down to {low} HU: use a model with a narrower window, or a CT that was not cut."
+        ),
+        _(
             "{volume_ml:.0f} mL were marked as liver and dropped, because {why}: the scan seems "
             "not to show the liver."
         ),
@@ -239,6 +252,8 @@ def _words() -> tuple[str, ...]:
     """What is put into a sentence."""
     return (
         _("The volume"),
+        _("windowed"),
+        _("raw"),
         _("Liver"),
         _("Tumor"),
         _("is a color (RGB) picture"),
