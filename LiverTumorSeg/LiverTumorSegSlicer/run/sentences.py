@@ -46,7 +46,6 @@ def forTranslators() -> tuple[str, ...]:
 def _steps() -> tuple[str, ...]:
     """What a run does."""
     return (
-        _("{stage}: {phrase}"),
         _("Making a synthetic abdomen"),
         _("Reading the CT"),
         _("Handing over the labels"),
@@ -254,8 +253,6 @@ def _words() -> tuple[str, ...]:
         _("The volume"),
         _("windowed"),
         _("raw"),
-        _("Liver"),
-        _("Tumor"),
         _("is a color (RGB) picture"),
         _("holds complex numbers"),
         _("holds voxels of an unknown type"),
