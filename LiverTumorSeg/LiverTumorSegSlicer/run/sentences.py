@@ -62,7 +62,6 @@ def _steps() -> tuple[str, ...]:
         _("{stage}: {phrase}"),
         _("Liver"),
         _("Tumor"),
-        _("Slice {n} of {count}"),
         _("Looking for the liver"),
         _("Deciding on tumors, slice {n} of {count}"),
         _("Preparing the CT"),
