@@ -208,18 +208,6 @@ def _doubtsOfResults() -> tuple[str, ...]:
             "the liver."
         ),
         _(
-            "{percent:.0f} % of the liver is at or above {top_hu} HU, the top of the model's "
-            "window: bright lesions and vessels look alike there, so check it by eye."
-        ),
-        _(
-            "This scan holds nothing below {least} HU, and the model has learned from CTs that do, "
-            "down to {low} HU: use a model with a narrower window, or a CT that was not cut."
-        ),
-        _(
-            "This model scales each slice by its own least and greatest value and was trained on "
-            "{kind} CT numbers, which this scan does not have; use a model with the window preset."
-        ),
-        _(
             "The scan looks {kind} (liver {liver_hu:.0f} HU), and the model has learned from "
             "portal-venous CT: expect missed tumors and false ones."
         ),
