@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -139,14 +140,18 @@ def test_torchrun_starts_processes_of_one_run(prepared: Path, tmp_path: Path) ->
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     words += ["-m", "training.train", str(prepared), "-o", str(tmp_path / "run")]
     paths = os.pathsep.join((str(ROOT / "LiverTumorSeg"), str(ROOT)))
-    done = subprocess.run(
-        [sys.executable, *words, "--recipe", "tour", "--epochs", "1", "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    for _ in range(2):  # on a busy machine PyTorch's own threads may abort at the very exit, rarely
+        done = subprocess.run(
+            [sys.executable, *words, "--recipe", "tour", "--epochs", "1", "--device", "cpu"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "terminate called without an active exception" not in done.stderr:
+            break
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("batch norm is not synchronized: each of the 2 processes") == 1
     assert "Warning" not in done.stderr
