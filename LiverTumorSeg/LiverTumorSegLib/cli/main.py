@@ -139,6 +139,23 @@ def _report(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
+def _compare(args: argparse.Namespace, reporter: Reporter) -> int:
+    from .compare import compare
+
+    return compare(
+        args.baseline,
+        args.followup,
+        args.output,
+        reporter,
+        baseline_ct=args.baseline_ct,
+        followup_ct=args.followup_ct,
+        numbers=args.numbers,
+        reader=args.reader,
+        overwrite=args.overwrite,
+        model_folder=args.model_folder,
+    )
+
+
 def _models(args: argparse.Namespace, reporter: Reporter) -> int:
     from . import models
 
@@ -168,6 +185,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Reporter], int]] = {
     "demo": _demo,
     "measure": _measure,
     "report": _report,
+    "compare": _compare,
     "models": _models,
     "info": _info,
 }

@@ -21,6 +21,7 @@ ABOUT = """Find the liver and its tumors in a CT, from the command line.
   livertumorseg demo -o result                     the same on a synthetic CT with known truth
   livertumorseg measure ct.nii.gz labels.nii.gz -o result     the same numbers of any label map
   livertumorseg report result                      a page to read and print, of such a result
+  livertumorseg compare before after -o change     two dates of one patient, lesion by lesion
   livertumorseg models list                        which models there are
   livertumorseg info my_ct.nii.gz                  what a CT or a model file holds
 
@@ -103,6 +104,21 @@ miss. Labels that somebody corrected in seg.nii.gz are measured anew, and the pa
 
 The CT is needed again (--ct), unless the folder holds it, as the demo's does. No patient is named
 unless --with-patient asks for it. For research only, not for diagnosis."""
+COMPARE_HELP = """Two dates of one patient: which lesions are new, gone, grown or shrunk.
+
+BASELINE and FOLLOWUP are result folders, or label maps. The livers are laid onto each other, each
+lesion is matched, and the new folder receives
+
+  comparison.csv   a row a lesion: its numbers on both dates, volumes, longest diameters, change
+  comparison.json  the same with the sum of the targets, RECIST 1.1's category as an aid, and how
+                   well the livers fit
+  report.html      the report of the follow-up with a page of the change, both dates side by side
+
+  livertumorseg compare before after -o change --baseline-ct jan.nii.gz --followup-ct may.nii.gz
+
+Livers that do not fit within 12 mm, or differ in volume by a factor of two, are refused: they are
+hardly one patient's. Matches are a proposal, and the category is the reader's. For research only,
+not for diagnosis."""
 INFO_HELP = """What a CT or a model holds.
 
 Of a NIfTI file or a DICOM series the grid and the CT numbers; of a DICOM folder its series; of a
@@ -135,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_measure(commands)
     _add_report(commands)
+    _add_compare(commands)
     _add_models(commands)
     _add_info(commands)
     return parser
@@ -229,6 +246,26 @@ def _add_report(commands: Any) -> None:
         help="print the patient's name, number and dates, from the DICOM folder of the CT",
     )
     add("--overwrite", action="store_true", help="replace a report that is there")
+    _add_folder_option(parser)
+
+
+def _add_compare(commands: Any) -> None:
+    summary = "compare the lesions of two dates"
+    parser = _add_command(commands, "compare", summary, COMPARE_HELP)
+    add = parser.add_argument
+    for name in ("baseline", "followup"):
+        add(name, type=Path, metavar=name.upper(), help="result folder, or label map")
+    for name in ("baseline", "followup"):
+        add(f"--{name}-ct", type=Path, metavar="CT", help=f"the CT of the {name}")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where results go")
+    add(
+        "--labels",
+        dest="numbers",
+        metavar="liver=1,tumor=2",
+        help="which numbers of a label map mean liver and tumor (default: as shown)",
+    )
+    add("--reader", default="", metavar="NAME", help="who read it, to be printed")
+    add("--overwrite", action="store_true", help="replace results that are in the folder")
     _add_folder_option(parser)
 
 

@@ -8,9 +8,8 @@ up without one: CSS counts them.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +19,10 @@ from LiverTumorSegLib.model.catalog import installed_models
 from LiverTumorSegLib.model.spec import BundleError
 
 from .files import NOTICE
+from .followup.page import ComparisonPage
 from .lesions import CONFIDENCE_MEANING, Lesion
 from .overview.case import Case, turned_slice
-from .overview.key_image import draw_key_image, encode_jpeg
+from .overview.key_image import draw_key_image, jpeg_uri
 from .overview.page import draw_whole_liver
 from .overview.panel import milliliters
 from .recist import MOST_TARGETS, least_target_mm, propose_targets
@@ -76,6 +76,7 @@ class ReportContent:
     labels: str
     whole_liver: str
     made_with: str
+    comparison: ComparisonPage | None
     notice: str = NOTICE
     confidence_meaning: str = CONFIDENCE_MEANING
 
@@ -107,13 +108,18 @@ def render_report(
     patient: Mapping[str, str] | None = None,
     scores: Mapping[str, str] | None = None,
     today: date | None = None,
+    comparison: ComparisonPage | None = None,
 ) -> str:
     """The page as text of one HTML file.
 
     reader: a name to be printed; empty leaves a line to sign on. patient: label -> value, where
     somebody asked for them. scores: what the model is known to find, as :func:`model_scores` gives.
+    comparison: with an earlier date, for a page of its own.
     """
-    content = _content(stored, reader, patient or {}, scores or {}, today or date.today())
+    content = replace(
+        _content(stored, reader, patient or {}, scores or {}, today or date.today()),
+        comparison=comparison,
+    )
     return environment().get_template("report.html.jinja").render(r=content)
 
 
@@ -147,11 +153,6 @@ def environment() -> Environment:
     )
 
 
-def data_uri(jpeg: bytes) -> str:
-    """A picture as an address that holds it."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
 def _content(
     stored: StoredResult,
     reader: str,
@@ -181,8 +182,9 @@ def _content(
         scan=_scan_line(case),
         run=_run_line(stored),
         labels=_labels_line(stored),
-        whole_liver=data_uri(encode_jpeg(draw_whole_liver(case))),
+        whole_liver=jpeg_uri(draw_whole_liver(case)),
         made_with=f"LiverTumorSeg {__version__}",
+        comparison=None,
     )
 
 
@@ -215,7 +217,7 @@ def _lesion_entry(case: Case, lesion: Lesion, review: str, *, is_target: bool) -
         review=review or NOT_REVIEWED,
         remark=lesion.implausible or "",
         is_target=is_target,
-        image=data_uri(encode_jpeg(draw_key_image(case, lesion))),
+        image=jpeg_uri(draw_key_image(case, lesion)),
     )
 
 

@@ -65,11 +65,16 @@ class StoredResult:
 
 
 def read_result(
-    folder: Path, ct_path: Path | None = None, series: int | None = None
+    folder: Path,
+    ct_path: Path | None = None,
+    series: int | None = None,
+    *,
+    option: str = "--ct",
 ) -> StoredResult:
     """Read a folder that ``segment``, ``demo``, ``batch`` or ``measure`` has written.
 
     ct_path: the CT that it was made of; needed unless the folder holds it, as the demo's does.
+    option: how a person names that CT.
     Raises ``ValueError`` with one sentence for a folder without a result, a damaged one, a CT that
     cannot be read, and one that is another CT.
     """
@@ -84,7 +89,8 @@ def read_result(
         ct_path = folder / DEMO_CT
         if not ct_path.is_file():
             raise ValueError(
-                f"{shown_name(folder)} does not hold the CT that it was made of; name it with --ct."
+                f"{shown_name(folder)} does not hold the CT that it was made of; name it with"
+                f" {option}."
             )
     ct, notes = read_input(ct_path, series)
     _refuse_another_ct(folder, record, ct)

@@ -6,6 +6,7 @@ image = draw_key_image(case, measures.lesions[0])     # BGR, for encode_jpeg
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ ACROSS_MM = 120.0  # least width of tissue shown
 ROOM = 1.9  # width shown, in lesion sizes
 CALIPER: Color = (80, 235, 255)
 TICK_MM = 2.0  # half length of a caliper's end
+PLACE_MARK_MM = (6.0, 12.0)  # from the middle: where each stroke of the mark begins and ends
 LOCATOR = 0.27  # width of the small whole slice, in picture widths
 JPEG_QUALITY = 88
 
@@ -42,6 +44,31 @@ def draw_key_image(case: Case, lesion: Lesion) -> Image:
     taken += [*draw_sides(page, cell, ("R", "L")), draw_bar(page, cell, frame, bar_mm)]
     draw_tags(page, cell, frame, plane, taken)
     return page.finish()
+
+
+def draw_place(case: Case, point_ras_mm: Point) -> Image:
+    """Where a lesion would lie that is not there, uint8 BGR; the middle is marked."""
+    _, _, k = _indices(case, point_ras_mm)
+    last = len(case.labels) - 1
+    plane = case.plane(0, min(max(round(k), 0), last))
+    page = Page(WIDTH, HEIGHT, CARD)
+    cell: Box = (0.0, 0.0, float(WIDTH), float(HEIGHT))
+    middle = _in_plane_mm(case, point_ras_mm)
+    frame = Frame.around(padded((*middle, *middle), ACROSS_MM / 2), WIDTH, HEIGHT)
+    draw_plane(page, cell, frame, plane, case.window_hu)
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        ends = [(middle[0] + dx * mm, middle[1] + dy * mm) for mm in PLACE_MARK_MM]
+        for color, width in ((HALO, 3.2), (CALIPER, 1.4)):
+            page.line(frame.to_cell(*ends[0]), frame.to_cell(*ends[1]), color, width)
+    taken = [_draw_locator(page, plane, frame, case.window_hu)]
+    taken += [*draw_sides(page, cell, ("R", "L")), draw_bar(page, cell, frame, 20)]
+    draw_tags(page, cell, frame, plane, taken)
+    return page.finish()
+
+
+def jpeg_uri(image: Image) -> str:
+    """A BGR picture as an address that holds it, for a page that needs no other file."""
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image)).decode("ascii")
 
 
 def encode_jpeg(image: Image) -> bytes:
@@ -67,9 +94,15 @@ def _frame_around(plane: Plane, number: int) -> Frame:
 
 def _in_plane_mm(case: Case, point_ras_mm: Point) -> tuple[float, float]:
     """From the upper left corner of an axial plane, as it is shown."""
-    i, j, _, _ = np.linalg.inv(case.ct.ijk_to_ras) @ np.array([*point_ras_mm, 1.0])
+    i, j, _ = _indices(case, point_ras_mm)
     _, row_mm, column_mm = case.ct.spacing_kji_mm
-    return float(i + 0.5) * column_mm, float(j + 0.5) * row_mm
+    return (i + 0.5) * column_mm, (j + 0.5) * row_mm
+
+
+def _indices(case: Case, point_ras_mm: Point) -> tuple[float, float, float]:
+    """Of the LPS grid."""
+    i, j, k, _ = np.linalg.inv(case.ct.ijk_to_ras) @ np.array([*point_ras_mm, 1.0])
+    return float(i), float(j), float(k)
 
 
 def _draw_caliper(page: Page, frame: Frame, a: tuple[float, float], b: tuple[float, float]) -> None:
