@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from LiverTumorSegLib.files import whole_file
+from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
 from numpy.typing import NDArray
 
 from training.cases.scattered import IGNORE, LabeledSlices
@@ -26,7 +27,6 @@ PIXEL_MM = 1.25
 AROUND_MM = 40.0  # of what lies around the liver, in the plane
 BEYOND_MM = 25.0  # of slices below and above the liver
 WINDOW_HU = (-40.0, 160.0)
-NEIGHBOR_MM, NEAR_MM = 4.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,8 @@ class LiverBox:
 
 
 def neighbors_of(z_mm: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each slice those nearest to 4 mm below and above, (n, 2); itself where none is near."""
-    n = len(z_mm)
-    result = np.stack([np.arange(n), np.arange(n)], axis=1)
-    for k in range(n):
-        for column, sign in ((0, -1.0), (1, 1.0)):
-            off = (z_mm - z_mm[k]) * sign
-            candidates = np.nonzero((off > 0.1) & (off <= NEAR_MM))[0]
-            if candidates.size:
-                result[k, column] = candidates[np.argmin(np.abs(off[candidates] - NEIGHBOR_MM))]
-    return result
+    """For each slice those below and above that inference shows with it, (n, 2)."""
+    return LiverBoxPreprocessing().neighbors(z_mm)
 
 
 def resampled(
