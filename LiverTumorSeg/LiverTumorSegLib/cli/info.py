@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.ct.dicom import read_series
-from LiverTumorSegLib.ct.read import choose_series, read_input, series_in
+from LiverTumorSegLib.ct.read import is_folder, read_input
+from LiverTumorSegLib.ct.study import StudySeries, matching, propose_series, read_study
 from LiverTumorSegLib.model.catalog import ModelEntry, installed_models
 from LiverTumorSegLib.model.spec import ALL, ModelSpec, file_sha256, read_spec, stage_of
 from LiverTumorSegLib.volume import CtVolume
 
 
-def describe_file(path: Path, series: int | None = None, model_folder: Path | None = None) -> str:
+def describe_file(path: Path, series: str | None = None, model_folder: Path | None = None) -> str:
     """Text about a NIfTI CT, a folder of DICOM, a ``.safetensors`` model, or a model of that name.
 
-    series: the one of a folder to tell of, from 1; without it, several are listed only.
+    series: the one of a folder to tell of, as ``matching`` takes it; several are listed only.
     model_folder: of imported models. Errors as the readers raise them.
     """
     if not path.exists():
@@ -25,18 +26,60 @@ def describe_file(path: Path, series: int | None = None, model_folder: Path | No
                 return _describe_entry(entry)
     if path.suffix == ".safetensors":
         return _describe_model(path)
-    if not path.is_dir():
-        ct, warnings = read_input(path, series)
-    else:
-        found = series_in(path)
-        if series is None and len(found) > 1:
-            lines = [f"{n:3d}  {one.describe()}" for n, one in enumerate(found, 1)]
-            return "\n".join([f"{len(found)} CT series; choose one with --series", *lines])
-        ct, warnings = read_series(choose_series(found, series))
-    return "\n".join([_describe_ct(ct), *(f"Warning: {text}" for text in warnings)])
+    if not is_folder(path):
+        return _describe_ct(*read_input(path, series))
+    entries = read_study(path)
+    found = matching(entries, series)
+    if len(found) > 1:
+        return _describe_study(path, entries, found)
+    about = _describe_series(path, entries.index(found[0]) + 1, found[0])
+    return "\n".join([about, _describe_ct(*read_series(found[0].series))])
 
 
-def _describe_ct(ct: CtVolume) -> str:
+def _describe_study(folder: Path, entries: list[StudySeries], listed: list[StudySeries]) -> str:
+    """Each series, and which one `segment` would take."""
+    try:
+        _, proposal = propose_series(entries)
+    except ValueError as error:
+        proposal = str(error)
+    texts = [_describe_series(folder, entries.index(one) + 1, one) for one in listed]
+    return "\n".join([*texts, "", f"`livertumorseg segment`: {proposal}"])
+
+
+def _describe_series(folder: Path, n: int, entry: StudySeries) -> str:
+    """What its header says, on a few lines; where it says nothing there is nothing."""
+    k, j, i = entry.series.shape_kji
+    thick, apart = entry.series.thickness_mm, entry.spacing_mm
+    phase = entry.phase if entry.phase == "unknown" else f"{entry.phase} ({entry.phase_source})"
+    place = entry.series.folder.relative_to(folder).as_posix()
+    rows = [
+        [
+            f"{k} slices of {i} x {j}",
+            "" if thick is None else f"{thick:g} mm thick",
+            "uneven" if apart is None else f"{apart:.2f} mm apart",
+            f"{entry.extent_mm:.0f} mm long",
+            "axial" if entry.is_axial else "not axial",
+            "" if entry.is_original else "derived",
+        ],
+        [
+            f"phase {phase}",
+            entry.series.stack.phase,
+            f"contrast {entry.contrast or 'not stated'}",
+            f"kernel {entry.kernel or 'not stated'}",
+        ],
+        [
+            f"{entry.date} {entry.time}".strip(),
+            "" if entry.series.number is None else f"series number {entry.series.number}",
+            f"in {place}" if place != "." else "",
+        ],
+        [f"UID {entry.uid}" if entry.uid else ""],
+    ]
+    lines = [", ".join(part for part in row if part) for row in rows]
+    head = f"{n:3d}  {entry.description or 'without a description'}"
+    return "\n".join([head, *(f"     {line}" for line in lines if line)])
+
+
+def _describe_ct(ct: CtVolume, warnings: tuple[str, ...]) -> str:
     k, j, i = ct.shape_kji
     sk, sj, si = ct.spacing_kji_mm
     lps, turn = ct.to_lps()
@@ -46,6 +89,7 @@ def _describe_ct(ct: CtVolume) -> str:
             f"CT of {i} x {j} x {k} voxels (i, j, k), {si:.3f} x {sj:.3f} x {sk:.3f} mm",
             f"{lps.shape_kji[0]} axial slices along {axial}",
             f"{int(ct.hu.min())} to {int(ct.hu.max())} HU",
+            *(f"Warning: {text}" for text in warnings),
         ]
     )
 

@@ -15,7 +15,7 @@ def measure_label_map(
     reporter: Reporter,
     *,
     numbers: str | None = None,
-    series: int | None = None,
+    series: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """``livertumorseg measure``: table, record and picture of a label map, all or nothing.

@@ -14,6 +14,10 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.settings import RunSettings
 
 DEMO_SEED = 7
+SERIES_HELP = (
+    "which series of a DICOM folder: its number as `info` counts, its UID, or a pattern of its"
+    " description, as 'portal*'"
+)
 ABOUT = """Find the liver and its tumors in a CT, from the command line.
 
   livertumorseg segment my_ct.nii.gz -o result     labels, lesion table and a picture
@@ -33,7 +37,8 @@ SEGMENT_HELP = """Find the liver and its tumors in a CT.
 
 The CT is a NIfTI file in Hounsfield units, of any orientation and spacing, or a folder that holds a
 DICOM series (pip install 'livertumorseg[dicom]'); portal-venous contrast is what the model knows
-best. Where a folder holds several series, `livertumorseg info` lists them and --series chooses one.
+best. Of a study's several series the likely portal-venous thin axial one is taken, and the result
+says which and why; `livertumorseg info` lists them, and --series chooses another.
 The result folder receives
 
   seg.nii.gz      labels on the CT's own grid: 1 liver, 2 tumor
@@ -121,7 +126,8 @@ hardly one patient's. Matches are a proposal, and the category is the reader's. 
 not for diagnosis."""
 INFO_HELP = """What a CT or a model holds.
 
-Of a NIfTI file or a DICOM series the grid and the CT numbers; of a DICOM folder its series; of a
+Of a NIfTI file or a DICOM series the grid and the CT numbers; of a DICOM folder each series with
+description, date, kernel, contrast, phase, slices and folder, and which one `segment` takes; of a
 .safetensors file, or of a model in `livertumorseg models list`, the network, settings, training
 data and scores."""
 MODELS_HELP = """List, check, import and remove models.
@@ -183,7 +189,7 @@ def _add_segment(commands: Any) -> None:
         help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
         " labels.npy, record.json and more written there",
     )
-    add("--series", type=int, metavar="N", help="which series of a DICOM folder, as `info` counts")
+    add("--series", metavar="WHICH", help=SERIES_HELP)
     add("--with-parent", action="store_true", help="for programs: end when standard input closes")
     _add_run_options(parser, "replace results that are in the folder")
 
@@ -225,7 +231,7 @@ def _add_measure(commands: Any) -> None:
         metavar="liver=1,tumor=2",
         help="which numbers of the map mean liver and tumor (default: as shown)",
     )
-    parser.add_argument("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    parser.add_argument("--series", metavar="WHICH", help=SERIES_HELP)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder"
     )
@@ -237,7 +243,7 @@ def _add_report(commands: Any) -> None:
     add = parser.add_argument
     add("folder", type=Path, metavar="RESULT", help="folder that holds a result")
     add("--ct", type=Path, metavar="CT", help="the CT that it was made of")
-    add("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    add("--series", metavar="WHICH", help=SERIES_HELP)
     add("-o", "--output", type=Path, metavar="FILE", help="where (default: RESULT/report.html)")
     add("--reader", default="", metavar="NAME", help="who read it, to be printed")
     add(
@@ -297,7 +303,7 @@ def _add_info(commands: Any) -> None:
         metavar="FILE",
         help=".nii, .nii.gz or .safetensors, a DICOM folder, or a model's name",
     )
-    parser.add_argument("--series", type=int, metavar="N", help="one series of a DICOM folder")
+    parser.add_argument("--series", metavar="WHICH", help=SERIES_HELP)
     _add_folder_option(parser)
 
 

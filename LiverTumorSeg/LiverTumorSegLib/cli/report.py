@@ -12,7 +12,7 @@ def report(
     reporter: Reporter,
     *,
     ct: Path | None = None,
-    series: int | None = None,
+    series: str | None = None,
     output: Path | None = None,
     reader: str = "",
     with_patient: bool = False,

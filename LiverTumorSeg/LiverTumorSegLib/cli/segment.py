@@ -33,18 +33,17 @@ def segment(
     settings: RunSettings,
     reporter: Reporter,
     *,
-    series: int | None = None,
+    series: str | None = None,
     overwrite: bool = False,
     model_folder: Path | None = None,
 ) -> int:
     """``livertumorseg segment``"""
-    from LiverTumorSegLib.ct.read import read_input
     from LiverTumorSegLib.result.files import result_folder
 
     reporter.started()
     with result_folder(output, overwrite=overwrite, sources=[ct]) as part:
         reporter.progress(0.0, "Reading the CT")
-        volume, notes = read_input(ct, series)
+        volume, notes = _read_or_propose(ct, series)
         for note in notes:
             reporter.warning(note)
         reporter.progress(0.0, "Loading the model")
@@ -53,6 +52,20 @@ def segment(
         result = write_case(result, part, reporter)
     reporter.finished(summary_of(result, output, reporter.seconds), result.to_dict())
     return 0
+
+
+def _read_or_propose(path: Path, series: str | None) -> tuple[CtVolume, tuple[str, ...]]:
+    """The CT and its warnings; of a study the series that is likely meant, and why."""
+    from LiverTumorSegLib.ct.dicom import read_series
+    from LiverTumorSegLib.ct.read import is_folder, read_input
+    from LiverTumorSegLib.ct.study import matching, propose_series, read_study
+
+    if not is_folder(path):
+        return read_input(path, series)
+    entries = read_study(path)
+    chosen, why = propose_series(entries, among=matching(entries, series))
+    ct, notes = read_series(chosen.series)
+    return ct, ((why, *notes) if why else notes)
 
 
 def demo(

@@ -158,6 +158,25 @@ def read_images(path: Path) -> list[DicomImage]:
         return [_image(path, header, n) for n in range(count)]
 
 
+def read_texts(path: Path, names: Sequence[str], frame: int = 0) -> dict[str, str]:
+    """Some elements of a file's header as text, "" where it lacks them; several values by \\.
+
+    Raises ``ValueError`` with the file's name when it is no whole DICOM file.
+    """
+    import pydicom
+    from pydicom.multival import MultiValue
+
+    with _explained(f"{shown_name(path)} is a damaged DICOM file; copy or export it again."):
+        groups = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+        header = pydicom.dcmread(
+            path, force=True, stop_before_pixels=True, specific_tags=[*names, *groups]
+        )
+        find = _finder(header, frame)
+        values = {name: find(name) for name in names}
+    several = {n: v if isinstance(v, MultiValue) else [v] for n, v in values.items()}
+    return {n: "\\".join("" if v is None else str(v) for v in vs) for n, vs in several.items()}
+
+
 def _is_ct(header: Dataset) -> bool:
     """By the class of its images, and by the modality where the class leaves it open.
 

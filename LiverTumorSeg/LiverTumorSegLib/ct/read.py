@@ -1,7 +1,7 @@
 """A CT by its path: a NIfTI, NRRD or MetaImage file, or a folder that holds a DICOM series.
 
 ct, warnings = read_input(Path("ct.nii.gz"))
-ct, warnings = read_input(Path("study"), series=2)     # as `livertumorseg info study` counts
+ct, warnings = read_input(Path("study"), series="2")   # as `livertumorseg info study` counts
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from pathlib import Path
 
 from LiverTumorSegLib.volume import CtVolume
 
-from .dicom import Series, find_series, read_series
+from .dicom import read_series
 from .dicom_headers import looks_like_dicom, shown_name
 from .formats import is_format, read_format
 from .nifti import read_ct
+from .study import choose_series, read_study
 
 
-def read_input(path: Path, series: int | None = None) -> tuple[CtVolume, tuple[str, ...]]:
+def read_input(path: Path, series: str | None = None) -> tuple[CtVolume, tuple[str, ...]]:
     """The scan and warnings of one sentence each; errors as of ``read_ct`` and ``read_series``.
 
-    series: which one of a folder, from 1; it need not be said where there is one.
+    series: which one of a folder, as ``choose_series`` takes it; it need not be said where there is
+    one.
     """
     if is_folder(path):
-        return read_series(choose_series(series_in(path), series))
+        return read_series(choose_series(read_study(path), series).series)
     if series is not None:
         raise ValueError(f"{shown_name(path)} is no folder of DICOM; use --series with one only.")
     if looks_like_dicom(path):
@@ -44,28 +46,3 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
-
-
-def choose_series(found: list[Series], number: int | None) -> Series:
-    """The only series there is, or the one of that number; ``ValueError`` saying how to choose."""
-    if number is None and len(found) > 1:
-        raise ValueError(
-            f"This folder holds {len(found)} CT series; choose one with --series, 1 to"
-            f" {len(found)} (`livertumorseg info` on the folder lists them)."
-        )
-    if number is not None and not 1 <= number <= len(found):
-        raise ValueError(
-            f"There is no series {number} in this folder; choose a number from 1 to {len(found)}."
-        )
-    return found[(number or 1) - 1]
-
-
-def series_in(folder: Path) -> list[Series]:
-    """The CT series of a folder, at least one."""
-    found = find_series(folder)
-    if not found:
-        raise ValueError(
-            f"{shown_name(folder)} is a folder without a CT series in DICOM; give a folder that"
-            " holds one, or one .nii or .nii.gz file."
-        )
-    return found

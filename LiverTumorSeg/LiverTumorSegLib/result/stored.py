@@ -67,7 +67,7 @@ class StoredResult:
 def read_result(
     folder: Path,
     ct_path: Path | None = None,
-    series: int | None = None,
+    series: str | None = None,
     *,
     option: str = "--ct",
 ) -> StoredResult:

@@ -1,0 +1,206 @@
+"""A study of several series: what `info` lists, which one `segment` takes, and how one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import PATIENT, run, save_ct
+from dicom_files import changed, save_series, some_ct
+from LiverTumorSegLib.ct.nifti import read_labels
+from LiverTumorSegLib.ct.phase import Phase, phase_of_delay, phase_of_words
+from LiverTumorSegLib.ct.study import StudySeries, choose_series, propose_series, read_study
+from LiverTumorSegLib.volume import CtVolume
+from pydicom.uid import generate_uid
+
+STUDY = generate_uid()
+
+
+def tall_ct(spacing_mm: float, plane: str = "axial") -> CtVolume:
+    """About 200 mm of air and body."""
+    count = round(200 / spacing_mm)
+    axes = {"axial": (1.0, 1.0, spacing_mm), "coronal": (1.0, spacing_mm, 1.0)}[plane]
+    order = {"axial": (0, 1, 2), "coronal": (0, 2, 1)}[plane]
+    ijk_to_ras = np.zeros((4, 4))
+    for column, axis in enumerate(order):
+        ijk_to_ras[axis, column] = (-1 if axis < 2 else 1) * axes[axis]
+    ijk_to_ras[3, 3] = 1
+    return CtVolume(np.full((count, 8, 8), 40, np.int16), ijk_to_ras)
+
+
+def add(
+    folder: Path, name: str, spacing_mm: float = 5.0, plane: str = "axial", **header: object
+) -> str:
+    """One series of the study in a folder of its own; its UID."""
+    uid = generate_uid()
+    values = {"StudyInstanceUID": STUDY, "SeriesDescription": name, **header}
+    number = 1 + sum(1 for _ in folder.glob("*")) if folder.exists() else 1
+    save_series(
+        folder / f"s{number}",
+        tall_ct(spacing_mm, plane),
+        change=changed(**values),
+        names=lambda k: f"{k:04d}",
+        series=uid,
+        number=number,
+    )
+    return uid
+
+
+def proposed(folder: Path, **options: object) -> tuple[str, str]:
+    chosen, why = propose_series(read_study(folder), **options)  # type: ignore[arg-type]
+    return chosen.description, why
+
+
+def test_the_words_of_operators_name_phases() -> None:
+    said: dict[Phase, str] = {
+        "unenhanced": "Abdomen nativ|ABD W/O CONTRAST|Non-contrast 5.0|unenhanced|NCCT|sans inj",
+        "arterial": "art 1.0 B30f|LATE ARTERIAL|Arterielle Phase|Arteriell_sp|CTA|fase arteriosa",
+        "portal-venous": "Portalvenös 1.0|PV 3mm|venous|Abd Ven 2.0|portal_phase|PORTAL LATE",
+        "late": "delayed 5 min|Late phase|tardif|Spätphase|equilibrium|excretory",
+        "unknown": "|Abdomen 1.0 B30f|CT AP|art/portal|3-phase art. ven. nativ|Thorax lung|sinus",
+    }
+    for phase, texts in said.items():
+        for text in texts.split("|"):
+            assert phase_of_words(text) == phase, text
+
+
+def test_the_time_since_the_injection_names_phases() -> None:
+    found = [phase_of_delay(s) for s in (0, 25, 52, 70, 130, 180, 40000)]
+    assert found == [
+        *("unknown", "arterial", "unknown", "portal-venous", "unknown", "late", "unknown")
+    ]
+
+
+def test_the_portal_venous_thin_axial_series_is_proposed(tmp_path: Path) -> None:
+    add(tmp_path, "nativ 1.0", 1.0)
+    add(tmp_path, "arterial 1.0", 1.0)
+    add(tmp_path, "portal 5.0")
+    add(tmp_path, "portal 1.0", 1.25)
+    add(tmp_path, "portal 1.0 bone", 1.0, ConvolutionKernel="B70f")
+    add(tmp_path, "portal cor MPR", 1.0, "coronal")
+    add(tmp_path, "portal MIP", 1.0, ImageType=["DERIVED", "SECONDARY", "AXIAL", "MIP"])
+    name, why = proposed(tmp_path)
+    assert name == "portal 1.0"
+    assert why == (
+        "Of 7 CT series number 4 was taken (portal-venous by its description; axial, 160 slices"
+        " 1.2 mm apart, 200 mm of the body); --series chooses another."
+    )
+
+
+def test_the_injection_time_tells_where_no_word_does(tmp_path: Path) -> None:
+    for time in ("100030", "100110", "100330"):
+        add(tmp_path, f"Abd {time}", ContrastBolusStartTime="100000", AcquisitionTime=time)
+    name, why = proposed(tmp_path)
+    assert name == "Abd 100110"
+    assert "portal-venous by its injection time" in why
+
+
+def test_gray_values_are_asked_for_only_where_headers_say_nothing(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def look(entry: StudySeries) -> Phase:
+        asked.append(entry.description)
+        return "portal-venous" if entry.description == "b" else "arterial"
+
+    add(tmp_path, "a"), add(tmp_path, "b"), add(tmp_path, "nativ"), add(tmp_path, "c", 8.0)
+    name, why = proposed(tmp_path, phase_of_image=look)
+    assert (name, asked) == ("b", ["a", "b"])  # c is too thick to be asked
+    assert "portal-venous by its gray values" in why
+    add(tmp_path, "portal")
+    assert proposed(tmp_path, phase_of_image=look)[0] == "portal"
+    assert asked == ["a", "b"]
+
+
+def test_two_examinations_are_not_chosen_between(tmp_path: Path) -> None:
+    add(tmp_path, "portal")
+    add(tmp_path, "portal", StudyInstanceUID=generate_uid())
+    with pytest.raises(ValueError, match="several examinations; give the folder of one, or choose"):
+        proposed(tmp_path)
+
+
+def test_a_series_is_named_by_number_description_or_uid(tmp_path: Path) -> None:
+    first, second = add(tmp_path, "nativ 5.0"), add(tmp_path, "Portal 5.0")
+    entries = read_study(tmp_path)
+    for wanted, uid in ((first, first), ("1", first), ("portal*", second), ("PORTAL 5.0", second)):
+        assert choose_series(entries, wanted).uid == uid
+    with pytest.raises(ValueError, match=r"'\*5.0' fits 2 CT series; choose one with --series, 1"):
+        choose_series(entries, "*5.0")
+    with pytest.raises(ValueError, match="No series in this folder is called like 'late'"):
+        choose_series(entries, "late")
+
+
+def test_phases_in_one_series_are_not_named_by_its_description(tmp_path: Path) -> None:
+    uid = generate_uid()
+    for n in (1, 2):
+        save_series(
+            tmp_path / "s",
+            CtVolume(tall_ct(5.0).hu + np.int16(n), tall_ct(5.0).ijk_to_ras),
+            change=changed(AcquisitionNumber=n, SeriesDescription="portal"),
+            names=lambda k, n=n: f"{n}_{k:03d}",
+            series=uid,
+        )
+    entries = read_study(tmp_path)
+    assert [entry.series.stack.phase for entry in entries] == [
+        f"phase {n} of 2, AcquisitionNumber {n}" for n in (1, 2)
+    ]
+    assert {entry.phase for entry in entries} == {"unknown"}
+
+
+def test_a_coronal_series_is_known_as_one(tmp_path: Path) -> None:
+    add(tmp_path, "cor", 5.0, "coronal")
+    (entry,) = read_study(tmp_path)
+    assert not entry.is_axial
+
+
+def test_info_lists_what_headers_say_and_the_proposal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = {"ConvolutionKernel": "B30f", "ContrastBolusAgent": "IOMERON", "PatientName": PATIENT}
+    add(tmp_path, "nativ\x1b[2J", AcquisitionDate="20260302", AcquisitionTime="103059.5")
+    uid = add(tmp_path, "portal 1.0", 2.0, **header)
+    lines = run(capsys, "info", tmp_path).out.splitlines()
+    assert lines[0].startswith("  1  nativ")
+    assert "\x1b" not in lines[0]
+    assert lines[3] == "     2026-03-02 10:30, series number 1, in s1"
+    at = lines.index("  2  portal 1.0")
+    assert lines[at + 1 : at + 5] == [
+        "     100 slices of 8 x 8, 9.5 mm thick, 2.00 mm apart, 200 mm long, axial",
+        "     phase portal-venous (description), contrast IOMERON, kernel B30f",
+        "     series number 2, in s2",
+        f"     UID {uid}",
+    ]
+    assert lines[-1].startswith(
+        "`livertumorseg segment`: Of 2 CT series number 2 was taken (portal"
+    )
+    assert PATIENT not in "".join(lines)
+
+
+@pytest.mark.usefixtures("known", "no_picture")
+def test_segment_takes_the_proposal_and_says_so_in_the_record(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study"
+    for name, ct in (
+        ("nativ", some_ct()),
+        ("portal", CtVolume(some_ct().hu[:8], some_ct().ijk_to_ras)),
+    ):
+        save_series(
+            study / name,
+            ct,
+            change=changed(StudyInstanceUID=STUDY, SeriesDescription=f"{name} {PATIENT}"),
+        )
+    done = run(capsys, "segment", study, "-o", tmp_path / "r", "--model", model, "--device", "cpu")
+    assert done.code == 0
+    assert "Of 2 CT series number 2 was taken (portal-venous by its description" in done.err
+    record = (tmp_path / "r" / "lesions.json").read_text()
+    assert "portal-venous by its description" in record
+    assert PATIENT not in done.out + done.err + record
+    assert read_labels(tmp_path / "r" / "seg.nii.gz")[0].shape[0] == 8
+
+
+def test_a_file_has_no_series_to_choose(tmp_path: Path) -> None:
+    from LiverTumorSegLib.ct.read import read_input
+
+    with pytest.raises(ValueError, match="no folder of DICOM"):
+        read_input(save_ct(tmp_path / "ct.nii"), "portal*")
