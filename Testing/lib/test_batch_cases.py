@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import PATIENT, save_ct
-from dicom_files import save_enhanced, save_series, some_ct
+from dicom_files import changed, save_enhanced, save_series, some_ct
 from LiverTumorSegLib.cli.batch_cases import Case, find_cases
+from LiverTumorSegLib.cli.batch_choice import Choice, choose_cases
+from pydicom.uid import generate_uid
 
 
 def names(cases: list[Case]) -> list[str]:
@@ -177,3 +179,53 @@ def test_labels_that_lie_beside_cts_in_data_sets_are_no_cases(tmp_path: Path) ->
         "ct.mha",
         "volume-0.nii",
     ]
+
+
+# Which of them are run
+
+
+def test_one_series_a_study_and_a_reason_for_every_other(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        study = generate_uid()
+        for name in ("nativ", "portal", "bone"):
+            save_series(
+                tmp_path / patient / name,
+                change=changed(StudyInstanceUID=study, SeriesDescription=f"{name} {PATIENT}"),
+            )
+    save_ct(tmp_path / "file.nii.gz")
+    cases = find_cases(tmp_path, tmp_path / "results")
+    chosen = choose_cases(cases, Choice(one_per_study=True))
+    assert names(chosen) == names(cases)
+    run = [case.name for case in chosen if not case.problem]
+    assert run == ["file", "p1_portal", "p2_portal"]
+    left = {case.name: case.problem for case in chosen if case.problem}
+    assert left["p1_nativ"] == (
+        "Another series of this study was taken, p1_portal (portal-venous by its description;"
+        " axial, 10 slices 4.0 mm apart, 40 mm of the body); this one: unenhanced by its"
+        " description; axial, 10 slices 4.0 mm apart, 40 mm of the body."
+    )
+    assert PATIENT not in "".join(left.values())
+
+
+def test_only_some_descriptions_and_enough_slices(tmp_path: Path) -> None:
+    for name, only in (("Portal thin", range(10)), ("portal thick", [0, 2, 4, 6]), ("art", None)):
+        change = changed(SeriesDescription=name)
+        save_series(tmp_path / name.replace(" ", "_"), change=change, only=only)
+    save_ct(tmp_path / "z.nii.gz")
+    (tmp_path / "damaged.nii.gz").write_bytes(b"no image")
+    cases = find_cases(tmp_path, tmp_path / "results")
+
+    def chosen(choice: Choice) -> list[str]:
+        return [case.name for case in choose_cases(cases, choice) if not case.problem]
+
+    assert chosen(Choice()) == names(cases)
+    assert chosen(Choice(description="portal*")) == ["Portal_thin", "portal_thick"]
+    # a damaged file is run, so that its row says what is wrong with it
+    assert chosen(Choice(min_slices=10)) == ["Portal_thin", "art", "damaged", "z"]
+    both = choose_cases(cases, Choice(description="portal*", min_slices=10))
+    reasons = {case.name: case.problem for case in both}
+    assert reasons["portal_thick"] == "It has 4 slices, fewer than the 10 of --min-slices."
+    assert reasons["art"] == "Its series description is not like --description asks for."
+    assert "no DICOM series" in reasons["z"]
+    with pytest.raises(ValueError, match="No CT is left to be segmented"):
+        choose_cases(cases[:1], Choice(description="delayed"))

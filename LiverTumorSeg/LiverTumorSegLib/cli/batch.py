@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.inference.segmenter import Segmenter
 
     from .batch_cases import Case
+    from .batch_choice import Choice
 
 EXIT_SOME_FAILED = 1
 STAMP = "batch.json"  # in each result: what it was made from and how
@@ -42,6 +43,7 @@ def batch(
     reporter: Reporter,
     *,
     only: str | None = None,
+    choice: Choice | None = None,
     overwrite: bool = False,
     model_folder: Path | None = None,
 ) -> int:
@@ -49,11 +51,14 @@ def batch(
     from LiverTumorSegLib.files import disk_errors_as_sentences, settle
 
     from .batch_cases import find_cases
+    from .batch_choice import choose_cases
 
     reporter.started()
     _refuse_nested(source, output)
     reporter.progress(0.0, "Looking for CTs")
     cases = find_cases(source, output, only)
+    if choice is not None:
+        cases = choose_cases(cases, choice)
     run = _Batch(cases, output, settings, reporter, overwrite, model_folder)
     _refuse_foreign_summary(run.out)
     try:

@@ -84,13 +84,16 @@ def _segment(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _batch(args: argparse.Namespace, reporter: Reporter) -> int:
     from .batch import batch
+    from .batch_choice import Choice
 
+    choice = Choice(args.one_per_study, args.description, args.min_slices)
     return batch(
         args.input,
         args.output,
         RunSettings.from_parsed(args),
         reporter,
         only=args.only,
+        choice=choice,
         overwrite=args.overwrite,
         model_folder=args.model_folder,
     )

@@ -67,7 +67,8 @@ site1/p7.nii.gz is site1_p7. Where two would be called alike, the second is site
 series in one folder are told apart by their number, as in p8_series3.
 
 A CT that cannot be segmented is a failed row; the others go on. Images that are no CT, archives,
-and folders of DICOM without a CT series are left out, each with a row that says why. The same
+folders of DICOM without a CT series, and what --one-per-study, --description and --min-slices do
+not choose are left out, each with a row that says why. The same
 command again skips the cases that are done, with the same model, settings and CT, and tries the
 rest. Results that were made otherwise are left as they are and count as failed, unless --overwrite
 allows to make them anew; other files in a case's folder stay. However a batch ends, OUT holds whole
@@ -196,13 +197,25 @@ def _add_segment(commands: Any) -> None:
 
 def _add_batch(commands: Any) -> None:
     parser = _add_command(commands, "batch", "segment every CT in a folder", BATCH_HELP)
-    parser.add_argument("input", type=Path, metavar="IN", help="folder that holds the CTs")
-    parser.add_argument("output", type=Path, metavar="OUT", help="folder for the results")
-    parser.add_argument(
+    add = parser.add_argument
+    add("input", type=Path, metavar="IN", help="folder that holds the CTs")
+    add("output", type=Path, metavar="OUT", help="folder for the results")
+    add(
         "--only",
         metavar="PATTERN",
         help="only files and series whose name, or path below IN, is like this: 'volume-*'",
     )
+    add(
+        "--one-per-study",
+        action="store_true",
+        help="of each DICOM study only the likely portal-venous thin axial series",
+    )
+    add(
+        "--description",
+        metavar="PATTERN",
+        help="only DICOM series whose description is like this: 'portal*'",
+    )
+    add("--min-slices", type=int, default=0, metavar="N", help="only CTs of so many axial slices")
     _add_run_options(parser, "make results anew that another model or other settings made")
 
 

@@ -93,6 +93,16 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
     return ct, (*unknown, *warnings, *check_ct(name, ct, low, high))
 
 
+def stated_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Voxels along i, j, k and 4 x 4 ijk_to_ras of a header; errors as SimpleITK raises them."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return tuple(int(n) for n in reader.GetSize()), _ijk_to_ras(reader)
+
+
 def _is_whole_nrrd_header(start: bytes) -> bool:
     """Lines of text up to an empty one; SimpleITK's parser crashes where voxels come in between."""
     head, empty_line, _ = start.replace(b"\r\n", b"\n").partition(b"\n\n")

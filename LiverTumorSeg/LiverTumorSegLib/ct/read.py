@@ -7,12 +7,15 @@ ct, warnings = read_input(Path("study"), series="2")   # as `livertumorseg info 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from LiverTumorSegLib.volume import CtVolume
 
 from .dicom import read_series
 from .dicom_headers import looks_like_dicom, shown_name
-from .formats import is_format, read_format
+from .formats import is_format, read_format, stated_grid
 from .nifti import read_ct
 from .study import choose_series, read_study
 
@@ -38,6 +41,22 @@ def read_input(path: Path, series: str | None = None) -> tuple[CtVolume, tuple[s
 def read_file(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
     """The scan in one file of any format, and warnings; DICOM comes as a folder."""
     return read_format(path) if is_format(path) else read_ct(path)
+
+
+def axial_slices(path: Path) -> int | None:
+    """As a file's header states; None where reading the file will say what is wrong."""
+    try:
+        if is_format(path):
+            shape_ijk, ijk_to_ras = stated_grid(path)
+        else:
+            import nibabel
+
+            image: Any = nibabel.load(path)
+            shape_ijk, ijk_to_ras = image.shape, image.affine
+        along = np.abs(np.asarray(ijk_to_ras)[2, :3]) / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+        return int(shape_ijk[int(np.argmax(along))])
+    except Exception:  # a damaged header makes its readers raise nearly anything
+        return None
 
 
 def is_folder(path: Path) -> bool:

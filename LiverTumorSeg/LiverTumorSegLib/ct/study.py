@@ -237,8 +237,11 @@ def propose_series(
     if phase_of_image is not None:
         some = _with_seen_phases(some, phase_of_image)
     chosen = min(some, key=_rank)
-    numbers = [entry.series for entry in entries]
-    return chosen, _why(chosen, numbers.index(chosen.series) + 1, len(entries))
+    number = 1 + [entry.series for entry in entries].index(chosen.series)
+    return chosen, (
+        f"Of {len(entries)} CT series number {number} was taken ({say_series(chosen)}); --series"
+        " chooses another."
+    )
 
 
 def _with_seen_phases(
@@ -278,13 +281,11 @@ def _rank(entry: StudySeries) -> tuple[object, ...]:
     )
 
 
-def _why(entry: StudySeries, number: int, count: int) -> str:
-    said = "no header says which is portal-venous"
+def say_series(entry: StudySeries) -> str:
+    """Its phase and grid in a few words; nothing that a person has typed."""
+    said = "no header says its phase"
     if entry.phase != "unknown":
         said = f"{entry.phase} by its {entry.phase_source}"
     plane = "axial" if entry.is_axial else "not axial"
     apart = "" if entry.spacing_mm is None else f" {entry.spacing_mm:.1f} mm apart"
-    return (
-        f"Of {count} CT series number {number} was taken ({said}; {plane}, {entry.slices} slices"
-        f"{apart}, {entry.extent_mm:.0f} mm of the body); --series chooses another."
-    )
+    return f"{said}; {plane}, {entry.slices} slices{apart}, {entry.extent_mm:.0f} mm of the body"
