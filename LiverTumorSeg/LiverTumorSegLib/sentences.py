@@ -19,7 +19,7 @@ class Sentence(str):
     values: dict[str, Any]
 
 
-def sentence(key: str, **values: Any) -> Sentence:
+def sentence(key: str, /, **values: Any) -> Sentence:
     """The key with the values put in, as ``str.format`` does."""
     made = Sentence(key.format(**values))
     made.key, made.values = key, values
@@ -33,6 +33,11 @@ def said(text: str) -> dict[str, Any]:
     return {"key": text.key, "values": {name: _plain(v) for name, v in text.values.items()}}
 
 
+def as_event(text: str) -> dict[str, Any]:
+    """What an event says of its text for a translation; a plain text is its own key."""
+    return {"said": said(text)} if isinstance(text, Sentence) else {}
+
+
 def sentence_of(error: BaseException) -> str:
     """What an error says, still a :class:`Sentence` where it was made of one."""
     first = error.args[0] if len(error.args) == 1 else None
@@ -42,4 +47,6 @@ def sentence_of(error: BaseException) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return said(value)
-    return value.item() if hasattr(value, "item") else value
+    if hasattr(value, "item"):
+        value = value.item()
+    return value if isinstance(value, (bool, int, float, list)) or value is None else str(value)

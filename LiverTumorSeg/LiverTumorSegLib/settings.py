@@ -17,6 +17,8 @@ from dataclasses import Field, dataclass, field, fields
 from math import inf
 from typing import Any, ClassVar, TypeVar
 
+from LiverTumorSegLib.sentences import sentence
+
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
 
@@ -43,10 +45,19 @@ class Settings:
             if value is None and "None" in kinds:
                 continue
             if kinds[0] == "bool" and not isinstance(value, bool):
-                raise ValueError(f"{one.name} is {value!r}; give true or false.")
+                raise ValueError(
+                    sentence("{name} is {value!r}; give true or false.", name=one.name, value=value)
+                )
             if kinds[0] in ("float", "int") and not _is_number(value, whole=kinds[0] == "int"):
                 number = "whole number" if kinds[0] == "int" else "number"
-                raise ValueError(f"{one.name} is {value!r}; give a {number} of 0 or more.")
+                raise ValueError(
+                    sentence(
+                        "{name} is {value!r}; give a {number} of 0 or more.",
+                        name=one.name,
+                        value=value,
+                        number=number,
+                    )
+                )
             if one.name in self.RANGES:
                 _refuse_outside(one.name, value, *self.RANGES[one.name])
 
@@ -65,12 +76,23 @@ class Settings:
         values = {cls.RENAMED.get(name, name): value for name, value in stored.items()}
         kind = values.pop("kind", cls.KIND)
         if kind != cls.KIND:
-            raise ValueError(f"The kind of {cls.NOUN} is {kind!r}, not {cls.KIND!r}.")
+            raise ValueError(
+                sentence(
+                    "The kind of {noun} is {kind!r}, not {wanted!r}.",
+                    noun=cls.NOUN,
+                    kind=kind,
+                    wanted=cls.KIND,
+                )
+            )
         known = {field.name for field in fields(cls)}
         if unknown := sorted(values.keys() - known):
             raise ValueError(
-                f"Unknown {cls.NOUN} settings: {', '.join(unknown)}. Known are:"
-                f" {', '.join(sorted(known))}."
+                sentence(
+                    "Unknown {noun} settings: {unknown}. Known are: {known}.",
+                    noun=cls.NOUN,
+                    unknown=", ".join(unknown),
+                    known=", ".join(sorted(known)),
+                )
             )
         return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
 
@@ -80,7 +102,15 @@ def _refuse_outside(name: str, value: object, least: float, most: float) -> None
     for number in numbers:
         is_one = isinstance(number, int | float) and not isinstance(number, bool)
         if not is_one or not least <= number <= most:
-            raise ValueError(f"{name} is {value!r}; give {least:g} to {most:g}.")
+            raise ValueError(
+                sentence(
+                    "{name} is {value!r}; give {least:g} to {most:g}.",
+                    name=name,
+                    value=value,
+                    least=least,
+                    most=most,
+                )
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +156,15 @@ class RunSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model is not None and (not isinstance(self.model, str) or not self.model):
-            raise ValueError(f"model is {self.model!r}; give a name or a file.")
+            raise ValueError(
+                sentence("model is {model!r}; give a name or a file.", model=self.model)
+            )
         if not isinstance(self.device, str) or not self.device:
-            raise ValueError(f"device is {self.device!r}; give auto, cpu, cuda or cuda:1.")
+            raise ValueError(
+                sentence(
+                    "device is {device!r}; give auto, cpu, cuda or cuda:1.", device=self.device
+                )
+            )
 
     def to_arguments(self) -> list[str]:
         """Words of a command line; what is as by default is left out."""

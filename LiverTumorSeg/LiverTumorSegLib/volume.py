@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
+
 Array = NDArray[Any]
 LPS_SIGNS = np.array([-1.0, -1.0, 1.0])  # of RAS: left and posterior are negative there
 
@@ -30,9 +32,18 @@ class CtVolume:
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3 or 0 in self.hu.shape:
-            raise ValueError(f"A CT volume has three axes; this array has shape {self.hu.shape}.")
+            raise ValueError(
+                sentence(
+                    "A CT volume has three axes; this array has shape {shape}.",
+                    shape=str(self.hu.shape),
+                )
+            )
         if self.hu.dtype != np.int16:
-            raise ValueError(f"CT numbers are kept as int16; this array is {self.hu.dtype}.")
+            raise ValueError(
+                sentence(
+                    "CT numbers are kept as int16; this array is {kind}.", kind=str(self.hu.dtype)
+                )
+            )
         object.__setattr__(self, "ijk_to_ras", _checked_affine(self.ijk_to_ras))
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-import tracemalloc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ import pytest
 import qt
 import slicer
 from fake_runner import FakeRunner
+from LiverTumorSegSlicer import self_test
+from LiverTumorSegSlicer.run import job, segmentation_run
 from LiverTumorSegSlicer.run.job import JobRequest, SegmentationJob
 from LiverTumorSegSlicer.run.later import callLater
-from LiverTumorSegSlicer.self_test import SHAPE_KJI, AnsweringRunner
+from LiverTumorSegSlicer.self_test import AnsweringRunner
 from panel_desk import PanelDesk, waitUntil
 
 SLICE = np.zeros((512, 512), np.int16)
@@ -35,18 +37,45 @@ def noCollector() -> Iterator[None]:
     gc.enable()
 
 
-def largeArrays() -> int:
-    """How many arrays of at least a byte a voxel there are that were made since tracing began."""
-    size = int(np.prod(SHAPE_KJI))
-    ofArrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
-    traces = tracemalloc.take_snapshot().filter_traces([ofArrays]).traces
-    return sum(trace.size >= size for trace in traces)
+class Watched:
+    """Weak references to every large array that a run takes, makes or hands on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._references: dict[str, list[weakref.ref[np.ndarray]]] = {}
+        self._watch(monkeypatch, segmentation_run, "readVolume", lambda ct: {"ct": ct.hu})
+        self._watch(monkeypatch, job, "read_answer", lambda answer: vars(answer))
+        self._watch(monkeypatch, self_test, "read_request", lambda ct: {"child's ct": ct.hu})
+
+    def _watch(self, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, parts: Any) -> None:
+        original = getattr(place, name)
+
+        def watched(*arguments: Any) -> Any:
+            value = original(*arguments)
+            for part, array in parts(value).items():
+                if isinstance(array, np.ndarray):
+                    self._references.setdefault(part, []).append(weakref.ref(array))
+            return value
+
+        monkeypatch.setattr(place, name, watched)
+
+    @property
+    def seen(self) -> set[str]:
+        return set(self._references)
+
+    @property
+    def alive(self) -> set[str]:
+        return {
+            name for name, refs in self._references.items() if any(r() is not None for r in refs)
+        }
 
 
 @pytest.mark.usefixtures("noCollector")
 @pytest.mark.parametrize("end", ["done", "failed", "canceled"])
-def test_nothing_of_the_ct_s_size_lives_after_a_run(desk: PanelDesk, end: str) -> None:
-    """But the volumes of probabilities, as long as they are in the scene."""
+def test_nothing_of_the_ct_s_size_lives_after_a_run(
+    desk: PanelDesk, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the copy of the CT nor labels and probabilities: only what is in the scene."""
+    watched = Watched(monkeypatch)
     desk.loadCt()
     desk.parameters.keepProbabilities = True
     labels = desk.labelsKji
@@ -54,20 +83,15 @@ def test_nothing_of_the_ct_s_size_lives_after_a_run(desk: PanelDesk, end: str) -
     answers = {"done": lambda ct: labels, "failed": None}
     if end in answers:
         desk.answer = lambda: AnsweringRunner(answers[end], probabilities=share)
-    tracemalloc.start()
-    try:
-        if end in answers:
-            desk.run()
-        else:
-            runner = desk.start()
-            desk.click(desk.ui.segmentButton)
-            runner.exit(130)
-        desk.runners.clear()
-        for node in slicer.util.getNodes("*probability*").values():
-            slicer.mrmlScene.RemoveNode(node)
-        waitUntil(lambda: largeArrays() == 0, 30, lookEveryMs=300)
-    finally:
-        tracemalloc.stop()
+        desk.run()
+    else:
+        runner = desk.start()
+        desk.click(desk.ui.segmentButton)
+        runner.exit(130)
+    desk.runners.clear()
+    handedBack = {"labels_kji", "probabilities", "child's ct"} if end == "done" else set()
+    assert watched.seen == {"ct"} | handedBack
+    waitUntil(lambda: not watched.alive, 10, lookEveryMs=300)
 
 
 class Waiting:

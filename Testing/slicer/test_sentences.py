@@ -11,38 +11,59 @@ import LiverTumorSegLib
 import numpy as np
 import pytest
 from LiverTumorSegLib.cli.progress import JsonLines
+from LiverTumorSegLib.model.file import ModelFile
+from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import said, sentence, sentence_of
 from LiverTumorSegSlicer.run import sentences
-from LiverTumorSegSlicer.run.sentences import forTranslators, inWords
-from panel_desk import PanelDesk
+from LiverTumorSegSlicer.run.sentences import errorInWords, forTranslators, inWords
+from panel_desk import PanelDesk, writeModel
 from slicersim import scripted
 
 LIB = Path(LiverTumorSegLib.__file__).parent
 SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
-    LIB / "cli" / "child.py",
-    LIB / "cli" / "segment.py",
+    *(LIB / f"{name}.py" for name in ("settings", "volume")),
+    *(LIB / "cli" / f"{name}.py" for name in ("child", "exchange", "main", "probe", "segment")),
+    *sorted((LIB / "model").glob("*.py")),
     *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values")),
     LIB / "result" / "plausibility.py",
     *sorted((LIB / "inference").glob("*.py")),
 ]
 FOR_THE_SHELL = {"Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help."}
-TOLD = {"tell", "progress"}
+TOLD = {"tell", "progress", "failed"}
+KINDS = {"input", "model", "memory", "cancelled", "fault", "output"}  # words of the protocol
 
 
 def keysOf(path: Path) -> set[str]:
-    """What a file says: keys of sentences, phrases of progress, and whole sentences as warnings."""
+    """What a file says: keys of sentences and the texts put into them, phrases of progress, why
+    something is refused, and whole sentences as warnings."""
     found: set[str | None] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = {
+        node.targets[0].id: textsOf(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found |= {textOf(argument) for argument in node.exc.args}
+        elif isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name == "sentence":
                 found.add(textOf(node.args[0]))
+                for word in node.keywords:
+                    found |= texts.get(getattr(word.value, "id", ""), set())
             elif name in TOLD:
                 found |= {textOf(argument) for argument in node.args}
         elif isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             found |= {text for part in parts if (text := textOf(part) or "").endswith(".")}
-    return {text for text in found if text} - FOR_THE_SHELL
+    return {text for text in found if text} - FOR_THE_SHELL - KINDS
+
+
+def textsOf(node: ast.expr) -> set[str]:
+    """The text that is assigned, or both of which one is; names of things have no blank."""
+    parts = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+    return {text for part in parts if " " in (text := textOf(part) or "")}
 
 
 def textOf(node: ast.expr) -> str | None:
@@ -57,14 +78,16 @@ def test_the_panel_knows_every_key_of_the_child() -> None:
     assert len(known) == len(forTranslators()), "each is there once"
 
 
-def test_no_phrase_of_progress_is_put_together_without_a_key() -> None:
+def test_nothing_that_is_said_is_put_together_without_a_key() -> None:
     """A text with values in it is translated by its key or not at all."""
     for path in SAID_IN_THE_CHILD:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-                mixed = [a for a in node.args if isinstance(a, ast.JoinedStr)]
-                assert name not in TOLD or not mixed, f"{path.name}:{node.lineno}"
+            call = node.exc if isinstance(node, ast.Raise) else node
+            if isinstance(call, ast.Call):
+                name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+                mixed = [a for a in call.args if isinstance(a, ast.JoinedStr)]
+                isSaid = name in TOLD or name.endswith("Error")
+                assert not isSaid or not mixed, f"{path.name}:{node.lineno}"
 
 
 def test_a_sentence_is_its_english_text_and_keeps_what_it_was_made_of() -> None:
@@ -94,6 +117,38 @@ def test_the_words_are_the_translator_s_and_nested_ones_too(
 def test_what_another_version_says_is_shown_as_it_came() -> None:
     for told in (None, 3, {}, {"key": 3}, {"key": "{a} of {b}", "values": {"a": 1}}):
         assert inWords(told, "In English.") == "In English."
+
+
+def test_what_is_wrong_with_a_model_is_translated_with_all_that_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In English it is what the child says; in another language, whole and part by part."""
+    good = writeModel(tmp_path / "good.safetensors").read_bytes()
+    files = {
+        "cut.safetensors": good[:-2],
+        "long.safetensors": good + b"12",
+        "other.safetensors": b"PK\x03\x04 and so on",
+        "odd.safetensors": good.replace(b"hybrid2d", b"hybrid9d"),
+        "key.safetensors": good.replace(b"net_args", b"net_argz"),
+        "absent.safetensors": None,
+    }
+    errors = []
+    for name, data in files.items():
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises((BundleError, ValueError)) as caught:
+            ModelFile.load(tmp_path / name)
+        errors.append(caught.value)
+        sent = json.loads(json.dumps(said(sentence_of(caught.value))))
+        assert inWords(sent, "") == errorInWords(caught.value) == str(caught.value)
+    german = {
+        "{file}: {problem}": "{file} geht nicht: {problem}",
+        "The file is cut off: {count} bytes are missing. {again}": "{count} Bytes fehlen. {again}",
+        "Get the file again from where it came.": "Bitte neu laden.",
+    }
+    monkeypatch.setattr(scripted, "translations", german)
+    shown = errorInWords(errors[0])
+    assert shown == "cut.safetensors geht nicht: 2 Bytes fehlen. Bitte neu laden."
 
 
 def test_a_run_s_steps_refusals_and_warnings_are_translated(

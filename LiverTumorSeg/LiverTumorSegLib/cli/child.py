@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from LiverTumorSegLib.sentences import said
+from LiverTumorSegLib.sentences import said, sentence
 from LiverTumorSegLib.settings import RunSettings
 
 from .progress import Reporter
@@ -56,8 +56,11 @@ def segment_raw(
         write_answer(folder, Answer(done.labels_kji, record, done.probabilities))
     except OSError as error:
         raise ValueError(
-            f"The labels cannot be handed over: {error.strerror or error}. Free some space on the"
-            " disk of the temporary folder."
+            sentence(
+                "The labels cannot be handed over: {reason}. Free some space on the disk of the "
+                "temporary folder.",
+                reason=error.strerror or str(error),
+            )
         ) from error
     reporter.finished("The labels are in the folder.", result.to_dict())
     return 0

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
@@ -67,7 +68,9 @@ def read_request(folder: Path) -> CtVolume:
     try:
         ijk_to_ras = np.array(geometry["ijk_to_ras"], dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{CT_GEOMETRY} holds no 4 x 4 ijk_to_ras; write it anew.") from error
+        raise ValueError(
+            sentence("{file} holds no 4 x 4 ijk_to_ras; write it anew.", file=CT_GEOMETRY)
+        ) from error
     return CtVolume(hu, ijk_to_ras)
 
 
@@ -127,7 +130,12 @@ def _read_result(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> An
     array = _read_array(path, dtype, len(shape))
     if array.shape != shape:
         raise ValueError(
-            f"{path.name} has shape {array.shape}, which for this CT is {shape}; run it again."
+            sentence(
+                "{file} has shape {other}, which for this CT is {wanted}; run it again.",
+                file=path.name,
+                other=str(array.shape),
+                wanted=str(shape),
+            )
         )
     return array
 
@@ -136,11 +144,20 @@ def _read_array(path: Path, dtype: np.dtype[Any], axes: int) -> Any:
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
-        raise ValueError(f"The folder holds no {path.name}; write it there first.") from error
+        raise ValueError(
+            sentence("The folder holds no {file}; write it there first.", file=path.name)
+        ) from error
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path.name} is damaged; write it anew.") from error
+        raise ValueError(sentence("{file} is damaged; write it anew.", file=path.name)) from error
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != axes:
-        raise ValueError(f"{path.name} is not a {dtype} array of {axes} axes; write it anew.")
+        raise ValueError(
+            sentence(
+                "{file} is not a {kind} array of {axes} axes; write it anew.",
+                file=path.name,
+                kind=str(dtype),
+                axes=axes,
+            )
+        )
     return array
 
 
@@ -148,9 +165,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"The folder holds no {path.name}; write it there first.") from error
+        raise ValueError(
+            sentence("The folder holds no {file}; write it there first.", file=path.name)
+        ) from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} is damaged; write it anew.") from error
+        raise ValueError(sentence("{file} is damaged; write it anew.", file=path.name)) from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path.name} is not a JSON object; write it anew.")
+        raise ValueError(sentence("{file} is not a JSON object; write it anew.", file=path.name))
     return values

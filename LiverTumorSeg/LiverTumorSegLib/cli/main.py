@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from LiverTumorSegLib.model.spec import BundleError
-from LiverTumorSegLib.sentences import sentence_of
+from LiverTumorSegLib.sentences import sentence, sentence_of
 from LiverTumorSegLib.settings import RunSettings
 
 from .interrupts import interruptible
@@ -21,8 +21,7 @@ from .progress import Console, JsonLines, Reporter, say, stand_in_for_closed_str
 
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
-OUTPUT_FAILS = "Standard output cannot be written; check where it goes"
-UNUSABLE = "A file or folder cannot be used"
+OUTPUT_FAILS = "Standard output cannot be written; check where it goes ({reason})."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError as error:
         if error.errno == errno.EPIPE:  # nobody reads on (`| head`), so there is nobody to tell
             return EXIT_CANCELLED
-        Console().failed("output", f"{OUTPUT_FAILS} ({error.strerror}).")
+        Console().failed("output", sentence(OUTPUT_FAILS, reason=error.strerror))
     except ValueError as error:
         reporter.failed("input", sentence_of(error))
     except BundleError as error:
@@ -53,9 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reporter.failed("memory", "The memory does not hold this CT; close other programs.")
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        reporter.failed("input", f"{UNUSABLE} ({reason}); check its name, permissions and disk.")
+        unusable = sentence(
+            "A file or folder cannot be used ({reason}); check its name, permissions and disk.",
+            reason=reason,
+        )
+        reporter.failed("input", unusable)
     except Exception as error:
-        reporter.failed("fault", f"LiverTumorSeg failed ({error!r}); please report it.")
+        fault = sentence("LiverTumorSeg failed ({problem}); please report it.", problem=repr(error))
+        reporter.failed("fault", fault)
         raise
     return EXIT_BAD_INPUT
 

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from LiverTumorSegLib.sentences import as_event, sentence, sentence_of
+
 from .child import end_with_parent
 
 
@@ -24,7 +26,8 @@ def main() -> None:
         try:
             version = proof()
         except Exception as error:
-            _say(name=name, ok=False, kind=type(error).__name__, error=str(error))
+            text = sentence_of(error)
+            _say(name=name, ok=False, kind=type(error).__name__, error=text, **as_event(text))
         else:
             _say(name=name, ok=True, version=version)
 
@@ -70,7 +73,8 @@ def _torch() -> str:
     image = to_tensor(np.ones((1, 1, 4, 4), np.float32))
     sums = to_array(torch.nn.functional.conv2d(image, torch.ones(1, 1, 3, 3)))
     if not (sums == 9).all():
-        raise ArithmeticError(f"it computes {sums.ravel().tolist()} instead of 9")
+        numbers = str(sums.ravel().tolist())
+        raise ArithmeticError(sentence("it computes {numbers} instead of 9", numbers=numbers))
     return str(torch.__version__)
 
 

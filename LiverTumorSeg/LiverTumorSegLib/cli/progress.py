@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from LiverTumorSegLib.sentences import Sentence, said
+from LiverTumorSegLib.sentences import as_event
 
 BAR_WIDTH = 28
 MOST_RISE = 1.25  # of the time left, from one report to the next
@@ -182,10 +182,10 @@ class JsonLines:
         seconds = None if left is None else round(left, 1)
         done = round(fraction, 4)
         told = {"fraction": done, "phrase": phrase, "seconds_left": seconds}
-        self._say("progress", **told, **place, **_key(phrase))
+        self._say("progress", **told, **place, **as_event(phrase))
 
     def warning(self, text: str, **place: int) -> None:
-        self._say("warning", text=text, **place, **_key(text))
+        self._say("warning", text=text, **place, **as_event(text))
 
     def case_ended(self, summary: str, record: dict[str, Any]) -> None:
         self._say("case", **record)
@@ -194,7 +194,7 @@ class JsonLines:
         self._say("finished", summary=summary, **record)
 
     def failed(self, kind: str, text: str) -> None:
-        self._say("failed", kind=kind, text=text, **_key(text))
+        self._say("failed", kind=kind, text=text, **as_event(text))
 
     def _say(self, event: str, **values: Any) -> None:
         say(json.dumps({"event": event, **values}))
@@ -232,11 +232,6 @@ def _note(text: str, end: str = "\n") -> None:
     except OSError:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
-def _key(text: str) -> dict[str, Any]:
-    """What a translation needs beside the text; a plain one is its own key."""
-    return {"said": said(text)} if isinstance(text, Sentence) else {}
 
 
 def _moved(n: int) -> str:

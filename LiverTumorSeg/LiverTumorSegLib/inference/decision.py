@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
 
 Floats = NDArray[np.float32]
@@ -56,7 +57,12 @@ class Decision(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.tumor_threshold < 1:
-            raise ValueError(f"tumor_threshold is {self.tumor_threshold}; give one within 0 to 1.")
+            raise ValueError(
+                sentence(
+                    "tumor_threshold is {tumor_threshold}; give one within 0 to 1.",
+                    tumor_threshold=self.tumor_threshold,
+                )
+            )
         if self.calibration is not None:
             object.__setattr__(self, "calibration", _checked_pair(self.calibration))
 
@@ -96,7 +102,9 @@ class Decision(Settings):
 
 
 def _checked_pair(pair: object) -> tuple[float, float]:
-    problem = f"calibration is {pair!r}; give two numbers, a slope of 0 or more and an offset."
+    problem = sentence(
+        "calibration is {pair!r}; give two numbers, a slope of 0 or more and an offset.", pair=pair
+    )
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(problem)
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in pair):

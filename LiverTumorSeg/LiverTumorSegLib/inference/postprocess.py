@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
 
 Labels = NDArray[np.uint8]
@@ -121,7 +122,9 @@ class Postprocessing(Settings):
             return super().from_dict(stored)
         values = dict(stored)
         if values.pop("kind") != "cascade":
-            raise ValueError(f"The kind of postprocessing {stored['kind']!r} is unknown.")
+            raise ValueError(
+                sentence("The kind of postprocessing {kind!r} is unknown.", kind=stored["kind"])
+            )
         if values.pop("grow_small_tumors", False):
             raise ValueError("This version grows no small tumors; see training/reproduce.")
         defaults = {"clean_liver": True, "smallest_lesion_mm": 3.0}
@@ -154,16 +157,28 @@ def clean_liver(mask: Mask) -> Mask:
 def _check(labels: Labels, spacing_mm: Spacing) -> None:
     if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"Labels are a 3D array of integers; this one is {labels.dtype} with "
-            f"shape {labels.shape}."
+            sentence(
+                "Labels are a 3D array of integers; this one is {kind} with shape {shape}.",
+                kind=str(labels.dtype),
+                shape=str(labels.shape),
+            )
         )
     if labels.size and (labels.min() < Label.BACKGROUND or labels.max() > Label.TUMOR):
         raise ValueError(
-            "Labels are 0 (background), 1 (liver) and 2 (tumor); found "
-            f"{labels.min()} to {labels.max()}. Map other structures to one of these first."
+            sentence(
+                "Labels are 0 (background), 1 (liver) and 2 (tumor); found {least} to {value}. Map "
+                "other structures to one of these first.",
+                least=int(labels.min()),
+                value=int(labels.max()),
+            )
         )
     if len(spacing_mm) != 3 or not all(isfinite(s) and s > 0 for s in spacing_mm):
-        raise ValueError(f"The spacing is {spacing_mm}; give three lengths in mm above zero.")
+        raise ValueError(
+            sentence(
+                "The spacing is {spacing}; give three lengths in mm above zero.",
+                spacing=str(spacing_mm),
+            )
+        )
 
 
 def _label(mask: Mask) -> tuple[NDArray[np.int32], int]:

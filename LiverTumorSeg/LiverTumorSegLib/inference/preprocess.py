@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
 
 from .grids import SliceGeometry, SquareGrid
@@ -29,10 +30,16 @@ INT16 = (-32768, 32767)
 def checked_window(window_hu: object) -> tuple[int, int]:
     """Two rising whole numbers of HU; ``ValueError`` for all else."""
     if not isinstance(window_hu, tuple | list) or len(window_hu) != 2:
-        raise ValueError(f"window_hu is {window_hu!r}; give two numbers of HU.")
+        raise ValueError(
+            sentence("window_hu is {window}; give two numbers of HU.", window=str(window_hu))
+        )
     low, high = (int(hu) for hu in window_hu)
     if low >= high:
-        raise ValueError(f"window_hu {(low, high)} is empty; put the lower bound first.")
+        raise ValueError(
+            sentence(
+                "window_hu {window} is empty; put the lower bound first.", window=str((low, high))
+            )
+        )
     return low, high
 
 
@@ -69,11 +76,22 @@ class SlicePreprocessing(Settings):
         super().__post_init__()
         object.__setattr__(self, "window_hu", checked_window(self.window_hu))
         if self.preset not in PRESETS:
-            raise ValueError(f"preset is {self.preset!r}; use one of {', '.join(PRESETS)}.")
+            raise ValueError(
+                sentence(
+                    "preset is {preset!r}; use one of {known}.",
+                    preset=self.preset,
+                    known=", ".join(PRESETS),
+                )
+            )
         if self.grid_px % self.clahe_tiles or self.size_px % 8 or self.size_px < 8:
             raise ValueError(
-                f"size_px is {self.size_px} and grid_px {self.grid_px}; size_px must be a multiple"
-                f" of 8 and grid_px one of clahe_tiles, {self.clahe_tiles}."
+                sentence(
+                    "size_px is {size_px} and grid_px {grid_px}; size_px must be a multiple of 8 "
+                    "and grid_px one of clahe_tiles, {clahe_tiles}.",
+                    size_px=self.size_px,
+                    grid_px=self.grid_px,
+                    clahe_tiles=self.clahe_tiles,
+                )
             )
 
     def __call__(self, hu: NDArray[np.int16], spacing_ji_mm: tuple[float, float]) -> Gray:

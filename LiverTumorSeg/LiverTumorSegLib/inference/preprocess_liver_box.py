@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
 from LiverTumorSegLib.volume import CtVolume
 
@@ -59,10 +60,21 @@ class LiverBoxPreprocessing(Settings):
         low, high = (int(v) for v in self.window_hu)
         object.__setattr__(self, "window_hu", (low, high))
         if not 0 < high - low < 256:
-            raise ValueError(f"window_hu is {self.window_hu}; use up to 255 HU, lower bound first.")
+            raise ValueError(
+                sentence(
+                    "window_hu is {window}; use up to 255 HU, lower bound first.",
+                    window=str(self.window_hu),
+                )
+            )
         for name in ("pixel_mm", "hu_scale", "multiple_px"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0.")
+                raise ValueError(
+                    sentence(
+                        "{name} is {value}; give a number above 0.",
+                        name=name,
+                        value=getattr(self, name),
+                    )
+                )
 
     def __call__(self, lps: CtVolume, region: LiverRegion) -> LiverBox:
         """The box of a CT in LPS order; ``ValueError`` when the region holds no liver."""

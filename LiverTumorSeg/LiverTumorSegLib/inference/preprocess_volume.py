@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
 
 from .grids import SliceGeometry, SquareGrid
@@ -67,7 +68,11 @@ class VolumePreprocessing(Settings):
         super().__post_init__()
         object.__setattr__(self, "window_hu", checked_window(self.window_hu))
         if self.size_px < 32 or self.size_px % 32:
-            raise ValueError(f"size_px is {self.size_px}; use a multiple of 32, as 256.")
+            raise ValueError(
+                sentence(
+                    "size_px is {size_px}; use a multiple of 32, as 256.", size_px=self.size_px
+                )
+            )
         if self.mask_as_channel and self.liver_margin_mm is None:
             raise ValueError("mask_as_channel needs a mask; give liver_margin_mm, say 0.")
 

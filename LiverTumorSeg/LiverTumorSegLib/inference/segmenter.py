@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.catalog import find_model
 from LiverTumorSegLib.model.spec import JOIN_COMMAND, BundleError, ModelSpec, stage_of
-from LiverTumorSegLib.sentences import sentence
+from LiverTumorSegLib.sentences import sentence, sentence_of
 from LiverTumorSegLib.settings import Settings
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 
@@ -288,18 +288,27 @@ def _network(
     if kind not in PREPROCESSINGS:
         known = ", ".join(PREPROCESSINGS)
         raise BundleError(
-            f"The preprocessing {kind!r} is unknown here (known: {known}). Update LiverTumorSeg."
+            sentence(
+                "The preprocessing {kind!r} is unknown here (known: {known}). "
+                "Update LiverTumorSeg.",
+                kind=kind,
+                known=known,
+            )
         )
     steps = parse_settings(PREPROCESSINGS[kind], spec.preprocessing)
     takes_patches = hasattr(net, "patch_kji")
     if isinstance(steps, VolumePreprocessing):
         if not takes_patches:
-            raise BundleError(f"The net {spec.net!r} takes no patches; use another model.")
+            raise BundleError(
+                sentence("The net {net!r} takes no patches; use another model.", net=spec.net)
+            )
         axes = ALL_AXES if tta or spec.tta else ()
         window = SlidingWindow(patch_kji=net.patch_kji, mirror_axes=axes)
         return PatchNetwork(PatchRunner(net, device), steps, window)
     if takes_patches:
-        raise BundleError(f"The net {spec.net!r} takes no slices; use another model.")
+        raise BundleError(
+            sentence("The net {net!r} takes no slices; use another model.", net=spec.net)
+        )
     runner = SliceRunner(net, device, tta=tta or spec.tta)
     return SliceNetwork(runner, steps, coarse_search=coarse_search)
 
@@ -315,11 +324,22 @@ def _refuse_alone(spec: ModelSpec) -> None:
     """One network alone must tell background, liver and tumor apart."""
     if place := stage_of(spec):
         raise BundleError(
-            f"{spec.name} is the {place} network of a cascade. Join both: {JOIN_COMMAND}"
+            sentence(
+                "{name} is the {stage} network of a cascade. Join both: {command}",
+                name=spec.name,
+                stage=place,
+                command=JOIN_COMMAND,
+            )
         )
     known = {label.name.lower(): int(label) for label in Label}
     if spec.labels != known:
-        raise BundleError(f"The model's classes are {spec.labels}, not {known}; use another model.")
+        raise BundleError(
+            sentence(
+                "The model's classes are {labels}, not {known}; use another model.",
+                labels=str(spec.labels),
+                known=str(known),
+            )
+        )
 
 
 def parse_settings(kind: type[AnySettings], stored: dict[str, Any]) -> AnySettings:
@@ -327,4 +347,8 @@ def parse_settings(kind: type[AnySettings], stored: dict[str, Any]) -> AnySettin
     try:
         return kind.from_dict(stored)
     except (ValueError, TypeError) as error:
-        raise BundleError(f"{error} The model file needs a newer LiverTumorSeg.") from error
+        raise BundleError(
+            sentence(
+                "{problem} The model file needs a newer LiverTumorSeg.", problem=sentence_of(error)
+            )
+        ) from error

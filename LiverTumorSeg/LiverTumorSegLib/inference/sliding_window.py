@@ -66,11 +66,24 @@ class SlidingWindow:
         object.__setattr__(self, "patch_kji", (k, j, i))
         object.__setattr__(self, "mirror_axes", tuple(self.mirror_axes))
         if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap is {self.overlap}; give a share of 0 or more, below 1.")
+            raise ValueError(
+                sentence(
+                    "overlap is {overlap}; give a share of 0 or more, below 1.",
+                    overlap=self.overlap,
+                )
+            )
         if min(self.patch_kji) < 1:
-            raise ValueError(f"patch_kji is {self.patch_kji}; give three sizes above 0.")
+            raise ValueError(
+                sentence(
+                    "patch_kji is {patch}; give three sizes above 0.", patch=str(self.patch_kji)
+                )
+            )
         if len(set(self.mirror_axes)) < len(self.mirror_axes) or set(self.mirror_axes) - {0, 1, 2}:
-            raise ValueError(f"mirror_axes are {self.mirror_axes}; give each of 0, 1, 2 once.")
+            raise ValueError(
+                sentence(
+                    "mirror_axes are {axes}; give each of 0, 1, 2 once.", axes=str(self.mirror_axes)
+                )
+            )
 
     def __call__(
         self,
@@ -200,8 +213,12 @@ class _Sums:
         """The first answer (classes, *patch) says how many classes there are."""
         if values.shape[1:] != self.cover.patch_kji:
             raise ValueError(
-                f"The network's answer has shape {values.shape[1:]} and its patch"
-                f" {self.cover.patch_kji}; use a network whose answer is as large as its patch."
+                sentence(
+                    "The network's answer has shape {shape} and its patch {patch}; use a network "
+                    "whose answer is as large as its patch.",
+                    shape=str(values.shape[1:]),
+                    patch=str(self.cover.patch_kji),
+                )
             )
         if len(self.values) == 0:
             self.values = np.zeros((len(values), *self.weights.shape), np.float32)
@@ -260,9 +277,18 @@ def _silent(fraction: float, phrase: str) -> None:
 
 def _check(volume: NDArray[Any], where: NDArray[np.bool_] | None) -> None:
     if volume.ndim != 4 or 0 in volume.shape:
-        raise ValueError(f"A volume comes as (channels, k, j, i); this one is {volume.shape}.")
+        raise ValueError(
+            sentence(
+                "A volume comes as (channels, k, j, i); this one is {shape}.",
+                shape=str(volume.shape),
+            )
+        )
     if where is not None and where.shape != volume.shape[1:]:
         raise ValueError(
-            f"The region to look at has shape {where.shape} and the volume {volume.shape[1:]};"
-            " give one value for each voxel."
+            sentence(
+                "The region to look at has shape {shape} and the volume {volume}; give one value "
+                "for each voxel.",
+                shape=str(where.shape),
+                volume=str(volume.shape[1:]),
+            )
         )

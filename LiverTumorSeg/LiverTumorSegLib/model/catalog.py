@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.files import whole_file
+from LiverTumorSegLib.sentences import sentence, sentence_of
 
 from .spec import (
     JOIN_COMMAND,
@@ -85,7 +86,13 @@ def shipped_models() -> tuple[ModelEntry, ...]:
     """The models that come with LiverTumorSeg, in the catalog's order."""
     listed = _read_json(CATALOG_FILE, REINSTALL).get("models", [])
     if not isinstance(listed, list):
-        raise BundleError(f"{CATALOG_FILE.name}: The list of models is damaged. {REINSTALL}")
+        raise BundleError(
+            sentence(
+                "{file}: The list of models is damaged. {mend}",
+                file=CATALOG_FILE.name,
+                mend=REINSTALL,
+            )
+        )
     return tuple(
         replace(_entry(values, SHIPPED_FOLDER, REINSTALL), shipped=True) for values in listed
     )
@@ -111,7 +118,7 @@ def _read_records(folder: str | Path | None) -> tuple[tuple[ModelEntry, ...], tu
         try:
             entries.append(_imported_model(name, place))
         except BundleError as error:
-            problems.append(str(error))
+            problems.append(sentence_of(error))
     return tuple(entries), tuple(problems)
 
 
@@ -141,8 +148,18 @@ def find_model(
     if wanted in _imported_names(place):
         return _imported_model(wanted, place)
     known = ", ".join([entry.name for entry in shipped] + _imported_names(place)) or "none"
-    problem = "There is no default model" if wanted == DEFAULT else f"There is no model {wanted!r}"
-    raise ValueError(f"{problem}. Give the path of a model file or a known name (known: {known}).")
+    problem = (
+        "There is no default model"
+        if wanted == DEFAULT
+        else sentence("There is no model {wanted!r}", wanted=wanted)
+    )
+    raise ValueError(
+        sentence(
+            "{problem}. Give the path of a model file or a known name (known: {known}).",
+            problem=problem,
+            known=known,
+        )
+    )
 
 
 def _looks_like_file(text: str) -> bool:
@@ -157,12 +174,25 @@ def verify(entry: ModelEntry) -> None:
     file = entry.file
     with explained(file.path):
         if not file.path.is_file():
-            raise BundleError(f"The model's file is missing. {again}")
+            raise BundleError(sentence("The model's file is missing. {again}", again=again))
         size = file.path.stat().st_size
         if file.size_bytes not in (None, size):
-            raise BundleError(f"It has {size} bytes instead of {file.size_bytes}. {again}")
+            raise BundleError(
+                sentence(
+                    "It has {size} bytes instead of {wanted}. {again}",
+                    size=size,
+                    wanted=file.size_bytes,
+                    again=again,
+                )
+            )
         if file.sha256 is not None and file_sha256(file.path) != file.sha256:
-            raise BundleError(f"It was changed: its SHA-256 is not {file.sha256}. {again}")
+            raise BundleError(
+                sentence(
+                    "It was changed: its SHA-256 is not {sha256}. {again}",
+                    sha256=file.sha256,
+                    again=again,
+                )
+            )
     read_spec(file.path)
 
 
@@ -211,12 +241,21 @@ def remove_model(name: str, folder: str | Path | None = None) -> None:
         _delete(_files_of(name, place))
     elif any(entry.name == name for entry in shipped_models()):
         raise ValueError(
-            f"The model {name!r} came with LiverTumorSeg and stays; only imported models can be "
-            "removed."
+            sentence(
+                "The model {name!r} came with LiverTumorSeg and stays; only imported models can be "
+                "removed.",
+                name=name,
+            )
         )
     else:
         imported = ", ".join(_imported_names(place)) or "none"
-        raise ValueError(f"There is no imported model {name!r}. Name one of: {imported}.")
+        raise ValueError(
+            sentence(
+                "There is no imported model {name!r}. Name one of: {imported}.",
+                name=name,
+                imported=imported,
+            )
+        )
 
 
 def _platform_data_folder() -> Path:
@@ -242,7 +281,7 @@ def _files_of(name: str, place: Path) -> list[Path]:
 
 
 def _imported_model(name: str, place: Path) -> ModelEntry:
-    mend = f"Remove the model {name!r} and import it again."
+    mend = sentence("Remove the model {name!r} and import it again.", name=name)
     values = _read_json(_record(name, place), mend)
     return replace(_entry(values, place, mend), name=name, default=False, shipped=False)
 
@@ -265,7 +304,12 @@ def _loose_model(path: Path) -> ModelEntry:
 def _refuse_half(path: Path) -> None:
     if stage := stage_of(read_spec(path)):
         raise ValueError(
-            f"{path.name} is the {stage} network of a cascade. Join both first: {JOIN_COMMAND}"
+            sentence(
+                "{file} is the {stage} network of a cascade. Join both first: {command}",
+                file=path.name,
+                stage=stage,
+                command=JOIN_COMMAND,
+            )
         )
 
 
@@ -285,7 +329,12 @@ def _entry(values: object, folder: Path, mend: str) -> ModelEntry:
         return ModelEntry(**{**values, "file": file})
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"An entry of the model catalog is damaged or from a newer version ({error}). {mend}"
+            sentence(
+                "An entry of the model catalog is damaged or from a newer version ({problem}). "
+                "{mend}",
+                problem=sentence_of(error),
+                mend=mend,
+            )
         ) from error
 
 
@@ -293,7 +342,7 @@ def _check_texts(values: Mapping[str, Any]) -> None:
     """``TypeError`` where an entry is no text of one line, or its scores are no object."""
     for key in ("name", "title", "version", "licence", "summary"):
         if not isinstance(values[key], str) or not values[key].isprintable():
-            raise TypeError(f"{key} is no text of one line")
+            raise TypeError(sentence("{key} is no text of one line", key=key))
     if not isinstance(values["scores"], dict):
         raise TypeError("its scores are no object")
     if not isinstance(values.get("default", False), bool):
@@ -306,16 +355,20 @@ def _with_one_file(values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
     files = values["files"]
     if len(files) != 1:
-        raise ValueError(f"it has {len(files)} files; join them: {JOIN_COMMAND}")
+        raise ValueError(
+            sentence(
+                "it has {count} files; join them: {command}", count=len(files), command=JOIN_COMMAND
+            )
+        )
     return {**{name: v for name, v in values.items() if name != "files"}, "file": files[0]}
 
 
 def _file(listed: Mapping[str, Any], folder: Path) -> FileRecord:
     file, sha256, size_bytes = listed["file"], listed["sha256"], listed["bytes"]
     if Path(file).name != file or not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise ValueError(f"{file!r} is not a plain file name with its SHA-256")
+        raise ValueError(sentence("{file!r} is not a plain file name with its SHA-256", file=file))
     if type(size_bytes) is not int or listed.keys() != {"file", "sha256", "bytes"}:
-        raise ValueError(f"{file!r} has no size in bytes or unknown keys")
+        raise ValueError(sentence("{file!r} has no size in bytes or unknown keys", file=file))
     return FileRecord(folder / file, sha256, size_bytes)
 
 
@@ -323,22 +376,38 @@ def _read_json(path: Path, mend: str) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path.name}: The list of models cannot be read. {mend}") from error
+        raise BundleError(
+            sentence("{file}: The list of models cannot be read. {mend}", file=path.name, mend=mend)
+        ) from error
     if not isinstance(values, dict):
-        raise BundleError(f"{path.name}: The list of models is not a JSON object. {mend}")
+        raise BundleError(
+            sentence(
+                "{file}: The list of models is not a JSON object. {mend}", file=path.name, mend=mend
+            )
+        )
     return values
 
 
 def _check_new_name(name: str, place: Path, overwrite: bool) -> None:
     if not NAME_PATTERN.fullmatch(name) or name == DEFAULT:
         raise ValueError(
-            f"{name!r} cannot name an imported model. Choose a name of small letters, digits, '.', "
-            f"'_' and '-' that starts with a letter or digit and is not {DEFAULT!r}."
+            sentence(
+                "{name!r} cannot name an imported model. Choose a name of small letters, digits, "
+                "'.', '_' and '-' that starts with a letter or digit and is not {default!r}.",
+                name=name,
+                default=DEFAULT,
+            )
         )
     if any(entry.name == name for entry in shipped_models()):
-        raise ValueError(f"{name!r} is a model of LiverTumorSeg's own. Choose another name.")
+        raise ValueError(
+            sentence("{name!r} is a model of LiverTumorSeg's own. Choose another name.", name=name)
+        )
     if name in _imported_names(place) and not overwrite:
-        raise ValueError(f"A model {name!r} is there already. Choose another name or overwrite it.")
+        raise ValueError(
+            sentence(
+                "A model {name!r} is there already. Choose another name or overwrite it.", name=name
+            )
+        )
 
 
 def _make_folder(place: Path) -> None:
@@ -346,8 +415,12 @@ def _make_folder(place: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"Cannot make the folder {place}: {error.strerror or error}. Choose another with "
-            f"{FOLDER_VARIABLE}."
+            sentence(
+                "Cannot make the folder {folder}: {reason}. Choose another with {variable}.",
+                folder=str(place),
+                reason=error.strerror or str(error),
+                variable=FOLDER_VARIABLE,
+            )
         ) from error
 
 
@@ -355,7 +428,11 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with whole_file(target) as part:
         shutil.copyfile(source, part)
         if file_sha256(part) != sha256:
-            raise BundleError(f"{source.name}: It changed while it was copied. Import it again.")
+            raise BundleError(
+                sentence(
+                    "{file}: It changed while it was copied. Import it again.", file=source.name
+                )
+            )
 
 
 def _write_record(entry: ModelEntry, place: Path) -> None:
@@ -372,8 +449,11 @@ def _delete_record(name: str, place: Path) -> None:
         _record(name, place).unlink()
     except OSError as error:
         raise ValueError(
-            f"Cannot remove {_record(name, place)}: {error.strerror or error}. Check who may write "
-            "to its folder."
+            sentence(
+                "Cannot remove {file}: {reason}. Check who may write to its folder.",
+                file=str(_record(name, place)),
+                reason=error.strerror or str(error),
+            )
         ) from error
 
 

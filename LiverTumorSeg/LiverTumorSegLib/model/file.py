@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from LiverTumorSegLib.files import whole_file
+from LiverTumorSegLib.sentences import sentence, sentence_of
 
 from .spec import (
     GET_AGAIN,
@@ -80,8 +81,13 @@ class ModelFile:
             digest = hashlib.sha256(data).hexdigest()
             if sha256 is not None and digest != sha256.lower():
                 raise BundleError(
-                    f"The file is damaged or was changed: its SHA-256 is {digest}, not {sha256}. "
-                    f"{GET_AGAIN}"
+                    sentence(
+                        "The file is damaged or was changed: its SHA-256 is {digest}, not "
+                        "{sha256}. {again}",
+                        digest=digest,
+                        sha256=sha256,
+                        again=GET_AGAIN,
+                    )
                 )
             stream.seek(0)  # the open file knows its name, which sharpens the refusal of pickles
             spec = parse_spec(stream, len(data))
@@ -99,7 +105,13 @@ class ModelFile:
 
         storage = storage or self.spec.storage
         if storage not in STORAGES:
-            raise ValueError(f"Storage {storage!r} is unknown; use {', '.join(STORAGES)}.")
+            raise ValueError(
+                sentence(
+                    "Storage {storage!r} is unknown; use {known}.",
+                    storage=storage,
+                    known=", ".join(STORAGES),
+                )
+            )
         net = _new_net(self.spec)
         _check_state(self.state, net.state_dict())
         data: bytes = safetensors.torch.save(
@@ -134,7 +146,13 @@ def join_files(
     """
     for place, file in (("liver", liver), ("tumor", tumor)):
         if file.spec.is_cascade or file.spec.labels not in (STAGES[place], THREE_CLASSES):
-            raise BundleError(f"{file.spec.name} is not the {place} network of a cascade.")
+            raise BundleError(
+                sentence(
+                    "{name} is not the {stage} network of a cascade.",
+                    name=file.spec.name,
+                    stage=place,
+                )
+            )
     state = {
         f"{place}.{key}": tensor
         for place, file in (("liver", liver), ("tumor", tumor))
@@ -157,7 +175,12 @@ def _expected_state(spec: ModelSpec, state: State) -> State:
         for number in value if isinstance(value, list) else [value]:
             if type(number) is int and not 0 <= number <= most:
                 raise BundleError(
-                    f"The net's {name} is {value}, which its tensors do not bear out. {OTHER_MODEL}"
+                    sentence(
+                        "The net's {name} is {value}, which its tensors do not bear out. {other}",
+                        name=name,
+                        value=value,
+                        other=OTHER_MODEL,
+                    )
                 )
     with torch.device("meta"):
         return _new_net(spec).state_dict()
@@ -175,16 +198,25 @@ def _new_net(spec: ModelSpec) -> torch.nn.Module:
     if spec.net not in NETS:
         known = ", ".join(sorted(NETS))
         raise BundleError(
-            f"The net {spec.net!r} is unknown here (known: {known}). Update LiverTumorSeg, or use "
-            "a model of a known net."
+            sentence(
+                "The net {net!r} is unknown here (known: {known}). Update LiverTumorSeg, or use a "
+                "model of a known net.",
+                net=spec.net,
+                known=known,
+            )
         )
     try:
         with torch.random.fork_rng(devices=[]):
             net: torch.nn.Module = NETS[spec.net](**spec.net_args)
     except Exception as error:  # a division by no heads, say: whatever the arguments lead to
         raise BundleError(
-            f"The net {spec.net!r} cannot be built from the model's arguments {spec.net_args}: "
-            f"{error} Export the model again with this version, or use another one."
+            sentence(
+                "The net {net!r} cannot be built from the model's arguments {arguments}: {problem} "
+                "Export the model again with this version, or use another one.",
+                net=spec.net,
+                arguments=str(spec.net_args),
+                problem=sentence_of(error),
+            )
         ) from error
     return net
 
@@ -194,22 +226,53 @@ def _check_state(state: State, expected: State) -> None:
     import torch
 
     if missing := sorted(expected.keys() - state.keys()):
-        raise BundleError(f"{len(missing)} tensors are missing ({missing[0]}, ...). {OTHER_MODEL}")
+        raise BundleError(
+            sentence(
+                "{count} tensors are missing ({first}, ...). {other}",
+                count=len(missing),
+                first=missing[0],
+                other=OTHER_MODEL,
+            )
+        )
     if extra := sorted(state.keys() - expected.keys()):
-        raise BundleError(f"{len(extra)} tensors have no place ({extra[0]}, ...). {OTHER_MODEL}")
+        raise BundleError(
+            sentence(
+                "{count} tensors have no place ({first}, ...). {other}",
+                count=len(extra),
+                first=extra[0],
+                other=OTHER_MODEL,
+            )
+        )
     for name, wanted in expected.items():
         tensor = state[name]
         if tensor.shape != wanted.shape:
             raise BundleError(
-                f"{name} has shape {tuple(tensor.shape)} and the net needs {tuple(wanted.shape)}. "
-                f"{OTHER_MODEL}"
+                sentence(
+                    "{name} has shape {shape} and the net needs {needed}. {other}",
+                    name=name,
+                    shape=str(tuple(tensor.shape)),
+                    needed=str(tuple(wanted.shape)),
+                    other=OTHER_MODEL,
+                )
             )
         if tensor.is_floating_point() != wanted.is_floating_point():
-            raise BundleError(f"{name} is {tensor.dtype}, not {wanted.dtype}. {OTHER_MODEL}")
+            raise BundleError(
+                sentence(
+                    "{name} is {kind}, not {needed}. {other}",
+                    name=name,
+                    kind=str(tensor.dtype),
+                    needed=str(wanted.dtype),
+                    other=OTHER_MODEL,
+                )
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BundleError(
-                f"{name} holds numbers that are not finite (NaN or infinite): its training went "
-                "wrong or the file is damaged. Use an earlier checkpoint or get the file again."
+                sentence(
+                    "{name} holds numbers that are not finite (NaN or infinite): its training went "
+                    "wrong or the file is damaged. Use an earlier checkpoint or get the file "
+                    "again.",
+                    name=name,
+                )
             )
 
 
@@ -220,7 +283,13 @@ def _tensors(data: bytes) -> dict[str, torch.Tensor]:
     try:
         tensors: dict[str, torch.Tensor] = safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise BundleError(f"The file's tensors are damaged ({error}). {GET_AGAIN}") from error
+        raise BundleError(
+            sentence(
+                "The file's tensors are damaged ({problem}). {again}",
+                problem=sentence_of(error),
+                again=GET_AGAIN,
+            )
+        ) from error
     return tensors
 
 
@@ -311,8 +380,13 @@ def _dequantized(name: str, steps: torch.Tensor, scale: torch.Tensor) -> torch.T
     )
     if not fits or not scale.is_floating_point():
         raise BundleError(
-            f"{name} of shape {tuple(steps.shape)} has scales of shape {tuple(scale.shape)}, which "
-            f"do not fit. {GET_AGAIN}"
+            sentence(
+                "{name} of shape {shape} has scales of shape {scales}, which do not fit. {again}",
+                name=name,
+                shape=str(tuple(steps.shape)),
+                scales=str(tuple(scale.shape)),
+                again=GET_AGAIN,
+            )
         )
     return steps.float() * scale.float()
 
@@ -329,7 +403,11 @@ def _fitting_half(name: str, tensor: torch.Tensor) -> torch.Tensor:
 def _too_large(name: str, tensor: torch.Tensor) -> BundleError:
     largest = float(tensor.abs().max())
     return BundleError(
-        f"{name} holds {largest:.3g}, too large for half precision. Save with storage fp32."
+        sentence(
+            "{name} holds {largest:.3g}, too large for half precision. Save with storage fp32.",
+            name=name,
+            largest=largest,
+        )
     )
 
 

@@ -17,6 +17,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from LiverTumorSegLib.sentences import sentence, sentence_of
+
 FORMAT_ONE, FORMAT_PAIR = 1, 2  # of a model of one network, and of a cascade's two in one file
 MOST_HU = 1e6  # either way
 STORAGES = ("fp32", "fp16", "int8")
@@ -87,20 +89,36 @@ class ModelSpec:
     def __post_init__(self) -> None:
         for key in ("name", "version") if self.pair else ("name", "version", "net"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
-                raise ValueError(f"The model's {key} must be a text that is not empty.")
+                raise ValueError(
+                    sentence("The model's {key} must be a text that is not empty.", key=key)
+                )
         for key in DICTIONARIES:
             object.__setattr__(self, key, _as_json_keeps_it(key, getattr(self, key)))
         _check_labels(self.labels)
         object.__setattr__(self, "training_hu_range", _checked_range(self.training_hu_range))
         if self.storage not in STORAGES:
-            raise ValueError(f"Storage {self.storage!r} is unknown; use {', '.join(STORAGES)}.")
+            raise ValueError(
+                sentence(
+                    "Storage {storage!r} is unknown; use {known}.",
+                    storage=self.storage,
+                    known=", ".join(STORAGES),
+                )
+            )
         if not isinstance(self.tta, bool):
-            raise ValueError(f"The model's tta must be true or false; it is {self.tta!r}.")
+            raise ValueError(
+                sentence("The model's tta must be true or false; it is {tta!r}.", tta=self.tta)
+            )
         if self.pair and self.pair.keys() != STAGES.keys():
             raise ValueError("A cascade's networks must be liver and tumor.")
         for place, one in self.pair.items():
             if one.labels not in (STAGES[place], self.labels):
-                raise ValueError(f"The {place} network of a cascade has the labels {one.labels}.")
+                raise ValueError(
+                    sentence(
+                        "The {stage} network of a cascade has the labels {labels}.",
+                        stage=place,
+                        labels=str(one.labels),
+                    )
+                )
 
     @property
     def networks(self) -> dict[str, ModelSpec]:
@@ -133,14 +151,23 @@ class ModelSpec:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"The model's description is not valid JSON. {GET_AGAIN}") from error
+            raise BundleError(
+                sentence("The model's description is not valid JSON. {again}", again=GET_AGAIN)
+            ) from error
         if not isinstance(values, dict):
-            raise BundleError(f"The model's description is not a JSON object. {GET_AGAIN}")
+            raise BundleError(
+                sentence("The model's description is not a JSON object. {again}", again=GET_AGAIN)
+            )
         _check_format(values)
         try:
             return cls._from_dict(values)
         except ValueError as error:
-            raise BundleError(f"{error} Export the model again, or use another one.") from error
+            raise BundleError(
+                sentence(
+                    "{problem} Export the model again, or use another one.",
+                    problem=sentence_of(error),
+                )
+            ) from error
 
     @classmethod
     def _from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
@@ -235,7 +262,9 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except BundleError as error:
-        raise BundleError(f"{path.name}: {error}") from error
+        raise BundleError(
+            sentence("{file}: {problem}", file=path.name, problem=sentence_of(error))
+        ) from error
 
 
 @contextlib.contextmanager
@@ -254,7 +283,9 @@ def opened_model(path: Path) -> Iterator[BinaryIO]:
             yield stream
     except OSError as error:
         reason = error.strerror or error
-        raise BundleError(f"The file cannot be read ({reason}). Check its permissions.") from error
+        raise BundleError(
+            sentence("The file cannot be read ({reason}). Check its permissions.", reason=reason)
+        ) from error
 
 
 def _read_header(stream: BinaryIO, size_bytes: int) -> dict[str, Any]:
@@ -262,15 +293,19 @@ def _read_header(stream: BinaryIO, size_bytes: int) -> dict[str, Any]:
     _refuse_other_formats(start, getattr(stream, "name", ""))
     length = int.from_bytes(start[:8], "little")
     if length > LONGEST_HEADER_BYTES:
-        raise BundleError(f"The file's header is damaged. {GET_AGAIN}")
+        raise BundleError(sentence("The file's header is damaged. {again}", again=GET_AGAIN))
     if 8 + length > size_bytes:
-        raise BundleError(f"The file is cut off inside its header. {GET_AGAIN}")
+        raise BundleError(
+            sentence("The file is cut off inside its header. {again}", again=GET_AGAIN)
+        )
     try:
         header = json.loads(start[8:] + stream.read(length - 1))
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"The file's header is damaged. {GET_AGAIN}") from error
+        raise BundleError(
+            sentence("The file's header is damaged. {again}", again=GET_AGAIN)
+        ) from error
     if not isinstance(header, dict):
-        raise BundleError(f"The file's header is damaged. {GET_AGAIN}")
+        raise BundleError(sentence("The file's header is damaged. {again}", again=GET_AGAIN))
     _check_extent(header, size_bytes - 8 - length)
     return header
 
@@ -294,11 +329,25 @@ def _check_extent(header: Mapping[str, Any], data_bytes: int) -> None:
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         end = max([0, *ends])
     except (TypeError, KeyError, IndexError) as error:
-        raise BundleError(f"The file's header is damaged. {GET_AGAIN}") from error
+        raise BundleError(
+            sentence("The file's header is damaged. {again}", again=GET_AGAIN)
+        ) from error
     if end > data_bytes:
-        raise BundleError(f"The file is cut off: {end - data_bytes} bytes are missing. {GET_AGAIN}")
+        raise BundleError(
+            sentence(
+                "The file is cut off: {count} bytes are missing. {again}",
+                count=end - data_bytes,
+                again=GET_AGAIN,
+            )
+        )
     if end < data_bytes:
-        raise BundleError(f"The file has {data_bytes - end} bytes too many. {GET_AGAIN}")
+        raise BundleError(
+            sentence(
+                "The file has {count} bytes too many. {again}",
+                count=data_bytes - end,
+                again=GET_AGAIN,
+            )
+        )
 
 
 def _check_format(values: Mapping[str, Any]) -> None:
@@ -307,10 +356,22 @@ def _check_format(values: Mapping[str, Any]) -> None:
         expected = FORMAT_PAIR
     if isinstance(number, int) and number > FORMAT_PAIR:
         raise BundleError(
-            f"The model's format is {number} and {FORMAT_PAIR} is known here: {NEWER}"
+            sentence(
+                "The model's format is {number} and {known} is known here: {newer}",
+                number=number,
+                known=FORMAT_PAIR,
+                newer=NEWER,
+            )
         )
     if number != expected or isinstance(number, bool):
-        raise BundleError(f"The model's format is {number!r}, not {expected}. {GET_AGAIN}")
+        raise BundleError(
+            sentence(
+                "The model's format is {number!r}, not {expected}. {again}",
+                number=number,
+                expected=expected,
+                again=GET_AGAIN,
+            )
+        )
 
 
 def _check_keys(values: Mapping[str, Any], pair: object) -> None:
@@ -318,9 +379,21 @@ def _check_keys(values: Mapping[str, Any], pair: object) -> None:
     required = {one.name for one in fields(ModelSpec) if _is_required(one)}
     required |= set() if pair else {"net", "net_args", "preprocessing"}
     if unknown := sorted(values.keys() - known):
-        raise BundleError(f"The key {unknown[0]!r} in the model's description is unknown: {NEWER}")
+        raise BundleError(
+            sentence(
+                "The key {key!r} in the model's description is unknown: {newer}",
+                key=unknown[0],
+                newer=NEWER,
+            )
+        )
     if missing := sorted(required - values.keys()):
-        raise BundleError(f"The model's description lacks {', '.join(missing)}. {GET_AGAIN}")
+        raise BundleError(
+            sentence(
+                "The model's description lacks {missing}. {again}",
+                missing=", ".join(missing),
+                again=GET_AGAIN,
+            )
+        )
 
 
 def _is_required(one: Field[Any]) -> bool:
@@ -329,13 +402,17 @@ def _is_required(one: Field[Any]) -> bool:
 
 def _as_json_keeps_it(key: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"The model's {key} must be a dictionary.")
+        raise ValueError(sentence("The model's {key} must be a dictionary.", key=key))
     try:
         kept: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"The model's {key} holds something that JSON cannot keep ({error}). Use plain finite "
-            "numbers, texts, lists and dictionaries."
+            sentence(
+                "The model's {key} holds something that JSON cannot keep ({problem}). Use plain "
+                "finite numbers, texts, lists and dictionaries.",
+                key=key,
+                problem=sentence_of(error),
+            )
         ) from error
     return kept
 
@@ -345,15 +422,21 @@ def _check_labels(labels: Mapping[str, object]) -> None:
     whole = all(type(number) is int for number in numbers)
     if not whole or set(numbers) != set(range(len(numbers))) or labels.get("background") != 0:
         raise ValueError(
-            "The model's labels must number its classes 0, 1, 2, ... with background as 0; they "
-            f"are {dict(labels)}."
+            sentence(
+                "The model's labels must number its classes 0, 1, 2, ... with background as 0; "
+                "they are {labels}.",
+                labels=str(dict(labels)),
+            )
         )
 
 
 def _checked_range(hu_range: object) -> tuple[float, float] | None:
     if hu_range is None:
         return None
-    problem = f"The model's training_hu_range must be two rising HU numbers; it is {hu_range!r}."
+    problem = sentence(
+        "The model's training_hu_range must be two rising HU numbers; it is {hu_range!r}.",
+        hu_range=hu_range,
+    )
     if not isinstance(hu_range, (tuple, list)) or len(hu_range) != 2:
         raise ValueError(problem)
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in hu_range):

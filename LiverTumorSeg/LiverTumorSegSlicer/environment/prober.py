@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.process import ProcessRunner, Runner, findPythonSlicer
+from LiverTumorSegSlicer.run.sentences import inWords
 
 # name to import -> name for pip
 PACKAGES = {
@@ -148,7 +149,7 @@ def readProof(lines: list[str], errorText: str) -> Proof:
 
 def _told(values: dict[str, Any]) -> str:
     """Its first line: libraries add pages."""
-    text = str(values.get("error")).strip()
+    text = inWords(values.get("said"), values.get("error")).strip()
     return text.splitlines()[0] if text else str(values.get("kind"))
 
 

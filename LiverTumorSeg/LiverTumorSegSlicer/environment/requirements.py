@@ -22,6 +22,7 @@ from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
+from LiverTumorSegSlicer.run.sentences import errorInWords
 
 from .diagnostics import asText, modelRows, packageRows, systemRows
 from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
@@ -258,7 +259,7 @@ class Environment:
         try:
             entry = catalog.find_model(None, self._modelFolder)
         except (ValueError, BundleError) as error:
-            return Problem("model", str(error), False)
+            return Problem("model", errorInWords(error), False)
         fault = self._proof.errors.get("model") if self._proof else None
         return self.modelProblem(entry, fault)
 
@@ -458,7 +459,7 @@ class Environment:
         try:
             rows += modelRows(self.modelFolder(), self.models())
         except BundleError as error:
-            rows.append((_("Models"), str(error)))
+            rows.append((_("Models"), errorInWords(error)))
         rows += [(_("Problem"), problem.sentence) for problem in report.problems]
         return asText(rows)
 

@@ -23,6 +23,7 @@ from LiverTumorSegSlicer.environment.requirements import (
     EnvironmentReport,
     torchSize,
 )
+from LiverTumorSegSlicer.run.sentences import errorInWords
 
 from .choices import ModelChoice
 from .questions import Questions
@@ -234,7 +235,7 @@ class EnvironmentPanel:
         try:
             entry = self._environment.importModel(path)
         except (ValueError, BundleError) as error:
-            self._questions.tellFailure(str(error))
+            self._questions.tellFailure(errorInWords(error))
             return
         self._models.refresh()
         self._models.choose(entry.name)
@@ -250,7 +251,7 @@ class EnvironmentPanel:
         try:
             self._environment.removeModel(entry.name)
         except (ValueError, BundleError) as error:
-            self._questions.tellFailure(str(error))
+            self._questions.tellFailure(errorInWords(error))
         self._models.choose("")
         self.look()
 

@@ -11,7 +11,7 @@ from LiverTumorSegLib.model.catalog import ModelEntry
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.run.sentences import inWords
+from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
 from LiverTumorSegSlicer.scene.nodes import resultRecord
 from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.segments import rolesOf
@@ -65,7 +65,7 @@ class LesionPanel:
         try:
             self._table.compute()
         except ValueError as error:
-            self._fill(str(error), ())
+            self._fill(errorInWords(error), ())
         else:
             self._showTable()
 
@@ -174,7 +174,7 @@ class LesionPanel:
         try:
             self._table.saveCsv(path, overwrite=True)  # the dialog has asked
         except ValueError as error:
-            self._questions.tellFailure(str(error))
+            self._questions.tellFailure(errorInWords(error))
 
 
 def resultText(measures: LiverMeasures) -> str:

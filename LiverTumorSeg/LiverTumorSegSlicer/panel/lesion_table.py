@@ -22,6 +22,7 @@ from LiverTumorSegLib.result.lesions import LESION_COLUMNS, Lesion, LiverMeasure
 from LiverTumorSegLib.tables import csv_text
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.run.sentences import errorInWords
 from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion, measureSegments
 from LiverTumorSegSlicer.scene.nodes import resultRecord
@@ -266,7 +267,7 @@ class LesionTable:
         try:
             self.compute()
         except ValueError as error:  # a node is gone, or a transform bends space
-            self.problem = str(error)
+            self.problem = errorInWords(error)
         if self._onChanged:
             self._onChanged()
 

@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from LiverTumorSegSlicer.run.sentences import errorInWords
 from LiverTumorSegSlicer.scene.editing import editInSegmentEditor, releaseMasking, style3D
 from LiverTumorSegSlicer.scene.exports import (
     exportDicomSeg,
@@ -125,7 +126,7 @@ class ResultActions:
             with slicer.util.WaitCursor():
                 action()
         except ValueError as error:
-            self._questions.tellFailure(str(error))
+            self._questions.tellFailure(errorInWords(error))
             return False
         return True
 
@@ -140,7 +141,7 @@ class ResultActions:
                 return
             left = removeResult(node, discardEdits=True)
         except ValueError as error:
-            self._questions.tellFailure(str(error))
+            self._questions.tellFailure(errorInWords(error))
             return
         for volume in volumes:
             removeFromScene(volume)

@@ -28,6 +28,7 @@ from LiverTumorSegSlicer.scene.segments import LABELMAP, segmentIds
 
 from .job import JobFailure, JobRequest, JobResult, SegmentationJob
 from .process import Runner
+from .sentences import errorInWords
 
 ProgressCallback = Callable[[float, str, "float | None"], None]
 
@@ -177,7 +178,7 @@ class SegmentationRun:
         try:
             end = self._intoScene(result)
         except ValueError as error:
-            end = _failed(str(error), result.log)
+            end = _failed(errorInWords(error), result.log)
         except Exception as error:
             logging.exception("The result could not be put into the scene.")
             sentence = _("The result could not be put into the scene ({reason}); try again.")
