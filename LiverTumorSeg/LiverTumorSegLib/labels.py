@@ -28,6 +28,13 @@ class Label(IntEnum):
             raise ValueError("The background has no SNOMED code.")
         return _SNOMED[self]
 
+    @property
+    def category(self) -> tuple[str, str]:
+        """SNOMED CT (code, meaning) of what kind of thing it is; ``ValueError`` as of snomed."""
+        if self is Label.BACKGROUND:
+            raise ValueError("The background has no SNOMED code.")
+        return _CATEGORIES[self]
+
 
 _COLORS_RGB = {
     Label.BACKGROUND: (0, 0, 0),
@@ -37,4 +44,8 @@ _COLORS_RGB = {
 _SNOMED = {
     Label.LIVER: ("10200004", "Liver"),
     Label.TUMOR: ("108369006", "Neoplasm"),
+}
+_CATEGORIES = {
+    Label.LIVER: ("123037004", "Anatomical Structure"),
+    Label.TUMOR: ("49755003", "Morphologically Altered Structure"),
 }

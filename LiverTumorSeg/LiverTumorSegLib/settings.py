@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from LiverTumorSegLib.sentences import sentence
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
+AnyOptions = TypeVar("AnyOptions", bound="Options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,48 @@ def _refuse_outside(name: str, value: object, least: float, most: float) -> None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings(Settings):
+class Options(Settings):
+    """Settings of which each field is an option of the command line, with a line of help."""
+
+    def to_arguments(self) -> list[str]:
+        """Words of a command line; what is as by default is left out."""
+        words: list[str] = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value != one.default:
+                words += [_option(one)] if isinstance(value, bool) else [_option(one), str(value)]
+        return words
+
+    @classmethod
+    def from_arguments(cls: type[AnyOptions], words: Sequence[str]) -> AnyOptions:
+        """The inverse of :meth:`to_arguments`."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        cls.add_options(parser)
+        return cls.from_parsed(parser.parse_args(words))
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """An option for each field."""
+        for one in fields(cls):
+            if isinstance(one.default, bool):
+                action = "store_false" if one.default else "store_true"
+                parser.add_argument(
+                    _option(one), dest=one.name, action=action, help=one.metadata["help"]
+                )
+            else:
+                kind = float if str(one.type).startswith("float") else str
+                parser.add_argument(
+                    _option(one), dest=one.name, default=one.default, type=kind, **one.metadata
+                )
+
+    @classmethod
+    def from_parsed(cls: type[AnyOptions], parsed: argparse.Namespace) -> AnyOptions:
+        """What a parser with :meth:`add_options` has found."""
+        return cls(**{one.name: getattr(parsed, one.name) for one in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Options):
     """How CTs are to be segmented: one object from the panel or the command line to the network.
 
     settings = RunSettings(model="hybrid2d-w32", smallest_lesion_mm=5.0)
@@ -166,45 +208,26 @@ class RunSettings(Settings):
                 )
             )
 
-    def to_arguments(self) -> list[str]:
-        """Words of a command line; what is as by default is left out."""
-        words: list[str] = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value != one.default:
-                words += [_option(one)] if isinstance(value, bool) else [_option(one), str(value)]
-        return words
-
-    @classmethod
-    def from_arguments(cls, words: Sequence[str]) -> RunSettings:
-        """The inverse of :meth:`to_arguments`."""
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        cls.add_options(parser)
-        return cls.from_parsed(parser.parse_args(words))
-
-    @classmethod
-    def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        """An option for each field."""
-        for one in fields(cls):
-            if isinstance(one.default, bool):
-                action = "store_false" if one.default else "store_true"
-                parser.add_argument(
-                    _option(one), dest=one.name, action=action, help=one.metadata["help"]
-                )
-            else:
-                kind = float if str(one.type).startswith("float") else str
-                parser.add_argument(
-                    _option(one), dest=one.name, default=one.default, type=kind, **one.metadata
-                )
-
-    @classmethod
-    def from_parsed(cls, parsed: argparse.Namespace) -> RunSettings:
-        """What a parser with :meth:`add_options` has found."""
-        return cls(**{one.name: getattr(parsed, one.name) for one in fields(cls)})
-
     def what_counts(self) -> dict[str, Any]:
         """What decides about the labels, beside the model itself; for a result's record."""
         return {n: v for n, v in self.to_dict().items() if n not in ("model", "device")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exports(Options):
+    """Further files of a result, beside labels, table, record and picture; none by default."""
+
+    NOUN = "export"
+
+    dicom: bool = field(
+        default=False,
+        metadata={"help": "also write seg.dcm (DICOM SEG) and sr.dcm (measurements, TID 1500)"},
+    )
+
+    def what_counts(self) -> dict[str, Any]:
+        """For a result's record: nothing where nothing more was asked for."""
+        names = [name for name, is_wanted in self.to_dict().items() if is_wanted]
+        return {"exports": names} if names else {}
 
 
 def _option(one: Field[Any]) -> str:

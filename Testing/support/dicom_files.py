@@ -49,7 +49,8 @@ def slice_of(ct: CtVolume, k: int, series: str, number: int = 4) -> FileDataset:
     dataset.PatientName, dataset.PatientID = PATIENT, PATIENT
     dataset.SOPClassUID, dataset.Modality = CTImageStorage, "CT"
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset.StudyInstanceUID = dataset.FrameOfReferenceUID = generate_uid(entropy_srcs=[series])
+    dataset.StudyInstanceUID = generate_uid(entropy_srcs=[series])
+    dataset.FrameOfReferenceUID = generate_uid(entropy_srcs=[series, "frame"])
     dataset.SeriesInstanceUID, dataset.SeriesNumber = series, number
     dataset.SeriesDescription = PATIENT
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

@@ -17,13 +17,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from LiverTumorSegLib.settings import RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings
 
 from .progress import Reporter, TimeLeft
-from .segment import load_model, model_sha256, segment_case, write_case
+from .segment import NO_EXPORTS, load_model, model_sha256, segment_case, write_case
 
 if TYPE_CHECKING:
     from LiverTumorSegLib.inference.segmenter import Segmenter
@@ -46,6 +47,7 @@ def batch(
     choice: Choice | None = None,
     overwrite: bool = False,
     model_folder: Path | None = None,
+    exports: Exports = NO_EXPORTS,
 ) -> int:
     """``livertumorseg batch``"""
     from LiverTumorSegLib.files import disk_errors_as_sentences, settle
@@ -59,7 +61,7 @@ def batch(
     cases = find_cases(source, output, only)
     if choice is not None:
         cases = choose_cases(cases, choice)
-    run = _Batch(cases, output, settings, reporter, overwrite, model_folder)
+    run = _Batch(cases, output, settings, reporter, overwrite, model_folder, exports)
     _refuse_foreign_summary(run.out)
     try:
         waiting = run.end_what_is_done()
@@ -88,15 +90,18 @@ class _Batch:
         reporter: Reporter,
         overwrite: bool,
         model_folder: Path | None,
+        exports: Exports,
     ) -> None:
         self.cases, self.output, self.settings = cases, output, settings
         self.reporter, self.overwrite, self.model_folder = reporter, overwrite, model_folder
+        self.exports = exports
         self.out = Path(os.path.realpath(output))  # "." and ".." get a name
         self._segmenter: Segmenter | None = None
         self._rows: dict[int, dict[str, Any]] = {}
         self._made_by = {
             "model_sha256": model_sha256(settings, model_folder),
             **settings.what_counts(),
+            **exports.what_counts(),
         }
 
     def load(self) -> Segmenter:
@@ -193,13 +198,16 @@ class _Batch:
     def _make(self, case: Case, part: Path, voice: _OneOfMany) -> dict[str, Any]:
         """Write a case's files into a folder; their record."""
         from LiverTumorSegLib.inference.network import choose_device
+        from LiverTumorSegLib.result.export.export import Export
 
         voice.progress(0.0, "Reading the CT")
         source = {"source_fingerprint": case.fingerprint(), "source_sha256": case.sha256()}
+        export = Export.prepared(self.exports, case.series)
         ct, notes = case.read()
         for note in notes:
             voice.warning(note)
-        result = write_case(segment_case(self.load(), self.settings, voice, ct, notes), part, voice)
+        result = segment_case(self.load(), self.settings, voice, ct, notes)
+        result = write_case(replace(result, export=export), part, voice)
         write_stamp(part, {"settings": self._made_by, **source})
         if result.segmentation.device != choose_device(self.settings.device):
             self._segmenter = None  # too large for the GPU, which the next case may fit again
@@ -222,7 +230,9 @@ def write_stamp(folder: Path, made: dict[str, Any]) -> None:
         "notice": NOTICE,
         **made,
         "record_sha256": hashlib.sha256((folder / RECORD).read_bytes()).hexdigest(),
-        "files": sorted(path.name for path in folder.iterdir()),
+        "files": sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        ),
     }
     (folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import sentence, sentence_of
-from LiverTumorSegLib.settings import RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings
 
 from .interrupts import interruptible
 from .parser import build_parser
@@ -83,6 +83,7 @@ def _segment(args: argparse.Namespace, reporter: Reporter) -> int:
         series=args.series,
         overwrite=args.overwrite,
         model_folder=args.model_folder,
+        exports=Exports.from_parsed(args),
     )
 
 
@@ -100,6 +101,7 @@ def _batch(args: argparse.Namespace, reporter: Reporter) -> int:
         choice=choice,
         overwrite=args.overwrite,
         model_folder=args.model_folder,
+        exports=Exports.from_parsed(args),
     )
 
 
@@ -127,6 +129,7 @@ def _measure(args: argparse.Namespace, reporter: Reporter) -> int:
         numbers=args.numbers,
         series=args.series,
         overwrite=args.overwrite,
+        exports=Exports.from_parsed(args),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from LiverTumorSegLib.settings import Exports
+
 from .progress import Reporter
-from .segment import summary_of_measures
+from .segment import NO_EXPORTS, summary_of_measures
 
 
 def measure_label_map(
@@ -17,18 +20,22 @@ def measure_label_map(
     numbers: str | None = None,
     series: str | None = None,
     overwrite: bool = False,
+    exports: Exports = NO_EXPORTS,
 ) -> int:
     """``livertumorseg measure``: table, record and picture of a label map, all or nothing.
 
     numbers: which of the map mean liver and tumor, as LabelNumbers.parse takes it.
     """
     from LiverTumorSegLib.ct.label_map import LabelNumbers, read_label_map
-    from LiverTumorSegLib.ct.read import read_input
+    from LiverTumorSegLib.ct.read import dicom_series, read_input
+    from LiverTumorSegLib.result.export.export import Export
     from LiverTumorSegLib.result.files import NOTICE, result_folder
     from LiverTumorSegLib.result.measured import MeasuredLabels
 
     meaning = None if numbers is None else LabelNumbers.parse(numbers)
     reporter.started()
+    source = dicom_series(ct_path, series) if exports.dicom else None
+    export = Export.prepared(exports, source)
     with result_folder(output, overwrite=overwrite, sources=[ct_path, labels_path]) as part:
         reporter.progress(0.0, "Reading the CT")
         ct, warnings = read_input(ct_path, series)
@@ -40,7 +47,7 @@ def measure_label_map(
             reporter.warning(warning)
         reporter.progress(0.8, "Drawing and writing")
         measured = result.warnings
-        result = result.write(part)
+        result = replace(result, export=export).write(part)
         for warning in result.warnings[len(measured) :]:
             reporter.warning(warning)
     lines = [*summary_of_measures(result.measures), f"Results in {output}", NOTICE]

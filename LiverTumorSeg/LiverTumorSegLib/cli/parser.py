@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib import __version__
-from LiverTumorSegLib.settings import RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings
 
 DEMO_SEED = 7
 SERIES_HELP = (
@@ -46,6 +46,11 @@ The result folder receives
                   and what speaks against its being one
   lesions.json    the same with liver volume, tumor burden, model, settings and warnings
   overview.png    slices with outlines, and the lesion list
+
+and on demand
+
+  seg.dcm, sr.dcm    --dicom, of a CT in DICOM: a DICOM SEG of liver and lesions, and their numbers
+                     as a structured report (TID 1500), in the patient and study of the CT
 
 Nothing that exists is replaced without --overwrite, and a run that fails or is stopped (Ctrl-C)
 leaves nothing. Exit code: 0 done, 2 refused (one sentence says why), 130 stopped.
@@ -193,6 +198,7 @@ def _add_segment(commands: Any) -> None:
     add("--series", metavar="WHICH", help=SERIES_HELP)
     add("--with-parent", action="store_true", help="for programs: end when standard input closes")
     _add_run_options(parser, "replace results that are in the folder")
+    Exports.add_options(parser)
 
 
 def _add_batch(commands: Any) -> None:
@@ -217,6 +223,7 @@ def _add_batch(commands: Any) -> None:
     )
     add("--min-slices", type=int, default=0, metavar="N", help="only CTs of so many axial slices")
     _add_run_options(parser, "make results anew that another model or other settings made")
+    Exports.add_options(parser)
 
 
 def _add_demo(commands: Any) -> None:
@@ -248,6 +255,7 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder"
     )
+    Exports.add_options(parser)
 
 
 def _add_report(commands: Any) -> None:

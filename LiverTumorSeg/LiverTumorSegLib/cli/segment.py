@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from LiverTumorSegLib.settings import RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings
 
 from .interrupts import raise_if_interrupted
 from .progress import CaseReporter, Reporter
 
 if TYPE_CHECKING:
+    from LiverTumorSegLib.ct.dicom import Series
     from LiverTumorSegLib.inference.segmenter import Segmenter
     from LiverTumorSegLib.result.files import CaseResult
     from LiverTumorSegLib.result.lesions import LiverMeasures
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SEGMENTED = 0.94  # of the progress bar; the rest is measuring, drawing and writing
 LISTED_LESIONS = 10
+NO_EXPORTS = Exports()
 
 
 def segment(
@@ -36,36 +38,41 @@ def segment(
     series: str | None = None,
     overwrite: bool = False,
     model_folder: Path | None = None,
+    exports: Exports = NO_EXPORTS,
 ) -> int:
     """``livertumorseg segment``"""
+    from LiverTumorSegLib.result.export.export import Export
     from LiverTumorSegLib.result.files import result_folder
 
     reporter.started()
     with result_folder(output, overwrite=overwrite, sources=[ct]) as part:
         reporter.progress(0.0, "Reading the CT")
-        volume, notes = _read_or_propose(ct, series)
+        volume, notes, source = _read_or_propose(ct, series)
+        export = Export.prepared(exports, source)
         for note in notes:
             reporter.warning(note)
         reporter.progress(0.0, "Loading the model")
         segmenter = load_model(settings, model_folder)
         result = segment_case(segmenter, settings, reporter, volume, notes)
-        result = write_case(result, part, reporter)
+        result = write_case(replace(result, export=export), part, reporter)
     reporter.finished(summary_of(result, output, reporter.seconds), result.to_dict())
     return 0
 
 
-def _read_or_propose(path: Path, series: str | None) -> tuple[CtVolume, tuple[str, ...]]:
-    """The CT and its warnings; of a study the series that is likely meant, and why."""
+def _read_or_propose(
+    path: Path, series: str | None
+) -> tuple[CtVolume, tuple[str, ...], Series | None]:
+    """The CT, its warnings and its series; of a study the one that is likely meant, and why."""
     from LiverTumorSegLib.ct.dicom import read_series
     from LiverTumorSegLib.ct.read import is_folder, read_input
     from LiverTumorSegLib.ct.study import matching, propose_series, read_study
 
     if not is_folder(path):
-        return read_input(path, series)
+        return *read_input(path, series), None
     entries = read_study(path)
     chosen, why = propose_series(entries, among=matching(entries, series))
     ct, notes = read_series(chosen.series)
-    return ct, ((why, *notes) if why else notes)
+    return ct, ((why, *notes) if why else notes), chosen.series
 
 
 def demo(

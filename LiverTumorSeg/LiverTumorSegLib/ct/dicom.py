@@ -149,6 +149,21 @@ def _stacked(
     return hu if spread is None else spread.fill(hu), low, high, ijk_to_ras, warnings
 
 
+def slices_of(series: Series) -> list[DicomImage]:
+    """The image that each slice k of :func:`read_series` is; ``ValueError`` where some are none.
+
+    Those are the slices that were computed between images of several planned distances.
+    """
+    images = list(series.stack.images)
+    if spread_planned(*places_of(images)) is not None:
+        raise ValueError(
+            "The slices of this CT were computed between images of several distances, so no DICOM"
+            " can refer to its images slice by slice; leave out --dicom."
+        )
+    order, _, _ = find_grid(*places_of(images))
+    return [images[n] for n in order]
+
+
 def _only_stack(source: Series | Sequence[str | Path]) -> Stack:
     if isinstance(source, Series):
         for path in source.damaged:

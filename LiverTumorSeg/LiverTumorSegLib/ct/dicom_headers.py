@@ -119,16 +119,18 @@ def require_pydicom() -> None:
 
 @contextmanager
 def silenced_pydicom() -> Iterator[None]:
-    """pydicom's warnings quote what a header says; inside this block nobody hears them."""
-    logger = logging.getLogger("pydicom")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)  # its children have no levels of their own
+    """Its and highdicom's warnings quote what a header says; in this block nobody hears them."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)  # its children have no levels of their own
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def read_images(path: Path) -> list[DicomImage]:

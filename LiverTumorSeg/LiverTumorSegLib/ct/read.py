@@ -13,7 +13,7 @@ import numpy as np
 
 from LiverTumorSegLib.volume import CtVolume
 
-from .dicom import read_series
+from .dicom import Series, read_series
 from .dicom_headers import looks_like_dicom, shown_name
 from .formats import is_format, read_format, stated_grid
 from .nifti import read_ct
@@ -65,3 +65,8 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
+
+
+def dicom_series(path: Path, series: str | None = None) -> Series | None:
+    """The series that :func:`read_input` reads; None where the CT is no DICOM."""
+    return choose_series(read_study(path), series).series if is_folder(path) else None

@@ -23,6 +23,7 @@ from LiverTumorSegLib.tables import csv_text
 from LiverTumorSegLib.volume import CtVolume
 
 from .agreement import Agreement
+from .export.export import ALL_EXPORTS, Export
 from .lesions import LESION_COLUMNS, LiverMeasures, lesion_rows, measures_to_dict
 from .overview.page import draw_overview, png_bytes
 
@@ -32,7 +33,10 @@ LABELS, TABLE, RECORD, PICTURE = "seg.nii.gz", "lesions.csv", "lesions.json", "o
 PROBABILITIES = "probabilities.nii.gz"
 REPORT = "report.html"
 DEMO_CT, DEMO_TRUTH = "phantom_ct.nii.gz", "phantom_truth.nii.gz"
-ALL_FILES = (LABELS, TABLE, RECORD, PICTURE, REPORT, PROBABILITIES, DEMO_CT, DEMO_TRUTH)
+ALL_FILES = (
+    *(LABELS, TABLE, RECORD, PICTURE, REPORT, PROBABILITIES, DEMO_CT, DEMO_TRUTH),
+    *ALL_EXPORTS,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,7 @@ class CaseResult:
 
     seconds: from the start of the run, reading included, until the result was known. model: from
         ``segment.describe``. truth_kji, agreement: of a phantom, whose truth is known.
-    settings: of the run.
+    settings: of the run. export: what is written beside.
     """
 
     ct: CtVolume
@@ -53,6 +57,7 @@ class CaseResult:
     agreement: Agreement | None = None
     seconds: float = 0.0
     settings: RunSettings = field(default_factory=RunSettings)
+    export: Export = field(default_factory=Export)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; holds no name, path or header text of the scan."""
@@ -71,7 +76,7 @@ class CaseResult:
                 "slices": done.slices,
                 "slices_run": done.slices_run,
             },
-            "settings": self.settings.what_counts(),
+            "settings": {**self.settings.what_counts(), **self.export.wanted.what_counts()},
             "warnings": list(self.warnings),
         }
         if self.agreement is not None:
@@ -92,6 +97,7 @@ class CaseResult:
             footer=f"{self.model['model']} {self.model['version']}, {self.segmentation.device}",
             truth_kji=self.truth_kji,
             warnings=self.warnings,
+            export=self.export,
         )
         if self.segmentation.probabilities is not None:
             write_probabilities(folder / PROBABILITIES, self.segmentation.probabilities, self.ct)
@@ -111,8 +117,9 @@ def write_measured(
     footer: str,
     truth_kji: NDArray[np.uint8] | None = None,
     warnings: Sequence[str] = (),
+    export: Export,
 ) -> tuple[str, ...]:
-    """Labels, lesion table, record and picture, into an existing folder.
+    """Labels, lesion table, record, picture and what is exported, into an existing folder.
 
     A picture or table that cannot be made loses nothing else: the record has a warning of it, and
     these warnings come back. Raises ``ValueError`` when the disk refuses a file.
@@ -142,6 +149,7 @@ def write_measured(
             files[name] = make()
         except Exception as error:  # whatever it is, hours of computing are not lost for it
             lost.append(f"{name} could not be made ({type(error).__name__}); please report it.")
+    lost += export.write(folder, labels_kji, ct.ijk_to_ras, measures, record["model"])
     if lost:
         record = {**record, "warnings": [*record["warnings"], *lost]}
     files[RECORD] = (json.dumps(record, indent=1) + "\n").encode()

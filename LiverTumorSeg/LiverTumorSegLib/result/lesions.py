@@ -187,6 +187,28 @@ def label_lesions(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     return components, count
 
 
+def separate_lesions(
+    labels_kji: NDArray[np.uint8], ijk_to_ras: NDArray[np.float64]
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """1 for liver and 1 + n for the lesion of number n, as :func:`measure` numbers them.
+
+    uint8, or uint16 where there are more than 254 lesions.
+    """
+    if not (labels_kji == Label.TUMOR).any():
+        return labels_kji
+    box = bounding_box(labels_kji == Label.TUMOR)
+    inside = labels_kji[box]
+    turn = Reorientation.to_lps(ijk_to_ras, (inside.shape[0], inside.shape[1], inside.shape[2]))
+    components, count = label_lesions(turn.apply(inside))
+    voxels = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    numbers = np.zeros(count + 1, np.uint8 if count < 255 else np.uint16)
+    numbers[1 + np.argsort(-voxels, kind="stable")] = Label.TUMOR + np.arange(count)
+    separate = labels_kji.astype(numbers.dtype)
+    lesions = turn.undo(numbers[components])
+    separate[box][lesions > 0] = lesions[lesions > 0]
+    return separate
+
+
 def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
     """The smallest box around a mask that holds something; slice by slice, which is fast."""
     k = np.flatnonzero(mask.any(axis=(1, 2)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib import __version__
 from LiverTumorSegLib.volume import CtVolume
 
+from .export.export import Export
 from .files import NOTICE, labels_sha256, scan_record, write_measured
 from .lesions import LiverMeasures, measures_to_dict
 from .plausibility import check
@@ -25,6 +26,7 @@ class MeasuredLabels:
     labels_kji: NDArray[np.uint8]
     measures: LiverMeasures
     warnings: tuple[str, ...]
+    export: Export = field(default_factory=Export)
 
     @classmethod
     def of(
@@ -63,5 +65,6 @@ class MeasuredLabels:
             self.to_dict(),
             footer="Measured on a label map",
             warnings=self.warnings,
+            export=self.export,
         )
         return replace(self, warnings=(*self.warnings, *lost))

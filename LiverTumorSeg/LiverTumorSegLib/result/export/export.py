@@ -1,0 +1,106 @@
+"""What a result leaves beside labels, table, record and picture: DICOM SEG and SR.
+
+export = Export.prepared(Exports(dicom=True), series)     # what cannot be is said at once
+warnings = export.write(folder, labels_kji, ct.ijk_to_ras, measures, model)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.ct.dicom import Series
+from LiverTumorSegLib.ct.dicom_headers import silenced_pydicom
+from LiverTumorSegLib.files import disk_errors_as_sentences
+from LiverTumorSegLib.result.lesions import LiverMeasures
+from LiverTumorSegLib.settings import Exports
+
+from .dicom_seg import make_seg
+from .dicom_source import DicomSource, require_highdicom
+from .dicom_sr import make_sr
+from .segments import SegmentedCase
+
+SEG, SR = "seg.dcm", "sr.dcm"
+ALL_EXPORTS = (SEG, SR)
+NOTHING_TO_EXPORT = "No liver was found, so there is nothing to write as {what}."
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """Which further files, and the DICOM images that they refer to."""
+
+    wanted: Exports = field(default_factory=Exports)
+    source: DicomSource | None = None
+
+    @classmethod
+    def prepared(cls, wanted: Exports, series: Series | None) -> Export:
+        """Look whether all can be written; ``ValueError`` with one sentence where it cannot.
+
+        series: the CT's own; None where the CT is no DICOM.
+        """
+        source = None
+        if wanted.dicom:
+            require_highdicom()
+            if series is None:
+                raise ValueError(
+                    "This CT is no DICOM, and DICOM results refer to the images that they were made"
+                    " of; give it as a DICOM folder, or leave out --dicom."
+                )
+            source = DicomSource.read(series)
+        return cls(wanted, source)
+
+    def write(
+        self,
+        folder: Path,
+        labels_kji: NDArray[np.uint8],
+        ijk_to_ras: NDArray[np.float64],
+        measures: LiverMeasures,
+        model: Mapping[str, Any] | None,
+    ) -> tuple[str, ...]:
+        """Write them into an existing folder; a warning of each that could not be made.
+
+        Raises ``ValueError`` when the disk refuses one.
+        """
+        makers = self._makers()
+        if not makers:
+            return ()
+        case = SegmentedCase.of(labels_kji, ijk_to_ras, measures, model)
+        if not case.segments:
+            return tuple(NOTHING_TO_EXPORT.format(what=what) for what in makers)
+        with disk_errors_as_sentences(folder.name):
+            return self._written(folder, case, makers)
+
+    @staticmethod
+    def _written(
+        folder: Path,
+        case: SegmentedCase,
+        makers: Mapping[str, Callable[[Path, SegmentedCase], None]],
+    ) -> tuple[str, ...]:
+        lost = []
+        for what, make in makers.items():
+            try:
+                make(folder, case)
+            except OSError:
+                raise
+            except Exception as error:  # whatever it is, hours of computing are not lost for it
+                lost.append(f"{what} could not be made ({type(error).__name__}); please report it.")
+        return tuple(lost)
+
+    def _makers(self) -> dict[str, Callable[[Path, SegmentedCase], None]]:
+        makers: dict[str, Callable[[Path, SegmentedCase], None]] = {}
+        if self.wanted.dicom:
+            makers["DICOM"] = self._write_dicom
+        return makers
+
+    def _write_dicom(self, folder: Path, case: SegmentedCase) -> None:
+        assert self.source is not None
+        with silenced_pydicom():
+            seg = make_seg(case, self.source)
+            sr = make_sr(case, self.source, seg)
+            seg.save_as(folder / SEG)
+            sr.save_as(folder / SR)
