@@ -1,6 +1,6 @@
 """Runs cases in a child process, each with a limit of time and memory, and sorts what came of them.
 
-    outcomes = run_cases(lambda number: some_call(number), count=300)   # number -> Outcome
+    outcomes = fuzz("nifti", Path("home"), range(300), seed="1", ...)   # number -> Outcome
 
 A case that hangs in C code, or that takes the memory, ends the child; the next case gets a new one.
 """
@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from LiverTumorSegLib.model.spec import BundleError
 
-SECONDS = 20.0  # a case takes milliseconds; a busy machine must not look like a hang
-SPARE_BYTES = 3 * 2**30
+SECRET = "DOE_JANE"  # the folder that cases lie in; no sentence may say it
 ACCEPTED, REFUSED = "accepted", "refused in a sentence"
 FAULT, SENTENCE, MEMORY = "fault", "no plain sentence", "out of memory"
 HANG, DIED = "hang", "process died"
-KINDS = (ACCEPTED, REFUSED, FAULT, SENTENCE, MEMORY, HANG, DIED)
+OUTCOMES = (ACCEPTED, REFUSED, FAULT, SENTENCE, MEMORY, HANG, DIED)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case led to, one of :data:`KINDS`, and what was said."""
+    """What a case led to, one of :data:`OUTCOMES`, and what was said."""
 
     kind: str
     text: str = ""
@@ -35,20 +36,50 @@ class Outcome:
         return self.kind in (ACCEPTED, REFUSED)
 
 
-def run_cases(case: Callable[[int], object], count: int, secret: str) -> dict[int, Outcome]:
-    """Every case from 0 to ``count``. secret: what no sentence may hold, as a folder's path."""
+def fuzz(
+    kind: str, home: Path, numbers: range, seed: str, *, seconds: float, spare_bytes: int
+) -> dict[int, Outcome]:
+    """The cases of a kind with these numbers, each the same for the same seed. home: a folder."""
+    from Testing.fuzz.cases import KINDS
+
+    case = KINDS[kind](home)
+    place = home / SECRET / "place"
+    place.mkdir(parents=True)
+
+    def one(number: int) -> object:
+        return case(random.Random(f"{seed} {kind} {number}"), place)
+
+    return run_cases(one, numbers, SECRET, seconds=seconds, spare_bytes=spare_bytes)
+
+
+def table_line(name: str, counts: Mapping[str, int] | None) -> str:
+    """A row of the table of outcomes; without counts its head."""
+    cells = (outcome if counts is None else counts.get(outcome, 0) for outcome in OUTCOMES)
+    return f"{name:10}" + "".join(f"{cell:>23}" for cell in cells)
+
+
+def run_cases(
+    case: Callable[[int], object],
+    numbers: range,
+    secret: str,
+    *,
+    seconds: float,
+    spare_bytes: int,
+) -> dict[int, Outcome]:
+    """Every case of ``numbers``.
+
+    secret: what no sentence may hold, as a folder's path. seconds, spare_bytes: a case's limits.
+    """
     outcomes: dict[int, Outcome] = {}
     context = multiprocessing.get_context("fork")
-    while len(outcomes) < count:
+    while waiting := numbers[len(outcomes) :]:
         ours, theirs = context.Pipe()
-        first = len(outcomes)
-        child = context.Process(target=_work, args=(theirs, case, first, count, secret))
+        child = context.Process(target=_work, args=(theirs, case, waiting, secret, spare_bytes))
         child.start()
         theirs.close()
-        while len(outcomes) < count:
-            number = len(outcomes)
-            if not ours.poll(SECONDS):
-                outcomes[number] = Outcome(HANG, f"over {SECONDS:.0f} s")
+        for number in waiting:
+            if not ours.poll(seconds):
+                outcomes[number] = Outcome(HANG, f"over {seconds:.0f} s")
                 break
             try:
                 outcomes[number] = Outcome(*ours.recv())
@@ -63,10 +94,14 @@ def run_cases(case: Callable[[int], object], count: int, secret: str) -> dict[in
 
 
 def _work(
-    to: Connection, case: Callable[[int], object], first: int, count: int, secret: str
+    to: Connection,
+    case: Callable[[int], object],
+    numbers: range,
+    secret: str,
+    spare_bytes: int,
 ) -> None:
-    _limit_memory()
-    for number in range(first, count):
+    _limit_memory(spare_bytes)
+    for number in numbers:
         to.send(_outcome(case, number, secret))
     to.close()
     os._exit(0)  # without what the test run would do at its end
@@ -87,11 +122,11 @@ def _outcome(case: Callable[[int], object], number: int, secret: str) -> tuple[s
     return ACCEPTED, ""
 
 
-def _limit_memory() -> None:
+def _limit_memory(spare_bytes: int) -> None:
     """Beyond what the process holds already."""
     import resource
 
     with open("/proc/self/statm", encoding="ascii") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (held + SPARE_BYTES, most))
+    resource.setrlimit(resource.RLIMIT_AS, (held + spare_bytes, most))

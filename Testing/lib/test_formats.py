@@ -86,6 +86,9 @@ def test_the_checks_are_those_of_nifti(tmp_path: Path, capfd: pytest.CaptureFixt
     hu, affine = some_ct().hu, some_affine()
     cut = write_nrrd(tmp_path / "cut.nrrd", hu, affine)
     cut.write_bytes(cut.read_bytes()[:-4000])
+    SimpleITK.WriteImage(image_of(hu, affine), str(tmp_path / "cut.mha"))
+    whole = (tmp_path / "cut.mha").read_bytes()
+    (tmp_path / "cut.mha").write_bytes(whole[: len(whole) // 2])
     cases: dict[str, tuple[Callable[[Path], object], str]] = {
         "offset.nrrd": (lambda p: write_nrrd(p, hu + np.int16(1024), affine), "-1024 added"),
         "meters.nrrd": (
@@ -115,6 +118,8 @@ def test_the_checks_are_those_of_nifti(tmp_path: Path, capfd: pytest.CaptureFixt
             "no finite numbers",
         ),
         "cut.nrrd": (lambda p: p, "cut off"),
+        "cut.mha": (lambda p: p, "cut off"),
+        "no-size.mha": (lambda p: p.write_bytes(whole.replace(b"DimSize", b"DimSixe")), "cut off"),
         "none.nrrd": (lambda p: p, "does not exist"),
     }
     for name, (write, says) in cases.items():

@@ -11,7 +11,11 @@ Both formats store i fastest and place voxels in LPS millimeters.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,7 @@ UNREADABLE = (
     "is cut off, damaged or stored in a way that cannot be read; save it as .nii.gz in the program"
     " that made it, or copy it again."
 )
+STANDARD_ERROR = 2  # its descriptor
 HEADER_BYTES = 4096
 LONGEST_HEADER_BYTES = 2**20
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -79,11 +84,13 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with _silent_library():
+            reader.ReadImageInformation()
         shape_kji = _checked_shape(path, reader)
         ijk_to_ras = _ijk_to_ras(reader)
         warnings = check_geometry(name, shape_kji, ijk_to_ras)
-        image = reader.Execute()
+        with _silent_library():
+            image = reader.Execute()
     except RuntimeError:
         raise ValueError(f"{name} {UNREADABLE}") from None
     voxels: NDArray[Any] = SimpleITK.GetArrayViewFromImage(image).reshape(shape_kji)
@@ -101,6 +108,29 @@ def stated_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     return tuple(int(n) for n in reader.GetSize()), _ijk_to_ras(reader)
+
+
+@contextmanager
+def _silent_library() -> Iterator[None]:
+    """MetaIO, below SimpleITK, writes what is wrong straight to standard error, in several lines.
+
+    Where the descriptor cannot be lent to something else, it may do so.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+    try:
+        own = os.dup(STANDARD_ERROR)
+    except OSError:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, STANDARD_ERROR)
+        yield
+    finally:
+        os.dup2(own, STANDARD_ERROR)
+        os.close(own)
+        os.close(nowhere)
 
 
 def _is_whole_nrrd_header(start: bytes) -> bool:

@@ -11,6 +11,7 @@ CT's own distance, on pixels of one size, in HU relative to this patient's own l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -23,6 +24,7 @@ from LiverTumorSegLib.settings import Settings
 from LiverTumorSegLib.volume import CtVolume
 
 from .grids import BoxGrid
+from .preprocess import INT16, checked_window
 from .region import LiverRegion
 
 Gray = NDArray[np.uint8]
@@ -46,6 +48,15 @@ class LiverBoxPreprocessing(Settings):
 
     NOUN: ClassVar[str] = "preprocessing"
     KIND: ClassVar[str] = "liver_box"
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "window_hu": INT16,
+        "pixel_mm": (0.2, 10.0),
+        "around_mm": (0.0, 500.0),
+        "neighbor_mm": (0.0, 100.0),
+        "near_mm": (0.0, 100.0),
+        "hu_scale": (0.1, 10000.0),
+        "multiple_px": (1, 128),
+    }
 
     pixel_mm: float = 1.25
     around_mm: float = 40.0
@@ -57,24 +68,15 @@ class LiverBoxPreprocessing(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low, high = (int(v) for v in self.window_hu)
+        low, high = checked_window(self.window_hu)
         object.__setattr__(self, "window_hu", (low, high))
-        if not 0 < high - low < 256:
+        if high - low > 255:
             raise ValueError(
                 sentence(
                     "window_hu is {window}; use up to 255 HU, lower bound first.",
                     window=str(self.window_hu),
                 )
             )
-        for name in ("pixel_mm", "hu_scale", "multiple_px"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    sentence(
-                        "{name} is {value}; give a number above 0.",
-                        name=name,
-                        value=getattr(self, name),
-                    )
-                )
 
     def __call__(self, lps: CtVolume, region: LiverRegion) -> LiverBox:
         """The box of a CT in LPS order; ``ValueError`` when the region holds no liver."""

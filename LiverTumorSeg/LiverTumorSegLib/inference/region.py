@@ -36,7 +36,11 @@ class CascadeSettings(Settings):
     """
 
     NOUN: ClassVar[str] = "cascade"
-    RENAMED: ClassVar[Mapping[str, str]] = {}
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "smallest_liver_ml": (0.0, 1e5),
+        "closing_mm": (0.0, 100.0),
+        "margin_mm": (0.0, 100.0),
+    }
 
     clean_liver: bool = True
     smallest_liver_ml: float = 20.0

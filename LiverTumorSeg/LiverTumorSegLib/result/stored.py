@@ -39,6 +39,22 @@ PLACE = (
     "centroid_s_mm",
 )
 ROUNDING = 0.02  # mL and mm: how far apart the same numbers may lie in two records
+# What a record holds, where it holds it; somebody else's JSON of that name must not be believed.
+RECORD_TYPES: dict[str, tuple[type, ...]] = {
+    "lesions": (list,),
+    "warnings": (list,),
+    "liver_volume_ml": (int, float),
+    "model": (dict, type(None)),
+    "scan": (dict,),
+    "run": (dict,),
+}
+LESION_TYPES: dict[str, tuple[type, ...]] = {
+    "confidence": (int, float, type(None)),
+    "implausible": (str, type(None)),
+    "review": (str, type(None)),
+}
+MODEL_TYPES: dict[str, tuple[type, ...]] = {"model": (str,), "version": (str,), "stages": (dict,)}
+RUN_TYPES: dict[str, tuple[type, ...]] = {"seconds": (int, float), "device": (str,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +101,7 @@ def read_result(
                 " (`livertumorseg measure` makes one of any label map)."
             )
     record = read_json(folder / RECORD)
+    _refuse_foreign(record)
     if ct_path is None:
         ct_path = folder / DEMO_CT
         if not ct_path.is_file():
@@ -117,6 +134,27 @@ def read_pair(
     return StoredResult(ct, labels_kji, checked.measures, warnings, review=review)
 
 
+def _refuse_foreign(record: Mapping[str, Any]) -> None:
+    """``ValueError`` for JSON that no run has written."""
+    lesions, model = record.get("lesions", []), record.get("model") or {}
+    is_ours = (
+        _has_types(record, RECORD_TYPES)
+        and _has_types(model, MODEL_TYPES)
+        and (not model or {"model", "version"} <= set(model))
+        and _has_types(record.get("run", {}), RUN_TYPES)
+        and all(isinstance(row, dict) and _has_types(row, LESION_TYPES) for row in lesions)
+    )
+    if not is_ours:
+        raise ValueError(
+            f"{RECORD} is damaged or was written by another program; run `livertumorseg measure`"
+            " on the CT and the labels to make it anew."
+        )
+
+
+def _has_types(values: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> bool:
+    return all(isinstance(values[key], types[key]) for key in types if key in values)
+
+
 def _refuse_another_ct(folder: Path, record: Mapping[str, Any], ct: CtVolume) -> None:
     """The same grid and, where the record knows them, the same gray values."""
     scan, made_of = scan_record(ct), record.get("scan") or {}
@@ -147,7 +185,7 @@ def _with_remarks(
     measures: LiverMeasures, record: Mapping[str, Any]
 ) -> tuple[LiverMeasures, tuple[str, ...]]:
     """What the record says of each lesion that is still the same; and the review of each."""
-    said = [row for row in record.get("lesions", ()) if isinstance(row, dict)]
+    said: list[dict[str, Any]] = record.get("lesions", [])
     lesions, review = list[Lesion](), list[str]()
     for lesion, row in zip(measures.lesions, lesion_rows(measures), strict=True):
         same = next((other for other in said if _is_same(row, other)), {})
