@@ -106,7 +106,8 @@ def stated_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    with _silent_library():
+        reader.ReadImageInformation()
     return tuple(int(n) for n in reader.GetSize()), _ijk_to_ras(reader)
 
 

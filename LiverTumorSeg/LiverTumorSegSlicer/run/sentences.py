@@ -396,7 +396,6 @@ def _settings() -> tuple[str, ...]:
         _("window_hu {window} is empty; put the lower bound first."),
         _("There is no liver to look for tumors in."),
         _("window_hu is {window}; use up to 255 HU, lower bound first."),
-        _("{name} is {value}; give a number above 0."),
         _("This network sees the liver alone; run the liver network first."),
         _("This network sees the whole image; it has no use for a liver mask."),
         _("mask_as_channel needs a mask; give liver_margin_mm, say 0."),
