@@ -27,6 +27,8 @@ from .progress import Reporter, TimeLeft
 from .segment import NO_EXPORTS, load_model, model_sha256, segment_case, write_case
 
 if TYPE_CHECKING:
+    from LiverTumorSegLib.ct.phase import Phase
+    from LiverTumorSegLib.ct.study import StudySeries
     from LiverTumorSegLib.inference.segmenter import Segmenter
 
     from .batch_cases import Case
@@ -53,15 +55,14 @@ def batch(
     from LiverTumorSegLib.files import disk_errors_as_sentences, settle
 
     from .batch_cases import find_cases
-    from .batch_choice import choose_cases
 
     reporter.started()
     _refuse_nested(source, output)
     reporter.progress(0.0, "Looking for CTs")
     cases = find_cases(source, output, only)
-    if choice is not None:
-        cases = choose_cases(cases, choice)
     run = _Batch(cases, output, settings, reporter, overwrite, model_folder, exports)
+    if choice is not None:
+        run.choose(choice)
     _refuse_foreign_summary(run.out)
     try:
         waiting = run.end_what_is_done()
@@ -109,6 +110,20 @@ class _Batch:
         if self._segmenter is None:
             self._segmenter = load_model(self.settings, self.model_folder)
         return self._segmenter
+
+    def choose(self, choice: Choice) -> None:
+        """Leave out what is not wanted; the model is loaded where only the images tell."""
+        from .batch_choice import choose_cases
+        from .phase_of_series import phase_of_series
+
+        def look(entry: StudySeries) -> Phase:
+            self.reporter.progress(0.0, "Looking which phases the series show")
+            return phase_of_series(entry, self.load())
+
+        def is_done(case: Case) -> bool:
+            return finished_row(self.out / case.name, self._made_by, case) is not None
+
+        self.cases = choose_cases(self.cases, choice, look, is_done)
 
     def end_what_is_done(self) -> list[tuple[int, Case]]:
         """The rows of finished cases, which is quick, and of what is left out; the others."""

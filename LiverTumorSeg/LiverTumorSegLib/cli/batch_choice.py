@@ -32,10 +32,12 @@ def choose_cases(
     cases: Sequence[Case],
     choice: Choice,
     phase_of_image: Callable[[StudySeries], Phase] | None = None,
+    is_done: Callable[[Case], bool] = lambda case: False,
 ) -> list[Case]:
     """All cases, those that are left out with their ``problem``.
 
-    phase_of_image: as ``propose_series`` takes it.
+    phase_of_image: as ``propose_series`` takes it. is_done: whether a case has its result already;
+    where one series of a study has, it is the one that was chosen before.
     Raises ``ValueError`` where all that could be read is left out.
     """
     needs_headers = choice.one_per_study or choice.description is not None
@@ -49,7 +51,8 @@ def choose_cases(
         for case in cases
     ]
     if choice.one_per_study:
-        chosen = _one_a_study(chosen, entries, phase_of_image)
+        done = {case.name for case in chosen if not case.problem and is_done(case)}
+        chosen = _one_a_study(chosen, entries, phase_of_image, done)
     if all(case.problem for case in chosen):
         left = [now for now, before in zip(chosen, cases, strict=True) if not before.problem]
         raise ValueError(f"No CT is left to be segmented. {left[0].problem}")
@@ -75,6 +78,7 @@ def _one_a_study(
     cases: Sequence[Case],
     entries: dict[str, StudySeries],
     phase_of_image: Callable[[StudySeries], Phase] | None,
+    done: set[str],
 ) -> list[Case]:
     """Of the series of each examination one; a file is an examination of its own."""
     studies: dict[str, dict[str, StudySeries]] = {}
@@ -84,7 +88,9 @@ def _one_a_study(
             studies.setdefault(entry.study, {})[case.name] = entry
     problems: dict[str, str] = {}
     for members in studies.values():
-        taken = propose_series(list(members.values()), phase_of_image=phase_of_image)[0]
+        before = [members[name] for name in members if name in done]
+        among = before if len(before) == 1 else list(members.values())
+        taken = propose_series(among, phase_of_image=phase_of_image)[0]
         name = next(name for name, entry in members.items() if entry.series is taken.series)
         for other, entry in members.items():
             if other != name:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.ct.dicom import read_series
+from LiverTumorSegLib.ct.phase import Phase
 from LiverTumorSegLib.ct.read import is_folder, read_input
 from LiverTumorSegLib.ct.study import StudySeries, matching, propose_series, read_study
 from LiverTumorSegLib.model.catalog import ModelEntry, installed_models
@@ -14,8 +17,15 @@ from LiverTumorSegLib.model.spec import ALL, ModelSpec, file_sha256, read_spec, 
 from LiverTumorSegLib.volume import CtVolume
 
 
-def describe_file(path: Path, series: str | None = None, model_folder: Path | None = None) -> str:
+def describe_file(
+    path: Path,
+    series: str | None = None,
+    model_folder: Path | None = None,
+    phase_of_image: Callable[[StudySeries], Phase] | None = None,
+) -> str:
     """Text about a NIfTI CT, a folder of DICOM, a ``.safetensors`` model, or a model of that name.
+
+    phase_of_image: looks at each CT of a folder too.
 
     series: the one of a folder to tell of, as ``matching`` takes it; several are listed only.
     model_folder: of imported models. Errors as the readers raise them.
@@ -29,11 +39,24 @@ def describe_file(path: Path, series: str | None = None, model_folder: Path | No
     if not is_folder(path):
         return _describe_ct(*read_input(path, series))
     entries = read_study(path)
+    if phase_of_image is not None:
+        entries = [_with_seen_phase(entry, phase_of_image(entry)) for entry in entries]
     found = matching(entries, series)
     if len(found) > 1:
         return _describe_study(path, entries, found)
     about = _describe_series(path, entries.index(found[0]) + 1, found[0])
     return "\n".join([about, _describe_ct(*read_series(found[0].series))])
+
+
+def _with_seen_phase(entry: StudySeries, seen: Phase) -> StudySeries:
+    """What is seen goes before what the header says, and both are named where they differ."""
+    if seen == "unknown":
+        return entry
+    if entry.phase == seen:
+        return replace(entry, phase_source=f"{entry.phase_source} and gray values")
+    differs = "" if entry.phase == "unknown" else f", while its {entry.phase_source} says"
+    says = f"{differs} {entry.phase}" if differs else ""
+    return replace(entry, phase=seen, phase_source=f"gray values{says}")
 
 
 def _describe_study(folder: Path, entries: list[StudySeries], listed: list[StudySeries]) -> str:

@@ -10,6 +10,8 @@ import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import sentence, sentence_of
@@ -18,6 +20,10 @@ from LiverTumorSegLib.settings import Exports, RunSettings
 from .interrupts import interruptible
 from .parser import build_parser
 from .progress import Console, JsonLines, Reporter, say, stand_in_for_closed_streams
+
+if TYPE_CHECKING:
+    from LiverTumorSegLib.ct.phase import Phase
+    from LiverTumorSegLib.ct.study import StudySeries
 
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
@@ -185,7 +191,20 @@ def _models(args: argparse.Namespace, reporter: Reporter) -> int:
 def _info(args: argparse.Namespace, reporter: Reporter) -> int:
     from .info import describe_file
 
-    say(describe_file(args.file, args.series, args.model_folder))
+    if not args.phase:
+        say(describe_file(args.file, args.series, args.model_folder))
+        return 0
+    from .phase_of_series import phase_of_series
+    from .segment import load_model
+
+    load = cache(partial(load_model, RunSettings(), args.model_folder))
+
+    def look(entry: StudySeries) -> Phase:
+        reporter.progress(0.0, "Looking which phases the series show")
+        return phase_of_series(entry, load())
+
+    reporter.started()
+    reporter.finished(describe_file(args.file, args.series, args.model_folder, look), {})
     return 0
 
 

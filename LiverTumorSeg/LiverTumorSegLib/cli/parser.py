@@ -325,6 +325,12 @@ def _add_info(commands: Any) -> None:
         help=".nii, .nii.gz or .safetensors, a DICOM folder, or a model's name",
     )
     parser.add_argument("--series", metavar="WHICH", help=SERIES_HELP)
+    parser.add_argument(
+        "--phase",
+        action="store_true",
+        help="of a DICOM folder: also look at the images for the contrast phase, with the default"
+        " model, which takes some seconds a series",
+    )
     _add_folder_option(parser)
 
 

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from .progress import CaseReporter, Reporter
 
 if TYPE_CHECKING:
     from LiverTumorSegLib.ct.dicom import Series
+    from LiverTumorSegLib.ct.phase import Phase
     from LiverTumorSegLib.inference.segmenter import Segmenter
     from LiverTumorSegLib.result.files import CaseResult
     from LiverTumorSegLib.result.lesions import LiverMeasures
@@ -47,30 +50,39 @@ def segment(
     reporter.started()
     with result_folder(output, overwrite=overwrite, sources=[ct]) as part:
         reporter.progress(0.0, "Reading the CT")
-        volume, notes, source = _read_or_propose(ct, series)
+        load = cache(partial(load_model, settings, model_folder))
+        volume, notes, source = _read_or_propose(ct, series, load, reporter)
         export = Export.prepared(exports, source)
         for note in notes:
             reporter.warning(note)
         reporter.progress(0.0, "Loading the model")
-        segmenter = load_model(settings, model_folder)
-        result = segment_case(segmenter, settings, reporter, volume, notes)
+        result = segment_case(load(), settings, reporter, volume, notes)
         result = write_case(replace(result, export=export), part, reporter)
     reporter.finished(summary_of(result, output, reporter.seconds), result.to_dict())
     return 0
 
 
 def _read_or_propose(
-    path: Path, series: str | None
+    path: Path, series: str | None, load: Callable[[], Segmenter], reporter: Reporter
 ) -> tuple[CtVolume, tuple[str, ...], Series | None]:
-    """The CT, its warnings and its series; of a study the one that is likely meant, and why."""
+    """The CT, its warnings and its series; of a study the one that is likely meant, and why.
+
+    load: the model, which is needed here where no header names the phase.
+    """
     from LiverTumorSegLib.ct.dicom import read_series
     from LiverTumorSegLib.ct.read import is_folder, read_input
-    from LiverTumorSegLib.ct.study import matching, propose_series, read_study
+    from LiverTumorSegLib.ct.study import StudySeries, matching, propose_series, read_study
+
+    from .phase_of_series import phase_of_series
+
+    def look(entry: StudySeries) -> Phase:
+        reporter.progress(0.0, "Looking which phase a series shows")
+        return phase_of_series(entry, load())
 
     if not is_folder(path):
         return *read_input(path, series), None
     entries = read_study(path)
-    chosen, why = propose_series(entries, among=matching(entries, series))
+    chosen, why = propose_series(entries, matching(entries, series), look)
     ct, notes = read_series(chosen.series)
     return ct, ((why, *notes) if why else notes), chosen.series
 
