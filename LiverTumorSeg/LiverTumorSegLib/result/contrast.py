@@ -16,6 +16,8 @@ They are looked for where they lie in everybody, on the slices that hold liver:
 
 The rule, its first line that holds:
 
+- unknown: less than 30 mm of liver, where the one bright thing before the spine may be a gullet
+  with contrast.
 - arterial: on most slices there is an even disk of 9 mm before or beside the spine, left of the
   middle, with at least 200 HU and 100 more than the liver, and none on the right, as dense bone
   would have. A CT that was cut to a window below that does not show it.
@@ -28,7 +30,8 @@ The rule, its first line that holds:
 Measured by ``Testing/lib/test_contrast.py`` with the reference livers of 30 CTs of 24 patients of
 LiTS, all enhanced and windowed: 28 portal-venous, 2 unknown, none anything else. LiTS states no
 phase and the bounds were set on these CTs, so that is consistency, not accuracy. One unenhanced CT,
-and phantoms of all four phases, are told right. No real arterial or late CT was at hand.
+and phantoms of all four phases, are told right; three more slices of another say nothing, as they
+should. No real arterial or late CT was at hand.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ BESIDE_SPINE_MM = 25.0  # behind its front
 FROM_MIDDLE_MM = (-3.0, 30.0)  # to the left
 RIGHT_OF_MIDDLE_MM = (21.0, 3.0)
 SPINE_SHARE = 0.35  # of a row of voxels that is bone, where the spine begins
+LEAST_LIVER_MM = 30.0  # from its lowest to its highest slice
 LEAST_DISKS = 50  # of spleen, to say anything
 SATURATED_HU = 140.0  # a liver in a CT that was cut to a window, below whose top nothing is told
 ARTERY_HU = 80.0  # over the liver: no vein is that bright
@@ -85,6 +89,8 @@ def contrast_of(trunk: Trunk) -> Contrast:
     spleen = _spleen_hu(trunk, darkest, disk)
     blood = None if front is None else _blood_hu(trunk, darkest, front)
     found = Contrast("unknown", blood, _vessels_hu(trunk), spleen, trunk.liver_hu)
+    if len(trunk.hu) * trunk.spacing_kji_mm[0] < LEAST_LIVER_MM:
+        return found
     if front is not None and not trunk.windowed and _is_arterial(trunk, front):
         return replace(found, phase="arterial")
     return replace(found, phase=_phase_of(found, windowed=trunk.windowed))
