@@ -4,7 +4,7 @@ the tests of the command line a model, a CT, and networks that know the answer."
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +97,12 @@ def batch(
         return run(capsys, "batch", source, target, "--model", model, *options)
 
     return start
+
+
+@pytest.fixture
+def figure_style() -> Iterator[None]:
+    """For tests that draw a figure themselves, without ``draw_all``."""
+    from training.reports.style import our_style
+
+    with our_style():
+        yield

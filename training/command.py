@@ -80,6 +80,35 @@ def add_output(parser: argparse.ArgumentParser, what: str, *, replaces: str | No
         parser.add_argument("--overwrite", action="store_true", help=f"replace {replaces}")
 
 
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """What evaluate and report share: how figures are drawn, and what other runs add."""
+    add = parser.add_argument
+    add("--figures", default="png", metavar="png|pdf|svg", help="draw them in this format too")
+    add("--plain", action="store_true", help="figures without the paper's numbers and our notice")
+    add("--no-figures", action="store_true", help="draw none")
+    add("--run", type=Path, help="run folder of the model: Table 5, Figures 6 and 7")
+    add("--validation", type=Path, metavar="SCORES", help="its validation scores, for Table 7")
+    add("--baseline", type=Path, metavar="SCORES", help="another model's scores on the same cases")
+    add(
+        "--ablation",
+        action="append",
+        default=[],
+        metavar="NAME=SCORES",
+        help="a row of Table 4, such as neither=FOLDER; may be given several times",
+    )
+
+
+def named_folders(items: Sequence[str]) -> dict[str, Path]:
+    """Of ``ablation``; ``ValueError`` for one without a name."""
+    folders = {}
+    for item in items:
+        name, equals, folder = item.partition("=")
+        if not (name and equals and folder):
+            raise ValueError(f'--ablation wants NAME=SCORES, not "{item}".')
+        folders[name] = Path(folder)
+    return folders
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``device``, as torch calls it."""
     parser.add_argument(

@@ -11,6 +11,7 @@ The folder receives, all together or not at all,
   lesions.csv     a row a lesion, true or predicted: place, size, found or false, confidence
   slices.csv      a row a slice: the nine counts of its confusion matrix
   summary.json    everything the tables are made from
+  slices.npz      the slices that figures show: training.report draws all of them again from here
   figures/        the paper's figures and some more
   labels/         the predicted label maps
 
@@ -28,6 +29,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from LiverTumorSegLib.ct.nifti import write_labels
@@ -38,21 +40,21 @@ from LiverTumorSegLib.result.files import NOTICE
 
 from training import command
 from training.cases.case import Case
-from training.report import (
+from training.reports.evaluation import (
     FIGURE_FOLDER,
     REPORT,
+    SLICES,
     SUMMARY,
     Extras,
-    add_extra_options,
-    read_extras,
+    draw,
+    read_history,
     report_html,
 )
-from training.reports.evaluation_figures import figure_material, undrawable
-from training.reports.figures import FIGURES, draw_all, failure, reasons
+from training.reports.figures import Look, failure
+from training.reports.slices_to_show import Slices, collect
 from training.reproduce.gunetrpp import published_labels
 from training.score.case import CaseScore, Labels, read_pair, run_model, score_run
 from training.score.cases import (
-    SetFacts,
     chosen_cases,
     find_cases,
     refuse_training_cases,
@@ -65,7 +67,7 @@ from training.score.words import plural
 
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
 LABEL_FOLDER = "labels"
-SCORE_FILES = (SUMMARY, REPORT, *TABLES, f"{LABEL_FOLDER}/", f"{FIGURE_FOLDER}/")
+SCORE_FILES = (SUMMARY, SLICES, REPORT, *TABLES, f"{LABEL_FOLDER}/", f"{FIGURE_FOLDER}/")
 PUBLISHED_STEPS = (
     "Labels were made by the published steps of G-UNETR++ and not by the model's own decision and"
     " postprocessing."
@@ -74,90 +76,71 @@ CHOSEN_HERE = (
     "Model, epoch and thresholds were chosen on the validation split, so its scores are too good."
 )
 Show = Callable[[Sequence[Case]], Iterable[Case]]
+Score = Callable[[Case, Path], CaseScore]  # its labels are written into the folder
 
 
-def evaluate(given: argparse.Namespace, called: str, show: Show) -> Record:
-    """Score the split, write the files, log a test use; the summary."""
-    extras = read_extras(given)
-    segmenter = _load(given)
-    every, split_warning = find_cases(given)
-    cases = chosen_cases(every, given.split)
-    warnings = [split_warning] if split_warning else []
+@dataclass(frozen=True)
+class Selection:
+    """cases: to be scored. every: all cases of all sets. warnings: what must be said of them."""
+
+    cases: list[Case]
+    every: list[Case]
+    warnings: list[str]
+
+
+def select(segmenter: Segmenter, every: list[Case], split: str, warning: str = "") -> Selection:
+    """The cases of a split; ``ValueError`` when the model has seen one of their patients.
+
+    warning: what the split file says of itself.
+    """
+    cases = chosen_cases(every, split)
+    warnings = [warning] if warning else []
     if segmenter.spec.provenance.get("split_group_by") != "volume":
         refuse_training_cases(segmenter, cases)
     elif shared := shared_with_training(segmenter, cases):
         names = ", ".join(case.name for case in shared)
         warnings.append(f"LEAKING: the model was trained on other scans of these cases: {names}.")
-    if given.split == "val":
+    if split == "val":
         warnings.append(CHOSEN_HERE)
-    relabel = published_labels if given.published_postprocessing else None
-    if relabel is not None:
-        warnings.append(PUBLISHED_STEPS)
-    with whole_folder(given.output, known=SCORE_FILES, overwrite=given.overwrite) as part:
-        scores = [_score(segmenter, case, part / LABEL_FOLDER, relabel) for case in show(cases)]
-        write_tables(part, scores)
-        sets = set_facts(every)
-        summary = {**header(segmenter, given, called), **summarize(scores)}
-        summary["sets"] = [json_able(vars(facts)) for facts in sets]
-        summary["warnings"] = [*warnings, *summary["warnings"]]
-        summary["figures_not_drawn"] = _draw(part, segmenter, scores, cases, sets, extras, given)
-        (part / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        (part / REPORT).write_text(report_html(summary, part, extras), encoding="utf-8")
-    if given.split == "test":
-        log_test_use(given.log, summary)
+    return Selection(cases, every, warnings)
+
+
+def evaluate(folder: Path, selection: Selection, about: Record, score: Score, show: Show) -> Record:
+    """Score cases into an empty folder: labels, tables, summary, and the slices to show.
+
+    about: what the summary says of the model and the conditions.
+    """
+    (folder / LABEL_FOLDER).mkdir()
+    scores = [score(case, folder / LABEL_FOLDER) for case in show(selection.cases)]
+    write_tables(folder, scores)
+    summary = {**about, **summarize(scores)}
+    summary["sets"] = [json_able(vars(facts)) for facts in set_facts(selection.every)]
+    summary["warnings"] = [*selection.warnings, *summary["warnings"]]
+    slices = Slices()
+    try:
+        slices = collect(scores, selection.cases, folder / LABEL_FOLDER)
+    except Exception as error:  # hours may lie behind the scores
+        summary["warnings"].append(f"No slice could be chosen for the figures. {failure(error)}")
+    slices.save(folder / SLICES)
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 
-def _load(given: argparse.Namespace) -> Segmenter:
-    return load_segmenter(
-        given.model,
-        given.device,
-        coarse_search=not given.no_scan,
-        tta=given.tta,
-    )
-
-
-def _score(
+def scored_by(
     segmenter: Segmenter,
-    case: Case,
-    folder: Path,
-    relabel: Callable[[Prediction], Labels] | None,
-) -> CaseScore:
-    """Score one case and keep its labels."""
-    folder.mkdir(exist_ok=True)
-    ct, true = read_pair(case)
-    run = run_model(segmenter, ct, relabel)
-    write_labels(folder / f"{case.name}.nii.gz", run.labels_kji, ct)
-    return score_run(case, ct, run, true)
+    relabel: Callable[[Prediction], Labels] | None = None,
+    *,
+    published_grid: bool = False,
+) -> Score:
+    """How a model scores one case. relabel: makes labels in place of the model's own steps."""
 
+    def score(case: Case, labels: Path) -> CaseScore:
+        ct, true = read_pair(case)
+        run = run_model(segmenter, ct, relabel)
+        write_labels(labels / f"{case.name}.nii.gz", run.labels_kji, ct)
+        return score_run(case, ct, run, true, published_grid=published_grid)
 
-def _draw(
-    part: Path,
-    segmenter: Segmenter,
-    scores: Sequence[CaseScore],
-    cases: Sequence[Case],
-    sets: Sequence[SetFacts],
-    extras: Extras,
-    given: argparse.Namespace,
-) -> dict[str, str]:
-    """Draw what can be drawn; why the others are missing. No error costs the scores."""
-    if given.no_figures:
-        return {}
-    left_out = undrawable(segmenter)
-    names = [kind.name for kind in FIGURES if kind.name not in left_out]
-    try:
-        material = figure_material(
-            segmenter,
-            scores,
-            cases,
-            part / LABEL_FOLDER,
-            scope=f"{given.split} split, {plural(len({s.group for s in scores}), 'patient')}",
-            sets=sets,
-            history=extras.history,
-        )
-        return left_out | reasons(draw_all(part / FIGURE_FOLDER, material, names))
-    except Exception as error:
-        return left_out | dict.fromkeys(names, failure(error))
+    return score
 
 
 def shown_summary(summary: Record) -> str:
@@ -190,37 +173,68 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--tta",
         action="store_true",
-        help="average the answers to mirrored copies: of a model of slices with that to each slice"
-        " mirrored left to right (twice as slow), of a cascade over all eight, as published (eight"
-        " times as slow)",
+        help="average with the probabilities of mirrored copies: of a model of slices with that of"
+        " each slice mirrored left to right (twice as slow), of a cascade over all eight, as"
+        " published (eight times as slow)",
     )
     command.add_cases(parser, split_file=True)
     add("--split", choices=("val", "test"), default="val")
     command.add_output(parser, "folder to write", replaces="scores that are in the folder")
     command.add_device(parser)
-    add("--no-scan", action="store_true")
-    add("--no-figures", action="store_true")
+    add("--no-coarse-search", action="store_true", help="run every slice, also far from the liver")
     add(
         "--published-postprocessing",
         action="store_true",
         help="of a cascade: labels as the G-UNETR++ authors make them",
     )
+    add("--published-grid", action="store_true", help="measure as the G-UNETR++ authors do, too")
     add("--log", type=Path, default=TEST_LOG, help="where test uses are logged")
-    add_extra_options(parser)
+    command.add_report(parser)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _evaluate(args: argparse.Namespace, called: str) -> None:
+    """Read what the arguments name, refuse what would mislead, score, write, print."""
     from tqdm import tqdm
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    look = None if args.no_figures else Look(args.figures, args.plain)
+    extras = Extras.read(
+        validation=args.validation,
+        baseline=args.baseline,
+        ablation=command.named_folders(args.ablation),
+    )
+    history = read_history(args.run) if args.run else []
+    segmenter = load_segmenter(
+        args.model, args.device, coarse_search=not args.no_coarse_search, tta=args.tta
+    )
+    every, warning = find_cases(args.data, args.table, args.split_file)
+    selection = select(segmenter, every, args.split, warning)
+    relabel = published_labels if args.published_postprocessing else None
+    if relabel is not None:
+        selection.warnings.append(PUBLISHED_STEPS)
+    about = header(segmenter, split=args.split, tta=args.tta, command=called)
+    score = scored_by(segmenter, relabel, published_grid=args.published_grid)
+    with whole_folder(args.output, known=SCORE_FILES, overwrite=args.overwrite) as part:
+        summary = evaluate(
+            part,
+            selection,
+            {**about, "history": history},
+            score,
+            lambda cases: tqdm(cases, unit="case"),
+        )
+        undrawn = draw(part, summary, look) if look is not None else {}
+        page = report_html(part, summary, extras, undrawn)
+        (part / REPORT).write_text(page, encoding="utf-8")
+    if args.split == "test":
+        log_test_use(args.log, summary)
+    print(shown_summary(summary))
+    print(args.output / REPORT)
 
-    def work(given: argparse.Namespace) -> None:
-        summary = evaluate(given, shown_command(words), lambda cases: tqdm(cases, unit="case"))
-        print(shown_summary(summary))
-        print(given.output / REPORT)
 
-    return command.run(_parser(), work, words)
+def main(arguments: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    called = shown_command(argv)
+    return command.run(_parser(), lambda args: _evaluate(args, called), argv)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def choose(args: argparse.Namespace, called: str, show: Show) -> str:
             " the scores there worthless. Leave out --split."
         )
     segmenter = _load(args)
-    every, split_warning = find_cases(args)
+    every, split_warning = find_cases(args.data, args.table, args.split_file)
     cases = chosen_cases(every, args.split)
     refuse_training_cases(segmenter, cases)
     with whole_folder(args.output, known=CHOICE_FILES, overwrite=args.overwrite) as part:
@@ -68,7 +68,7 @@ def choose(args: argparse.Namespace, called: str, show: Show) -> str:
             smoothing=not isinstance(tumor_network(segmenter), PatchNetwork),
         ).without_confidence()
         choice = best_choice(Search(volumes, default, show))
-        head = header(segmenter, args, called)
+        head = header(segmenter, split=args.split, tta=args.tta, command=called)
         kept = {name: head[name] for name in HEADER} | _region(segmenter)
         write_choice(part, choice, kept)
     return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -18,30 +18,16 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from training.reports.material import (
-    RANKS,
-    FigureMaterial,
-    LesionOutcome,
-    PatientDice,
-    SliceView,
-    VolumePair,
-)
-from training.score.calibration import Calibration
-from training.score.cases import SetFacts
-from training.score.lesions import LesionConfidence
-from training.score.statistics import Interval
+from training.reports.slices_to_show import RANKS, Slices, SliceView
+from training.score.calibration import Calibration, reliability
+from training.score.statistics import bland_altman
+from training.score.summary import Record, json_able
 from training.score.voxels import slice_matrices
 
 SMALLEST_POINTS = 8.5
 NET_ARGS = {"width": 8, "size_px": 64, "attention_dropout": 0.0}
 PREPROCESSING = SlicePreprocessing(grid_px=64, size_px=64)
-PLAIN = FigureMaterial(
-    scope="test split, 3 patients",
-    volumes=9,
-    preprocessing=PREPROCESSING,
-    net="hybrid2d",
-    net_args=NET_ARGS,
-)
+NO_SLICES = Slices()
 
 
 @lru_cache(maxsize=1)
@@ -90,56 +76,107 @@ def toy_calibration() -> Calibration:
     )
 
 
-def _set(name: str, patients: int, volumes: int, slices: int) -> SetFacts:
-    return SetFacts(
-        name=name,
-        patients=patients,
-        volumes=volumes,
-        slices=slices,
-        labeled_slices=0,
-        tumor_slices=0,
-        tumor_ml=(),
-        names=(),
-    )
+def toy_slices(views: Sequence[SliceView] | None = None, **changes: Any) -> Slices:
+    """Six views, five of them ranked; or those views, ranked alike."""
+    views = toy_views(6) if views is None else views
+    ranked = dict(zip(RANKS, views, strict=False))
+    return replace(Slices(views, ranked, ranked_of=77), **changes)
 
 
-def toy_material(**changes: Any) -> FigureMaterial:
-    """All that the figures can show, of nine volumes."""
-    views = toy_views(6)
-    every = np.stack([slice_matrices(v.predicted[None], v.true[None])[0] for v in views])
-    whole = replace(
-        PLAIN,
-        sets=[_set("train", 15, 21, 1869), _set("val", 4, 4, 384)],
-        history=toy_history(),
-        matrix=every.sum(axis=0),
-        views=views,
-        ranked=dict(zip(RANKS, views, strict=False)),
-        ranked_of=77,
-        calibration=toy_calibration(),
-        lesions=[
-            LesionOutcome(diameter, diameter > 8, 0.0 if diameter <= 8 else diameter / 60)
-            for diameter in (4.0, 7.5, 8.0, 9.9, 10.0, 14.0, 20.0, 20.1, 55.0)
-        ],
-        confidences=[
-            LesionConfidence(confidence, true_share)
-            for confidence, true_share in (
-                (0.9, 0.8),
-                (0.85, 0.95),
-                (0.6, 0.0),
-                (0.3, 0.4),
-                (0.2, 0),
-            )
-        ],
-        pairs=[VolumePair(str(n), 5.0 * n, 5.0 * n + (-1) ** n, n / 2, n / 2) for n in range(9)],
-        patient_dice=[
-            PatientDice(f"p{n}", {"liver": 0.9 + n / 100, "tumor": n / 10}) for n in range(8)
-        ],
-        dice_intervals={
-            "liver": Interval(mean=0.935, low=0.92, high=0.95, n=8, units=8),
-            "tumor": Interval(mean=0.35, low=0.2, high=0.5, n=8, units=8),
+def toy_lesions() -> list[Record]:
+    """True ones: those up to 8 mm were missed."""
+    return [
+        {"diameter_mm": mm, "found": mm > 8, "dice": mm / 60 if mm > 8 else 0.0}
+        for mm in (4.0, 7.5, 8.0, 9.9, 10.0, 14.0, 20.0, 20.1, 55.0)
+    ]
+
+
+def confident(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """What a summary holds of predicted lesions, each with its confidence and true share."""
+    return {
+        "lesions": {
+            "true": toy_lesions(),
+            "predicted": [{"confidence": c, "true_share": share} for c, share in pairs],
         },
+        "lesion_confidence": {"bins": reliability(pairs)},
+    }
+
+
+def burdens(pairs: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """What a summary holds of volumes: true and predicted mL, true and predicted percent."""
+    cases = [
+        {
+            "case": str(n),
+            "patient": f"p{n}",
+            "dice": {"liver": 0.9 + n / 100, "tumor": n / 10},
+            "tumor_ml": {"true": pair[0], "predicted": pair[1]},
+            "burden_percent": {"true": pair[2], "predicted": pair[3]},
+        }
+        for n, pair in enumerate(pairs)
+    ]
+    columns = np.array(pairs, np.float64).reshape(-1, 4).T
+    limits = {
+        "tumor_ml": vars(bland_altman(columns[1], columns[0])),
+        "percent": vars(bland_altman(columns[3], columns[2])),
+    }
+    return {"cases": cases, "burden": limits}
+
+
+def of_patients(
+    dice: Mapping[str, tuple[float | None, float | None]],
+    intervals: Mapping[str, tuple[float, list[float] | None]],
+) -> dict[str, Any]:
+    """Dice of a summary. dice: patient -> liver, tumor. intervals: mask -> mean, ends."""
+    cases = [
+        {"case": name, "patient": name, "dice": {"liver": liver, "tumor": tumor}}
+        for name, (liver, tumor) in dice.items()
+    ]
+    means = {
+        mask: {"dice": {"skip": {"mean": mean, "interval_by_patient": ends}}}
+        for mask, (mean, ends) in intervals.items()
+    }
+    return {"cases": cases, "volumes": means}
+
+
+def toy_summary(
+    *,
+    matrix: Any = None,
+    calibration: Calibration | None = None,
+    network: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Record:
+    """All that the figures read in a summary, of nine volumes.
+
+    matrix, calibration: as arrays. network: what differs from a small hybrid2d.
+    """
+    if matrix is None:
+        matrix = sum(slice_matrices(v.predicted[None], v.true[None])[0] for v in toy_views(6))
+    names = ("name", "patients", "volumes", "slices")
+    sets = (("train", 15, 21, 1869), ("val", 4, 4, 384))
+    pairs = [(5.0 * n, 5.0 * n + (-1) ** n, n / 2, n / 2) for n in range(9)]
+    plain: Record = json_able(
+        {
+            "split": "test",
+            "counts": {"volumes": 9, "patients": 3},
+            "sets": [dict(zip(names, one, strict=True)) for one in sets],
+            "network": {
+                "net": "hybrid2d",
+                "net_args": NET_ARGS,
+                "preprocessing": PREPROCESSING.to_dict(),
+                "recipe": None,
+                **(network or {}),
+            },
+            "pooled": {"matrix": matrix},
+            "calibration": (calibration or toy_calibration()).to_record(),
+            **confident([(0.9, 0.8), (0.85, 0.95), (0.6, 0.0), (0.3, 0.4), (0.2, 0)]),
+            **burdens(pairs),
+            "volumes": of_patients(
+                {}, {"liver": (0.935, [0.92, 0.95]), "tumor": (0.35, [0.2, 0.5])}
+            )["volumes"],
+            **{name: value for name, value in changes.items() if name != "history"},
+        }
     )
-    return replace(whole, **changes)
+    return {**plain, "history": changes.get("history", toy_history())}
 
 
 @contextmanager

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from toy_figures import toy_calibration
 
-from training.score.calibration import BINS, pooled, tumor_calibration
+from training.score.calibration import BINS, Calibration, pooled, tumor_calibration
+from training.score.summary import json_able
 
 
 def volume(tumor: list[float], true: list[int], predicted: list[int]) -> tuple[np.ndarray, ...]:
@@ -66,3 +71,30 @@ def test_of_nothing() -> None:
     empty = pooled([])
     assert len(empty.counts) == BINS
     assert np.isnan(empty.ece())
+
+
+def test_expected_calibration_error_by_hand() -> None:
+    bins = toy_calibration()
+    # bin 1: 0.02 predicted, 0.02 true; bin 4: 0.9 predicted, 0.6 true, a tenth of the voxels
+    assert bins.ece() == pytest.approx(0.1 * 0.3)
+    assert bins.ece(first_bin=1) == pytest.approx(0.3)
+    assert bins.confidence[[0, 3]] == pytest.approx([0.02, 0.9])
+    assert bins.frequency[[0, 3]] == pytest.approx([0.02, 0.6])
+    assert np.isnan(bins.frequency[1:3]).all()
+
+
+def test_calibration_without_voxels_and_with_wrong_bins() -> None:
+    nothing = Calibration(np.array([0.0, 1.0]), np.array([0]), np.array([0.0]), np.array([0]))
+    assert math.isnan(nothing.ece())
+    with pytest.raises(ValueError, match="one edge more"):
+        replace(nothing, counts=np.array([1, 2]))
+    with pytest.raises(ValueError, match="must rise"):
+        replace(nothing, edges=np.array([1.0, 0.0]))
+
+
+def test_calibration_comes_back_from_its_record() -> None:
+    bins = toy_calibration()
+    back = Calibration.from_record(json_able(bins.to_record()))
+    for name in ("edges", "counts", "probability_sums", "truth_sums"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(bins, name))
+    assert back.ece() == bins.ece()

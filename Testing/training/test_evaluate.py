@@ -16,6 +16,7 @@ from training.evaluate import main
 from training.reports.figures import FIGURES
 
 FILES = {"report.html", "cases.csv", "lesions.csv", "slices.csv", "summary.json"}
+SLICES = "slices.npz"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def scores(folder: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_every_file_is_there_and_they_agree(scores: Path, folder: Path) -> None:
-    assert {path.name for path in scores.iterdir()} == FILES | {"figures", "labels"}
+    assert {path.name for path in scores.iterdir()} == FILES | {SLICES, "figures", "labels"}
     rows = list(csv.DictReader((scores / "cases.csv").open()))
     assert [row["case"] for row in rows] == ["3"]
     assert int(rows[0]["liver_true_voxels"]) == 200
@@ -73,9 +74,7 @@ def test_report_shows_all_tables_and_figures(scores: Path) -> None:
     assert "validation split" in text
 
 
-def test_every_figure_is_drawn_or_says_why_not(scores: Path) -> None:
-    undrawn = json.loads((scores / "summary.json").read_text())["figures_not_drawn"]
-    assert not undrawn
+def test_every_figure_is_drawn(scores: Path) -> None:
     assert {path.stem for path in (scores / "figures").iterdir()} == {k.name for k in FIGURES}
 
 
@@ -114,18 +113,16 @@ def test_mirrored_slices_are_averaged_and_named(
     assert summary["calibration"] != plain["calibration"], "other probabilities"
 
 
-@pytest.mark.parametrize("broken", ["figure_material", "draw_all"])
-def test_an_error_in_the_drawing_costs_no_score(
-    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+def test_an_error_in_the_choice_of_slices_costs_no_score(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, broken, lambda *_, **__: [][0])
+    monkeypatch.setattr(evaluate, "collect", lambda *_, **__: [][0])
     out = tmp_path / "scores"
-    assert main([str(model), str(folder), "-o", str(out)]) == 0
-    assert {path.name for path in out.iterdir()} == FILES | {"labels"}
-    undrawn = json.loads((out / "summary.json").read_text())["figures_not_drawn"]
-    assert set(undrawn) == {kind.name for kind in FIGURES}
-    assert "IndexError, list index out of range" in undrawn["patients"]
-    assert "patients: An error in its drawing: IndexError" in (out / "report.html").read_text()
+    assert main([str(model), str(folder), "-o", str(out), "--no-figures"]) == 0
+    assert {path.name for path in out.iterdir()} == FILES | {SLICES, "labels"}
+    text = (out / "report.html").read_text()
+    assert "No slice could be chosen for the figures." in text
+    assert "IndexError, list index out of range" in text
 
 
 def test_stopping_while_figures_are_drawn_leaves_nothing(
@@ -134,7 +131,7 @@ def test_stopping_while_figures_are_drawn_leaves_nothing(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "draw_all", stop)
+    monkeypatch.setattr(evaluate, "draw", stop)
     with pytest.raises(KeyboardInterrupt):
         main([str(model), str(folder), "-o", str(tmp_path / "scores")])
     assert list(tmp_path.iterdir()) == []

@@ -28,8 +28,10 @@ def test_no_lesion_gives_an_empty_table(tmp_path: Path) -> None:
 
 
 def test_the_command_names_files_and_no_folder_of_this_machine() -> None:
-    shown = shown_command(["/home/anna/m.safetensors", "/data/LiTS", "-o", "out dir", "--no-scan"])
-    assert shown == "python -m training.evaluate m.safetensors LiTS -o 'out dir' --no-scan"
+    shown = shown_command(
+        ["/home/anna/m.safetensors", "/data/LiTS", "-o", "out dir", "--no-coarse-search"]
+    )
+    assert shown == "python -m training.evaluate m.safetensors LiTS -o 'out dir' --no-coarse-search"
     assert "anna" not in shown_command(["--ablation=a=/home/anna/scores"])
     assert shown_command(["/data/LiTS"], "tune") == "python -m training.tune LiTS"
 

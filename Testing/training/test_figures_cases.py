@@ -10,7 +10,7 @@ from LiverTumorSegLib.labels import Label
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from toy_figures import check_readable, texts_of, toy_material, toy_view, toy_views
+from toy_figures import check_readable, texts_of, toy_slices, toy_summary, toy_view, toy_views
 
 from training.reports.figures_cases import (
     draw_error_map,
@@ -19,9 +19,11 @@ from training.reports.figures_cases import (
     draw_overlays,
     draw_sample,
 )
-from training.reports.material import RANKS, NotDrawn, SliceView
 from training.reports.panels import whole
+from training.reports.slices_to_show import RANKS, NotDrawn, SliceView
 from training.reports.style import FALSE_NEGATIVE, FALSE_POSITIVE, LIVER, TUMOR, Color
+
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def covered(axes: Axes, color: Color) -> NDArray[np.bool_]:
@@ -35,9 +37,8 @@ def covered(axes: Axes, color: Color) -> NDArray[np.bool_]:
 
 
 def test_sample_shows_ct_overlay_liver_and_tumor() -> None:
-    material = toy_material()
-    view = material.sample()
-    ct, both, liver, tumor = draw_sample(material).axes
+    view = toy_slices().sample()
+    ct, both, liver, tumor = draw_sample(toy_summary(), toy_slices()).axes
     assert [axes.get_title(loc="left") for axes in (ct, both, liver, tumor)] == [
         "CT",
         "Liver and tumor",
@@ -53,7 +54,7 @@ def test_sample_shows_ct_overlay_liver_and_tumor() -> None:
 
 def test_figure_9_has_three_cases_in_five_columns_with_their_dice() -> None:
     views = toy_views(3)
-    figure = draw_masks(toy_material(views=views))
+    figure = draw_masks(toy_summary(), toy_slices(views))
     rows = np.array(figure.axes).reshape(3, 5)
     assert [axes.get_title(loc="left") for axes in rows[0]] == [
         "CT",
@@ -68,22 +69,24 @@ def test_figure_9_has_three_cases_in_five_columns_with_their_dice() -> None:
         assert np.array_equal(covered(row[4], TUMOR), view.predicted == Label.TUMOR)
         assert row[3].texts[0].get_text() == f"Dice {view.dice('liver'):.2f}"
         assert row[4].texts[0].get_text() == f"Dice {view.dice('tumor'):.2f}"
-    assert draw_masks(toy_material(views=toy_views(6))).axes[0].get_ylabel().startswith("case case")
-    assert len(draw_masks(toy_material(views=toy_views(6))).axes) == 15
+    assert draw_masks(toy_summary(), toy_slices()).axes[0].get_ylabel().startswith("case case")
+    assert len(draw_masks(toy_summary(), toy_slices()).axes) == 15
 
 
 def test_a_slice_without_tumor_says_so_instead_of_a_dice() -> None:
     view = toy_view()
     free = replace(view, true=np.minimum(view.true, 1), predicted=np.minimum(view.predicted, 1))
-    figure = draw_masks(toy_material(views=[free]))
+    figure = draw_masks(toy_summary(), toy_slices([free]))
     assert figure.axes[4].texts[0].get_text() == "none, as in truth"
     check_readable(figure)
-    assert "tumor no Dice" not in " ".join(texts_of(draw_overlays(toy_material(views=[free]))))
+    assert "tumor no Dice" not in " ".join(
+        texts_of(draw_overlays(toy_summary(), toy_slices([free])))
+    )
 
 
 def test_figure_10_has_truth_above_prediction() -> None:
     views = toy_views(6)
-    figure = draw_overlays(toy_material(views=views))
+    figure = draw_overlays(toy_summary(), toy_slices(views))
     above, below = np.array(figure.axes).reshape(2, 6)
     assert (above[0].get_ylabel(), below[0].get_ylabel()) == ("truth", "prediction")
     for truth, prediction, view in zip(above, below, views, strict=True):
@@ -94,7 +97,7 @@ def test_figure_10_has_truth_above_prediction() -> None:
 
 
 def test_fewer_cases_than_places_say_how_many() -> None:
-    figure = draw_overlays(toy_material(views=toy_views(2)))
+    figure = draw_overlays(toy_summary(), toy_slices(toy_views(2)))
     check_readable(figure)
     assert any("2 of 9 volumes" in text for text in texts_of(figure))
 
@@ -103,7 +106,7 @@ def test_long_names_do_not_run_into_each_other() -> None:
     views = [replace(v, case=f"WIDE-HOSPITAL-NAME-{n:09}") for n, v in enumerate(toy_views(6))]
     ranked = {"upper quartile": views[0]}
     for draw in (draw_overlays, draw_masks, draw_errors):
-        check_readable(draw(toy_material(views=views, ranked=ranked)))
+        check_readable(draw(toy_summary(), toy_slices(views, ranked=ranked)))
 
 
 def test_errors_are_yellow_and_blue_by_nested_classes() -> None:
@@ -118,7 +121,7 @@ def test_errors_are_yellow_and_blue_by_nested_classes() -> None:
 
 def test_figure_11_goes_from_the_best_to_the_worst() -> None:
     views = dict(zip(RANKS, toy_views(5), strict=True))
-    figure = draw_errors(toy_material(ranked=views, ranked_of=123))
+    figure = draw_errors(toy_summary(), toy_slices(ranked=views, ranked_of=123))
     rows = np.array(figure.axes).reshape(5, 4)
     titles = [axes.get_title(loc="left") for axes in rows[0]]
     assert titles == ["CT", "Truth", "Prediction", "Errors"]
@@ -132,7 +135,6 @@ def test_figure_11_goes_from_the_best_to_the_worst() -> None:
 
 
 def test_without_tumor_there_is_a_reason() -> None:
-    material = toy_material(views=[], ranked={})
     for draw in (draw_sample, draw_masks, draw_overlays, draw_errors):
         with pytest.raises(NotDrawn, match="none of the scored"):
-            draw(material)
+            draw(toy_summary(), toy_slices([]))

@@ -7,8 +7,17 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from toy_figures import PREPROCESSING, check_readable, texts_of, toy_material, toy_view, toy_views
+from toy_figures import (
+    PREPROCESSING,
+    check_readable,
+    texts_of,
+    toy_slices,
+    toy_summary,
+    toy_view,
+    toy_views,
+)
 
 from training.reports.figures_method import (
     Steps,
@@ -16,7 +25,14 @@ from training.reports.figures_method import (
     draw_preprocessing,
     tumor_contrast,
 )
-from training.reports.material import NotDrawn
+from training.reports.slices_to_show import NotDrawn
+from training.score.summary import Record
+
+pytestmark = pytest.mark.usefixtures("figure_style")
+
+
+def with_steps(preprocessing: SlicePreprocessing) -> Record:
+    return toy_summary(network={"preprocessing": preprocessing.to_dict()})
 
 
 def test_steps_end_where_the_net_begins() -> None:
@@ -30,10 +46,10 @@ def test_steps_end_where_the_net_begins() -> None:
 
 
 def test_figure_3_has_four_panels_in_the_papers_order() -> None:
-    figure = draw_preprocessing(toy_material())
+    figure = draw_preprocessing(toy_summary(), toy_slices())
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     assert titles == ["1 Original", "2 Min-max", "3 CLAHE", "4 Gamma"]
-    steps = Steps.of(toy_material().sample(), PREPROCESSING)
+    steps = Steps.of(toy_slices().sample(), PREPROCESSING)
     shown = [axes.images[0].get_array() for axes in figure.axes[1:4]]
     for panel, expected in zip(shown, (steps.scaled, steps.clahe, steps.final), strict=True):
         assert np.array_equal(np.asarray(panel), expected)
@@ -42,7 +58,7 @@ def test_figure_3_has_four_panels_in_the_papers_order() -> None:
 @pytest.mark.parametrize("preset", ["window", "paper"])
 def test_figure_3_says_what_is_left_out(preset: str) -> None:
     given = replace(PREPROCESSING, preset=preset, use_clahe=False, use_gamma=False)
-    figure = draw_preprocessing(toy_material(preprocessing=given))
+    figure = draw_preprocessing(with_steps(given), toy_slices())
     check_readable(figure)
     words = " ".join(texts_of(figure))
     assert "CLAHE (off)" in words
@@ -52,14 +68,14 @@ def test_figure_3_says_what_is_left_out(preset: str) -> None:
 
 
 def test_figure_4_has_a_row_a_case_with_histograms_in_percent() -> None:
-    figure = draw_enhancement(toy_material(views=toy_views(3)))
+    figure = draw_enhancement(toy_summary(), toy_slices(toy_views(3)))
     assert len(figure.axes) == 3 * 3
     for axes in figure.axes[2::3]:
         for patch in axes.patches:
             values = patch.get_data().values  # type: ignore[attr-defined]
             assert values.sum() == pytest.approx(100.0)
     assert figure.axes[-1].get_xlabel() == "gray level (0 to 255)"
-    assert len(draw_enhancement(toy_material(views=toy_views(6))).axes) == 4 * 3
+    assert len(draw_enhancement(toy_summary(), toy_slices()).axes) == 4 * 3
 
 
 def test_contrast_is_liver_minus_tumor() -> None:
@@ -72,14 +88,14 @@ def test_contrast_is_liver_minus_tumor() -> None:
 def test_a_slice_of_tumor_alone_is_drawn_too() -> None:
     view = toy_view()
     alone = replace(view, true=np.where(view.true > 0, 2, 0).astype(np.uint8))
-    words = " ".join(texts_of(draw_enhancement(toy_material(views=[alone]))))
+    words = " ".join(texts_of(draw_enhancement(toy_summary(), toy_slices([alone]))))
     assert "nan" not in words
 
 
 def test_a_model_without_enhancement_has_no_figure_4() -> None:
     given = replace(PREPROCESSING, use_clahe=False)
     assert "Enhancement (gamma) spreads" in " ".join(
-        texts_of(draw_enhancement(toy_material(preprocessing=given, views=toy_views(1))))
+        texts_of(draw_enhancement(with_steps(given), toy_slices(toy_views(1))))
     )
     with pytest.raises(NotDrawn, match="enhances nothing"):
-        draw_enhancement(toy_material(preprocessing=replace(given, use_gamma=False)))
+        draw_enhancement(with_steps(replace(given, use_gamma=False)), toy_slices())

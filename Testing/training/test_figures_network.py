@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from LiverTumorSegLib.nets import NETS
-from toy_figures import check_readable, texts_of, toy_material
+from toy_figures import check_readable, texts_of, toy_summary
 
 from training.reports.figures_network import draw_network, shape_text, trace_hybrid2d
-from training.reports.material import NotDrawn
+from training.reports.slices_to_show import NotDrawn
+
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def test_the_papers_net_has_the_shapes_of_table_1() -> None:
@@ -57,7 +59,7 @@ def test_any_net_is_counted_whole(net_args: dict[str, Any]) -> None:
 
 def test_the_diagram_prints_them() -> None:
     net_args = {"width": 32, "norm": "pre", "dropout": 0.2}
-    figure = draw_network(toy_material(net_args=net_args))
+    figure = draw_network(toy_summary(network={"net_args": net_args}))
     check_readable(figure)
     words = texts_of(figure)
     facts = trace_hybrid2d(net_args, 64)
@@ -77,4 +79,4 @@ def test_the_diagram_prints_them() -> None:
 
 def test_another_net_has_no_such_diagram() -> None:
     with pytest.raises(NotDrawn, match="this model is gunetrpp"):
-        draw_network(toy_material(net="gunetrpp"))
+        draw_network(toy_summary(network={"net": "gunetrpp"}))

@@ -8,7 +8,6 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
 from matplotlib.figure import Figure
 
-from training.reports.material import SliceView
 from training.reports.panels import (
     around,
     body,
@@ -19,6 +18,7 @@ from training.reports.panels import (
     show_gray,
     whole,
 )
+from training.reports.slices_to_show import SliceView
 
 SPACING_JI_MM = (2.0, 0.5)
 

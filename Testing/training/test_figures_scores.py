@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_figures import check_readable, texts_of, toy_calibration, toy_material
+from toy_figures import check_readable, of_patients, texts_of, toy_calibration, toy_summary
 
 from training.reports.figures_scores import (
     draw_calibration,
@@ -15,15 +14,16 @@ from training.reports.figures_scores import (
     draw_patients,
     row_percent,
 )
-from training.reports.material import NotDrawn, PatientDice
+from training.reports.slices_to_show import NotDrawn
 from training.score.calibration import Calibration
-from training.score.statistics import Interval
+
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 MATRIX = np.array([[9_000_000, 500, 0], [1_000, 80_000, 19_000], [0, 250, 750]], np.int64)
 
 
 def test_confusion_shows_counts_and_shares_of_each_row() -> None:
-    counts, shares = draw_confusion(toy_material(matrix=MATRIX)).axes
+    counts, shares = draw_confusion(toy_summary(matrix=MATRIX)).axes
     shown = np.asarray(counts.images[0].get_array())
     assert np.array_equal(shown, MATRIX)
     assert [text.get_text() for text in counts.texts] == [f"{v:,}" for v in MATRIX.ravel()]
@@ -40,7 +40,7 @@ def test_confusion_shows_counts_and_shares_of_each_row() -> None:
 
 def test_a_rare_error_is_not_rounded_to_none() -> None:
     matrix = np.diag([10**9, 10**6, 10**4]) + np.array([[0, 3, 0], [0, 0, 0], [0, 0, 0]])
-    _, shares = draw_confusion(toy_material(matrix=matrix)).axes
+    _, shares = draw_confusion(toy_summary(matrix=matrix)).axes
     assert shares.texts[1].get_text() == "< 0.01 %"
     assert shares.texts[2].get_text() == "0.00 %"
 
@@ -55,7 +55,7 @@ def test_a_rare_error_is_not_rounded_to_none() -> None:
     ids=["empty", "no tumor", "huge"],
 )
 def test_any_matrix_can_be_read(matrix: np.ndarray) -> None:
-    figure = draw_confusion(toy_material(matrix=matrix))
+    figure = draw_confusion(toy_summary(matrix=matrix))
     check_readable(figure)
     cell_px = figure.axes[0].bbox.width / 3
     for text in figure.axes[0].texts:
@@ -71,7 +71,7 @@ def test_row_percent_of_a_missing_class_is_undefined() -> None:
 
 
 def test_reliability_shows_used_bins_and_the_counts_of_all() -> None:
-    figure = draw_calibration(toy_material())
+    figure = draw_calibration(toy_summary())
     reliability, histogram = figure.axes
     diagonal, observed = reliability.lines
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
@@ -89,20 +89,17 @@ def test_reliability_shows_used_bins_and_the_counts_of_all() -> None:
 
 def test_one_bin_is_enough_and_none_is_not() -> None:
     one = Calibration(np.array([0.0, 1.0]), np.array([4]), np.array([2.0]), np.array([1]))
-    check_readable(draw_calibration(toy_material(calibration=one)))
-    for nothing in (None, replace(toy_calibration(), counts=np.zeros(4, np.int64))):
+    check_readable(draw_calibration(toy_summary(calibration=one)))
+    empty = replace(toy_calibration(), counts=np.zeros(4, np.int64))
+    for nothing in ({**toy_summary(), "calibration": None}, toy_summary(calibration=empty)):
         with pytest.raises(NotDrawn, match="No tumor probabilities"):
-            draw_calibration(toy_material(calibration=nothing))
+            draw_calibration(nothing)
 
 
 def test_patients_are_sorted_and_their_mean_is_the_one_handed_over() -> None:
-    rows = [
-        PatientDice("a", {"liver": 0.9, "tumor": 0.4}),
-        PatientDice("free", {"liver": 0.8, "tumor": math.nan}),
-        PatientDice("b", {"liver": 0.7, "tumor": 0.6}),
-    ]
-    intervals = {"tumor": Interval(mean=0.5, low=0.1, high=0.7, n=2, units=2)}
-    figure = draw_patients(toy_material(patient_dice=rows, dice_intervals=intervals))
+    dice = {"a": (0.9, 0.4), "free": (0.8, None), "b": (0.7, 0.6)}
+    intervals = {"liver": (0.8, None), "tumor": (0.5, [0.1, 0.7])}
+    figure = draw_patients(toy_summary(**of_patients(dice, intervals)))
     (axes,) = figure.axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["free", "a", "b"]
     liver, tumor, mean = axes.lines
@@ -119,17 +116,18 @@ def test_patients_are_sorted_and_their_mean_is_the_one_handed_over() -> None:
 
 @pytest.mark.parametrize("count", [1, 44, 300])
 def test_any_number_of_patients_can_be_read(count: int) -> None:
-    rows = [
-        PatientDice(f"patient-{n:04}", {"liver": 0.9, "tumor": n / count}) for n in range(count)
-    ]
-    figure = draw_patients(toy_material(patient_dice=rows))
+    dice = {f"patient-{n:04}": (0.9, n / count) for n in range(count)}
+    intervals = {"liver": (0.9, [0.9, 0.9]), "tumor": (0.5, [0.4, 0.6])}
+    figure = draw_patients(toy_summary(**of_patients(dice, intervals)))
     check_readable(figure)
     assert figure.get_size_inches()[1] < 14
     assert len(figure.axes[0].lines[0].get_xdata()) == count
 
 
-def test_no_patients_and_no_matrix_give_a_reason() -> None:
-    with pytest.raises(NotDrawn, match="No patients"):
-        draw_patients(toy_material(patient_dice=[]))
-    with pytest.raises(NotDrawn, match="No confusion matrix"):
-        draw_confusion(toy_material(matrix=None))
+def test_a_patient_is_the_mean_of_its_volumes() -> None:
+    summary = toy_summary(**of_patients({"a": (0.9, 0.4), "b": (0.7, None)}, {}))
+    for case in summary["cases"]:
+        case["patient"] = "one"
+    summary["volumes"] = toy_summary()["volumes"]
+    (axes,) = draw_patients(summary).axes
+    assert [line.get_xdata()[0] for line in axes.lines[:2]] == pytest.approx([0.8, 0.4])

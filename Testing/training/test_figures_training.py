@@ -9,25 +9,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_figures import check_readable, texts_of, toy_history, toy_material
+from toy_figures import check_readable, texts_of, toy_history, toy_summary
 
 from training.learn.model_spec import as_dict
 from training.learn.recipes import RECIPES
+from training.reports.evaluation import read_history
 from training.reports.figures_training import (
     Curves,
     draw_dice,
     draw_loss,
     iou_of_dice,
     loss_text,
-    read_history,
 )
-from training.reports.material import NotDrawn
+from training.reports.slices_to_show import NotDrawn
 from training.reports.style import LIVER_ON_WHITE
+
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def test_loss_shows_both_curves_and_marks_the_smallest_validation_loss() -> None:
     history = toy_history()
-    axes = draw_loss(toy_material(history=history)).axes[0]
+    axes = draw_loss(toy_summary(history=history)).axes[0]
     train, val, marker = axes.lines[:3]
     assert list(train.get_xdata()) == list(range(1, 31)), "epochs are counted from 1"
     assert list(train.get_ydata()) == [line["train_loss"] for line in history]
@@ -41,7 +43,7 @@ def test_only_epochs_of_the_last_slice_size_compete() -> None:
     history = toy_history()
     for line in history[:25]:
         line["size_px"] = 128
-    figure = draw_loss(toy_material(history=history))
+    figure = draw_loss(toy_summary(history=history))
     assert figure.axes[0].lines[2].get_xdata()[0] == 26
     words = " ".join(texts_of(figure))
     assert "128 px | 256 px" in words
@@ -57,26 +59,25 @@ def test_a_history_with_gaps_is_drawn() -> None:
     del history[5]["learning_rate"]
     curves = Curves.of(history)
     assert curves.epoch[curves.best] in (20, 22)
-    check_readable(draw_loss(toy_material(history=history)))
+    check_readable(draw_loss(toy_summary(history=history)))
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_short_run_is_drawn_as_dots(epochs: int) -> None:
     history = toy_history(epochs)
     for draw in (draw_loss, draw_dice):
-        figure = draw(toy_material(history=history))
+        figure = draw(toy_summary(history=history))
         assert figure.axes[0].lines[0].get_marker() == "o"
         check_readable(figure)
 
 
 def test_histories_that_cannot_be_drawn_say_why() -> None:
     for history, words in (
-        (None, "--run RUN"),
-        ([], "has not finished an epoch"),
+        ([], "--run RUN"),
         ([{"epoch": 0, "val_loss": math.nan}], "finite validation loss"),
     ):
         with pytest.raises(NotDrawn, match=words):
-            draw_loss(toy_material(history=history))
+            draw_loss(toy_summary(history=history))
 
 
 def test_iou_follows_from_pooled_counts_exactly() -> None:
@@ -87,7 +88,7 @@ def test_iou_follows_from_pooled_counts_exactly() -> None:
 
 def test_dice_and_iou_panels() -> None:
     history = toy_history()
-    dice, iou = draw_dice(toy_material(history=history)).axes
+    dice, iou = draw_dice(toy_summary(history=history)).axes
     for n, part in enumerate(("val_liver_dice", "val_tumor_dice")):
         values = np.array([line[part] for line in history])
         assert np.allclose(dice.lines[n].get_ydata(), values)
@@ -104,7 +105,7 @@ def test_the_loss_is_named_by_its_recipe() -> None:
     recipe: dict[str, Any] = as_dict(RECIPES["paper"])
     assert loss_text(recipe["loss"]) == "cross-entropy + Dice + 0.5 focal"
     assert loss_text({**recipe["loss"], "dice": 0.0, "focal": 2.0}) == "cross-entropy + 2 focal"
-    axes = draw_loss(toy_material(recipe=recipe)).axes[0]
+    axes = draw_loss(toy_summary(network={"recipe": recipe})).axes[0]
     assert axes.get_ylabel() == "loss (cross-entropy + Dice + 0.5 focal)"
 
 

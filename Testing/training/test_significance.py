@@ -221,6 +221,9 @@ def test_bland_altman_is_bias_and_1_96_sd() -> None:
     sd = float(np.std([1, 3, 1, 3], ddof=1))
     assert (made.bias, made.sd, made.n) == (pytest.approx(2), pytest.approx(sd), 4)
     assert (made.low, made.high) == pytest.approx((2 - 1.96 * sd, 2 + 1.96 * sd))
+    # Bland and Altman 1999: var(limit) = s2 (1/n + 1.96^2 / (2 (n - 1))); t of 3 degrees: 3.1824
+    error = 3.182446 * sd * (1 / 4 + 1.96**2 / (2 * 3)) ** 0.5
+    assert made.limit_error == pytest.approx(error)
     assert bland_altman(reference, measured).bias == pytest.approx(-2)
 
 

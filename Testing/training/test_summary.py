@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from score_material import certainty, labels, score, three_scores
 
-from training.score.summary import json_able, pooled_calibration, summarize
+from training.score.summary import json_able, summarize
 from training.score.voxels import Overlap
 
 
@@ -101,7 +101,6 @@ def test_calibration_needs_every_volume() -> None:
     probabilities[2] = true == 2
     whole = score("a", true, true, probabilities=probabilities)
     assert summarize([whole])["calibration"]["ece"] == 0.0
-    assert pooled_calibration([whole, score("b", true, true)]) is None
     assert summarize([whole, score("b", true, true)])["calibration"] is None
 
 

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from training.reports.material import FigureMaterial, NotDrawn, SliceView
 from training.reports.panels import (
     BoxMm,
     around,
@@ -30,6 +29,7 @@ from training.reports.panels import (
     show_labels,
     side_letters,
 )
+from training.reports.slices_to_show import NotDrawn, Slices, SliceView
 from training.reports.style import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -38,25 +38,25 @@ from training.reports.style import (
     TUMOR,
     foot_legend,
     page,
-    styled,
 )
+from training.score.summary import Record, basis
 from training.score.voxels import Mask
 
 ROWS_OF_FIGURE_9, CASES_OF_FIGURE_10 = 3, 6
 Pixels = NDArray[np.bool_]
 
 
-@styled
-def draw_sample(material: FigureMaterial) -> Figure:
+def draw_sample(summary: Record, slices: Slices) -> Figure:
     """Figure 2: one slice in four panels: CT, overlay, liver mask, tumor mask."""
-    view = material.sample()
+    view = slices.sample()
     box = body(view)
     figure = page(
-        "Figure 2. One slice and its truth",
+        "One slice and its truth",
         "The tumor is a part of the liver; the liver mask holds both.",
-        f"Case {view.case}, slice {view.slice_index}: of the {len(material.views)} slices of these"
-        f" figures the one that shows most of both. {material.basis}",
+        f"Case {view.case}, slice {view.slice_index}: of the {len(slices.views)} slices of these"
+        f" figures the one that shows most of both. {basis(summary)}",
         0.35 + 2.35 * height_over_width(box),
+        number=2,
         legend_rows=1,
     )
     panels = figure.subplots(1, 4)
@@ -75,16 +75,16 @@ def draw_sample(material: FigureMaterial) -> Figure:
     return figure
 
 
-@styled
-def draw_masks(material: FigureMaterial) -> Figure:
+def draw_masks(summary: Record, slices: Slices) -> Figure:
     """Figure 9: three cases in five columns, Dice printed on the predictions."""
-    views = material.some_views(ROWS_OF_FIGURE_9)
+    views = slices.some_views(ROWS_OF_FIGURE_9)
     figure = page(
-        "Figure 9. Liver and tumor, truth against prediction",
+        "Liver and tumor, truth against prediction",
         "The masks lie on a darkened CT; a thin white line on a prediction is the outline of the"
         " truth. The liver holds its tumors. Dice is of the slice shown.",
-        _chosen(len(views), material),
+        _chosen(len(views), summary),
         0.3 + 1.9 * len(views),
+        number=9,
     )
     grid = figure.subplots(len(views), 5, squeeze=False)
     headings = ("CT", "True liver", "True tumor", "Predicted liver", "Predicted tumor")
@@ -110,15 +110,15 @@ def _mask_row(row: NDArray[np.object_], view: SliceView) -> None:
         corner_label(row[3 + n], _dice_text(view, names[n]))
 
 
-@styled
-def draw_overlays(material: FigureMaterial) -> Figure:
+def draw_overlays(summary: Record, slices: Slices) -> Figure:
     """Figure 10: six cases, truth above, prediction below; green liver, red tumor."""
-    views = material.some_views(CASES_OF_FIGURE_10)
+    views = slices.some_views(CASES_OF_FIGURE_10)
     figure = page(
-        "Figure 10. Truth above, prediction below",
+        "Truth above, prediction below",
         "Dice is of the slice shown, which is the case's slice with most tumor.",
-        _chosen(len(views), material),
+        _chosen(len(views), summary),
         3.75,
+        number=10,
         legend_rows=1,
     )
     grid = figure.subplots(2, CASES_OF_FIGURE_10, squeeze=False)
@@ -145,23 +145,23 @@ def _overlay_column(column: NDArray[np.object_], view: SliceView) -> None:
     column[1].set_xlabel(f"liver Dice {liver}\ntumor Dice {tumor}", size=SMALL)
 
 
-@styled
-def draw_errors(material: FigureMaterial) -> Figure:
+def draw_errors(summary: Record, slices: Slices) -> Figure:
     """Figure 11: slices from the best to the worst tumor Dice, with a map of the errors.
 
     The classes are nested, background < liver < tumor: a pixel given too high a class is a false
     positive, one given too low a class a false negative, so liver and tumor share one map.
     """
-    if not material.ranked:
+    if not slices.ranked:
         raise NotDrawn("No errors to show: none of the scored slices has a tumor in its truth.")
-    rows = list(material.ranked.items())
+    rows = list(slices.ranked.items())
     figure = page(
-        "Figure 11. Where the prediction is wrong, from the best slice to the worst",
+        "Where the prediction is wrong, from the best slice to the worst",
         "Yellow: called liver or tumor, and is not (or called tumor, and is liver). Blue: liver or"
         " tumor that was missed. Lines: outlines of the true liver and tumor.",
-        f"{len(rows)} of {material.ranked_of} slices with tumor: the best, the quartiles and the"
-        f" worst by the tumor Dice of the slice. {material.basis}",
+        f"{len(rows)} of {slices.ranked_of} slices with tumor: the best, the quartiles and the"
+        f" worst by the tumor Dice of the slice. {basis(summary)}",
         0.3 + 2.08 * len(rows),
+        number=11,
         legend_rows=1,
     )
     grid = figure.subplots(len(rows), 4, squeeze=False)
@@ -219,10 +219,11 @@ def _two_digits(value: float) -> str:
     return "no Dice" if math.isnan(value) else f"{value:.2f}"
 
 
-def _chosen(shown: int, material: FigureMaterial) -> str:
+def _chosen(shown: int, summary: Record) -> str:
     return (
-        f"{shown} of {material.volumes} volumes: of each its slice with most tumor, the cases"
-        f" spread evenly from the best tumor Dice of that slice to the worst. {material.basis}"
+        f"{shown} of {summary['counts']['volumes']} volumes: of each its slice with most tumor, the"
+        " cases spread evenly from the best tumor Dice of that slice to the worst."
+        f" {basis(summary)}"
     )
 
 

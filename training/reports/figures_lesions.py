@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from training.reports.material import FigureMaterial, LesionOutcome, NotDrawn
-from training.reports.style import FAINT, INK, NORMAL, SOFT, TRAINING, VALIDATION, page, styled
-from training.score.calibration import BIN_EDGES, reliability
-from training.score.lesions import LesionConfidence
-from training.score.voxels import Counts, Floats
+from training.reports.slices_to_show import NotDrawn
+from training.reports.style import FAINT, INK, NORMAL, SOFT, TRAINING, VALIDATION, page
+from training.score.summary import Record, basis
+from training.score.voxels import Counts
 from training.score.words import plural
 
 SMALL_MM, LARGE_MM = 10.0, 20.0
@@ -24,18 +21,17 @@ SIZE_NAMES = ("under 10 mm", "10 to 20 mm", "over 20 mm")
 LEAST_FOR_LIMITS = 3  # volumes: two differences have a spread, but it says nothing
 
 
-@styled
-def draw_lesions(material: FigureMaterial) -> Figure:
+def draw_lesions(summary: Record) -> Figure:
     """Lesions found and missed by size, and the Dice of each against its diameter."""
-    lesions = material.lesions
+    lesions = summary["lesions"]["true"]
     if not lesions:
         raise NotDrawn("No lesion to show: none of the scored volumes has a tumor in its truth.")
-    found = sum(lesion.detected for lesion in lesions)
+    found = sum(lesion["found"] for lesion in lesions)
     figure = page(
         "Which lesions are found",
         "Every lesion of the truth, by the diameter of the sphere of its volume. Found: a predicted"
         " tumor overlaps it.",
-        f"{found} of {plural(len(lesions), 'lesion')} found. {material.basis}",
+        f"{found} of {plural(len(lesions), 'lesion')} found. {basis(summary)}",
         4.0,
     )
     bars, scatter = figure.subplots(1, 2)
@@ -49,12 +45,12 @@ def size_bin(diameter_mm: float) -> int:
     return int(diameter_mm >= SMALL_MM) + int(diameter_mm > LARGE_MM)
 
 
-def _draw_found(axes: Axes, lesions: Sequence[LesionOutcome]) -> None:
+def _draw_found(axes: Axes, lesions: Sequence[Record]) -> None:
     found, total = np.zeros(3, int), np.zeros(3, int)
     for lesion in lesions:
-        place = size_bin(lesion.equivalent_diameter_mm)
+        place = size_bin(lesion["diameter_mm"])
         total[place] += 1
-        found[place] += lesion.detected
+        found[place] += lesion["found"]
     _draw_shares(axes, found, total, ("found", "missed"))
     axes.set_xticks(np.arange(3), SIZE_NAMES, size=NORMAL)
     axes.set_xlabel("diameter of the lesion")
@@ -91,18 +87,18 @@ def _draw_shares(axes: Axes, found: Counts, total: Counts, names: tuple[str, str
     axes.set_ylabel("lesions")
 
 
-def _draw_sizes(axes: Axes, lesions: Sequence[LesionOutcome]) -> None:
-    for detected, style, name in (
+def _draw_sizes(axes: Axes, lesions: Sequence[Record]) -> None:
+    for found, style, name in (
         (True, {"marker": "o", "color": TRAINING, "alpha": 0.75}, "found"),
         (False, {"marker": "x", "color": VALIDATION}, "missed"),
     ):
-        part = [x for x in lesions if x.detected == detected and math.isfinite(x.dice)]
+        part = [lesion for lesion in lesions if lesion["found"] == found]
         axes.plot(
-            [lesion.equivalent_diameter_mm for lesion in part],
-            [lesion.dice for lesion in part],
+            [lesion["diameter_mm"] for lesion in part],
+            [lesion["dice"] for lesion in part],
             ls="",
             markersize=6.5,
-            markeredgewidth=1.6 if not detected else 0.0,
+            markeredgewidth=1.6 if not found else 0.0,
             label=f"{name}, n = {len(part)}",
             clip_on=False,
             in_layout=False,  # without points it would lie in the page's corner
@@ -112,7 +108,7 @@ def _draw_sizes(axes: Axes, lesions: Sequence[LesionOutcome]) -> None:
     for edge in (SMALL_MM, LARGE_MM):
         axes.axvline(edge, color=SOFT, lw=1, ls=":")
     axes.set_xscale("log")
-    _diameter_ticks(axes, [lesion.equivalent_diameter_mm for lesion in lesions])
+    _diameter_ticks(axes, [lesion["diameter_mm"] for lesion in lesions])
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("diameter in mm (logarithmic)")
     axes.set_ylabel("Dice of the lesion (0 to 1)")
@@ -133,38 +129,37 @@ def _diameter_ticks(axes: Axes, diameters_mm: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-@styled
-def draw_confidence(material: FigureMaterial) -> Figure:
+def draw_confidence(summary: Record) -> Figure:
     """Each predicted lesion's confidence against its true share, and how many touch a true one."""
-    lesions = material.confidences
-    if lesions is None:
+    lesions = summary["lesions"]["predicted"]
+    if summary["lesion_confidence"] is None:
         raise NotDrawn(
             "No confidence of lesions: this model's file holds none; training.tune fits it."
         )
     if not lesions:
         raise NotDrawn("No predicted lesion to show: the model marked no tumor in these volumes.")
-    touching = sum(lesion.true_share > 0 for lesion in lesions)
+    touching = sum(lesion["true_share"] > 0 for lesion in lesions)
     figure = page(
         "How sure the model is of each lesion",
         "Confidence: the share of a lesion's voxels that the model expects to be tumor. True share:"
         " the share that is. On the diagonal it expects what comes true; below it is too sure.",
         f"{plural(len(lesions), 'predicted lesion')}, {touching} of them"
-        f" {'touches' if touching == 1 else 'touch'} a true lesion. {material.basis}",
+        f" {'touches' if touching == 1 else 'touch'} a true lesion. {basis(summary)}",
         4.3,
     )
     dots, bars = figure.subplots(1, 2)
     _draw_confidences(dots, lesions)
-    _draw_touching(bars, lesions)
+    _draw_touching(bars, summary["lesion_confidence"]["bins"])
     return figure
 
 
-def _draw_confidences(axes: Axes, lesions: Sequence[LesionConfidence]) -> None:
+def _draw_confidences(axes: Axes, lesions: Sequence[Record]) -> None:
     axes.plot([0, 1], [0, 1], "--", color=SOFT, lw=1.2, label="confidence = true share")
     for touches, fill, name in ((True, TRAINING, "touches"), (False, "white", "does not touch")):
-        part = [lesion for lesion in lesions if (lesion.true_share > 0) == touches]
+        part = [lesion for lesion in lesions if (lesion["true_share"] > 0) == touches]
         axes.plot(
-            [lesion.confidence for lesion in part],
-            [lesion.true_share for lesion in part],
+            [lesion["confidence"] for lesion in part],
+            [lesion["true_share"] for lesion in part],
             "o",
             color=TRAINING if touches else VALIDATION,
             markerfacecolor=fill,
@@ -185,28 +180,23 @@ def _draw_confidences(axes: Axes, lesions: Sequence[LesionConfidence]) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
 
 
-def _draw_touching(axes: Axes, lesions: Sequence[LesionConfidence]) -> None:
-    bins = reliability([(lesion.confidence, lesion.true_share) for lesion in lesions])
+def _draw_touching(axes: Axes, bins: Sequence[Record]) -> None:
     touching, total = (np.array([part[name] for part in bins]) for name in ("touching", "lesions"))
     _draw_shares(axes, touching, total, ("touch a true lesion", "do not"))
-    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(BIN_EDGES)]
+    names = [f"{part['low']:g} to {part['high']:g}" for part in bins]
     axes.set_xticks(np.arange(len(names)), names, size=NORMAL)
     axes.set_xlabel("confidence")
     axes.set_title("How many touch a true lesion")
     _legend_below(axes)
 
 
-@styled
-def draw_bland_altman(material: FigureMaterial) -> Figure:
+def draw_bland_altman(summary: Record) -> Figure:
     """Tumor volume and tumor burden: the difference to the truth against the mean of both."""
-    if not material.pairs:
-        raise NotDrawn("No tumor volumes were handed over: score at least one volume.")
-    burdens = [
-        (pair.true_percent, pair.predicted_percent)
-        for pair in material.pairs
-        if pair.true_percent is not None and pair.predicted_percent is not None
-    ]
-    left_out = len(material.pairs) - len(burdens)
+    cases, limits = summary["cases"], summary["burden"]
+    volumes_ml = [_pair(case["tumor_ml"]) for case in cases]
+    burdens = [_pair(case["burden_percent"]) for case in cases]
+    burdens = [pair for pair in burdens if None not in pair]
+    left_out = len(cases) - len(burdens)
     figure = page(
         "Tumor volume and tumor burden against the truth",
         "Bland-Altman: above 0 the prediction holds more tumor than the truth, below 0 less. About"
@@ -216,42 +206,24 @@ def draw_bland_altman(material: FigureMaterial) -> Figure:
             if left_out
             else ""
         )
-        + material.basis,
+        + basis(summary),
         4.0,
     )
     volume, burden = figure.subplots(1, 2)
-    pairs = [(pair.true_ml, pair.predicted_ml) for pair in material.pairs]
-    _draw_differences(volume, np.array(pairs), "tumor volume", "ml")
-    _draw_differences(burden, np.array(burdens).reshape(-1, 2), "tumor burden", "% of the liver")
+    _draw_differences(volume, volumes_ml, limits["tumor_ml"], ("tumor volume", "ml"))
+    _draw_differences(burden, burdens, limits["percent"], ("tumor burden", "% of the liver"))
     return figure
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Mean difference and limits of agreement, mean -+ 1.96 SD (Bland and Altman 1986).
-
-    uncertainty: half the 95 % confidence interval of each limit (Bland and Altman 1999).
-    """
-
-    mean: float
-    low: float
-    high: float
-    uncertainty: float
-
-    @classmethod
-    def of(cls, differences: Floats) -> Limits:
-        """From at least two differences."""
-        from scipy import stats
-
-        n = len(differences)
-        mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
-        error = sd * math.sqrt(1 / n + 1.96**2 / (2 * (n - 1)))
-        uncertainty = float(stats.t.ppf(0.975, n - 1)) * error
-        return cls(mean, mean - 1.96 * sd, mean + 1.96 * sd, uncertainty)
+def _pair(values: Record) -> tuple[Any, Any]:
+    return values["true"], values["predicted"]
 
 
-def _draw_differences(axes: Axes, pairs: Floats, quantity: str, unit: str) -> None:
-    """pairs: ``(n, 2)``, true and predicted."""
+def _draw_differences(
+    axes: Axes, values: Sequence[tuple[Any, Any]], limits: Record, shown: tuple[str, str]
+) -> None:
+    """values: true and predicted. limits: of agreement, by the record. shown: quantity, unit."""
+    pairs, (quantity, unit) = np.array(values, np.float64).reshape(-1, 2), shown
     axes.set_title(f"{quantity.capitalize()}, n = {len(pairs)}")
     axes.set_xlabel(f"mean of truth and prediction ({unit})")
     axes.set_ylabel(f"prediction minus truth ({unit})")
@@ -272,18 +244,20 @@ def _draw_differences(axes: Axes, pairs: Floats, quantity: str, unit: str) -> No
         zorder=4,
     )
     if len(pairs) >= LEAST_FOR_LIMITS:
-        _draw_limits(axes, Limits.of(differences))
+        _draw_limits(axes, limits)
     axes.set_xlim(0, max(1e-3, 1.06 * float(pairs.mean(axis=1).max())))
     axes.margins(y=0.08)
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False)
 
 
-def _draw_limits(axes: Axes, limits: Limits) -> None:
-    axes.axhspan(limits.low, limits.high, color=FAINT, alpha=0.35, lw=0)
-    axes.axhline(limits.mean, color=VALIDATION, label=f"mean difference {limits.mean:+.3g}")
+def _draw_limits(axes: Axes, limits: Record) -> None:
+    """Bias with 95 % limits of agreement (Bland and Altman 1986)."""
+    bias, low, high = limits["bias"], limits["low"], limits["high"]
+    axes.axhspan(low, high, color=FAINT, alpha=0.35, lw=0)
+    axes.axhline(bias, color=VALIDATION, label=f"mean difference {bias:+.3g}")
     text = (
-        f"limits of agreement {limits.low:+.3g} and {limits.high:+.3g}\n"
-        f"(each \N{PLUS-MINUS SIGN} {limits.uncertainty:.2g}, 95 % confidence)"
+        f"limits of agreement {low:+.3g} and {high:+.3g}\n"
+        f"(each \N{PLUS-MINUS SIGN} {limits['limit_error']:.2g}, 95 % confidence)"
     )
-    axes.axhline(limits.low, color=VALIDATION, ls="--", lw=1.3, label=text)
-    axes.axhline(limits.high, color=VALIDATION, ls="--", lw=1.3)
+    axes.axhline(low, color=VALIDATION, ls="--", lw=1.3, label=text)
+    axes.axhline(high, color=VALIDATION, ls="--", lw=1.3)

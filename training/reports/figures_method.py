@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.inference.segmenter import PREPROCESSINGS, Preprocessing
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.overview.views import AIR_HU
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.reports.material import FigureMaterial, NotDrawn, SliceView
 from training.reports.panels import (
     BoxMm,
     around,
@@ -24,7 +25,9 @@ from training.reports.panels import (
     show_gray,
     side_letters,
 )
-from training.reports.style import SOFT, TRAINING, page, styled
+from training.reports.slices_to_show import NotDrawn, Slices, SliceView
+from training.reports.style import SOFT, TRAINING, page
+from training.score.summary import Record, basis
 
 ROWS_OF_FIGURE_4 = 4
 Gray = NDArray[np.uint8]
@@ -53,26 +56,42 @@ class Steps:
         )
 
 
-@styled
-def draw_preprocessing(material: FigureMaterial) -> Figure:
+def preprocessing_of(summary: Record) -> Preprocessing:
+    """Of the network that was scored; of a cascade, of the one that finds tumors."""
+    stored = summary["network"]["preprocessing"]
+    kind = PREPROCESSINGS[stored.get("kind", SlicePreprocessing.KIND)]
+    return kind.from_dict(stored)
+
+
+def _of_slices(summary: Record) -> SlicePreprocessing:
+    """Raises :class:`NotDrawn` for a model that does not prepare whole slices one by one."""
+    steps = preprocessing_of(summary)
+    if isinstance(steps, SlicePreprocessing):
+        return steps
+    net = summary["network"]["net"]
+    raise NotDrawn(f"{net} does not see whole slices one by one: this figure is of models that do.")
+
+
+def draw_preprocessing(summary: Record, slices: Slices) -> Figure:
     """Figure 3: one slice in four panels: original, min-max, CLAHE, gamma; below it a close-up."""
-    view, given = material.sample(), material.slice_preprocessing
+    steps, view = _of_slices(summary), slices.sample()
     boxes = body(view), around(view, [view.true > 0], margin_mm=5.0)
     width_in = 2.3
     figure = page(
-        "Figure 3. Preprocessing of one slice, step by step",
-        f"Every slice goes this way, in training and in use: {', '.join(step_texts(given))}."
+        "Preprocessing of one slice, step by step",
+        f"Every slice goes this way, in training and in use: {', '.join(step_texts(steps))}."
         " Below: a close-up of the liver.",
-        f"Case {view.case}, slice {view.slice_index}. {material.basis}",
+        f"Case {view.case}, slice {view.slice_index}. {basis(summary)}",
         1.05 + width_in * sum(height_over_width(box) for box in boxes),
+        number=3,
     )
     ratios = [height_over_width(box) for box in boxes]
     grid = figure.subplots(2, 4, height_ratios=ratios)
     for row, box in zip(grid, boxes, strict=True):
-        _draw_steps(row, view, given, box)
+        _draw_steps(row, view, steps, box)
         scale_bar(row[0], box)
     side_letters(grid[0, 0])
-    clahe, gamma = "" if given.use_clahe else " (off)", "" if given.use_gamma else " (off)"
+    clahe, gamma = "" if steps.use_clahe else " (off)", "" if steps.use_gamma else " (off)"
     titles = ("1 Original", "2 Min-max", f"3 CLAHE{clahe}", f"4 Gamma{gamma}")
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
@@ -90,25 +109,27 @@ def _draw_steps(
         show_gray(axes, gray, view, preprocessing, box)
 
 
-def volume_step_texts(given: VolumePreprocessing) -> list[str]:
-    """What is done to a volume, step by step, in words."""
-    low, high = given.window_hu
-    side = f"slices of {given.size_px} x {given.size_px} pixels"
-    steps = [side, f"HU {low} to {high} become 0 to 1"]
-    return steps if given.liver_margin_mm is None else [*steps, "blank outside the liver"]
-
-
-def step_texts(given: SlicePreprocessing) -> list[str]:
-    """What is done to a slice, step by step, in words; what is switched off is not there."""
-    low, high = given.window_hu
-    hu = "least to largest HU of the slice" if given.preset == "paper" else f"HU {low} to {high}"
-    steps = [f"{hu} become grays 0 to 255", f"square of {given.grid_px} x {given.grid_px} pixels"]
-    if given.use_clahe:
-        tiles = given.clahe_tiles
-        steps.append(f"CLAHE ({tiles} x {tiles} tiles, clip limit {given.clahe_clip:g})")
-    if given.use_gamma:
-        steps.append(f"gamma {given.gamma:g}")
-    return [*steps, f"resize to {given.size_px} x {given.size_px} pixels"]
+def step_texts(steps: Preprocessing) -> list[str]:
+    """What is done to a CT, step by step, in words; what is switched off is not there."""
+    low, high = steps.window_hu
+    if isinstance(steps, LiverBoxPreprocessing):
+        return [
+            f"a box of {steps.around_mm:g} mm around the liver",
+            f"pixels of {steps.pixel_mm:g} mm, a neighbor {steps.neighbor_mm:g} mm below and above",
+            f"HU {low} to {high}, counted from the median of the liver",
+        ]
+    if isinstance(steps, VolumePreprocessing):
+        side = f"slices of {steps.size_px} x {steps.size_px} pixels"
+        outside = [] if steps.liver_margin_mm is None else ["blank outside the liver"]
+        return [side, f"HU {low} to {high} become 0 to 1", *outside]
+    hu = "least to largest HU of the slice" if steps.preset == "paper" else f"HU {low} to {high}"
+    texts = [f"{hu} become grays 0 to 255", f"square of {steps.grid_px} x {steps.grid_px} pixels"]
+    if steps.use_clahe:
+        tiles = steps.clahe_tiles
+        texts.append(f"CLAHE ({tiles} x {tiles} tiles, clip limit {steps.clahe_clip:g})")
+    if steps.use_gamma:
+        texts.append(f"gamma {steps.gamma:g}")
+    return [*texts, f"resize to {steps.size_px} x {steps.size_px} pixels"]
 
 
 def _color_bar(figure: Figure, panels: NDArray[np.object_], unit: str) -> None:
@@ -127,37 +148,37 @@ def _color_bar(figure: Figure, panels: NDArray[np.object_], unit: str) -> None:
     bar.ax.grid(False)
 
 
-@styled
-def draw_enhancement(material: FigureMaterial) -> Figure:
+def draw_enhancement(summary: Record, slices: Slices) -> Figure:
     """Figure 4: several slices before and after enhancement, with their histograms."""
-    views, given = material.some_views(ROWS_OF_FIGURE_4), material.slice_preprocessing
-    used = {"CLAHE": given.use_clahe, "gamma": given.use_gamma}
+    preprocessing, views = _of_slices(summary), slices.some_views(ROWS_OF_FIGURE_4)
+    used = {"CLAHE": preprocessing.use_clahe, "gamma": preprocessing.use_gamma}
     enhancement = " and ".join(name for name, on in used.items() if on)
     if not enhancement:
         raise NotDrawn("This model enhances nothing: its preprocessing has no CLAHE and no gamma.")
     figure = page(
-        "Figure 4. Slices before and after enhancement",
+        "Slices before and after enhancement",
         f"Enhancement ({enhancement}) spreads the grays of soft tissue, so that a tumor stands out"
         " more from the liver around it, and noise too. The numbers are the median gray of the"
         " liver minus that of the tumor.",
-        f"{len(views)} of {material.volumes} volumes, each its slice with most tumor; histograms"
-        f" are of tissue (above {AIR_HU} HU and above the scan's least value), and their bars at"
-        f" both ends may reach beyond the axis. {material.basis}",
+        f"{len(views)} of {summary['counts']['volumes']} volumes, each its slice with most tumor;"
+        f" histograms are of tissue (above {AIR_HU} HU and above the scan's least value), and their"
+        f" bars at both ends may reach beyond the axis. {basis(summary)}",
         0.5 + 1.9 * len(views),
+        number=4,
     )
     grid = figure.subplots(len(views), 3, squeeze=False, width_ratios=(1, 1, 1.3))
     for axes, heading in zip(grid[0], ("Min-max only", "Enhanced", "Histogram"), strict=True):
         axes.set_title(heading)
     for row, view in zip(grid, views, strict=True):
-        steps = Steps.of(view, given)
+        steps = Steps.of(view, preprocessing)
         box = body(view)
-        show_gray(row[0], steps.scaled, view, given, box)
-        show_gray(row[1], steps.final, view, given, box)
+        show_gray(row[0], steps.scaled, view, preprocessing, box)
+        show_gray(row[1], steps.final, view, preprocessing, box)
         for axes in row[:2]:
             axes.set_anchor("W")
         row[0].set_ylabel(view.label(16))
-        labels = given.place_labels(view.true, view.spacing_ji_mm)
-        _draw_histogram(row[2], steps, labels, _tissue(view, given))
+        labels = preprocessing.place_labels(view.true, view.spacing_ji_mm)
+        _draw_histogram(row[2], steps, labels, _tissue(view, preprocessing))
     grid[-1, 2].set_xlabel("gray level (0 to 255)")
     return figure
 

@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.reports.material import FigureMaterial, NotDrawn
+from training.reports.slices_to_show import NotDrawn
 from training.reports.style import (
     NORMAL,
     SOFT,
@@ -25,14 +25,15 @@ from training.reports.style import (
     draw_arrow,
     draw_box,
     page,
-    styled,
     write,
     write_on_white,
 )
+from training.score.summary import Record, basis
 
 Shape = tuple[int, int, int]  # rows, columns, channels, as in the paper's Table 1
 ENCODER_TINT, TRANSFORMER_TINT, DECODER_TINT, ENDS_TINT = "#dcebf7", "#fde5cf", "#dff2e1", "#eef0f3"
 NORM_PLACES = {True: "before each part, and at the end", False: "after each part"}
+SIZE_OF_THE_PAPER_PX = 256
 BOX_WIDTH, BOX_HEIGHT = 2.25, 0.72
 ROW_IN, LAST_ROW_IN = 1.16, 1.75  # from one level of the net to the next; to the bottleneck
 
@@ -114,6 +115,15 @@ def trace_hybrid2d(net_args: Mapping[str, Any], size_px: int) -> Hybrid2dFacts:
     )
 
 
+def facts_of(summary: Record) -> Hybrid2dFacts | None:
+    """Of the network that was scored, at the size of its slices; None for another net."""
+    network = summary["network"]
+    if network["net"] != "hybrid2d":
+        return None
+    size_px = network["preprocessing"].get("size_px", SIZE_OF_THE_PAPER_PX)
+    return trace_hybrid2d(network["net_args"], size_px)
+
+
 def _parameters(part: Any) -> int:
     return sum(parameter.numel() for parameter in part.parameters())
 
@@ -125,19 +135,20 @@ def _position(net: Any) -> str:
     return "+ learned position embedding" if learned else "+ fixed sine-cosine positions"
 
 
-@styled
-def draw_network(material: FigureMaterial) -> Figure:
+def draw_network(summary: Record) -> Figure:
     """Figure 5: encoder, transformer and decoder as blocks with their true shapes."""
-    if material.net != "hybrid2d":
-        raise NotDrawn(f"The block diagram is that of hybrid2d, and this model is {material.net}.")
-    facts = trace_hybrid2d(material.net_args, material.preprocessing.size_px)
+    facts = facts_of(summary)
+    if facts is None:
+        net = summary["network"]["net"]
+        raise NotDrawn(f"No block diagram: it is that of hybrid2d, and this model is {net}.")
     figure = page(
-        "Figure 5. The network: encoder, transformer, decoder",
+        "The network: encoder, transformer, decoder",
         "Convolutions see texture nearby, the transformer relates all places of the slice to each"
         " other, and skip connections bring back fine detail. Shapes: rows x columns x channels.",
         f"{facts.parameters:,} parameters in all; drawn from the net that was scored, not from the"
-        f" paper. {material.basis}",
+        f" paper. {basis(summary)}",
         7.05,
+        number=5,
     )
     axes = canvas(figure)
     encoder, decoder = _draw_levels(axes, facts)

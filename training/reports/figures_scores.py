@@ -6,7 +6,8 @@ The confusion matrix is of all voxels in one pot; so is the calibration.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from training.reports.material import FigureMaterial, NotDrawn, PatientDice
+from training.reports.slices_to_show import NotDrawn
 from training.reports.style import (
     INK,
     LIVER_ON_WHITE,
@@ -28,33 +29,31 @@ from training.reports.style import (
     foot_legend,
     page,
     short_ticks,
-    styled,
 )
 from training.score.calibration import REGION, Calibration
+from training.score.statistics import CONFIDENCE
+from training.score.summary import Record, basis
 from training.score.voxels import Counts, Floats, Mask
 from training.score.words import plural
 
 CLASS_NAMES = ("background", "liver", "tumor")  # LiTS numbers 0, 1, 2
 DOTS: dict[Mask, tuple[str, str, str]] = {  # color, marker, name
     "liver": (LIVER_ON_WHITE, "o", "liver with tumor"),
-    "liver_only": ("#6a7f2a", "D", "liver without tumor"),
     "tumor": (TUMOR_ON_WHITE, "s", "tumor"),
 }
 NAMED_PATIENTS = 45  # more than that: every second, third ... is named
 
 
-@styled
-def draw_confusion(material: FigureMaterial) -> Figure:
+def draw_confusion(summary: Record) -> Figure:
     """Figure 8: the 3 x 3 confusion of all voxels, as counts and as shares of each true class."""
-    if material.matrix is None:
-        raise NotDrawn("No confusion matrix was given: score at least one volume.")
-    matrix = np.asarray(material.matrix)
+    matrix = np.asarray(summary["pooled"]["matrix"])
     figure = page(
-        "Figure 8. Which class was taken for which",
+        "Which class was taken for which",
         "Rows are the true classes, columns the predicted ones; the diagonal is right, and each row"
         " on the right adds up to 100 %. Here the liver is the liver without its tumors.",
-        f"{counted(matrix.sum())} voxels. {material.basis}",
+        f"{counted(matrix.sum())} voxels. {basis(summary)}",
         4.1,
+        number=8,
     )
     counts, shares = figure.subplots(1, 2)
     norm = LogNorm(1, max(10, int(matrix.max())), clip=True)  # the tumor is rare: powers of ten
@@ -108,10 +107,10 @@ def _heat(
             )
 
 
-@styled
-def draw_calibration(material: FigureMaterial) -> Figure:
+def draw_calibration(summary: Record) -> Figure:
     """Reliability of the predicted tumor probability, and how many voxels each bin holds."""
-    bins = material.calibration
+    record = summary["calibration"]
+    bins = record and Calibration.from_record(record)
     if bins is None or not bins.counts.sum():
         raise NotDrawn("No tumor probabilities were collected: score a volume that shows liver.")
     figure = page(
@@ -119,7 +118,7 @@ def draw_calibration(material: FigureMaterial) -> Figure:
         "Of the voxels that were given a probability of 0.7, seven in ten should be tumor: points"
         " on the diagonal. Below it the model is too sure, above it not sure enough.",
         f"{counted(bins.counts.sum())} voxels {REGION}, {counted(bins.truth_sums.sum())} of them"
-        f" tumor.{_without_lowest(bins)} {material.basis}",
+        f" tumor.{_without_lowest(bins)} {basis(summary)}",
         4.1,
     )
     reliability, histogram = figure.subplots(1, 2)
@@ -169,26 +168,22 @@ def _draw_counts(axes: Axes, bins: Calibration) -> None:
     axes.set_title("How many voxels each bin holds")
 
 
-@styled
-def draw_patients(material: FigureMaterial) -> Figure:
+def draw_patients(summary: Record) -> Figure:
     """Dice of each patient as dots, and each mask's mean with its bootstrap interval."""
-    rows = sorted(material.patient_dice, key=_tumor_then_liver)
-    if not rows:
-        raise NotDrawn("No patients were handed over: score at least one volume.")
-    masks = [mask for mask in DOTS if any(mask in row.dice for row in rows)]
+    rows = sorted(_dice_of_patients(summary["cases"]), key=_tumor_then_liver)
     figure = page(
         "Dice of each patient",
         "1 is full agreement, 0 none. A dot is one patient, the best tumor Dice on top; a line with"
         " its band is the mean over patients with its confidence interval.",
-        f"{plural(len(rows), 'patient')}, {_with_tumor(rows)} with a tumor Dice. {material.basis}",
+        f"{plural(len(rows), 'patient')}, {_with_tumor(rows)} with a tumor Dice. {basis(summary)}",
         0.8 + 0.21 * min(max(len(rows), 8), NAMED_PATIENTS),
-        legend_rows=len(masks),
+        legend_rows=len(DOTS),
     )
     axes = figure.subplots()
-    for mask in masks:
+    for mask in DOTS:
         _draw_dots(axes, rows, mask)
-    for mask in masks:
-        _draw_interval(axes, material, mask)
+    for mask in DOTS:
+        _draw_interval(axes, summary, mask)
     step = math.ceil(len(rows) / NAMED_PATIENTS)
     axes.yaxis.set_major_locator(FixedLocator(range(0, len(rows), step)))
     axes.set_yticklabels([row.patient for row in rows[::step]])
@@ -198,14 +193,37 @@ def draw_patients(material: FigureMaterial) -> Figure:
     axes.set_ylabel("patient")
     axes.grid(False, axis="x")
     handles, _ = axes.get_legend_handles_labels()
-    dots, lines = handles[: len(masks)], handles[len(masks) :]
+    dots, lines = handles[: len(DOTS)], handles[len(DOTS) :]
     foot_legend(figure, [*dots, *lines], 2 if lines else 1)
     return figure
 
 
+@dataclass(frozen=True)
+class PatientDice:
+    """Mean Dice of one patient's volumes, by mask; NaN where all are empty of it."""
+
+    patient: str
+    dice: Mapping[Mask, float]
+
+
+def _dice_of_patients(cases: Sequence[Record]) -> list[PatientDice]:
+    of_patient: dict[str, list[Record]] = {}
+    for case in cases:
+        of_patient.setdefault(case["patient"], []).append(case["dice"])
+    return [
+        PatientDice(patient, {mask: _mean([dice[mask] for dice in several]) for mask in DOTS})
+        for patient, several in of_patient.items()
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.nan
+
+
 def _draw_dots(axes: Axes, rows: Sequence[PatientDice], mask: Mask) -> None:
     color, marker, name = DOTS[mask]
-    values = np.array([row.dice.get(mask, math.nan) for row in rows])
+    values = np.array([row.dice[mask] for row in rows])
     known = np.isfinite(values)
     axes.plot(
         values[known],
@@ -222,25 +240,25 @@ def _draw_dots(axes: Axes, rows: Sequence[PatientDice], mask: Mask) -> None:
     )
 
 
-def _draw_interval(axes: Axes, material: FigureMaterial, mask: Mask) -> None:
-    interval = material.dice_intervals.get(mask)
-    if interval is None:
+def _draw_interval(axes: Axes, summary: Record, mask: Mask) -> None:
+    """Nothing where one patient alone has the mask: there is no interval then."""
+    statistics = summary["volumes"][mask]["dice"]["skip"]
+    mean, bounds = statistics["mean"], statistics["interval_by_patient"]
+    if not bounds:
         return
     color, _, name = DOTS[mask]
-    text = (
-        f"{name}: mean {interval.mean:.3f}"
-        f" ({interval.confidence:.0%} CI {interval.low:.3f} to {interval.high:.3f})"
-    )
-    axes.axvline(interval.mean, color=color, lw=1.4, label=text)
-    axes.axvspan(interval.low, interval.high, color=color, alpha=0.13, lw=0)
+    low, high = bounds
+    text = f"{name}: mean {mean:.3f} ({CONFIDENCE:.0%} CI {low:.3f} to {high:.3f})"
+    axes.axvline(mean, color=color, lw=1.4, label=text)
+    axes.axvspan(low, high, color=color, alpha=0.13, lw=0)
 
 
 def _tumor_then_liver(row: PatientDice) -> tuple[bool, float, float]:
     """Rising, for an axis that runs upward; patients without a tumor Dice at the bottom."""
-    tumor, liver = row.dice.get("tumor", math.nan), row.dice.get("liver", math.nan)
+    tumor, liver = row.dice["tumor"], row.dice["liver"]
     known = math.isfinite(tumor)
     return known, tumor if known else 0.0, liver if math.isfinite(liver) else 0.0
 
 
 def _with_tumor(rows: Sequence[PatientDice]) -> int:
-    return sum(math.isfinite(row.dice.get("tumor", math.nan)) for row in rows)
+    return sum(math.isfinite(row.dice["tumor"]) for row in rows)

@@ -1,17 +1,14 @@
 """Figures 6 and 7: loss, Dice and IoU of a run, epoch by epoch.
 
-    history = read_history(Path("runs/paper"))
-    draw_loss(replace(material, history=history))
+    draw_loss({**summary, "history": history})
 
 Epochs are counted from 1, as in the paper.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.reports.material import FigureMaterial, NotDrawn
+from training.reports.slices_to_show import NotDrawn
 from training.reports.style import (
     LIVER_ON_WHITE,
     SMALL,
@@ -29,25 +26,11 @@ from training.reports.style import (
     VALIDATION,
     page,
     short_ticks,
-    styled,
 )
+from training.score.summary import Record
 from training.score.voxels import Floats
 
 FEW_EPOCHS = 25  # up to so many, every epoch gets its own dot
-
-
-def read_history(run: Path) -> list[dict[str, Any]]:
-    """The epochs of a run folder's history.jsonl, in order; ``ValueError`` if it has none."""
-    path = run / "history.jsonl"
-    if not path.is_file():
-        raise ValueError(f"{run.name} holds no history.jsonl; name a folder of training.train.")
-    try:
-        epochs = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    except (ValueError, RecursionError):
-        epochs = [None]
-    if not all(isinstance(epoch, dict) for epoch in epochs):
-        raise ValueError(f"history.jsonl of {run.name} is damaged; draw without --run.")
-    return epochs
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +51,10 @@ class Curves:
     best: int
 
     @classmethod
-    def of(cls, history: Sequence[Mapping[str, Any]] | None) -> Curves:
+    def of(cls, history: Sequence[Mapping[str, Any]]) -> Curves:
         """Raises :class:`NotDrawn` when there is no epoch or no validation loss."""
-        if history is None:
-            raise NotDrawn("No training history was given: name the run's folder with --run RUN.")
         if not history:
-            raise NotDrawn("The run has not finished an epoch yet: train on, then draw again.")
+            raise NotDrawn("No epoch of a training is known: name the run's folder with --run RUN.")
         val_loss, size_px = _column(history, "val_loss"), _column(history, "size_px")
         last_size = np.isnan(size_px) | (size_px == size_px[-1])
         comparable = np.where(last_size & np.isfinite(val_loss), val_loss, np.inf)
@@ -113,16 +94,16 @@ def _column(history: Sequence[Mapping[str, Any]], name: str) -> Floats:
     return np.array([np.nan if value is None else float(value) for value in values])
 
 
-@styled
-def draw_loss(material: FigureMaterial) -> Figure:
+def draw_loss(summary: Record) -> Figure:
     """Figure 6: training and validation loss, the smallest validation loss marked green."""
-    curves = Curves.of(material.history)
+    curves = Curves.of(summary["history"])
     figure = page(
-        "Figure 6. Loss during training",
+        "Loss during training",
         "Lower is better. Where the validation loss rises while the training loss falls, the net"
         " begins to learn its training cases by heart.",
         curves.note,
         4.9,
+        number=6,
     )
     loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     _line(loss, curves, curves.train_loss, TRAINING, "training loss", "-")
@@ -139,7 +120,8 @@ def draw_loss(material: FigureMaterial) -> Figure:
         label=f"smallest validation loss: {value:.4g} in epoch {epoch:.0f}",
         zorder=5,
     )
-    terms = loss_text(material.recipe["loss"]) if material.recipe else ""
+    recipe = summary["network"]["recipe"]
+    terms = loss_text(recipe["loss"]) if recipe else ""
     loss.set_ylabel(f"loss ({terms})" if terms else "loss")
     loss.set_ylim(bottom=0)
     loss.legend(loc="best")
@@ -153,19 +135,19 @@ def draw_loss(material: FigureMaterial) -> Figure:
     return figure
 
 
-@styled
-def draw_dice(material: FigureMaterial) -> Figure:
+def draw_dice(summary: Record) -> Figure:
     """Figure 7: (a) Dice and (b) IoU of liver and tumor on the validation set.
 
     The history holds pooled Dice, D of one pot of pixels, so IoU is exactly D / (2 - D) (Eq. 16).
     """
-    curves = Curves.of(material.history)
+    curves = Curves.of(summary["history"])
     figure = page(
-        "Figure 7. Overlap with the truth during training, on the validation set",
+        "Overlap with the truth during training, on the validation set",
         "1 is full agreement, 0 none. All pixels of all validation slices in one pot; IoU follows"
         " from Dice, D / (2 - D), exactly. The liver includes the tumor.",
         curves.note + f" Vertical line: smallest validation loss, epoch {_best_epoch(curves)}.",
         3.9,
+        number=7,
     )
     panels = figure.subplots(1, 2, sharey=True)
     liver, tumor = curves.liver_dice, curves.tumor_dice

@@ -8,23 +8,24 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.labels import Label
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from training.reports.figures_cases import draw_error_map
-from training.reports.figures_method import Steps, step_texts, volume_step_texts
+from training.reports.figures_method import Steps, preprocessing_of, step_texts
 from training.reports.figures_network import (
     DECODER_TINT,
     ENCODER_TINT,
     ENDS_TINT,
     TRANSFORMER_TINT,
-    trace_hybrid2d,
+    facts_of,
 )
 from training.reports.figures_training import loss_text
-from training.reports.material import FigureMaterial, NotDrawn, SliceView
 from training.reports.panels import bare, body, show_ct, show_gray, show_labels
+from training.reports.slices_to_show import NotDrawn, Slices, SliceView
 from training.reports.style import (
     INK,
     LARGE,
@@ -36,10 +37,10 @@ from training.reports.style import (
     draw_arrow,
     draw_box,
     page,
-    styled,
     wrapped,
     write,
 )
+from training.score.summary import Record, basis
 from training.score.voxels import Overlap
 from training.score.words import plural
 
@@ -72,19 +73,19 @@ class Step:
     tint: str
 
 
-@styled
-def draw_workflow(material: FigureMaterial) -> Figure:
+def draw_workflow(summary: Record, slices: Slices) -> Figure:
     """Figure 1: data, preprocessing, augmentation, model, evaluation."""
-    if not material.sets:
+    if not summary["sets"]:
         raise NotDrawn("The data sets are unknown: score a folder whose table tells the splits.")
-    steps = _steps(material)
+    steps = _steps(summary, slices)
     rows = max(len(_lines(step)) for step in steps)
     figure = page(
-        "Figure 1. From CT scans to scores",
+        "From CT scans to scores",
         "Scans are split by patient: some patients train the model, others choose its best epoch,"
         " others are kept for the last test.",
-        material.basis,
+        basis(summary),
         0.9 + PICTURE_IN + 0.185 * rows,
+        number=1,
     )
     axes = canvas(figure)
     width, height = axes.get_xlim()[1], axes.get_ylim()[1]
@@ -129,26 +130,32 @@ def _lines(step: Step) -> list[str]:
     ]
 
 
-def _steps(material: FigureMaterial) -> list[Step]:
-    view = material.sample() if material.views else None
+def _steps(summary: Record, slices: Slices) -> list[Step]:
+    view = slices.sample() if slices.views else None
+    recipe = summary["network"]["recipe"] or {}
     return [
-        Step("Data", _data_lines(material), _picture(view, _paint_data), ENDS_TINT),
+        Step("Data", _data_lines(summary), _picture(view, _paint_data), ENDS_TINT),
         Step(
             "Preprocessing",
-            _preprocessing_lines(material),
-            _picture(view, lambda axes, slice_: _paint_final(axes, slice_, material)),
+            _preprocessing_lines(summary),
+            _picture(view, lambda axes, slice_: _paint_grays(axes, slice_, summary, None)),
             ENCODER_TINT,
         ),
         Step(
             "Augmentation",
-            augmentation_lines(material.recipe),
-            _picture(view, lambda axes, slice_: _paint_augmented(axes, slice_, material)),
+            augmentation_lines(recipe),
+            _picture(
+                view,
+                lambda axes, slice_: _paint_grays(
+                    axes, slice_, summary, recipe.get("augmentation")
+                ),
+            ),
             TRANSFORMER_TINT,
         ),
-        Step("Model", _model_lines(material), lambda axes: _paint_net(axes, material), ENDS_TINT),
+        Step("Model", _model_lines(summary), lambda axes: _paint_net(axes, summary), ENDS_TINT),
         Step(
             "Evaluation",
-            _evaluation_lines(material),
+            _evaluation_lines(summary),
             _picture(
                 view, lambda axes, slice_: draw_error_map(axes, slice_, body(slice_, square=True))
             ),
@@ -172,28 +179,21 @@ def _paint_data(axes: Axes, view: SliceView) -> None:
     show_labels(axes, view, view.true)
 
 
-def _paint_final(axes: Axes, view: SliceView, material: FigureMaterial) -> None:
-    _paint_grays(axes, view, material, augmentation=None)
-
-
-def _paint_augmented(axes: Axes, view: SliceView, material: FigureMaterial) -> None:
-    """One draw of the recipe's own augmentation; the plain slice when the recipe is unknown."""
-    stored = (material.recipe or {}).get("augmentation")
-    _paint_grays(axes, view, material, augmentation=stored)
-
-
 def _paint_grays(
-    axes: Axes, view: SliceView, material: FigureMaterial, augmentation: Mapping[str, Any] | None
+    axes: Axes, view: SliceView, summary: Record, augmentation: Mapping[str, Any] | None
 ) -> None:
-    """What the net sees of the slice; the CT itself for a net that sees whole volumes."""
-    box, given = body(view, square=True), material.preprocessing
-    if not isinstance(given, SlicePreprocessing):
+    """What the net sees of the slice; the CT itself for a net that sees no whole slices.
+
+    augmentation: of the recipe, drawn once; None for the slice as it is.
+    """
+    box, preprocessing = body(view, square=True), preprocessing_of(summary)
+    if not isinstance(preprocessing, SlicePreprocessing):
         show_ct(axes, view, box)
         return
-    gray = Steps.of(view, given).final
-    show_gray(
-        axes, gray if augmentation is None else augmented(gray, augmentation), view, given, box
-    )
+    gray = Steps.of(view, preprocessing).final
+    if augmentation is not None:
+        gray = augmented(gray, augmentation)
+    show_gray(axes, gray, view, preprocessing, box)
 
 
 def augmented(gray: NDArray[np.uint8], stored: Mapping[str, Any]) -> NDArray[np.uint8]:
@@ -212,12 +212,13 @@ def augmented(gray: NDArray[np.uint8], stored: Mapping[str, Any]) -> NDArray[np.
     return np.asarray(np.rint(shown * 255), np.uint8)
 
 
-def _paint_net(axes: Axes, material: FigureMaterial) -> None:
+def _paint_net(axes: Axes, summary: Record) -> None:
     """Each block of the net as a bar: high as its map, wide as its channels."""
-    if material.net != "hybrid2d":
-        axes.text(0.5, 0.5, material.net, ha="center", va="center", size=LARGE, color=INK)
+    facts = facts_of(summary)
+    if facts is None:
+        net = summary["network"]["net"]
+        axes.text(0.5, 0.5, net, ha="center", va="center", size=LARGE, color=INK)
         return
-    facts = trace_hybrid2d(material.net_args, material.preprocessing.size_px)
     blocks = [*facts.encoder, *facts.decoder]
     tints = [ENCODER_TINT] * len(facts.encoder) + [DECODER_TINT] * len(facts.decoder)
     tints[len(facts.encoder) - 1] = TRANSFORMER_TINT
@@ -232,26 +233,25 @@ def _paint_net(axes: Axes, material: FigureMaterial) -> None:
     axes.set_ylim(-reach, reach)
 
 
-def _data_lines(material: FigureMaterial) -> list[str]:
+def _data_lines(summary: Record) -> list[str]:
     lines = ["CT scans with liver and tumors outlined by experts"]
-    for part in material.sets:
+    for part in summary["sets"]:
         lines.append(
-            f"{SETS.get(part.name, part.name)}: {plural(part.patients, 'patient')},"
-            f" {plural(part.volumes, 'volume')}, {plural(part.slices, 'slice')}"
+            f"{SETS.get(part['name'], part['name'])}: {plural(part['patients'], 'patient')},"
+            f" {plural(part['volumes'], 'volume')}, {plural(part['slices'], 'slice')}"
         )
     return lines
 
 
-def _preprocessing_lines(material: FigureMaterial) -> list[str]:
-    given = material.preprocessing
-    if isinstance(given, SlicePreprocessing):
-        return ["axial slices", *step_texts(given)]
-    return ["whole volumes", *volume_step_texts(given)]
+def _preprocessing_lines(summary: Record) -> list[str]:
+    steps = preprocessing_of(summary)
+    what = "whole volumes" if isinstance(steps, VolumePreprocessing) else "axial slices"
+    return [what, *step_texts(steps)]
 
 
-def augmentation_lines(recipe: Mapping[str, Any] | None) -> list[str]:
+def augmentation_lines(recipe: Mapping[str, Any]) -> list[str]:
     """What a recipe (as stored in a model file) does to a slice at random, with probabilities."""
-    if recipe is None or "augmentation" not in recipe:
+    if "augmentation" not in recipe:
         return ["in training only", "recipe not stored in this model file"]
     # of a setting with a value an axis, the largest is told
     stored = {k: max(v) if isinstance(v, list) else v for k, v in recipe["augmentation"].items()}
@@ -271,17 +271,16 @@ def augmentation_lines(recipe: Mapping[str, Any] | None) -> list[str]:
     return ["in training, at random:", *lines] if lines else ["none in this recipe"]
 
 
-def _model_lines(material: FigureMaterial) -> list[str]:
-    lines = [material.net]
-    if material.net == "hybrid2d":
-        facts = trace_hybrid2d(material.net_args, material.preprocessing.size_px)
+def _model_lines(summary: Record) -> list[str]:
+    lines, facts = [summary["network"]["net"]], facts_of(summary)
+    if facts is not None:
         lines += [
             f"{facts.parameters / 1e6:.1f} million parameters",
             f"{len(Label)} classes: background, liver, tumor",
         ]
-    lines += _training_lines(material.recipe or {})
-    if material.history:
-        lines.append(plural(len(material.history), "epoch"))
+    lines += _training_lines(summary["network"]["recipe"] or {})
+    if summary["history"]:
+        lines.append(plural(len(summary["history"]), "epoch"))
     return lines
 
 
@@ -298,14 +297,14 @@ def _training_lines(recipe: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _evaluation_lines(material: FigureMaterial) -> list[str]:
-    lines = [f"{plural(material.volumes, 'volume')}, each on its own grid"]
-    if material.matrix is not None:
-        lines += [
-            f"{mask} Dice {float(Overlap.of(material.matrix, mask).dice):.3f}, all voxels pooled"
-            for mask in ("liver", "tumor")
-        ]
-    if material.lesions:
-        found = sum(lesion.detected for lesion in material.lesions)
-        lines.append(f"{found} of {plural(len(material.lesions), 'lesion')} found")
+def _evaluation_lines(summary: Record) -> list[str]:
+    matrix, lesions = np.asarray(summary["pooled"]["matrix"]), summary["lesions"]["true"]
+    lines = [f"{plural(summary['counts']['volumes'], 'volume')}, each on its own grid"]
+    lines += [
+        f"{mask} Dice {float(Overlap.of(matrix, mask).dice):.3f}, all voxels pooled"
+        for mask in ("liver", "tumor")
+    ]
+    if lesions:
+        found = sum(lesion["found"] for lesion in lesions)
+        lines.append(f"{found} of {plural(len(lesions), 'lesion')} found")
     return [*lines, "picture: errors, yellow too much, blue missed"]

@@ -19,7 +19,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from training.reports.material import SliceView
+from training.reports.slices_to_show import SliceView
 from training.reports.style import LIVER, SMALL, TUMOR, Color
 
 BoxMm = tuple[float, float, float, float]  # left, top, right, bottom

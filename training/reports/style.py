@@ -1,23 +1,26 @@
-"""How every figure looks: one page with title and notes, one style, and PNG files written whole.
+"""How every figure looks: one page with title and notes, one style, and files written whole.
 
-    figure = page("Figure 6. Loss during training", "One point an epoch.", "n = 100 epochs", 5.5)
-    axes = figure.subplots(1, 2)
-    save_png(figure, Path("figures/fig06-loss.png"))
+    with our_style(plain=False):
+        figure = page("Loss during training", "One point an epoch.", "n = 9 epochs", 5.5, number=6)
+        axes = figure.subplots(1, 2)
+        save(figure, Path("figures/fig06-loss.png"))    # or .pdf, or .svg
 
-A page is 1600 pixels wide. Colors are the paper's where it names them (liver green, tumor red,
-false positives yellow, false negatives blue); whatever they tell apart differs in marker, dash,
-place or lightness too, for readers who do not see red against green. Only Matplotlib's object
-interface is used: no state is left behind, and no window is ever opened.
+A page is 1600 pixels wide. A plain one bears neither the paper's number nor our notice: for print,
+where the text around a figure says both. Colors are the paper's where it names them (liver green,
+tumor red, false positives yellow, false negatives blue); whatever they tell apart differs in
+marker, dash, place or lightness too, for readers who do not see red against green. Only
+Matplotlib's object interface is used: no state is left behind, and no window is ever opened.
 
 Boxes and arrows of a diagram have their places in inches from the lower left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +36,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter
 
-from training.reports.material import FigureMaterial
-
 Color = tuple[float, float, float]
 Point = tuple[float, float]
-Draw = Callable[[FigureMaterial], Figure]
 
 WIDTH_IN, DPI = 10.0, 160
 SMALL, NORMAL, LARGE = 9.0, 10.0, 15.0  # points
@@ -89,39 +89,56 @@ STYLE: Any = {  # its keys are a long literal type in some versions of Matplotli
     "legend.framealpha": 1.0,
     "legend.edgecolor": FAINT,
     "lines.linewidth": 1.8,
+    "pdf.fonttype": 42,  # letters stay letters, as publishers ask
+    "svg.hashsalt": "LiverTumorSeg",  # the same figure gives the same file
 }
+FORMATS = ("png", "pdf", "svg")
+UNDATED: dict[str, dict[str, Any]] = {  # no version and no date: the same numbers, the same bytes
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+}
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
 @contextmanager
-def our_style() -> Iterator[None]:
-    """Our settings alone, whatever the user's own are; theirs are back afterwards."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
+def our_style(*, plain: bool = False) -> Iterator[None]:
+    """Our settings alone, whatever the user's own are; theirs are back afterwards.
+
+    plain: pages bear no number and no notice.
+    """
+    token = _plain.set(plain)
+    try:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            yield
+    finally:
+        _plain.reset(token)
 
 
-def styled(draw: Draw) -> Draw:
-    """A drawing function under :func:`our_style`."""
-
-    @wraps(draw)
-    def in_style(material: FigureMaterial) -> Figure:
-        with our_style():
-            return draw(material)
-
-    return in_style
-
-
-def page(title: str, subtitle: str, note: str, height_in: float, *, legend_rows: int = 0) -> Figure:
+def page(
+    title: str,
+    subtitle: str,
+    note: str,
+    height_in: float,
+    *,
+    number: int | None = None,
+    legend_rows: int = 0,
+) -> Figure:
     """An empty figure with its title above and the note and our notice below.
 
     note: what the figure stands on (n of N). height_in: of what lies between title and note, at
-    10 inches' width. legend_rows: room that :func:`foot_legend` will need, beyond that.
+    10 inches' width. number: of the same figure in the hybrid2d paper.
+    legend_rows: room that :func:`foot_legend` will need, beyond that.
     """
+    plain = _plain.get()
+    if number is not None and not plain:
+        title = f"Figure {number}. {title}"
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     above = wrapped(subtitle, NORMAL)
-    below = [NOTICE, *wrapped(note, SMALL)]
+    below = [*([] if plain else [NOTICE]), *wrapped(note, SMALL)]
     top_in = 0.62 + LINE_IN * len(above)
     bottom_in = 0.22 + LINE_IN * len(below)
     body_in = height_in + LEGEND_ROW_IN * legend_rows
@@ -132,7 +149,7 @@ def page(title: str, subtitle: str, note: str, height_in: float, *, legend_rows:
     _text(figure, left, 1 - 0.53 / height_in, "\n".join(above), color=SOFT)
     for n, line in enumerate(below):
         y = (0.13 + LINE_IN * (len(below) - n)) / height_in
-        _text(figure, left, y, line, size=SMALL, color=SOFT if n else INK)
+        _text(figure, left, y, line, size=SMALL, color=INK if line == NOTICE else SOFT)
     rest_in = bottom_in + LEGEND_ROW_IN * legend_rows
     engine: Any = figure.get_layout_engine()
     room = (0.012, rest_in / height_in, 0.976, 1 - (top_in + rest_in) / height_in)
@@ -203,11 +220,11 @@ def canvas(figure: Figure) -> Axes:
     return axes
 
 
-def save_png(figure: Figure, path: Path) -> Path:
-    """Write a figure whole or not at all."""
-    # no version in the file: the same material gives the same bytes
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure whole or not at all, in the format that its name ends with."""
+    kind = path.suffix[1:]
     with whole_file(path) as part, our_style():
-        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(part, format=kind, dpi=DPI, metadata=UNDATED[kind])
     return path
 
 

@@ -11,7 +11,7 @@ postprocessing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -46,6 +46,23 @@ class Calibration:
             raise ValueError("Calibration needs one count and two sums a bin, and one edge more.")
         if np.any(np.diff(self.edges) <= 0):
             raise ValueError("The edges of calibration bins must rise.")
+
+    def to_record(self) -> dict[str, Any]:
+        """For summary.json, with the error; the inverse of :meth:`from_record`."""
+        return {
+            "region": REGION,
+            "edges": self.edges,
+            "voxels": self.counts,
+            "probability_sums": self.probability_sums,
+            "tumor_voxels": self.truth_sums,
+            "ece": self.ece(),
+            "ece_without_first_bin": self.ece(first_bin=1),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Calibration:
+        names = ("edges", "voxels", "probability_sums", "tumor_voxels")
+        return cls(*(np.asarray(record[name]) for name in names))
 
     @property
     def confidence(self) -> Floats:

@@ -63,7 +63,8 @@ class CaseScore:
 
     volume: voxels, objects and lesions. tumor_surface: of the whole tumor mask in mm, NaN where
         truth or prediction has none. calibration: None without probabilities. has_confidence: the
-        model says how sure it is of each lesion. on_grid: by the G-UNETR++ authors' measures.
+        model says how sure it is of each lesion. on_grid: by the G-UNETR++ authors' measures, where
+        those were asked for.
     """
 
     name: str
@@ -74,7 +75,7 @@ class CaseScore:
     tumor_surface: SurfaceScores
     calibration: Calibration | None
     has_confidence: bool
-    on_grid: Mapping[GridMask, GridScores]
+    on_grid: Mapping[GridMask, GridScores] | None
     device: str
     slices_run: int
     seconds: float
@@ -239,8 +240,13 @@ def run_model(
     )
 
 
-def score_run(case: Case, ct: CtVolume, run: Run, true_kji: Labels) -> CaseScore:
-    """Compare labels on the CT's own grid, both ``(k, j, i)``."""
+def score_run(
+    case: Case, ct: CtVolume, run: Run, true_kji: Labels, *, published_grid: bool = False
+) -> CaseScore:
+    """Compare labels on the CT's own grid, both ``(k, j, i)``.
+
+    published_grid: also by the G-UNETR++ authors' measures, on their grid.
+    """
     lps, turn = ct.to_lps()
     predicted, true = turn.apply(run.labels_kji), turn.apply(true_kji)
     spacing_mm = lps.spacing_kji_mm
@@ -260,7 +266,7 @@ def score_run(case: Case, ct: CtVolume, run: Run, true_kji: Labels) -> CaseScore
         tumor_surface=tumor,
         calibration=calibration,
         has_confidence=run.tumor_probability_kji is not None,
-        on_grid=grid_scores(predicted, true, spacing_mm),
+        on_grid=grid_scores(predicted, true, spacing_mm) if published_grid else None,
         device=run.device,
         slices_run=run.slices_run,
         seconds=run.seconds,

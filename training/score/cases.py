@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from LiverTumorSegLib.inference.segmenter import Segmenter
@@ -29,13 +29,13 @@ class SetFacts:
     names: Sequence[str]
 
 
-def find_cases(given: argparse.Namespace) -> tuple[list[Case], str]:
+def find_cases(data: Path, table: Path | None, split_file: Path | None) -> tuple[list[Case], str]:
     """All cases that belong to a set, and what must be said of the split, if anything."""
-    cases = folder.find_cases(given.data, table=given.table)
-    if given.split_file is None:
+    cases = folder.find_cases(data, table=table)
+    if split_file is None:
         splits.assert_disjoint(cases)
         return [case for case in cases if case.split is not None], ""
-    split = splits.load_split(given.split_file)
+    split = splits.load_split(split_file)
     return splits.apply_split(split, cases), split.warning
 
 

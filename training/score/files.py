@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import re
 import shlex
@@ -71,14 +70,18 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Record:
-    """What was scored, by which code, under which conditions; no path of this machine."""
+def header(segmenter: Segmenter, *, split: str, tta: bool, command: str) -> Record:
+    """What was scored, by which code, under which conditions; no path of this machine.
+
+    network: of a cascade the one that finds tumors.
+    """
+    network = list(segmenter.spec.networks.values())[-1]
     commit = _commit()
     return {
         "notice": NOTICE,
         "model": f"{segmenter.spec.name} {segmenter.spec.version}",
         "sha256": segmenter.sha256,
-        "split": given.split,
+        "split": split,
         "date": datetime.date.today().isoformat(),
         "commit": commit,
         "code": f"{__version__} ({commit})",
@@ -88,7 +91,13 @@ def header(segmenter: Segmenter, given: argparse.Namespace, command: str) -> Rec
         "training_range": _training_range(segmenter),
         "decision": segmenter.describe().get("decision"),
         "cascade": segmenter.spec.is_cascade,
-        "tta": given.tta,
+        "tta": tta,
+        "network": {
+            "net": network.net,
+            "net_args": network.net_args,
+            "preprocessing": network.preprocessing,
+            "recipe": network.provenance.get("recipe"),
+        },
     }
 
 

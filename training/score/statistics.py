@@ -17,6 +17,7 @@ what is left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -175,6 +176,7 @@ class BlandAltman:
 
     bias: mean of measured - reference. sd: of these differences (n - 1).
     low, high: 95 % limits of agreement, bias -+ 1.96 sd: where the next difference would lie.
+    limit_error: half the 95 % confidence interval of each limit (Bland and Altman 1999).
     With one pair sd and limits are NaN; with none the bias too.
     """
 
@@ -182,16 +184,21 @@ class BlandAltman:
     sd: float
     low: float
     high: float
+    limit_error: float
     n: int
 
 
 def bland_altman(measured: ArrayLike, reference: ArrayLike) -> BlandAltman:
     """Bias and limits of agreement, in the unit of the values; ``ValueError`` if numbers differ."""
     one, two = _pairs(measured, reference)
-    differences = one - two
-    bias = float(differences.mean()) if len(differences) else NAN
-    sd = float(differences.std(ddof=1)) if len(differences) > 1 else NAN
-    return BlandAltman(bias, sd, bias - NORMAL_95 * sd, bias + NORMAL_95 * sd, len(differences))
+    differences, n = one - two, len(one)
+    bias = float(differences.mean()) if n else NAN
+    sd = limit_error = NAN
+    if n > 1:
+        sd = float(differences.std(ddof=1))
+        error = sd * math.sqrt(1 / n + NORMAL_95**2 / (2 * (n - 1)))
+        limit_error = float(stats.t.ppf(0.975, n - 1)) * error
+    return BlandAltman(bias, sd, bias - NORMAL_95 * sd, bias + NORMAL_95 * sd, limit_error, n)
 
 
 def _flat(values: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""All that an evaluation found, as one JSON-able record: what the report's tables are made from.
+"""All that an evaluation found, as one JSON-able record: what tables and figures are made from.
 
     record = summarize(scores, header)
     record["volumes"]["tumor"]["dice"]["present"]["mean"]
@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from training.cases.case import SET_NAMES
 from training.reproduce.gunetrpp_grid import grid_record
-from training.score import calibration
-from training.score.calibration import Calibration, reliability
+from training.score.calibration import pooled, reliability
 from training.score.case import CaseScore, lesion_confidences
 from training.score.lesions import LARGE_BINS, SIZE_LIMITS_MM, detection_by_size, detection_of
 from training.score.lits import SCORED_MASKS, challenge_scores
-from training.score.matching import MODES, THRESHOLDS, Detection
+from training.score.matching import MODES, THRESHOLDS, TOUCH, Detection
 from training.score.statistics import bland_altman, few_patients_warning, paired_t
 from training.score.surfaces import SurfaceScores
 from training.score.voxels import (
@@ -35,6 +35,7 @@ from training.score.voxels import (
     slice_record,
     volume_record,
 )
+from training.score.words import plural
 
 Record = dict[str, Any]
 POLICIES: tuple[EmptyPolicy, EmptyPolicy, EmptyPolicy] = ("agree", "present", "skip")
@@ -62,13 +63,27 @@ def summarize(scores: Sequence[CaseScore]) -> Record:
         "false_tumor": _false_tumor(scores),
         "burden": _burden(scores),
         "calibration": _calibration(scores),
-        "published_grid": grid_record([(score.name, score.on_grid) for score in scores]),
+        "published_grid": _published_grid(scores),
+        "lesions": _lesions(scores),
         "cases": [_case(score) for score in scores],
         "seconds": sum(score.seconds for score in scores),
         "slices_run": sum(score.slices_run for score in scores),
     }
     plain: Record = json_able(record)
     return plain
+
+
+def basis(summary: Record) -> str:
+    """What was scored, as the sentence that ends the note of every figure."""
+    counts = summary["counts"]
+    patients = plural(counts["patients"], "patient")
+    return f"{plural(counts['volumes'], 'volume')} scored ({set_of(summary)}, {patients})."
+
+
+def set_of(summary: Record) -> str:
+    """What the scored cases are: the test split, or none of one split."""
+    split: str = summary["split"]
+    return f"{split} split" if split in SET_NAMES else split
 
 
 def json_able(value: Any) -> Any:
@@ -211,34 +226,58 @@ def _burden(scores: Sequence[CaseScore]) -> Record:
 
 
 def _calibration(scores: Sequence[CaseScore]) -> Record | None:
-    bins = pooled_calibration(scores)
-    if bins is None:
-        return None
-    return {
-        "region": calibration.REGION,
-        "edges": bins.edges,
-        "voxels": bins.counts,
-        "probability_sums": bins.probability_sums,
-        "tumor_voxels": bins.truth_sums,
-        "ece": bins.ece(),
-        "ece_without_first_bin": bins.ece(first_bin=1),
-    }
-
-
-def pooled_calibration(scores: Sequence[CaseScore]) -> Calibration | None:
-    """The bins of all volumes; None when a volume has none."""
+    """The bins of all volumes in one pot; None when a volume has none."""
     parts = [score.calibration for score in scores if score.calibration is not None]
-    return calibration.pooled(parts) if len(parts) == len(scores) else None
+    return pooled(parts).to_record() if len(parts) == len(scores) else None
+
+
+def _published_grid(scores: Sequence[CaseScore]) -> Record | None:
+    """None unless every case was measured so."""
+    measured = [(score.name, score.on_grid) for score in scores if score.on_grid is not None]
+    return grid_record(measured) if len(measured) == len(scores) else None
+
+
+def _lesions(scores: Sequence[CaseScore]) -> Record:
+    """Every lesion as the figures show it; found means any overlap.
+
+    dice: of the pair which decides about a true lesion, 0 when it was missed.
+    """
+    tables = [score.volume.table for score in scores]
+    return {
+        "true": [
+            {
+                "diameter_mm": lesion.equivalent_diameter_mm,
+                "found": lesion.detected(TOUCH),
+                "dice": 2 * lesion.matched_iou / (1 + lesion.matched_iou),
+            }
+            for table in tables
+            for lesion in table.true
+        ],
+        "predicted": [
+            {"confidence": lesion.confidence, "true_share": lesion.overlap_fraction}
+            for table in tables
+            for lesion in table.predicted
+        ],
+    }
 
 
 def _case(score: CaseScore) -> Record:
     """What later comparisons need of one volume; None for a mask that both leave empty."""
     dice = {mask: float(scored(score.overlap(mask), "dice", "skip")) for mask in MASKS}
+    tumor, burden = score.overlap("tumor"), score.volume.burden
     return {
         "case": score.name,
         "patient": score.group,
         "has_tumor": score.has_tumor,
         "dice": dice,
+        "tumor_ml": {
+            "true": float(tumor.true_voxels) * score.voxel_ml,
+            "predicted": float(tumor.predicted_voxels) * score.voxel_ml,
+        },
+        "burden_percent": {
+            "true": 100 * burden.true,
+            "predicted": 100 * burden.predicted("clean"),
+        },
         "slices": len(score.matrices),
         "tumor_free_slices": score.tumor_free_slices,
         "false_tumor_ml": score.false_tumor_ml,

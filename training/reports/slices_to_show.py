@@ -1,39 +1,36 @@
-"""What the figures are drawn from: plain arrays and numbers that an evaluation hands over.
+"""The few slices that the figures of an evaluation show: chosen by rule, kept beside its scores.
 
-    view = SliceView("29", 41, hu_ji, true_ji, predicted_ji, (0.74, 0.74))
-    material = FigureMaterial(scope="test split", volumes=9, preprocessing=..., net="hybrid2d",
-                              net_args={"width": 32}, views=[view], ...)
+    slices = collect(scores, cases, Path("scores/labels"))
+    slices.save(Path("scores/slices.npz"))
+    Slices.load(Path("scores/slices.npz")).sample()
 
-Slices are chosen by rule and not by taste, from per-slice counts alone, so that only the few that
-will be drawn are loaded: six cases spread evenly from best to worst (:func:`choose_views`), and
-best, quartiles and worst of all slices with tumor (:func:`choose_ranked`).
-
-Nothing here reads a file or runs a model. What was not handed over is not drawn, and the figure's
-place is taken by the one sentence of :class:`NotDrawn`.
+Chosen from per-slice counts alone, so that only what will be drawn is read: six cases spread evenly
+from best to worst (:func:`choose_views`), and best, quartiles and worst of all slices with tumor
+(:func:`choose_ranked`). With the file every figure can be drawn again without the CTs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
+from LiverTumorSegLib.ct.nifti import read_labels
+from LiverTumorSegLib.files import whole_file
 from numpy.typing import NDArray
 
-from training.score.calibration import Calibration
-from training.score.cases import SetFacts
-from training.score.lesions import LesionConfidence
-from training.score.statistics import Interval
-from training.score.voxels import CLASSES, Counts, Mask, Overlap, slice_matrices
+from training.cases.case import Case
+from training.score.case import CaseScore
+from training.score.voxels import Mask, Overlap, slice_matrices
 
 RANKS = ("best", "upper quartile", "median", "lower quartile", "worst")
+VIEWS = 6  # of Figure 10
 
 
 class NotDrawn(ValueError):
-    """Why a figure cannot be drawn, and what to hand over: one sentence for the user."""
+    """Why a figure cannot be drawn, and what to do about it: one sentence for the user."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,90 +76,24 @@ class SliceView:
 
 
 @dataclass(frozen=True)
-class LesionOutcome:
-    """One true lesion: diameter of the sphere of its volume, whether it was found, its Dice.
-
-    dice: 0 for a missed lesion; NaN when it was not computed.
-    """
-
-    equivalent_diameter_mm: float
-    detected: bool
-    dice: float
-
-
-@dataclass(frozen=True)
-class VolumePair:
-    """Tumor of one volume by truth and by prediction.
-
-    percent: tumor burden, tumor over liver with tumor; None where no liver was labeled.
-    """
+class SliceChoice:
+    """A slice to load: ``slice_index`` along k of the case's per-slice counts."""
 
     case: str
-    true_ml: float
-    predicted_ml: float
-    true_percent: float | None
-    predicted_percent: float | None
+    slice_index: int
 
 
-@dataclass(frozen=True)
-class PatientDice:
-    """Dice of one patient's volumes, by mask; NaN where there is nothing to score."""
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """What is shown of the scored cases.
 
-    patient: str
-    dice: Mapping[Mask, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FigureMaterial:
-    """Everything the figures show. What is left out stays undrawn, with the reason.
-
-    scope: what was scored, in words, such as "test split, 9 patients". volumes: how many.
-    preprocessing, net, net_args, recipe: as the model file has them (``recipe`` from its
-        provenance). sets: train, val, test as far as they are known.
-    history: the lines of the run's history.jsonl. matrix: int64 (3, 3), rows true, columns
-        predicted, of all voxels. views: one slice of each case, best tumor Dice first
-        (:func:`choose_views`). ranked: rank -> slice, best first
-        (:func:`choose_ranked`), out of ``ranked_of`` slices.
-    confidences: of all predicted lesions; None when the model gives none.
+    views: one slice of each case, best tumor Dice first (:func:`choose_views`).
+    ranked: rank -> slice, best first (:func:`choose_ranked`), out of ``ranked_of`` slices.
     """
 
-    scope: str
-    volumes: int
-    preprocessing: SlicePreprocessing | VolumePreprocessing
-    net: str
-    net_args: Mapping[str, Any]
-    recipe: Mapping[str, Any] | None = None
-    sets: Sequence[SetFacts] = ()
-    history: Sequence[Mapping[str, Any]] | None = None
-    matrix: Counts | None = None
     views: Sequence[SliceView] = ()
     ranked: Mapping[str, SliceView] = field(default_factory=dict)
     ranked_of: int = 0
-    calibration: Calibration | None = None
-    lesions: Sequence[LesionOutcome] = ()
-    confidences: Sequence[LesionConfidence] | None = None
-    pairs: Sequence[VolumePair] = ()
-    patient_dice: Sequence[PatientDice] = ()
-    dice_intervals: Mapping[Mask, Interval] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.matrix is not None and np.shape(self.matrix) != (CLASSES, CLASSES):
-            raise ValueError(
-                f"The confusion matrix is {np.shape(self.matrix)}; it has one row and one column a"
-                f" class, ({CLASSES}, {CLASSES})."
-            )
-
-    @property
-    def basis(self) -> str:
-        """What was scored, as the sentence that ends every note."""
-        return f"{self.volumes} volume{'' if self.volumes == 1 else 's'} scored ({self.scope})."
-
-    @property
-    def slice_preprocessing(self) -> SlicePreprocessing:
-        """Raises :class:`NotDrawn` for a model that sees whole volumes."""
-        if isinstance(self.preprocessing, SlicePreprocessing):
-            return self.preprocessing
-        raise NotDrawn(f"{self.net} sees whole volumes: this figure is of a model of slices.")
 
     def some_views(self, count: int) -> list[SliceView]:
         """Up to ``count`` of the views, the first and the last among them, evenly between.
@@ -180,6 +111,58 @@ class FigureMaterial:
         """The view that shows most of both liver and tumor, by the product of their areas."""
         return max(self.some_views(len(self.views)), key=_liver_and_tumor)
 
+    def save(self, path: Path) -> None:
+        """All slices in one .npz, each stored once."""
+        chosen = {_choice(view): view for view in (*self.views, *self.ranked.values())}
+        places = {choice: n for n, choice in enumerate(chosen)}
+        index = {
+            "slices": [
+                {"case": v.case, "slice": v.slice_index, "spacing_ji_mm": v.spacing_ji_mm}
+                for v in chosen.values()
+            ],
+            "views": [places[_choice(view)] for view in self.views],
+            "ranked": {rank: places[_choice(view)] for rank, view in self.ranked.items()},
+            "ranked_of": self.ranked_of,
+        }
+        arrays = {
+            f"{name}_{n}": getattr(view, name)
+            for n, view in enumerate(chosen.values())
+            for name in ("hu", "true", "predicted")
+        }
+        with whole_file(path) as part, open(part, "wb") as file:
+            np.savez_compressed(file, index=np.array(json.dumps(index)), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Slices:
+        """What :meth:`save` wrote; ``ValueError`` for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                index = json.loads(str(stored["index"]))
+                views = [
+                    SliceView(
+                        one["case"],
+                        one["slice"],
+                        stored[f"hu_{n}"],
+                        stored[f"true_{n}"],
+                        stored[f"predicted_{n}"],
+                        tuple(one["spacing_ji_mm"]),
+                    )
+                    for n, one in enumerate(index["slices"])
+                ]
+                return cls(
+                    views=[views[n] for n in index["views"]],
+                    ranked={rank: views[n] for rank, n in index["ranked"].items()},
+                    ranked_of=index["ranked_of"],
+                )
+        except Exception as error:  # zip, JSON and NumPy each have errors of their own
+            raise ValueError(
+                f"{path.name} holds no slices of training.evaluate; evaluate again."
+            ) from error
+
+
+def _choice(view: SliceView) -> SliceChoice:
+    return SliceChoice(view.case, view.slice_index)
+
 
 def _liver_and_tumor(view: SliceView) -> float:
     pixel_mm2 = view.spacing_ji_mm[0] * view.spacing_ji_mm[1]
@@ -187,12 +170,37 @@ def _liver_and_tumor(view: SliceView) -> float:
     return liver * tumor * pixel_mm2**2
 
 
-@dataclass(frozen=True)
-class SliceChoice:
-    """A slice to load: ``slice_index`` along k of the case's per-slice counts."""
+def collect(scores: Sequence[CaseScore], cases: Sequence[Case], labels: Path) -> Slices:
+    """Read what the rules choose. labels: folder of the predictions, ``<case>.nii.gz`` each."""
+    tumor = {score.name: Overlap.of(score.matrices, "tumor") for score in scores}
+    views, ranked = choose_views(tumor, VIEWS), choose_ranked(tumor)
+    by_case: dict[str, list[int]] = {}
+    for choice in dict.fromkeys([*views, *ranked.values()]):
+        by_case.setdefault(choice.case, []).append(choice.slice_index)
+    read = {
+        _choice(view): view
+        for case in cases
+        if case.name in by_case
+        for view in _read(case, by_case[case.name], labels / f"{case.name}.nii.gz")
+    }
+    return Slices(
+        views=[read[choice] for choice in views],
+        ranked={rank: read[choice] for rank, choice in ranked.items()},
+        ranked_of=len(ranked_slices(tumor)),
+    )
 
-    case: str
-    slice_index: int
+
+def _read(case: Case, slice_indices: Sequence[int], predicted: Path) -> Iterable[SliceView]:
+    """Slices of one case, which is read once."""
+    ct, _ = case.read_ct()
+    lps, reorientation = ct.to_lps()
+    true, made = (
+        reorientation.apply(labels[0]) for labels in (case.read_labels(), read_labels(predicted))
+    )
+    _, row_mm, column_mm = lps.spacing_kji_mm
+    for k in slice_indices:
+        hu, truth, prediction = lps.hu[k].copy(), true[k].copy(), made[k].copy()
+        yield SliceView(case.name, k, hu, truth, prediction, (row_mm, column_mm))
 
 
 def choose_views(tumor: Mapping[str, Overlap], count: int) -> list[SliceChoice]:
