@@ -223,6 +223,11 @@ class Exports(Options):
         default=False,
         metadata={"help": "also write seg.dcm (DICOM SEG) and sr.dcm (measurements, TID 1500)"},
     )
+    seg_nrrd: bool = field(
+        default=False, metadata={"help": "also write segmentation.seg.nrrd, a segment a lesion"}
+    )
+    stl: bool = field(default=False, metadata={"help": "also write surfaces as STL, in LPS mm"})
+    obj: bool = field(default=False, metadata={"help": "also write surfaces as OBJ, in LPS mm"})
 
     def what_counts(self) -> dict[str, Any]:
         """For a result's record: nothing where nothing more was asked for."""

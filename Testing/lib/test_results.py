@@ -19,6 +19,7 @@ from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.segmenter import Segmentation
 from LiverTumorSegLib.result import files as results
 from LiverTumorSegLib.result.agreement import compare
+from LiverTumorSegLib.result.export.export import ALL_EXPORTS
 from LiverTumorSegLib.result.files import ALL_FILES, NOTICE, REPORT, CaseResult, result_folder
 from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import CtVolume
@@ -105,7 +106,7 @@ def test_optional_files(case: CaseResult, tmp_path: Path) -> None:
         agreement=compare(labels, labels),
     )
     case.write(tmp_path)
-    assert set(tree(tmp_path)) == set(ALL_FILES) - {REPORT}
+    assert set(tree(tmp_path)) == set(ALL_FILES) - {REPORT, *ALL_EXPORTS}
     stored = nibabel.Nifti1Image.from_filename(tmp_path / "probabilities.nii.gz")
     np.testing.assert_allclose(np.asarray(stored.dataobj).T, probabilities, atol=0.01)
     agreement = case.to_dict()["agreement_with_truth"]

@@ -11,6 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
+from LiverTumorSegLib.ct.label_map import read_label_map
+from LiverTumorSegLib.result.export.seg_nrrd import write_seg_nrrd
+from LiverTumorSegLib.result.export.segments import SegmentedCase
+from LiverTumorSegLib.result.lesions import measure
+from LiverTumorSegLib.volume import CtVolume
 from LiverTumorSegSlicer.scene import exports, segments
 from LiverTumorSegSlicer.scene.nodes import readLabels, writeSegmentation
 
@@ -58,6 +63,23 @@ def test_seg_nrrd_keeps_names_codes_and_voxels(result, tmp_path):
     tumor = again.GetSegmentation().GetSegment("Tumor")
     assert "108369006" in segments.tagOf(tumor, "TerminologyEntry")
     assert node.GetStorageNode() is None or "result" not in str(node.GetStorageNode().GetFileName())
+
+
+def test_slicer_opens_the_command_lines_seg_nrrd_and_it_reads_slicers(result, tmp_path):
+    node, volume = result
+    ct = CtVolume(np.zeros(toys.SHAPE_KJI, np.int16), toys.obliqueAffine())
+    measures = measure(toys.toyLabels(), ct)
+    case = SegmentedCase.of(toys.toyLabels(), ct.ijk_to_ras, measures, toys.RECORD["model"])
+    write_seg_nrrd(tmp_path / "ours.seg.nrrd", case)
+    ours = slicer.util.loadSegmentation(str(tmp_path / "ours.seg.nrrd"))
+    assert (readLabels(ours, volume) == toys.toyLabels()).all()
+    segmentation = ours.GetSegmentation()
+    names = [segmentation.GetSegment(key).GetName() for key in segments.segmentIds(segmentation)]
+    assert names == [segment.name for segment in case.segments]
+    exports.exportSegNrrd(node, tmp_path / "theirs.seg.nrrd")
+    theirs, notes = read_label_map(tmp_path / "theirs.seg.nrrd", ct)
+    assert np.array_equal(theirs, toys.toyLabels())
+    assert notes == ()
 
 
 @pytest.mark.parametrize("name", ["labels.nrrd", "labels", "labels.nii.gz.txt"])

@@ -51,6 +51,10 @@ and on demand
 
   seg.dcm, sr.dcm    --dicom, of a CT in DICOM: a DICOM SEG of liver and lesions, and their numbers
                      as a structured report (TID 1500), in the patient and study of the CT
+  segmentation.seg.nrrd    --seg-nrrd, for 3D Slicer: names, colors and codes, a segment a lesion
+  surfaces/          --stl, --obj: the liver with its tumors, and each lesion, in LPS millimeters
+
+(the last two: pip install 'livertumorseg[formats]').
 
 Nothing that exists is replaced without --overwrite, and a run that fails or is stopped (Ctrl-C)
 leaves nothing. Exit code: 0 done, 2 refused (one sentence says why), 130 stopped.
@@ -94,12 +98,14 @@ A quick check that everything works, without any CT of your own. The folder rece
 How well a model does on it proves nothing about patients. For research only, not for diagnosis."""
 MEASURE_HELP = """Measure a label map: TotalSegmentator's, nnU-Net's, or one corrected by hand.
 
-LABELS is a NIfTI file on the CT's own grid, or on another grid of the same place (then it is
-brought to the CT's by nearest voxels, and the record says so). The result folder receives what
-`segment` writes: seg.nii.gz, lesions.csv, lesions.json and overview.png; `livertumorseg report`
-makes a report of it.
+LABELS is a NIfTI, NRRD or MetaImage file on the CT's own grid, or on another grid of the same place
+(then it is brought to the CT's by nearest voxels, and the record says so). The result folder
+receives what `segment` writes: seg.nii.gz, lesions.csv, lesions.json and overview.png, and with
+--dicom, --seg-nrrd, --stl or --obj the same again for other programs; `livertumorseg report` makes
+a report of it.
 
   livertumorseg measure ct.nii.gz corrected.nii.gz -o result
+  livertumorseg measure ct.nii.gz Segmentation.seg.nrrd -o result        by its own codes
   livertumorseg measure ct.nii.gz total.nii.gz -o result --labels liver=5
   livertumorseg measure ct.nii.gz nnunet.nii.gz -o result --labels liver=1+3,tumor=2
 
@@ -241,7 +247,9 @@ def _add_measure(commands: Any) -> None:
     summary = "measure the lesions of any label map"
     parser = _add_command(commands, "measure", summary, MEASURE_HELP)
     parser.add_argument("ct", type=Path, metavar="CT", help="NIfTI file or DICOM folder")
-    parser.add_argument("labels", type=Path, metavar="LABELS", help="label map, a NIfTI file")
+    parser.add_argument(
+        "labels", type=Path, metavar="LABELS", help="label map: .nii.gz, .seg.nrrd, .nrrd or .mha"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where results go"
     )

@@ -43,6 +43,16 @@ UNREADABLE = (
     "is cut off, damaged or stored in a way that cannot be read; save it as .nii.gz in the program"
     " that made it, or copy it again."
 )
+SEVERAL_VALUES = (
+    "holds several values a voxel (color, time points or segments); give the CT itself, with one"
+    " number a voxel."
+)
+SEVERAL_LAYERS = (
+    "holds segments that overlap, in layers; let one mask the other in Segment Editor, or export a"
+    " label map."
+)
+NO_LABELS = "holds values that are no labels (whole numbers from 0 to 255); give a label map."
+SEGMENT_TAGS = re.compile(r"Segment(\d+)_Tags")
 STANDARD_ERROR = 2  # its descriptor
 HEADER_BYTES = 4096
 LONGEST_HEADER_BYTES = 2**20
@@ -61,6 +71,61 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
     where SimpleITK is missing.
     """
     name = shown_name(path)
+    reader, says_orientation = _opened(path)
+    with _explained(name):
+        shape_kji = _checked_shape(path, reader)
+        ijk_to_ras = _ijk_to_ras(reader)
+        warnings = check_geometry(name, shape_kji, ijk_to_ras)
+        voxels = _voxels(reader, shape_kji)
+    hu, low, high = whole_hu(name, shape_kji, (plane.astype(np.float64) for plane in voxels))
+    ct = CtVolume(hu, ijk_to_ras)
+    unknown = () if says_orientation else (NO_ORIENTATION,)
+    return ct, (*unknown, *warnings, *check_ct(name, ct, low, high))
+
+
+def read_format_labels(
+    path: Path,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], dict[str, tuple[int, ...]]]:
+    """Labels uint8 ``(k, j, i)`` and their 4 x 4 ijk_to_ras in mm, as :func:`nifti.read_labels`;
+    and of a .seg.nrrd the numbers that each SNOMED code has there, empty for other files.
+
+    Raises ``ValueError`` with one sentence as :func:`read_format`, and for what is no label map.
+    """
+    name = shown_name(path)
+    reader, _ = _opened(path)
+    with _explained(name):
+        shape_kji = _checked_shape(path, reader, SEVERAL_LAYERS)
+        ijk_to_ras = _ijk_to_ras(reader)
+        voxels = _voxels(reader, shape_kji)
+    labels = np.empty(shape_kji, np.uint8)
+    for k, plane in enumerate(voxels):
+        if not np.isfinite(plane).all() or plane.min() < 0 or plane.max() > 255:
+            raise ValueError(f"{name} {NO_LABELS}")
+        labels[k] = plane
+        if (labels[k] != plane).any():
+            raise ValueError(f"{name} {NO_LABELS}")
+    return labels, ijk_to_ras, _coded_segments(reader)
+
+
+def _coded_segments(reader: Any) -> dict[str, tuple[int, ...]]:
+    """SNOMED code -> numbers, from Slicer's tags of segments."""
+    found: dict[str, tuple[int, ...]] = {}
+    for key in reader.GetMetaDataKeys():
+        match = SEGMENT_TAGS.fullmatch(key)
+        value_key = f"Segment{match[1]}_LabelValue" if match else ""
+        if not match or not reader.HasMetaDataKey(value_key):
+            continue
+        words = reader.GetMetaData(key).split("~")
+        code = words[2].split("^")[1] if len(words) > 2 and words[2].startswith("SCT^") else ""
+        value = reader.GetMetaData(value_key).strip()
+        if code and value.isdigit():
+            found[code] = (*found.get(code, ()), int(value))
+    return found
+
+
+def _opened(path: Path) -> tuple[Any, bool]:
+    """SimpleITK's reader with the header read, and whether it says how the patient lies."""
+    name = shown_name(path)
     try:
         if path.exists() and not path.is_file():
             raise ValueError(f"{name} is a folder, a pipe or a device; give a file.")
@@ -70,7 +135,6 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
         raise ValueError(f"{name} does not exist; check the file's name and folder.") from None
     except OSError:
         raise ValueError(f"{name} could not be read; check its disk and copy it again.") from None
-    says_orientation = SAYS_HOW_IT_LIES.search(start[:HEADER_BYTES]) is not None
     if path.name.lower().endswith(".nrrd") and not _is_whole_nrrd_header(start):
         raise ValueError(f"{name} {UNREADABLE}")
     try:
@@ -83,21 +147,26 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # they print, and quote the header
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
+    with _explained(name):
+        reader.ReadImageInformation()
+    return reader, SAYS_HOW_IT_LIES.search(start[:HEADER_BYTES]) is not None
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What SimpleITK cannot read becomes a sentence."""
     try:
         with _silent_library():
-            reader.ReadImageInformation()
-        shape_kji = _checked_shape(path, reader)
-        ijk_to_ras = _ijk_to_ras(reader)
-        warnings = check_geometry(name, shape_kji, ijk_to_ras)
-        with _silent_library():
-            image = reader.Execute()
+            yield
     except RuntimeError:
         raise ValueError(f"{name} {UNREADABLE}") from None
-    voxels: NDArray[Any] = SimpleITK.GetArrayViewFromImage(image).reshape(shape_kji)
-    hu, low, high = whole_hu(name, shape_kji, (plane.astype(np.float64) for plane in voxels))
-    ct = CtVolume(hu, ijk_to_ras)
-    unknown = () if says_orientation else (NO_ORIENTATION,)
-    return ct, (*unknown, *warnings, *check_ct(name, ct, low, high))
+
+
+def _voxels(reader: Any, shape_kji: tuple[int, int, int]) -> NDArray[Any]:
+    from SimpleITK import GetArrayFromImage
+
+    voxels: NDArray[Any] = GetArrayFromImage(reader.Execute()).reshape(shape_kji)
+    return voxels
 
 
 def stated_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
@@ -140,7 +209,7 @@ def _is_whole_nrrd_header(start: bytes) -> bool:
     return bool(empty_line) and not CONTROL.search(head)
 
 
-def _checked_shape(path: Path, reader: Any) -> tuple[int, int, int]:
+def _checked_shape(path: Path, reader: Any, several: str = SEVERAL_VALUES) -> tuple[int, int, int]:
     """Voxels along k, j, i; ``ValueError`` before memory is asked for where these cannot be."""
     from SimpleITK import GetPixelIDValueAsString
 
@@ -148,10 +217,7 @@ def _checked_shape(path: Path, reader: Any) -> tuple[int, int, int]:
     refuse_wrong_shape(name, shape_ijk)
     kind = GetPixelIDValueAsString(reader.GetPixelID())
     if reader.GetNumberOfComponents() != 1 or "complex" in kind or "label" in kind:
-        raise ValueError(
-            f"{name} holds several values a voxel (color, time points or segments); give the CT"
-            " itself, with one number a voxel."
-        )
+        raise ValueError(f"{name} {several}")
     i, j, k = shape_ijk[:3]
     refuse_huge(name, (k, j, i))
     refuse_one_slice(name, (k, j, i))

@@ -19,6 +19,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
 
 from .dicom_headers import shown_name
+from .formats import is_format, read_format_labels
 from .nifti import read_labels
 
 Array = NDArray[Any]
@@ -68,12 +69,14 @@ def read_label_map(
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Labels 0, 1, 2 as uint8 ``(k, j, i)`` on the CT's grid, and notes of one sentence each.
 
-    numbers: None means that 1 is liver and 2 is tumor, and that there are no others.
+    numbers: None means what the codes of a .seg.nrrd say, and in other files that 1 is liver, 2 is
+    tumor, and that there are no others.
     Raises ``ValueError`` with one sentence for what is no label map, holds numbers that nobody
     explained, or lies elsewhere than the CT.
     """
-    labels, ijk_to_ras = read_labels(path)
+    labels, ijk_to_ras, coded = _read(Path(path))
     name = shown_name(Path(path))
+    numbers = coded if numbers is None else numbers
     if numbers is None:
         _refuse_other_numbers(name, labels)
     else:
@@ -81,6 +84,15 @@ def read_label_map(
     if labels.shape == ct.shape_kji and same_grid(ijk_to_ras, ct.ijk_to_ras, ct.shape_kji):
         return labels, ()
     return _on_grid_of(ct, name, labels, ijk_to_ras)
+
+
+def _read(path: Path) -> tuple[NDArray[np.uint8], Array, LabelNumbers | None]:
+    """Labels, their grid, and which of them its own codes call liver and tumor."""
+    if not is_format(path):
+        return *read_labels(path), None
+    labels, ijk_to_ras, coded = read_format_labels(path)
+    liver, tumor = (coded.get(label.snomed[0], ()) for label in (Label.LIVER, Label.TUMOR))
+    return labels, ijk_to_ras, LabelNumbers(liver, tumor) if liver or tumor else None
 
 
 def same_grid(one: Array, other: Array, shape_kji: tuple[int, int, int]) -> bool:

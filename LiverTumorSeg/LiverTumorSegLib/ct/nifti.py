@@ -51,6 +51,7 @@ FLAT = 1e-3  # determinant of the axes' directions; CtVolume refuses less
 FORMS_DIFFER, SPACINGS_DIFFER = 1.0, 0.02  # of a voxel; relative
 LABEL_ROUNDING = 0.01  # a slope of 1/255, say, leaves fractions
 SCANNER = 1  # qform and sform code
+DESCRIPTION_BYTES = 79
 
 
 def read_ct(path: str | Path) -> tuple[CtVolume, tuple[str, ...]]:
@@ -129,9 +130,15 @@ def _fills_labels(out: NDArray[np.uint8], plane: NDArray[np.float64]) -> bool:
     return True
 
 
-def write_labels(path: str | Path, labels_kji: NDArray[np.uint8], like: CtVolume | Affine) -> None:
+def write_labels(
+    path: str | Path,
+    labels_kji: NDArray[np.uint8],
+    like: CtVolume | Affine,
+    description: str = "",
+) -> None:
     """Write uint8 labels ``(k, j, i)`` on the grid of a CT or of a 4 x 4 ijk_to_ras in mm.
 
+    description: what the header says of them; NIfTI holds 79 letters.
     The file appears whole or not at all. Raises ``ValueError`` when it cannot be written.
     """
     if labels_kji.dtype != np.uint8 or labels_kji.ndim != 3:
@@ -139,7 +146,7 @@ def write_labels(path: str | Path, labels_kji: NDArray[np.uint8], like: CtVolume
             f"Labels are uint8 with three axes; this array is {labels_kji.dtype} with "
             f"{labels_kji.ndim}: convert it first."
         )
-    _write(path, labels_kji, _affine_of(like, labels_kji.shape))
+    _write(path, labels_kji, _affine_of(like, labels_kji.shape), description=description)
 
 
 def write_ct(path: str | Path, ct: CtVolume) -> None:
@@ -364,7 +371,13 @@ def _affine_of(like: CtVolume | Affine, shape_kji: tuple[int, ...]) -> Affine:
     return like.ijk_to_ras
 
 
-def _write(path: str | Path, array: NDArray[Any], affine: Affine, slope: float = 1.0) -> None:
+def _write(
+    path: str | Path,
+    array: NDArray[Any],
+    affine: Affine,
+    slope: float = 1.0,
+    description: str = "",
+) -> None:
     """Write ``(..., k, j, i)``."""
     from nibabel.nifti1 import Nifti1Image
 
@@ -374,6 +387,7 @@ def _write(path: str | Path, array: NDArray[Any], affine: Affine, slope: float =
     image = Nifti1Image(array.T, affine)
     image.header.set_slope_inter(slope, 0.0)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:DESCRIPTION_BYTES]
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
     with whole_file(target) as part:

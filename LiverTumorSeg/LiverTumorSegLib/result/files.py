@@ -18,6 +18,7 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.ct.nifti import write_ct, write_labels, write_probabilities
 from LiverTumorSegLib.files import disk_errors_as_sentences, whole_folder
 from LiverTumorSegLib.inference.segmenter import Segmentation
+from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.tables import csv_text
 from LiverTumorSegLib.volume import CtVolume
@@ -142,7 +143,7 @@ def write_measured(
             )
         )
 
-    write_labels(folder / LABELS, labels_kji, ct)
+    write_labels(folder / LABELS, labels_kji, ct, _description(record["model"]))
     files, lost = {}, []
     for name, make in ((TABLE, table), (PICTURE, picture)):
         try:
@@ -157,6 +158,14 @@ def write_measured(
         for name, data in files.items():
             (folder / name).write_bytes(data)
     return tuple(lost)
+
+
+def _description(model: Mapping[str, Any] | None) -> str:
+    """What the labels mean and who made them, for their header."""
+    meaning = ", ".join(
+        f"{int(label)} {label.name.lower()}" for label in (Label.LIVER, Label.TUMOR)
+    )
+    return f"{meaning}; {model['model']} {model['version']}" if model else meaning
 
 
 def labels_sha256(labels_kji: NDArray[np.uint8]) -> str:

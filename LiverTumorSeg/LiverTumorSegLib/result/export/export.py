@@ -1,4 +1,4 @@
-"""What a result leaves beside labels, table, record and picture: DICOM SEG and SR.
+"""What a result leaves beside labels, table, record and picture: DICOM, .seg.nrrd, surfaces.
 
 export = Export.prepared(Exports(dicom=True), series)     # what cannot be is said at once
 warnings = export.write(folder, labels_kji, ct.ijk_to_ras, measures, model)
@@ -6,6 +6,7 @@ warnings = export.write(folder, labels_kji, ct.ijk_to_ras, measures, model)
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,13 @@ from LiverTumorSegLib.settings import Exports
 from .dicom_seg import make_seg
 from .dicom_source import DicomSource, require_highdicom
 from .dicom_sr import make_sr
+from .seg_nrrd import write_seg_nrrd
 from .segments import SegmentedCase
+from .surfaces import write_surfaces
 
 SEG, SR = "seg.dcm", "sr.dcm"
-ALL_EXPORTS = (SEG, SR)
+SEG_NRRD, SURFACES = "segmentation.seg.nrrd", "surfaces"
+ALL_EXPORTS = (SEG, SR, SEG_NRRD, f"{SURFACES}/")
 NOTHING_TO_EXPORT = "No liver was found, so there is nothing to write as {what}."
 
 
@@ -43,6 +47,10 @@ class Export:
 
         series: the CT's own; None where the CT is no DICOM.
         """
+        if wanted.seg_nrrd:
+            require_formats("SimpleITK", SEG_NRRD)
+        if wanted.stl or wanted.obj:
+            require_formats("skimage", SURFACES)
         source = None
         if wanted.dicom:
             require_highdicom()
@@ -95,6 +103,11 @@ class Export:
         makers: dict[str, Callable[[Path, SegmentedCase], None]] = {}
         if self.wanted.dicom:
             makers["DICOM"] = self._write_dicom
+        if self.wanted.seg_nrrd:
+            makers[SEG_NRRD] = lambda folder, case: write_seg_nrrd(folder / SEG_NRRD, case)
+        endings = [name for name in ("stl", "obj") if getattr(self.wanted, name)]
+        if endings:
+            makers[SURFACES] = lambda folder, case: write_surfaces(folder / SURFACES, case, endings)
         return makers
 
     def _write_dicom(self, folder: Path, case: SegmentedCase) -> None:
@@ -104,3 +117,14 @@ class Export:
             sr = make_sr(case, self.source, seg)
             seg.save_as(folder / SEG)
             sr.save_as(folder / SR)
+
+
+def require_formats(package: str, what: str) -> None:
+    """``ValueError`` with what to install where a package of the extra is missing."""
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        raise ValueError(
+            f"Writing {what} needs a package that is missing ({package}); get it with: pip install"
+            " 'livertumorseg[formats]'."
+        ) from None
