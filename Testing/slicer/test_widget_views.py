@@ -14,6 +14,7 @@ from panel_desk import PanelDesk, writeModel
 
 from LiverTumorSeg import ADVANCED
 
+WINDOW = (1280, 800)  # pixels
 PANEL_WIDTH = 400  # pixels, beside its scroll bar, whatever the font
 TABLE_MARGINS = 72  # of it, to both sides of the table, with its frame
 
@@ -180,3 +181,18 @@ def test_the_panel_fits_its_width_with_a_font_of_150_percent(desk: PanelDesk) ->
         assert used <= PANEL_WIDTH - TABLE_MARGINS
     finally:
         slicer.app.setFont(original)
+
+
+def test_a_result_fits_a_window_of_800_pixels_without_a_scroll_bar(desk: PanelDesk) -> None:
+    """What wraps over lines must not ask for the room of its narrowest form."""
+    desk.window.resize(*WINDOW)
+    desk.loadCt()
+    dropped = "1 mark of tumor in fat or gas that goes on around (-53 HU): dropped, as no tumor is."
+    desk.answerWith(warnings=[dropped], model={"model": "first", "version": "1"})
+    desk.run()
+    desk.ui.environmentCollapsibleButton.collapsed = True
+    for _settle in range(6):
+        slicer.app.processEvents()
+    assert desk.ui.recallLabel.visible
+    assert desk.ui.warningsLabel.visible
+    assert desk.page.height <= desk.page.parent().height

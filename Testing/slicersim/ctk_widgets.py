@@ -30,6 +30,8 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         native(self, "setChecked")(True)
         native(self, "toggled").connect(lambda on: self.setCollapsed(not on))
         native(self, "setContentsMargins")(4, HEAD.height() + 2, 4, 4)
+        policies = QtWidgets.QSizePolicy.Policy
+        native(self, "setSizePolicy")(policies.Minimum, policies.Preferred)
         for text in (a for a in args if isinstance(a, str)):
             native(self, "setText")(text)
 
@@ -80,17 +82,11 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
             self._show_contents()
         return False
 
-    def _hint(self, kind):
-        layout = native(self, "layout")()
-        if layout is None or self._collapsed:
-            return HEAD
-        return getattr(layout, kind)().grownBy(self.contentsMargins()).expandedTo(HEAD)
-
     def minimumSizeHint(self):
-        return self._hint("minimumSize")
+        return HEAD if self._collapsed else super().minimumSizeHint().expandedTo(HEAD)
 
     def sizeHint(self):
-        return self._hint("sizeHint")
+        return HEAD if self._collapsed else super().sizeHint().expandedTo(HEAD)
 
     def hitButton(self, position):
         return position.y() < HEAD.height()

@@ -18,8 +18,8 @@ class _Answers:
 
     def look(self):
         box = QtWidgets.QApplication.activeModalWidget()
-        if box is None:
-            return
+        if box is None or not box.findChildren(QtWidgets.QAbstractButton):
+            return  # a window without buttons shows progress, and goes by itself
         labels = [native(w, "text")() for w in box.findChildren(QtWidgets.QLabel)]
         self.shown.append("\n".join(text for text in labels if text))
         button = self.buttons.pop(0) if len(self.buttons) > 1 else self.buttons[0]
