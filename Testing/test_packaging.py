@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from LiverTumorSegLib.model.catalog import shipped_models
 from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
@@ -115,6 +116,8 @@ def test_the_extension_is_described() -> None:
     for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "DEPENDS"):
         assert field(f"EXTENSION_{name}")
     assert "not for diagnosis" in field("EXTENSION_DESCRIPTION")
+    licenses = {entry.licence for entry in shipped_models()}
+    assert all(name in field("EXTENSION_DESCRIPTION") for name in licenses), "as the Index asks"
     assert re.search(r"project\s*\(\s*([^\s\)]+)", EXTENSION)[1] == "LiverTumorSeg"  # type: ignore[index]
     assert "VERSION 3.16.3...3.28.0" in EXTENSION
 

@@ -85,13 +85,28 @@ def test_every_parameter_of_the_ui_file_exists(module: ModuleType) -> None:
 
 def test_words_on_the_panel_can_be_translated() -> None:
     """Text given to a widget in code passes through _() on its way."""
-    for path in [*(MODULE_FOLDER / "LiverTumorSegSlicer").glob("*.py")]:
+    for path in (MODULE_FOLDER / "LiverTumorSegSlicer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
                 isText = node.targets[0].attr in ("text", "toolTip", "windowTitle")
                 value = node.value
                 isLiteral = isinstance(value, ast.Constant) and bool(value.value)
                 assert not (isText and isLiteral), f"{path.name}:{node.lineno}"
+
+
+def test_no_text_is_translated_while_a_file_is_imported() -> None:
+    """It would stay in the language of that moment."""
+    early = []
+    for path in [
+        *MODULE_FOLDER.rglob("LiverTumorSegSlicer/**/*.py"),
+        MODULE_FOLDER / "LiverTumorSeg.py",
+    ]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Lambda)]
+        late = {id(inner) for function in functions for inner in ast.walk(function)}
+        calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call) and id(n) not in late)
+        early += [f"{path.name}:{n.lineno}" for n in calls if getattr(n.func, "id", "") == "_"]
+    assert not early
 
 
 def test_the_panel_fits_the_narrowest_module_panel(desk) -> None:
