@@ -92,6 +92,7 @@ SLICER = {"slicer", "qt", "ctk", "vtk", "LiverTumorSegSlicer"}
 IMPORT_NAMES = {"opencv-python-headless": "cv2", "scikit-image": "skimage"}
 NEEDED_TO_TRAIN = {"torch", "numpy", "scipy", "cv2", "skimage", "safetensors", "matplotlib", "tqdm"}
 
+NO_COMMANDS = {"training.__init__", "training.command", "training.files"}
 LONGEST_FILE, LONGEST_FUNCTION = 600, 80
 LARGEST_FILE_BYTES = 3_000_000
 LARGEST_MODEL_BYTES = 21 * 2**20
@@ -149,7 +150,7 @@ def module_name(path: Path) -> str:
 
 
 PRODUCT = (*python_files(LIB), *python_files(SLICER_SIDE), *python_files(TRAINING))
-PRODUCT_NAMES = {module_name(path) for path in python_files(LIB)}
+PRODUCT_NAMES = {module_name(path) for path in PRODUCT}
 
 
 def modules_imported(path: Path) -> set[str]:
@@ -198,6 +199,13 @@ def test_a_package_imports_only_what_its_row_allows() -> None:
         if strangers:
             offenders.append(f"{path.relative_to(ROOT)} imports {', '.join(sorted(strangers))}")
     assert not offenders
+
+
+def test_a_command_of_training_imports_no_other() -> None:
+    commands = {f"training.{path.stem}" for path in TRAINING.glob("*.py")} - NO_COMMANDS
+    for path in python_files(TRAINING):
+        strangers = modules_imported(path) & commands - {module_name(path)}
+        assert not strangers, f"{path.name} imports {sorted(strangers)}"
 
 
 def test_no_circle_of_imports() -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,13 @@ from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import stage_of
 from numpy.typing import NDArray
 
-from training import command, train
+from training import command
 from training.data.patches import fingerprint, read_array
 from training.data.slices import read_manifest
 from training.files import read_record, write_array, write_json
+from training.learn.distributed import ALONE
 from training.learn.recipes3d import VOLUME_RECIPES
+from training.learn.run import BEST, RunOptions, train_run
 
 Case = dict[str, Any]
 Show = Callable[[Iterable[Any]], Iterable[Any]]
@@ -165,26 +167,24 @@ def _mean_dice(records: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, f
     return means
 
 
-def train_folds(given: argparse.Namespace) -> list[Path]:
-    """Train, or finish, a network without each part of the patients; their model files."""
+def train_folds(folds: int, options: RunOptions) -> list[Path]:
+    """Train, or finish, a network without each part of the patients; their model files.
+
+    options: of a run; its folder gets one for each fold.
+    """
     models = []
-    for number in range(1, given.folds + 1):
-        run = given.output / f"fold-{number}"
-        words = [str(given.prepared), "-o", str(run), "--fold", f"{number}/{given.folds}"]
-        words += ["--recipe", given.recipe, "--device", given.device]
-        for option in ("minutes", "epochs"):
-            value = getattr(given, option)
-            words += [] if value is None else [f"--{option}", str(value)]
-        if train.main(words):
-            raise ValueError(f"The training of fold {number} failed; see above.")
-        models.append(run / "best.safetensors")
+    for number in range(1, folds + 1):
+        run = options.output / f"fold-{number}"
+        of_fold = replace(options, output=run, fold=f"{number}/{folds}")
+        train_run(of_fold, ALONE)
+        models.append(run / BEST)
     return models
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("liver_masks", __doc__)
     add = parser.add_argument
-    add("prepared", type=Path, help="folder written by training.prepare_volumes")
+    add("prepared", type=Path, help="folder written by training.prepare --volumes")
     command.add_output(parser, "folder to write")
     add("--final", type=Path, required=True, help="liver network trained on all training scans")
     how = parser.add_mutually_exclusive_group(required=True)
@@ -199,21 +199,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make(given: argparse.Namespace) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
-    final = LiverNet.load(given.final, given.device, given.overlap)
-    models = given.models or train_folds(given)
-    others = [LiverNet.load(path, given.device, given.overlap) for path in models]
-    made = make_masks(
-        given.prepared, given.output, final, others, lambda cases: tqdm(cases, unit="scan")
-    )
-    for split, dice in made["dice"].items():
-        print(f"{split}: mean liver Dice of the masks {dice:.4f}")
+    def work(args: argparse.Namespace) -> None:
+        final = LiverNet.load(args.final, args.device, args.overlap)
+        options = RunOptions(
+            prepared=args.prepared,
+            output=args.output,
+            recipe=args.recipe,
+            minutes=args.minutes,
+            epochs=args.epochs,
+            device=args.device,
+        )
+        models = args.models or train_folds(args.folds, options)
+        others = [LiverNet.load(path, args.device, args.overlap) for path in models]
+        made = make_masks(
+            args.prepared, args.output, final, others, lambda cases: tqdm(cases, unit="scan")
+        )
+        for split, dice in made["dice"].items():
+            print(f"{split}: mean liver Dice of the masks {dice:.4f}")
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    return command.run(_parser(), _make, arguments)
+    return command.run(_parser(), work, arguments)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""Turn CT cases into memory-mapped slices, with the very preprocessing that inference will use.
+"""Turn CT cases into memory-mapped arrays, with the very preprocessing that inference will use.
 
     python -m training.prepare LITS_FOLDER -o prepared
     python -m training.prepare LITS_FOLDER -o prepared --phantoms 12 --windowed --workers 2
     python -m training.prepare LITS_FOLDER -o prepared --split-file split.json
     python -m training.prepare LITS_FOLDER -o no-clahe --without clahe --size-px 128
+
+As slices, or with --volumes as whole volumes for a patch network:
+
+    python -m training.prepare LITS_FOLDER -o prepared3d --volumes --window -40 160 --size-px 128
 
 For the liver-then-tumor model, from whole CTs and from slices with weak labels
 (:mod:`training.cases.scattered`), no sets: who is left out is said when training starts.
@@ -14,9 +18,10 @@ For the liver-then-tumor model, from whole CTs and from slices with weak labels
 The sets come from the table's split column, or from a file that training.split wrote; cases that
 are in no set are left out.
 
-Writes one folder a case (images.npy, labels.npy, case.json) and manifest.json last. A second call
-goes on where the first stopped: cases whose files and settings have not changed are kept, in
-whatever set they are now.
+Writes one folder a case and manifest.json last: images.npy and labels.npy for slices; for volumes
+image.npy, float16 (k, size, size) in [0, 1], and labels.npy, slices in LPS order from the feet up.
+A second call goes on where the first stopped: cases whose files and settings have not changed are
+kept, in whatever set they are now.
 """
 
 from __future__ import annotations
@@ -25,82 +30,117 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from LiverTumorSegLib.inference.preprocess import PRESETS, SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 
 from training import command
 from training.cases import splits
 from training.cases.scattered import read_stacks
 from training.data.boxes import prepare_boxes
 from training.data.prepared import find_sources, prepare, print_sets
+from training.data.prepared_volumes import prepare_volumes
 from training.data.whole_slices import prepare_slices
 from training.learn.step_trainer import STEP_RECIPES
+
+OF_SLICES: dict[str, Any] = {"preset": "window", "without": (), "windowed": False}
+OF_VOLUMES: dict[str, Any] = {"window": None}  # option -> its default
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("prepare", __doc__)
+    add = parser.add_argument
     command.add_cases(parser, nargs="*", split_file=True)
     command.add_output(parser, "folder to write")
-    parser.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
-    parser.add_argument("--preset", choices=PRESETS, default="window")
-    parser.add_argument("--size-px", type=int, help="side of a slice; the paper's is 256")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--volumes", action="store_true", help="whole volumes, for a patch network")
+    how.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
+    add("--size-px", type=int, help="side of a slice; published: 256")
+    add("--phantoms", type=int, default=0, help="synthetic training cases to add")
+    add("--workers", type=int, default=1)
+    slices = parser.add_argument_group("slices")
+    slices.add_argument("--preset", choices=PRESETS, default=OF_SLICES["preset"])
+    slices.add_argument(
         "--without",
         choices=("clahe", "gamma"),
         nargs="+",
-        default=[],
+        default=OF_SLICES["without"],
         help="leave steps out, as the rows of the paper's Table 4 do",
     )
-    parser.add_argument("--phantoms", type=int, default=0, help="synthetic training cases to add")
-    parser.add_argument(
+    slices.add_argument(
         "--windowed", action="store_true", help="keep slices before CLAHE too (for HU shifts)"
     )
-    parser.add_argument("--workers", type=int, default=1)
+    low, high = VolumePreprocessing().window_hu
+    volumes = parser.add_argument_group("volumes")
+    volumes.add_argument(
+        "--window",
+        type=int,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help=f"HU that become 0 and 1 (default, published: {low} {high})",
+    )
     return parser
 
 
-def _steps(given: argparse.Namespace) -> SlicePreprocessing:
-    """The preset's, with what was asked to be otherwise."""
-    steps = SlicePreprocessing(
-        preset=given.preset,
-        use_clahe="clahe" not in given.without,
-        use_gamma="gamma" not in given.without,
-    )
-    return steps if given.size_px is None else replace(steps, size_px=given.size_px)
+def _refuse_unused(args: argparse.Namespace) -> None:
+    """``ValueError`` for an option that would change nothing of what is asked for."""
+    unused = {**OF_SLICES, **(OF_VOLUMES if args.recipe else {})}
+    if not (args.volumes or args.recipe):
+        unused = OF_VOLUMES
+    for name, default in unused.items():
+        if getattr(args, name) != default:
+            raise ValueError(f"--{name} does not go with what is prepared here; leave it out.")
+    if len(args.data) > 1 and not args.recipe:
+        raise ValueError("Several folders are read with --recipe only; name one.")
 
 
-def _prepare_for_steps(given: argparse.Namespace) -> None:
-    stacks = read_stacks(given.data)
-    boxes = STEP_RECIPES[given.recipe].data == "boxes"
-    names = (prepare_boxes if boxes else prepare_slices)(stacks, given.output)
+def _prepare_for_steps(folders: Sequence[Path], recipe: str, output: Path) -> None:
+    stacks = read_stacks(folders)
+    boxes = STEP_RECIPES[recipe].data == "boxes"
+    names = (prepare_boxes if boxes else prepare_slices)(stacks, output)
     print(f"{len(names)} CTs")
 
 
-def _prepare(given: argparse.Namespace) -> None:
+def _prepare_sets(args: argparse.Namespace) -> None:
+    """Slices or volumes of the cases of all sets."""
     from tqdm import tqdm
 
-    if given.recipe is not None:
-        _prepare_for_steps(given)
-        return
-    if len(given.data) > 1:
-        raise ValueError("Several folders are read with --recipe only; name one.")
-    folder = given.data[0] if given.data else None
-    split = splits.load_split(given.split_file) if given.split_file else None
-    sources = find_sources(folder, given.table, given.phantoms, split)
-    manifest = prepare(
-        sources,
-        given.output,
-        _steps(given),
-        windowed=given.windowed,
-        workers=given.workers,
-        group_by=split.group_by if split else "patient",
-        progress=lambda items: tqdm(items, total=len(sources), unit="case"),
-    )
-    print_sets(manifest, "cases", split)
+    folder = args.data[0] if args.data else None
+    split = splits.load_split(args.split_file) if args.split_file else None
+    sources = find_sources(folder, args.table, args.phantoms, split)
+    size: dict[str, Any] = {} if args.size_px is None else {"size_px": args.size_px}
+    common: dict[str, Any] = {
+        "workers": args.workers,
+        "group_by": split.group_by if split else "patient",
+        "progress": lambda items: tqdm(items, total=len(sources), unit="case"),
+    }
+    if args.volumes:
+        volume = VolumePreprocessing(**size)
+        if args.window is not None:
+            volume = replace(volume, window_hu=tuple(args.window))
+        manifest = prepare_volumes(sources, args.output, volume, **common)
+    else:
+        steps = SlicePreprocessing(
+            preset=args.preset,
+            use_clahe="clahe" not in args.without,
+            use_gamma="gamma" not in args.without,
+        )
+        steps = replace(steps, **size)
+        manifest = prepare(sources, args.output, steps, windowed=args.windowed, **common)
+    print_sets(manifest, "scans" if args.volumes else "cases", split)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command.run(_parser(), _prepare, arguments)
+    def work(args: argparse.Namespace) -> None:
+        _refuse_unused(args)
+        if args.recipe is not None:
+            _prepare_for_steps(args.data, args.recipe, args.output)
+        else:
+            _prepare_sets(args)
+
+    return command.run(_parser(), work, arguments)
 
 
 if __name__ == "__main__":

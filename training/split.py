@@ -107,7 +107,7 @@ def _measured(cases: Sequence[Case]) -> Mapping[str, float]:
     if report.problems:
         raise ValueError(
             f"{len(report.problems)} things are wrong with these cases, the first: "
-            f"{report.problems[0]} Mend them, or leave such cases out by training.select."
+            f"{report.problems[0]} Mend them, or leave such cases out by training.check -o."
         )
     return report.tumor_ml
 
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     command.add_cases(parser)
     command.add_output(parser, "JSON to write", replaces="split files")
-    add("--select", type=Path, metavar="CSV", help="use the included cases of training.select")
+    add("--select", type=Path, metavar="CSV", help="use the included cases of training.check -o")
     sets = ("TRAIN", "VAL", "TEST")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--counts", type=int, nargs=3, metavar=sets, help="patients; the paper: 8 1 2")

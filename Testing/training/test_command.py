@@ -12,10 +12,8 @@ from training import command
 
 CALLS = {
     "check": ["{}/none"],
-    "select": ["{}/none", "-o", "{}/new.csv"],
     "split": ["{}/none", "-o", "{}/new.json"],
     "prepare": ["{}/none", "-o", "{}/new"],
-    "prepare_volumes": ["{}/none", "-o", "{}/new"],
     "train": ["{}/none", "-o", "{}/new"],
     "liver_masks": ["{}/none", "-o", "{}/new", "--final", "{}/none.safetensors", "--folds", "2"],
     "tune": ["{}/none.safetensors", "{}/none", "-o", "{}/new"],
@@ -41,6 +39,7 @@ def test_every_command_has_its_call_here() -> None:
     folder = Path(command.__file__).parent
     with_a_door = {p.stem for p in folder.glob("*.py") if "\ndef main(" in p.read_text()}
     assert with_a_door == set(CALLS)
+    assert len(CALLS) == 9
 
 
 def test_what_work_returns_is_the_exit_code_and_only_expected_errors_are_caught(

@@ -16,7 +16,7 @@ from test_prepare import arrays, file_times, turned, write_case, write_manifest
 from training.cases.splits import Split, save_split
 from training.data.prepared import Source, find_sources
 from training.data.prepared_volumes import prepare_volumes
-from training.prepare_volumes import main
+from training.prepare import main
 
 STEPS = VolumePreprocessing(window_hu=(-40, 160), size_px=64)
 SHAPE_KJI, SPACING_MM = (4, 48, 40), (6.0, 6.0, 7.0)
@@ -125,14 +125,14 @@ def test_a_second_call_writes_no_case_again_until_a_setting_changes(
 def test_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     options = ["--window", "-40", "160", "--size-px", "64"]
-    assert main([str(data), "-o", str(out), *options]) == 0
+    assert main([str(data), "-o", str(out), "--volumes", *options]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == ["train: 1 scans, 4 slices", "val: 1 scans, 4 slices", "test: 0 scans, 0 slices"]
     stored = json.loads((out / "manifest.json").read_text())["preprocessing"]
     assert VolumePreprocessing.from_dict(stored) == STEPS
-    assert main([str(data), "-o", str(out), "--size-px", "60"]) == 2
+    assert main([str(data), "-o", str(out), "--volumes", "--size-px", "60"]) == 2
     assert "use a multiple of 32" in capsys.readouterr().err
-    assert main([str(tmp_path / "nowhere"), "-o", str(out)]) == 2
+    assert main([str(tmp_path / "nowhere"), "-o", str(out), "--volumes"]) == 2
 
 
 def test_a_split_by_volume_stays_marked(
@@ -143,6 +143,20 @@ def test_a_split_by_volume_stays_marked(
     save_split(leaking, tmp_path / "split.json")
     out = tmp_path / "out"
     words = [str(data), "-o", str(out), "--size-px", "64"]
-    assert main([*words, "--split-file", str(tmp_path / "split.json")]) == 0
+    assert main([*words, "--volumes", "--split-file", str(tmp_path / "split.json")]) == 0
     assert json.loads((out / "manifest.json").read_text())["group_by"] == "volume"
     assert "leaking" in capsys.readouterr().err
+
+
+def test_options_that_would_change_nothing_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, option in (
+        (["--volumes", "--windowed"], "--windowed"),
+        (["--volumes", "--without", "clahe"], "--without"),
+        (["--window", "-40", "160"], "--window"),
+        (["--recipe", "tumor-boxes", "--window", "-40", "160"], "--window"),
+    ):
+        assert main([str(tmp_path), "-o", str(tmp_path / "out"), *words]) == 2
+        assert f"{option} does not go" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()

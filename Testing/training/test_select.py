@@ -25,7 +25,7 @@ from training.cases.criteria import (
     selection_text,
 )
 from training.cases.folder import CaseCheck, CaseReport, check_cases, find_cases
-from training.select import main
+from training.check import main
 
 WHOLE = CaseCheck(case("0", "0"), slices=30, liver_slices=20, tumor_slices=9, tumor_ml=5.0)
 

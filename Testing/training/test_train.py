@@ -18,9 +18,10 @@ from toy_slices import PLAIN, TINY
 
 from training.data.augment import STRONG
 from training.data.slices import Sampling, SliceSet, load_split
+from training.learn.model_spec import new_spec
 from training.learn.recipes import Recipe, Stage
+from training.learn.run import train
 from training.learn.trainer import Trainer
-from training.train import new_spec, train
 
 one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
 data, validation = toy_slices.data, toy_slices.validation

@@ -24,9 +24,11 @@ from toy_slices import write_toy
 from training.data.augment import NONE, STRONG
 from training.data.slices import Sampling, SliceSet, load_split
 from training.learn.distributed import ALONE, Processes, run_together
+from training.learn.model_spec import new_spec
 from training.learn.recipes import Recipe, Stage
+from training.learn.run import train
 from training.learn.trainer import Clock, Trainer
-from training.train import main, new_spec, train
+from training.train import main
 
 one_thread = torch_threads.one_thread
 # nine slices with liver: batches of 4, 4 and 1, the last of which both processes take

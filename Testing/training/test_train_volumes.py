@@ -154,7 +154,7 @@ def test_a_fold_that_begins_with_a_net_of_all_patients_knows_them_too(
     ("fault", "words"),
     [
         ("no masks", "give them by --masks"),
-        ("slices", "run python -m training.prepare_volumes"),
+        ("slices", "run python -m training.prepare --volumes"),
         ("volumes", "holds volumes"),
         ("width", "neither --width nor --size-px"),
         ("size", "neither --width nor --size-px"),

@@ -113,7 +113,7 @@ def load_volumes(
     margin_mm: float | None = None,
     mask_as_channel: bool = False,
 ) -> VolumeSet:
-    """The scans that ``prepare_volumes`` wrote for "train", "val" or "test", memory-mapped.
+    """The scans that ``prepare --volumes`` wrote for "train", "val" or "test", memory-mapped.
 
     stage: "liver" or "tumor". masks: of ``liver_masks``, widened by margin_mm, for a net that sees
     the liver alone. Raises ``ValueError`` when there is no such scan or a mask is missing or made
@@ -124,7 +124,7 @@ def load_volumes(
     if stored.get("kind") != "volume":
         raise ValueError(
             f"{folder.name} holds slices; a patch network needs volumes: run python -m"
-            " training.prepare_volumes."
+            " training.prepare --volumes."
         )
     cases = [c for c in manifest["cases"] if c["split"] == split]
     if not cases:
