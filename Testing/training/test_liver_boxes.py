@@ -11,7 +11,7 @@ import torch
 
 from training.cases.scattered import IGNORE, LabeledSlices
 from training.data.box_patches import PatchSampler, PatchSettings, lesion_weights
-from training.data.boxes import LiverBox, box_of, load_boxes, neighbors_of, prepare_boxes
+from training.data.boxes import PREPROCESSING, LiverBox, box_of, load_boxes, prepare_boxes
 from training.learn.step_trainer import STEP_RECIPES, StepTrainer, learning_rate, weighted_loss
 
 
@@ -33,10 +33,10 @@ def box(name: str = "volume-1", kind: str = "case") -> LiverBox:
 
 
 def test_neighbors_lie_about_4_mm_away_and_a_lonely_slice_stands_for_itself() -> None:
-    near = neighbors_of(np.arange(10) * 1.0)
+    near = PREPROCESSING.neighbors(np.arange(10) * 1.0)
     assert list(near[5]) == [1, 9]
     np.testing.assert_array_equal(near[0], [0, 4])
-    apart = neighbors_of(np.arange(5) * 8.0)
+    apart = PREPROCESSING.neighbors(np.arange(5) * 8.0)
     np.testing.assert_array_equal(apart, np.stack([np.arange(5)] * 2, axis=1))
 
 
@@ -123,6 +123,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
             recipe = replace(tiny, steps=steps, constant=True)
             trainer = StepTrainer(recipe, tmp_path / name, device=torch.device("cpu"))
             trainer.train(PatchSampler([box()], recipe.patches, seed=1))
-        states.append(trainer.ema.state_dict())
+        states.append(trainer.average.net.state_dict())
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, msg=name)

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from training.cases.scattered import IGNORE, LabeledSlices
 
-PIXEL_MM = 1.25
-AROUND_MM = 40.0  # of what lies around the liver, in the plane
+PREPROCESSING = LiverBoxPreprocessing()
 BEYOND_MM = 25.0  # of slices below and above the liver
-WINDOW_HU = (-40.0, 160.0)
+WINDOW_HU = (float(PREPROCESSING.window_hu[0]), float(PREPROCESSING.window_hu[1]))
 
 
 @dataclass(frozen=True)
@@ -59,46 +58,23 @@ class LiverBox:
         return self.z_mm[[below, k, above]]
 
 
-def neighbors_of(z_mm: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each slice those below and above that inference shows with it, (n, 2)."""
-    return LiverBoxPreprocessing().neighbors(z_mm)
-
-
-def resampled(
-    image: NDArray[np.uint8],
-    label: NDArray[np.uint8],
-    spacing_mm: tuple[float, float],
-    to_mm: float,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Slices (n, h, w) on other pixels: mean gray values, and the label with the largest share."""
-    n, height, width = image.shape
-    size = (round(width * spacing_mm[1] / to_mm), round(height * spacing_mm[0] / to_mm))
-    shrinks = size[0] <= width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    images, labels = [], []
-    for k in range(n):
-        images.append(cv2.resize(image[k], size, interpolation=how))
-        shares = [
-            cv2.resize((label[k] == value).astype(np.float32), size, interpolation=how)
-            for value in (0, 1, 2, IGNORE)
-        ]
-        labels.append(np.array([0, 1, 2, IGNORE], np.uint8)[np.argmax(shares, axis=0)])
-    return np.stack(images), np.stack(labels)
-
-
-def box_of(stack: LabeledSlices, pixel_mm: float = PIXEL_MM) -> LiverBox | None:
-    """Cut out what lies around the liver; ``None`` without any liver."""
-    gray = np.rint(np.clip(stack.hu, *WINDOW_HU) - WINDOW_HU[0]).astype(np.uint8)
-    image, label = resampled(gray, stack.labels, stack.spacing_mm, pixel_mm)
+def box_of(stack: LabeledSlices, steps: LiverBoxPreprocessing = PREPROCESSING) -> LiverBox | None:
+    """Cut out what lies around the liver, as inference does; ``None`` without any liver."""
+    height, width = stack.hu.shape[1:]
+    how = steps.interpolation((height, width), stack.spacing_mm)
+    label = _resampled_labels(
+        stack.labels, steps.resampled_ji((height, width), stack.spacing_mm), how
+    )
     liver, z_mm = label > 0, stack.z_mm
     if not liver.any():
         return None
-    with_liver = np.nonzero(liver.any(axis=(1, 2)))[0]
+    grid = steps.box_grid(np.asarray(liver.any(axis=0)), (height, width))
+    (top, left), (rows, columns) = grid.first_ji, grid.content_ji
+    with_liver = np.flatnonzero(liver.any(axis=(1, 2)))
     low, high = z_mm[with_liver[0]] - BEYOND_MM, z_mm[with_liver[-1]] + BEYOND_MM
-    near = (z_mm >= low) & (z_mm <= high)
-    rows = _around(np.nonzero(liver.any(axis=(0, 2)))[0], pixel_mm)
-    columns = _around(np.nonzero(liver.any(axis=(0, 1)))[0], pixel_mm)
-    image, label, z_mm = image[near][:, rows, columns], label[near][:, rows, columns], z_mm[near]
+    near = np.flatnonzero((z_mm >= low) & (z_mm <= high))
+    image = np.stack([grid.from_native(steps.to_gray(stack.hu[k]), how) for k in near])
+    label, z_mm = label[near][:, top : top + rows, left : left + columns], z_mm[near]
     known = label == 1 if (label == 1).any() else label == IGNORE
     return LiverBox(
         stack.name,
@@ -107,20 +83,28 @@ def box_of(stack: LabeledSlices, pixel_mm: float = PIXEL_MM) -> LiverBox | None:
         image,
         label,
         z_mm,
-        neighbors_of(z_mm),
-        pixel_mm,
+        steps.neighbors(z_mm),
+        steps.pixel_mm,
         float(np.median(image[known])) + WINDOW_HU[0],
     )
 
 
-def _around(at: NDArray[np.intp], pixel_mm: float) -> slice:
-    margin = round(AROUND_MM / pixel_mm)
-    return slice(max(0, int(at[0]) - margin), int(at[-1]) + margin + 1)
+def _resampled_labels(
+    labels: NDArray[np.uint8], size_ji: tuple[int, int], interpolation: int
+) -> NDArray[np.uint8]:
+    """Slices (n, h, w) on other pixels: of each the label with the largest share of it."""
+    values, (rows, columns) = np.array([0, 1, 2, IGNORE], np.uint8), size_ji
+
+    def share(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        shares = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=interpolation)
+        return np.asarray(shares, np.float32)
+
+    return np.stack(
+        [values[np.argmax([share(one == value) for value in values], axis=0)] for one in labels]
+    )
 
 
-def prepare_boxes(
-    stacks: Iterable[LabeledSlices], folder: Path, pixel_mm: float = PIXEL_MM
-) -> list[str]:
+def prepare_boxes(stacks: Iterable[LabeledSlices], folder: Path) -> list[str]:
     """Write a box of every CT that shows a liver; their names. A box that is there is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
@@ -129,7 +113,7 @@ def prepare_boxes(
             continue
         path = folder / f"{stack.name}.npz"
         if not path.exists():
-            box = box_of(stack, pixel_mm)
+            box = box_of(stack)
             if box is None:
                 continue
             save_box(box, path)
@@ -169,7 +153,7 @@ def _load_box(path: Path) -> LiverBox:
             data["image"],
             data["label"],
             data["z_mm"],
-            neighbors_of(data["z_mm"]),
+            PREPROCESSING.neighbors(data["z_mm"]),
             float(data["pixel_mm"]),
             float(data["liver_hu"]),
         )

@@ -37,6 +37,7 @@ from training.cases.scattered import IGNORE
 from training.data.box_patches import Batch, PatchSampler, PatchSettings
 from training.data.boxes import WINDOW_HU, load_boxes
 from training.data.whole_slices import SliceSampler, load_slices
+from training.learn.trainer import WeightAverage
 
 CHECKPOINT_S = 600.0
 LOG_STEPS = 20
@@ -178,8 +179,11 @@ class StepTrainer:
         self.net = self._new_net()
         if init is not None:
             self.net.load_state_dict(_weights_of(init, device))
-        self.ema = self._new_net().requires_grad_(False).eval()
-        self.ema.load_state_dict(self.net.state_dict())
+        # a net of its own and no copy: making it draws random numbers, as it always has
+        self.average = WeightAverage(
+            self._new_net(), recipe.ema, whole_first=False, average_statistics=True
+        )
+        self.average.net.load_state_dict(self.net.state_dict())
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -193,15 +197,15 @@ class StepTrainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
-        self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.average.restore({"net": state["ema"], "steps": self.step})
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {
             "net": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
+            "ema": self.average.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
@@ -245,18 +249,9 @@ class StepTrainer:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         self.optimizer.step()
-        self._average()
+        self.average.update(self.net)
         self.step += 1
         return parts
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mine, new = list(self.ema.parameters()), list(self.net.parameters())
-        torch._foreach_lerp_([p.data for p in mine], [p.data for p in new], 1 - decay)
-        for own, other in zip(self.ema.buffers(), self.net.buffers(), strict=True):
-            if own.is_floating_point():
-                own.lerp_(other, 1 - decay)
 
     def _write_log(self, log: list[dict[str, float]]) -> None:
         path = self.folder / LOG
@@ -301,7 +296,7 @@ def train_steps(
         part.write_text(json.dumps(record, indent=1), encoding="utf-8")
     trainer.train(sampler, minutes)
     spec = step_spec(recipe, patients, steps=trainer.step, hours=trainer.seconds / 3600)
-    ModelFile(spec, dict(trainer.ema.state_dict())).save(folder / MODEL)
+    ModelFile(spec, dict(trainer.average.net.state_dict())).save(folder / MODEL)
 
 
 def step_spec(

@@ -45,22 +45,38 @@ class WeightAverage:
     """Exponential average of the parameters, in a net of its own that is always in eval mode.
 
     decay: what of the average stays at each step, 0 to 1; after n steps not more than
-        (1 + n) / (10 + n), so that the first, poor weights are soon forgotten, and the weights of
-        the first step are taken whole. Raises ``ValueError`` outside of [0, 1).
+        (1 + n) / (10 + n), so that the first, poor weights are soon forgotten.
+        Raises ``ValueError`` outside of [0, 1).
+    whole_first: take the weights of the first step whole.
+    average_statistics: of batch norms too, at each step; else see :meth:`take_statistics`.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        decay: float,
+        *,
+        whole_first: bool = True,
+        average_statistics: bool = False,
+    ) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"ema is {decay}; give a decay from 0 to less than 1, as 0.995.")
         self.net = deepcopy(net).requires_grad_(False).eval()
         self.decay, self.steps = decay, 0
+        self.whole_first, self.average_statistics = whole_first, average_statistics
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Move toward the parameters that ``net`` has after a step."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.steps else 0.0
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        if self.whole_first and self.steps == 0:
+            decay = 0.0
         own, new = ([p.data for p in one.parameters()] for one in (self.net, net))
         torch._foreach_lerp_(own, new, 1 - decay)
+        if self.average_statistics:
+            for average, other in zip(self.net.buffers(), net.buffers(), strict=True):
+                if average.is_floating_point():
+                    average.lerp_(other, 1 - decay)
         self.steps += 1
 
     @torch.no_grad()
