@@ -96,7 +96,9 @@ def frames_to_net() -> int:
     """Frames of this project between the command line's ``main`` and a network's call."""
     sys.path[:0] = [str(ROOT / "LiverTumorSeg"), str(ROOT)]
     from LiverTumorSegLib.cli.main import main
+    from LiverTumorSegLib.ct.nifti import write_ct
     from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
+    from LiverTumorSegLib.phantom.phantom import make_phantom
 
     seen: list[int] = []
     forward = Hybrid2d.forward
@@ -116,7 +118,10 @@ def frames_to_net() -> int:
     Hybrid2d.forward = counted  # type: ignore[assignment,method-assign]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            main(["demo", "-o", str(Path(folder) / "result"), "--device", "cpu"])
+            ct = Path(folder) / "ct.nii.gz"
+            phantom = make_phantom(shape_kji=(12, 128, 128), spacing_kji_mm=(20.0, 3.0, 3.0))
+            write_ct(ct, phantom.ct)
+            main(["segment", str(ct), "-o", str(Path(folder) / "result"), "--device", "cpu"])
     finally:
         Hybrid2d.forward = forward  # type: ignore[method-assign]
     return max(seen)

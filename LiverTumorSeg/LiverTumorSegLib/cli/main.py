@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
     from LiverTumorSegLib.ct.study import StudySeries
 
+Work = Callable[[], int]  # what a command line asks for, its words read; the exit code
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
 OUTPUT_FAILS = "Standard output cannot be written; check where it goes ({reason})."
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args = build_parser().parse_args(arguments)
             if getattr(args, "events", False):
                 reporter = JsonLines()
-            return COMMANDS[args.command](args, reporter)
+            work = COMMANDS[args.command](args, reporter)
+            return work()
     except KeyboardInterrupt as stop:
         reporter.failed("cancelled", str(stop) or "Cancelled; nothing was written.")
         return EXIT_CANCELLED
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_BAD_INPUT
 
 
-def _segment(args: argparse.Namespace, reporter: Reporter) -> int:
+def _segment(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .child import end_with_parent, segment_raw
     from .segment import segment
 
@@ -80,8 +82,9 @@ def _segment(args: argparse.Namespace, reporter: Reporter) -> int:
         raise ValueError("Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help.")
     settings = RunSettings.from_parsed(args)
     if args.raw:
-        return segment_raw(args.raw, settings, reporter, args.model_folder)
-    return segment(
+        return partial(segment_raw, args.raw, settings, reporter, args.model_folder)
+    return partial(
+        segment,
         args.ct,
         args.output,
         settings,
@@ -93,12 +96,13 @@ def _segment(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
-def _batch(args: argparse.Namespace, reporter: Reporter) -> int:
+def _batch(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .batch import batch
     from .batch_choice import Choice
 
     choice = Choice(args.one_per_study, args.description, args.min_slices)
-    return batch(
+    return partial(
+        batch,
         args.input,
         args.output,
         RunSettings.from_parsed(args),
@@ -111,10 +115,11 @@ def _batch(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
-def _demo(args: argparse.Namespace, reporter: Reporter) -> int:
+def _demo(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .segment import demo
 
-    return demo(
+    return partial(
+        demo,
         args.seed,
         args.output,
         RunSettings.from_parsed(args),
@@ -124,10 +129,11 @@ def _demo(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
-def _measure(args: argparse.Namespace, reporter: Reporter) -> int:
+def _measure(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .measure import measure_label_map
 
-    return measure_label_map(
+    return partial(
+        measure_label_map,
         args.ct,
         args.labels,
         args.output,
@@ -139,10 +145,11 @@ def _measure(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
-def _report(args: argparse.Namespace, reporter: Reporter) -> int:
+def _report(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .report import report
 
-    return report(
+    return partial(
+        report,
         args.folder,
         reporter,
         ct=args.ct,
@@ -155,10 +162,11 @@ def _report(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
-def _compare(args: argparse.Namespace, reporter: Reporter) -> int:
+def _compare(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .compare import compare
 
-    return compare(
+    return partial(
+        compare,
         args.baseline,
         args.followup,
         args.output,
@@ -172,43 +180,52 @@ def _compare(args: argparse.Namespace, reporter: Reporter) -> int:
     )
 
 
-def _models(args: argparse.Namespace, reporter: Reporter) -> int:
+def _models(args: argparse.Namespace, reporter: Reporter) -> Work:
     from . import models
 
     if args.action == "list":
-        return models.list_models(args.model_folder, reporter)
+        return partial(models.list_models, args.model_folder, reporter)
     if args.action == "verify":
-        return models.verify_models(args.name, args.model_folder)
+        return partial(models.verify_models, args.name, args.model_folder)
     if args.action == "import":
-        return models.import_file(
-            args.file, args.model_folder, name=args.name, overwrite=args.overwrite
+        return partial(
+            models.import_file,
+            args.file,
+            args.model_folder,
+            name=args.name,
+            overwrite=args.overwrite,
         )
     if args.action == "remove":
-        return models.remove(args.name, args.model_folder)
-    return models.print_folder(args.model_folder)
+        return partial(models.remove, args.name, args.model_folder)
+    return partial(models.print_folder, args.model_folder)
 
 
-def _info(args: argparse.Namespace, reporter: Reporter) -> int:
+def _info(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .info import describe_file
-
-    if not args.phase:
-        say(describe_file(args.file, args.series, args.model_folder))
-        return 0
-    from .phase_of_series import phase_of_series
     from .segment import load_model
 
+    describe = partial(describe_file, args.file, args.series, args.model_folder)
     load = cache(partial(load_model, RunSettings(), args.model_folder))
 
     def look(entry: StudySeries) -> Phase:
+        from .phase_of_series import phase_of_series
+
         reporter.progress(0.0, "Looking which phases the series show")
         return phase_of_series(entry, load())
 
-    reporter.started()
-    reporter.finished(describe_file(args.file, args.series, args.model_folder, look), {})
-    return 0
+    def show() -> int:
+        say(describe())
+        return 0
+
+    def show_with_phases() -> int:
+        reporter.started()
+        reporter.finished(describe(look), {})
+        return 0
+
+    return show_with_phases if args.phase else show
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace, Reporter], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace, Reporter], Work]] = {
     "segment": _segment,
     "batch": _batch,
     "demo": _demo,

@@ -67,10 +67,9 @@ class NetworkRunner(ABC):
             self._prove(inputs[:1])
         while True:
             try:
-                parts = [
-                    self._run(inputs[start : start + self.batch])
-                    for start in range(0, len(inputs), self.batch)
-                ]
+                parts = []
+                for start in range(0, len(inputs), self.batch):
+                    parts.append(self._run(inputs[start : start + self.batch]))
                 return np.concatenate(parts)
             except RuntimeError as error:
                 if not _is_short_of_memory(error):
@@ -166,16 +165,13 @@ class SliceRunner(NetworkRunner):
             images = to_tensor(inputs).to(self.device)
             if images.ndim == 3:
                 images = images[:, None].float() / 255
-            probabilities = self._probabilities(images)
+            images = images.contiguous(memory_format=torch.channels_last)
+            probabilities = self._net(images).float().softmax(1)
             if self.tta:
-                mirrored = self._probabilities(images.flip(3)).flip(3)
-                probabilities = (probabilities + mirrored) / 2
+                mirrored = images.flip(3).contiguous(memory_format=torch.channels_last)
+                probabilities += self._net(mirrored).float().softmax(1).flip(3)
+                probabilities /= 2
             return to_array(probabilities.permute(0, 2, 3, 1))
-
-    def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) to (B, classes, H, W)."""
-        logits: torch.Tensor = self._net(images.contiguous(memory_format=torch.channels_last))
-        return logits.float().softmax(1)
 
     def _place(self) -> None:
         self._net = self._net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -116,11 +116,12 @@ class SliceNetwork:
                 return steps.place_labels(native.astype(np.uint8), spacing_ji_mm) > 0
 
         slices = region.slices
-        for n, (k, probabilities) in enumerate(self._answers([slices], prepare), 1):
-            inside = place(region.search_native(k))
-            maps.by_slice[k] = _foreground(np.where(inside[..., None], probabilities, 0))
-            phrase = sentence("Slice {n} of {count}", n=n, count=len(slices))
-            progress(n / len(slices), phrase)
+        for chunk, inputs in self._inputs([slices], prepare):
+            for k, probabilities in zip(chunk, self.runner(inputs), strict=True):
+                inside = place(region.search_native(k))
+                maps.by_slice[k] = _foreground(np.where(inside[..., None], probabilities, 0))
+                n, count = len(maps.by_slice), len(slices)
+                progress(n / count, sentence("Slice {n} of {count}", n=n, count=count))
         return maps
 
     def _whole_slices(
@@ -139,16 +140,17 @@ class SliceNetwork:
         _, *pixel_mm = square_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji, steps.size_px)
         maps, slices_run = ClassMaps(grid), 0
         progress(0.0, "Looking for the liver")
-        for k, probabilities in self._answers(search.groups(), self._grays(lps)):
-            likely = probabilities[..., 1:].max(axis=2) > HIT_PROBABILITY
-            likely_mm2 = np.count_nonzero(likely) * pixel_mm[0] * pixel_mm[1]
-            found = False
-            if likely_mm2 > 0:
-                maps.by_slice[k] = _foreground(probabilities)
-                found = note(k, probabilities, grid)
-            search.record(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
-            slices_run += 1
-            progress(search.fraction, search.phrase)
+        for chunk, inputs in self._inputs(search.groups(), self._grays(lps)):
+            for k, probabilities in zip(chunk, self.runner(inputs), strict=True):
+                likely = probabilities[..., 1:].max(axis=2) > HIT_PROBABILITY
+                likely_mm2 = np.count_nonzero(likely) * pixel_mm[0] * pixel_mm[1]
+                found = False
+                if likely_mm2 > 0:
+                    maps.by_slice[k] = _foreground(probabilities)
+                    found = note(k, probabilities, grid)
+                search.record(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
+                slices_run += 1
+                progress(search.fraction, search.phrase)
         return maps, slices_run
 
     def _grays(self, lps: CtVolume) -> Prepare:
@@ -156,27 +158,23 @@ class SliceNetwork:
         assert isinstance(steps, SlicePreprocessing)
         return lambda slices: np.stack([steps(lps.hu[k], spacing_ji_mm) for k in slices])
 
-    def _answers(
+    def _inputs(
         self, groups: Iterable[list[int]], prepare: Prepare
-    ) -> Iterator[tuple[int, Floats]]:
-        """Each slice with its probabilities (J, I, classes); a group may depend on those before."""
+    ) -> Iterator[tuple[list[int], NDArray[Any]]]:
+        """Chunks of slices and what the network takes of them, the next made while it works.
+
+        A group may depend on what the network said of those before.
+        """
         with ThreadPoolExecutor(1) as preparer:
             for group in groups:
-                for chunk, inputs in self._prepared(group, prepare, preparer):
-                    yield from zip(chunk, self.runner(inputs), strict=True)
-
-    def _prepared(
-        self, group: list[int], prepare: Prepare, preparer: ThreadPoolExecutor
-    ) -> Iterator[tuple[list[int], NDArray[Any]]]:
-        """Chunks of preprocessed slices; the next is made while the network works on this one."""
-        size = self.runner.batch
-        chunks = [group[start : start + size] for start in range(0, len(group), size)]
-        upcoming = [preparer.submit(prepare, chunk) for chunk in chunks[:1]]
-        for n, chunk in enumerate(chunks):
-            inputs = upcoming.pop().result()
-            if n + 1 < len(chunks):
-                upcoming.append(preparer.submit(prepare, chunks[n + 1]))
-            yield chunk, inputs
+                size = self.runner.batch
+                chunks = [group[start : start + size] for start in range(0, len(group), size)]
+                upcoming = [preparer.submit(prepare, chunk) for chunk in chunks[:1]]
+                for n, chunk in enumerate(chunks):
+                    inputs = upcoming.pop().result()
+                    if n + 1 < len(chunks):
+                        upcoming.append(preparer.submit(prepare, chunks[n + 1]))
+                    yield chunk, inputs
 
 
 def is_foreground(probabilities: Floats) -> Mask:
