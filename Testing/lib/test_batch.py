@@ -27,7 +27,7 @@ from command_line import (
     tree,
 )
 from dicom_files import save_series
-from LiverTumorSegLib.cli.batch_summary import COLUMNS
+from LiverTumorSegLib.cli.batch_summary import COLUMNS, TABLES
 from LiverTumorSegLib.inference import segmenter as segment
 
 NOTICE = "For research only, not for diagnosis."
@@ -68,7 +68,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path, 
 def test_one_folder_a_case_and_a_summary(mixed: tuple[Path, list[Any]]) -> None:
     out, _ = mixed
     whole = {"a", "d_ser", "site_e", "site_e-2"}
-    assert {path.name for path in out.iterdir()} == {*whole, "summary.csv"}
+    assert {path.name for path in out.iterdir()} == {*whole, *TABLES}
     for name in whole:
         assert {path.name for path in (out / name).iterdir()} == {*RESULTS, "batch.json"}
 
@@ -82,7 +82,7 @@ def test_the_summary_says_what_the_records_do(mixed: tuple[Path, list[Any]]) -> 
         record = json.loads((out / name / "lesions.json").read_text())
         row = rows[name]
         assert tuple(row) == COLUMNS
-        assert (row["status"], row["sentence"], row["lesions"]) == ("done", "", "2")
+        assert (row["status"], row["reason"], row["lesions"]) == ("done", "", "2")
         for key in ("liver_volume_ml", "tumor_volume_ml", "burden_percent"):
             assert float(row[key]) == record[key] > 0
         longest = [lesion["longest_axial_diameter_mm"] for lesion in record["lesions"]]
@@ -96,8 +96,8 @@ def test_the_summary_says_what_the_records_do(mixed: tuple[Path, list[Any]]) -> 
 def test_a_failed_case_is_a_sentence_and_stops_none(mixed: tuple[Path, list[Any]]) -> None:
     rows = {row["case"]: row for row in rows_of(mixed[0])}
     assert rows["b"]["status"] == rows["c"]["status"] == "failed"
-    assert rows["b"]["sentence"].startswith("b.nii.gz is cut off")
-    assert "mask" in rows["c"]["sentence"]
+    assert rows["b"]["reason"].startswith("b.nii.gz is cut off")
+    assert "mask" in rows["c"]["reason"]
     assert rows["b"]["liver_volume_ml"] == rows["c"]["device"] == ""
 
 
@@ -240,9 +240,9 @@ def test_faults_stay_in_their_case(
     assert outcome.code == 1
     failed, done = rows_of(out)
     assert (failed["status"], done["status"]) == ("failed", "done")
-    assert failed["sentence"].startswith(says)
+    assert failed["reason"].startswith(says)
     assert PATIENT not in outcome.out + outcome.err
-    assert {path.name for path in out.iterdir()} == {"two", "summary.csv"}
+    assert {path.name for path in out.iterdir()} == {"two", *TABLES}
 
 
 def test_no_liver_is_a_result(batch: Batch, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_no_liver_is_a_result(batch: Batch, out: Path, monkeypatch: pytest.Monke
     outcome = batch()
     assert outcome.code == 0
     assert "1/2 one: done. No liver found." in outcome.out
-    assert [row["sentence"] for row in rows_of(out)] == ["No liver found."] * 2
+    assert [row["reason"] for row in rows_of(out)] == ["No liver found."] * 2
 
 
 def test_a_summary_that_is_held_open_waits(
@@ -284,7 +284,7 @@ def test_a_summary_that_is_held_open_waits(
 def test_results_inside_the_input_folder(batch: Batch, cts: Path) -> None:
     for _ in range(2):
         assert batch(target=cts / "results").code == 0
-        assert {p.name for p in (cts / "results").iterdir()} == {"one", "two", "summary.csv"}
+        assert {p.name for p in (cts / "results").iterdir()} == {"one", "two", *TABLES}
     assert [row["status"] for row in rows_of(cts / "results")] == ["skipped"] * 2
 
 
@@ -334,7 +334,8 @@ def test_what_a_person_sees(batch: Batch, cts: Path, out: Path) -> None:
     assert lines[1].startswith("2/3 three: failed. three.nii is not a NIfTI file")
     assert (
         lines[3]
-        == f"3 cases: 2 done, 0 skipped, 1 failed; summary.csv and the results are in {out}"
+        == f"3 cases: 2 done, 0 skipped, 1 failed; summary.csv, cohort.html and the results"
+        f" are in {out}"
     )
     assert lines[4] == NOTICE
 
@@ -358,13 +359,13 @@ def test_every_patient_has_a_row_also_one_whose_images_are_left_out(
     outcome = batch()
     assert outcome.code == 0
     rows = {row["case"]: row for row in rows_of(out)}
-    left_out = {name: row["sentence"] for name, row in rows.items() if row["status"] == "left out"}
+    left_out = {name: row["reason"] for name, row in rows.items() if row["status"] == "left out"}
     assert set(rows) - set(left_out) == {"one", "two"}
     assert set(left_out) == {"mr", "cut", "three.zip", "four.mgz"}
     assert all(sentence.endswith(".") for sentence in left_out.values())
     assert "unpack it" in left_out["three.zip"]
     assert "6 cases: 2 done, 0 skipped, 0 failed, 4 left out" in outcome.out
-    assert {path.name for path in out.iterdir()} == {"one", "two", "summary.csv"}
+    assert {path.name for path in out.iterdir()} == {"one", "two", *TABLES}
 
 
 def test_no_cell_of_the_summary_is_a_formula(batch: Batch, cts: Path, out: Path) -> None:

@@ -79,7 +79,7 @@ def test_results_made_otherwise_stay_unless_overwrite(
     assert refused.code == 1
     assert tree(out / "one") == before
     assert [row["status"] for row in rows_of(out)] == ["failed"] * 2
-    assert "add --overwrite" in rows_of(out)[0]["sentence"]
+    assert "add --overwrite" in rows_of(out)[0]["reason"]
     assert batch(*options, "--overwrite").code == 0
     assert tree(out / "one") != before
     assert [row["status"] for row in rows_of(out)] == ["done"] * 2
@@ -136,7 +136,7 @@ def test_a_result_that_lost_a_file_or_holds_an_odd_one_is_not_done_and_stops_no_
                 (out / "one" / "batch.json").write_text(json.dumps(stamp))
             assert batch().code == 1, (name, text[:20])
             assert [row["status"] for row in rows_of(out)] == ["failed", "skipped"]
-            assert "add --overwrite" in rows_of(out)[0]["sentence"]
+            assert "add --overwrite" in rows_of(out)[0]["reason"]
             (out / "one" / name).write_bytes(whole[name] or b"")
     assert batch("--overwrite").code == 0
     assert [row["status"] for row in rows_of(out)] == ["done", "skipped"]

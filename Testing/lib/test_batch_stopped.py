@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import ENGINE, RESULTS, disks, rows_of, run, save_ct, some_hu, start, tree
+from LiverTumorSegLib.cli.batch_summary import TABLES
 from LiverTumorSegLib.inference.progress import Cancelled
 
 LIKE_A_RUN = ("--device", "cpu", "--no-coarse-search")
@@ -93,7 +94,7 @@ def test_a_process_that_is_killed_in_the_midst(
     before = tree(out / "a")
     save_ct(three / "b.nii.gz", some_hu((32, 32, 6)))  # short now, so that the rest is quick
     assert run(capsys, *command).code == 0
-    assert {path.name for path in out.iterdir()} == {"a", "b", "c", "summary.csv"}
+    assert {path.name for path in out.iterdir()} == {"a", "b", "c", *TABLES}
     assert whole_cases(out) == {"a", "b", "c"}
     assert tree(out / "a") == before
     assert [(row["case"], row["status"]) for row in rows_of(out)] == [

@@ -196,7 +196,7 @@ def test_a_batch_writes_dicom_of_dicom_and_says_where_it_cannot(
     algorithm = pydicom.dcmread(out / "p1" / "seg.dcm").SegmentSequence[0]
     assert algorithm.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "tiny"
     assert nifti["status"] == "failed"
-    assert "This CT is no DICOM" in nifti["sentence"]
+    assert "This CT is no DICOM" in nifti["reason"]
     assert not (out / "p2").exists()
     batch("--dicom", source=cts)
     assert rows_of(out)[0]["status"] == "skipped"

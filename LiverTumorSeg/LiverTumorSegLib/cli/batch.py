@@ -74,7 +74,7 @@ def batch(
         with _alone_in(run.out):
             settle(run.out)  # what a batch that was killed had not finished
             run.all_cases(waiting)
-            run.write_summary()
+            run.write_tables()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(STOPPED) from None
     return run.finish()
@@ -157,19 +157,24 @@ class _Batch:
 
     def write_summary(self) -> None:
         """Replace the table as a whole; ``ValueError`` when the disk refuses."""
-        from LiverTumorSegLib.files import whole_file
+        from .batch_summary import write_summary
 
-        from .batch_summary import SUMMARY, table_text
+        write_summary(self.out, self._sorted_rows())
 
-        with whole_file(self.out / SUMMARY) as part:
-            text = table_text(self._rows[number] for number in sorted(self._rows))
-            part.write_text(text, encoding="utf-8", newline="")
+    def write_tables(self) -> None:
+        """The same with all lesions and the page; at the end, for it reads every record."""
+        from .batch_summary import write_tables
+
+        write_tables(self.out, self._sorted_rows())
+
+    def _sorted_rows(self) -> list[dict[str, Any]]:
+        return [self._rows[number] for number in sorted(self._rows)]
 
     def finish(self) -> int:
         """Say how it ended; the exit code."""
         from LiverTumorSegLib.result.files import NOTICE
 
-        from .batch_summary import DONE, FAILED, LEFT_OUT, SKIPPED, SUMMARY
+        from .batch_summary import COHORT, DONE, FAILED, LEFT_OUT, SKIPPED, SUMMARY
 
         statuses = [row["status"] for row in self._rows.values()]
         counts = {status: statuses.count(status) for status in (DONE, SKIPPED, FAILED)}
@@ -177,7 +182,9 @@ class _Batch:
             counts[LEFT_OUT] = statuses.count(LEFT_OUT)
         cases = "1 case" if len(statuses) == 1 else f"{len(statuses)} cases"
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())
-        text = f"{cases}: {listed}; {SUMMARY} and the results are in {self.output}\n{NOTICE}"
+        text = (
+            f"{cases}: {listed}; {SUMMARY}, {COHORT} and the results are in {self.output}\n{NOTICE}"
+        )
         record = {"notice": NOTICE, "cases": len(statuses), **counts, "table": SUMMARY}
         self.reporter.finished(text, record)
         return EXIT_SOME_FAILED if counts[FAILED] else 0
@@ -298,7 +305,7 @@ def _refuse_nested(source: Path, target: Path) -> None:
 def _refuse_foreign_summary(out: Path) -> None:
     from LiverTumorSegLib.files import disk_errors_as_sentences
 
-    from .batch_summary import SUMMARY, table_text
+    from .batch_summary import SUMMARY, is_summary
 
     with disk_errors_as_sentences(out.name):
         is_file = out.exists() and not out.is_dir()
@@ -306,7 +313,7 @@ def _refuse_foreign_summary(out: Path) -> None:
         raise ValueError(f"{out.name} is a file; name a folder for the results.")
     try:
         with (out / SUMMARY).open(encoding="utf-8", errors="replace") as file:
-            is_ours = file.readline() == table_text([])
+            is_ours = is_summary(file.readline())
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError:

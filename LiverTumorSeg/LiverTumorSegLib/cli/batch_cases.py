@@ -26,7 +26,7 @@ from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import DEMO_TRUTH, LABELS, PROBABILITIES, RECORD
 from LiverTumorSegLib.volume import CtVolume
 
-from .batch_summary import SUMMARY
+from .batch_summary import TABLES
 
 ENDINGS = (".nii.gz", ".nii", *FORMAT_ENDINGS)
 LABEL_FOLDERS = ("labelstr", "labelsts")  # of nnU-Net and MSD, beside imagesTr and imagesTs
@@ -169,7 +169,7 @@ def _matches(place: PurePath, pattern: str) -> bool:
 
 def _named(cases: list[Case], folder: Path) -> list[Case]:
     """Cases whose names differ on every file system: ``ct``, ``ct-2``, ``ct-3`` in their order."""
-    taken = {SUMMARY}
+    taken = set(TABLES)
     named = []
     for case in cases:
         plain = name = _plain_name(case, folder)

@@ -69,7 +69,10 @@ where it lies in IN. OUT receives
   CASE/          a folder for each CT, with what `livertumorseg segment` writes, and batch.json
                  (what it was made from and how)
   summary.csv    a row for each CT: done, skipped, failed or left out and why, liver and tumor
-                 volume, burden, lesions, largest diameter, warnings, seconds, device
+                 volume, burden, lesions, largest diameter, warnings, seconds, device, model
+  lesions.csv    a row for each lesion of all CTs, with the case, its liver volume and the model
+  columns.csv    what each column of the two is
+  cohort.html    a page of it: distributions, and the CTs with most to look at first
 
 CASE is the path of the file or of the series' folder below IN, with _ between its parts: the CT
 site1/p7.nii.gz is site1_p7. Where two would be called alike, the second is site1_p7-2. Several
