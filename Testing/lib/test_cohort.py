@@ -96,10 +96,13 @@ def test_bars_count_every_value_and_begin_at_round_numbers() -> None:
         [0.25],
         [-80.0, 120.0],
     ):
-        h = _histogram("Any", values)
-        assert sum(bar.count for bar in h.bars) == len(values) == h.count
-        assert 1 <= len(h.bars) <= 16
-        begin = float(h.bars[0].label)
-        assert begin <= min(values)
-        assert float(h.end) > max(values)
-        assert max(bar.height for bar in h.bars) == 70
+        for rising in (False, True):
+            if rising and min(values) < 0:
+                continue
+            h = _histogram("Any", values, rising=rising)
+            assert sum(bar.count for bar in h.bars) == len(values) == h.count
+            assert 1 <= len(h.bars) <= 16
+            assert float(h.bars[0].label) <= min(values)
+            assert float(h.end) > max(values)
+            assert max(bar.height for bar in h.bars) == 70
+            assert h.bars[-1].x + h.bars[-1].width <= 320

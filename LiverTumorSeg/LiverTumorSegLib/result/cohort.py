@@ -31,7 +31,10 @@ from .report import environment
 THUMBNAILS = 200
 THUMBNAIL_WIDTH = 300
 MOST_BARS = 14
-BAR_WIDTH, BAR_GAP, BARS_HEIGHT = 20, 3, 70  # of the drawings, in their own units
+DRAWING, WIDEST_BAR = (320, 70), 30.0  # width and height of bars, in the drawing's own units
+LEAST_EDGE = 0.1  # of rising bars
+BURDEN, LESION_ML = "Tumor burden, %", "Volume of a lesion, mL"
+SPREAD = (BURDEN, LESION_ML)
 MARK = "shows-"  # in the page: what it was made of, so that it need not be made again
 
 
@@ -71,10 +74,10 @@ class CaseEntry:
 
 @dataclass(frozen=True)
 class Bar:
-    """x, y, height: of the drawing. label: at its left edge, "" where there is none."""
+    """x, width, height: of the drawing. label: at its left edge, "" where there is none."""
 
     x: float
-    y: float
+    width: float
     height: float
     count: int
     label: str
@@ -89,10 +92,6 @@ class Histogram:
     middle: str
     bars: list[Bar]
     end: str
-
-    @property
-    def width(self) -> int:
-        return len(self.bars) * (BAR_WIDTH + BAR_GAP)
 
 
 def render_cohort(
@@ -122,8 +121,7 @@ def render_cohort(
             with_tumor=sum(bool(record["lesions"]) for record in records),
             lesions=sum(len(record["lesions"]) for record in records),
             histograms=_histograms(records),
-            bars_height=BARS_HEIGHT,
-            bar_width=BAR_WIDTH,
+            drawing=DRAWING,
             thumbnails=THUMBNAILS,
             meanings=meanings,
         )
@@ -182,43 +180,60 @@ def _histograms(records: Sequence[Mapping[str, Any]]) -> list[Histogram]:
     lesions = [lesion for record in records for lesion in record["lesions"]]
     numbers: dict[str, list[float]] = {
         "Liver volume, mL": [r["liver_volume_ml"] for r in records if r["found_liver"]],
-        "Tumor burden, %": [r["burden_percent"] for r in records if r["burden_percent"]],
+        BURDEN: [r["burden_percent"] for r in records if r["burden_percent"]],
         "Lesions a CT": [len(r["lesions"]) for r in records if r["found_liver"]],
         "Longest axial diameter of a lesion, mm": [
             lesion["longest_axial_diameter_mm"] for lesion in lesions
         ],
-        "Volume of a lesion, mL": [lesion["volume_ml"] for lesion in lesions],
+        LESION_ML: [lesion["volume_ml"] for lesion in lesions],
         "Mean of a lesion, HU": [n["mean_hu"] for n in lesions if n.get("mean_hu") is not None],
     }
-    return [_histogram(title, values) for title, values in numbers.items() if values]
+    return [
+        _histogram(title, values, rising=title in SPREAD)
+        for title, values in numbers.items()
+        if values
+    ]
 
 
-def _histogram(title: str, values: Sequence[float]) -> Histogram:
-    """Bars of one width that begin at round numbers."""
-    low, high = min(values), max(values)
-    step = _round_step((high - low) / MOST_BARS, whole=all(float(v).is_integer() for v in values))
-    first = floor(low / step)
-    counts = [0] * (floor(high / step) - first + 1)
-    for value in values:
-        counts[floor(value / step) - first] += 1
-    tall = max(counts)
-    every = 1 + len(counts) // 7
+def _histogram(title: str, values: Sequence[float], *, rising: bool = False) -> Histogram:
+    """Bars between round numbers; rising: from 1 to 2, 2 to 5, 5 to 10, for values that spread."""
+    edges = _rising_edges(values) if rising else _even_edges(values)
+    counts, _ = np.histogram(values, [*edges[:-1], np.inf])  # the last bar is open above, too
+    slot = min(WIDEST_BAR, DRAWING[0] / len(counts))
+    every = 1 + len(counts) // 8
     bars = [
         Bar(
-            x=n * (BAR_WIDTH + BAR_GAP),
-            y=BARS_HEIGHT * (1 - count / tall),
-            height=BARS_HEIGHT * count / tall,
-            count=count,
-            label=f"{(first + n) * step:g}" if n % every == 0 else "",
+            x=n * slot,
+            width=0.88 * slot,
+            height=DRAWING[1] * int(count) / int(counts.max()),
+            count=int(count),
+            label=f"{edges[n]:g}" if n % every == 0 else "",
         )
         for n, count in enumerate(counts)
     ]
-    end = f"{(first + len(counts)) * step:g}"
-    return Histogram(title, len(values), f"{median(values):.4g}", bars, end)
+    middle = f"{float(f'{median(values):.3g}'):g}"  # 1590, not 1.59e+03
+    return Histogram(title, len(values), middle, bars, f"{edges[-1]:g}")
 
 
-def _round_step(least: float, *, whole: bool) -> float:
+def _even_edges(values: Sequence[float]) -> list[float]:
+    """Multiples of a round number, the first not above the least value, the last above all."""
+    low, high = min(values), max(values)
+    least = (high - low) / MOST_BARS
+    if all(float(value).is_integer() for value in values):
+        least = max(least, 1.0)
+    step = _next_round(max(least, 1e-3))
+    return [n * step for n in range(floor(low / step), floor(high / step) + 2)]
+
+
+def _rising_edges(values: Sequence[float]) -> list[float]:
+    """0, then 0.1, 0.2, 0.5, 1 and so on to above all values."""
+    edges = [0.0, LEAST_EDGE]
+    while edges[-1] <= max(values):
+        edges.append(_next_round(edges[-1] * 1.5))
+    return edges
+
+
+def _next_round(least: float) -> float:
     """1, 2 or 5 times a power of ten, not below the least."""
-    least = max(least, 1.0 if whole else 1e-3)
     power = 10.0 ** floor(log10(least))
-    return next(n * power for n in (1, 2, 5, 10) if n * power >= least * (1 - 1e-9))
+    return float(f"{next(n * power for n in (1, 2, 5, 10) if n * power >= least * (1 - 1e-9)):g}")
