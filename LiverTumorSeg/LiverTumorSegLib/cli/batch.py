@@ -11,31 +11,27 @@ case runs as ``livertumorseg segment`` does.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from LiverTumorSegLib.settings import Exports, RunSettings
 
+from .batch_run import CaseRunner
 from .progress import Reporter, TimeLeft
-from .segment import NO_EXPORTS, load_model, model_sha256, segment_case, write_case
+from .segment import NO_EXPORTS, model_sha256
 
 if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
     from LiverTumorSegLib.ct.study import StudySeries
-    from LiverTumorSegLib.inference.segmenter import Segmenter
 
     from .batch_cases import Case
     from .batch_choice import Choice
 
 EXIT_SOME_FAILED = 1
-STAMP = "batch.json"  # in each result: what it was made from and how
 STOPPED = "Cancelled; finished cases stay, and the same command goes on from here."
 
 
@@ -68,7 +64,7 @@ def batch(
         waiting = run.end_what_is_done()
         if waiting:
             reporter.progress(0.0, "Loading the model")
-            run.load()  # what is wrong with it is said before anything is written
+            run.runner.load()  # what is wrong with it is said before anything is written
         with disk_errors_as_sentences(run.out.name):
             run.out.mkdir(parents=True, exist_ok=True)
         with _alone_in(run.out):
@@ -93,23 +89,15 @@ class _Batch:
         model_folder: Path | None,
         exports: Exports,
     ) -> None:
-        self.cases, self.output, self.settings = cases, output, settings
-        self.reporter, self.overwrite, self.model_folder = reporter, overwrite, model_folder
-        self.exports = exports
+        self.cases, self.output, self.reporter = cases, output, reporter
         self.out = Path(os.path.realpath(output))  # "." and ".." get a name
-        self._segmenter: Segmenter | None = None
         self._rows: dict[int, dict[str, Any]] = {}
-        self._made_by = {
+        made_by = {
             "model_sha256": model_sha256(settings, model_folder),
             **settings.what_counts(),
             **exports.what_counts(),
         }
-
-    def load(self) -> Segmenter:
-        """The model, once for all cases."""
-        if self._segmenter is None:
-            self._segmenter = load_model(self.settings, self.model_folder)
-        return self._segmenter
+        self.runner = CaseRunner(self.out, settings, exports, made_by, overwrite, model_folder)
 
     def choose(self, choice: Choice) -> None:
         """Leave out what is not wanted; the model is loaded where only the images tell."""
@@ -118,10 +106,10 @@ class _Batch:
 
         def look(entry: StudySeries) -> Phase:
             self.reporter.progress(0.0, "Looking which phases the series show")
-            return phase_of_series(entry, self.load())
+            return phase_of_series(entry, self.runner.load())
 
         def is_done(case: Case) -> bool:
-            return finished_row(self.out / case.name, self._made_by, case) is not None
+            return self.runner.finished_row(case) is not None
 
         self.cases = choose_cases(self.cases, choice, look, is_done)
 
@@ -136,7 +124,7 @@ class _Batch:
                 continue
             voice = _OneOfMany(self.reporter, case.name, number, len(self.cases))
             voice.progress(0.0, "Looking whether it is done")
-            if row := finished_row(self.out / case.name, self._made_by, case):
+            if row := self.runner.finished_row(case):
                 self._end(number, row)
             else:
                 waiting.append((number, case))
@@ -148,7 +136,7 @@ class _Batch:
         for done, (number, case) in enumerate(waiting):
             count = len(self.cases)
             voice = _OneOfMany(self.reporter, case.name, number, count, done, len(waiting))
-            self._end(number, self._row_of(case, voice))
+            self._end(number, self.runner.row_of(case, voice))
             self._try_summary()
 
     def _try_summary(self) -> None:
@@ -189,52 +177,6 @@ class _Batch:
         self.reporter.finished(text, record)
         return EXIT_SOME_FAILED if counts[FAILED] else 0
 
-    def _row_of(self, case: Case, voice: _OneOfMany) -> dict[str, Any]:
-        """Run one case; what goes wrong in it becomes its row."""
-        from LiverTumorSegLib.files import whole_folder
-
-        from .batch_summary import DONE, failed_row, result_row
-
-        place = self.out / case.name
-        try:
-            if row := finished_row(place, self._made_by, case):
-                return row  # another batch, which has ended since we looked, made it
-            _refuse_made_otherwise(place, self.overwrite)
-            known = _result_files()
-            with whole_folder(place, known=known, overwrite=self.overwrite) as part:
-                record = self._make(case, part, voice)
-            return result_row(case.name, DONE, record)
-        except BrokenPipeError:  # nobody listens to this batch any more
-            raise
-        except MemoryError:
-            sentence = "The memory does not hold this CT; close other programs."
-        except ValueError as error:
-            sentence = " ".join(str(error).split())
-        except Exception as error:  # a fault in one case is no reason to lose a night's others
-            sentence = (
-                f"LiverTumorSeg failed ({type(error).__name__}); try `livertumorseg segment` on"
-                " this CT and report what it says."
-            )
-        return failed_row(case.name, sentence)
-
-    def _make(self, case: Case, part: Path, voice: _OneOfMany) -> dict[str, Any]:
-        """Write a case's files into a folder; their record."""
-        from LiverTumorSegLib.inference.network import choose_device
-        from LiverTumorSegLib.result.export.export import Export
-
-        voice.progress(0.0, "Reading the CT")
-        source = {"source_fingerprint": case.fingerprint(), "source_sha256": case.sha256()}
-        export = Export.prepared(self.exports, case.series)
-        ct, notes = case.read()
-        for note in notes:
-            voice.warning(note)
-        result = segment_case(self.load(), self.settings, voice, ct, notes)
-        result = write_case(replace(result, export=export), part, voice)
-        write_stamp(part, {"settings": self._made_by, **source})
-        if result.segmentation.device != choose_device(self.settings.device):
-            self._segmenter = None  # too large for the GPU, which the next case may fit again
-        return result.to_dict()
-
     def _end(self, number: int, row: dict[str, Any]) -> None:
         from .batch_summary import line_of
 
@@ -242,55 +184,6 @@ class _Batch:
         count = len(self.cases)
         record = {"number": number, "cases": count, **row}
         self.reporter.case_ended(f"{number}/{count} {line_of(row)}", record)
-
-
-def write_stamp(folder: Path, made: dict[str, Any]) -> None:
-    """The last file of a result, by which a later batch knows it; made: from what and how."""
-    from LiverTumorSegLib.result.files import NOTICE, RECORD
-
-    stamp = {
-        "notice": NOTICE,
-        **made,
-        "record_sha256": hashlib.sha256((folder / RECORD).read_bytes()).hexdigest(),
-        "files": sorted(
-            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-        ),
-    }
-    (folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-
-
-def finished_row(place: Path, settings: dict[str, Any], case: Case) -> dict[str, Any] | None:
-    """The row of a case that is done: its result is whole, made so, and from this CT.
-
-    None for all else, whatever the files hold that should say so.
-    """
-    from LiverTumorSegLib.files import read_json
-    from LiverTumorSegLib.result.files import RECORD
-
-    from .batch_summary import SKIPPED, line_of, result_row
-
-    try:
-        stamp = read_json(place / STAMP)
-        is_so = (
-            stamp["settings"] == json.loads(json.dumps(settings))
-            and stamp["record_sha256"] == hashlib.sha256((place / RECORD).read_bytes()).hexdigest()
-            and all((place / name).is_file() for name in stamp["files"])
-            and (
-                stamp["source_fingerprint"] == case.fingerprint()
-                or stamp["source_sha256"] == case.sha256()
-            )
-        )
-        row = result_row(case.name, SKIPPED, read_json(place / RECORD))
-        line_of(row)
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
-        return None
-    return row if is_so else None
-
-
-def _result_files() -> tuple[str, ...]:
-    from LiverTumorSegLib.result.files import ALL_FILES
-
-    return (*ALL_FILES, STAMP)
 
 
 def _refuse_nested(source: Path, target: Path) -> None:
@@ -321,17 +214,6 @@ def _refuse_foreign_summary(out: Path) -> None:
     if not is_ours:
         raise ValueError(
             f"{out.name} holds a {SUMMARY} that no batch made; name another folder for the results."
-        )
-
-
-def _refuse_made_otherwise(place: Path, overwrite: bool) -> None:
-    """Before a case is run, not only when its results are there."""
-    if os.path.lexists(place) and not place.is_dir():
-        raise ValueError(f"{place.name} is a file; name another folder for the results.")
-    if not overwrite and any(os.path.lexists(place / name) for name in _result_files()):
-        raise ValueError(
-            f"{place.name} holds results of another model, other settings or another CT, or not"
-            " all of its files; name another folder or add --overwrite."
         )
 
 
