@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from LiverTumorSegLib.sentences import sentence
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
+RAY_HERE = "here"  # no address: RAY_ADDRESS, else a small cluster of this machine's own
 AnyOptions = TypeVar("AnyOptions", bound="Options")
 
 
@@ -233,6 +234,65 @@ class Exports(Options):
         """For a result's record: nothing where nothing more was asked for."""
         names = [name for name, is_wanted in self.to_dict().items() if is_wanted]
         return {"exports": names} if names else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where(Options):
+    """Where the cases of a batch run: here one after the other, on Ray, or a part of an array."""
+
+    NOUN = "cluster"
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "cpus_per_case": (0.1, 1024),
+        "gpus_per_case": (0, 64),
+    }
+
+    ray: str | None = field(
+        default=None,
+        metadata={
+            "help": "run the cases on Ray: at this address (auto, ray://HOST:10001, HOST:6379), or"
+            " without one at RAY_ADDRESS, else on this machine",
+            "metavar": "ADDRESS",
+            "nargs": "?",
+            "const": RAY_HERE,
+        },
+    )
+    cpus_per_case: float = field(
+        default=1.0, metadata={"help": "with --ray: processors a case takes", "metavar": "N"}
+    )
+    gpus_per_case: float = field(
+        default=1.0,
+        metadata={
+            "help": "with --ray: GPUs a case takes where it runs on one; 0.5 lets two share it",
+            "metavar": "N",
+        },
+    )
+    array: str | None = field(
+        default=None,
+        metadata={
+            "help": "run the I-th of N parts only, as one task of an array of jobs: 3/20",
+            "metavar": "I/N",
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.array is None:
+            return
+        index, _, count = self.array.partition("/")
+        is_part = index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)
+        if not is_part:
+            raise ValueError(
+                f"{self.array!r} is no part of an array; write I/N with I from 1 to N, as in 3/20."
+            )
+        if self.ray is not None:
+            raise ValueError("--array and --ray are two ways to share the work; use one of them.")
+
+    def has(self, number: int) -> bool:
+        """Whether the case of that number, from 1, belongs to this part."""
+        if self.array is None:
+            return True
+        index, _, count = self.array.partition("/")
+        return (number - 1) % int(count) == int(index) - 1
 
 
 def _option(one: Field[Any]) -> str:

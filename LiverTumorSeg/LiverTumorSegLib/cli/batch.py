@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from LiverTumorSegLib.settings import Exports, RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings, Where
 
 from .batch_run import CaseRunner
 from .progress import Reporter, TimeLeft
-from .segment import NO_EXPORTS, model_sha256
+from .segment import NO_EXPORTS, load_model, model_sha256
 
 if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from .batch_choice import Choice
 
 EXIT_SOME_FAILED = 1
+ONE_BY_ONE = Where()
+AFTER_AN_ARRAY = "after all parts the same command without --array writes the tables"
+SUMMARY_PAUSE = 20  # times as long as writing the table took, until it is written again
 STOPPED = "Cancelled; finished cases stay, and the same command goes on from here."
 
 
@@ -46,6 +51,7 @@ def batch(
     overwrite: bool = False,
     model_folder: Path | None = None,
     exports: Exports = NO_EXPORTS,
+    where: Where = ONE_BY_ONE,
 ) -> int:
     """``livertumorseg batch``"""
     from LiverTumorSegLib.files import disk_errors_as_sentences, settle
@@ -53,10 +59,15 @@ def batch(
     from .batch_cases import find_cases
 
     reporter.started()
+    if where.ray is not None:
+        from .cluster import require_ray
+
+        require_ray()
+        source = Path(os.path.abspath(source))  # workers stand in other folders
     _refuse_nested(source, output)
     reporter.progress(0.0, "Looking for CTs")
     cases = find_cases(source, output, only)
-    run = _Batch(cases, output, settings, reporter, overwrite, model_folder, exports)
+    run = _Batch(cases, output, settings, reporter, overwrite, model_folder, exports, where)
     if choice is not None:
         run.choose(choice)
     _refuse_foreign_summary(run.out)
@@ -64,13 +75,18 @@ def batch(
         waiting = run.end_what_is_done()
         if waiting:
             reporter.progress(0.0, "Loading the model")
-            run.runner.load()  # what is wrong with it is said before anything is written
+            run.look_at_model()  # what is wrong with it is said before anything is written
         with disk_errors_as_sentences(run.out.name):
             run.out.mkdir(parents=True, exist_ok=True)
-        with _alone_in(run.out):
+        with _alone_in(run.out, with_others=where.array is not None):
             settle(run.out)  # what a batch that was killed had not finished
-            run.all_cases(waiting)
-            run.write_tables()
+            if where.ray is None:
+                run.all_cases(waiting)
+            else:
+                run.all_on_ray(waiting)
+                settle(run.out)  # what lost workers had not finished
+            if where.array is None:
+                run.write_tables()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(STOPPED) from None
     return run.finish()
@@ -88,16 +104,25 @@ class _Batch:
         overwrite: bool,
         model_folder: Path | None,
         exports: Exports,
+        where: Where,
     ) -> None:
-        self.cases, self.output, self.reporter = cases, output, reporter
+        self.cases, self.output, self.reporter, self.where = cases, output, reporter, where
         self.out = Path(os.path.realpath(output))  # "." and ".." get a name
         self._rows: dict[int, dict[str, Any]] = {}
+        self._next_summary = 0.0
         made_by = {
             "model_sha256": model_sha256(settings, model_folder),
             **settings.what_counts(),
             **exports.what_counts(),
         }
         self.runner = CaseRunner(self.out, settings, exports, made_by, overwrite, model_folder)
+
+    def look_at_model(self) -> None:
+        """Load it, where the cases run in this process for good."""
+        if self.where.ray is None:
+            self.runner.load()
+        else:  # whose machines may have the GPUs that this one lacks
+            load_model(replace(self.runner.settings, device="cpu"), self.runner.model_folder)
 
     def choose(self, choice: Choice) -> None:
         """Leave out what is not wanted; the model is loaded where only the images tell."""
@@ -119,6 +144,8 @@ class _Batch:
 
         waiting = []
         for number, case in enumerate(self.cases, 1):
+            if not self.where.has(number):
+                continue
             if case.problem:
                 self._end(number, failed_row(case.name, case.problem, LEFT_OUT))
                 continue
@@ -139,9 +166,31 @@ class _Batch:
             self._end(number, self.runner.row_of(case, voice))
             self._try_summary()
 
+    def all_on_ray(self, waiting: list[tuple[int, Case]]) -> None:
+        """The same on the machines of a Ray cluster, in the order in which they end."""
+        from .cluster import run_on_ray
+
+        ended = 0
+
+        def end(number: int, row: dict[str, Any]) -> None:
+            nonlocal ended
+            ended += 1
+            self._end(number, row)
+            self._try_summary()
+            phrase = f"{ended} of {len(waiting)} cases have ended"
+            self.reporter.progress(ended / len(waiting), phrase, cases=len(self.cases))
+
+        self._try_summary()
+        run_on_ray(self.runner, waiting, self.where, end)
+
     def _try_summary(self) -> None:
+        began = time.monotonic()
+        if began < self._next_summary or self.where.array is not None:
+            return  # of an array the batch that follows it makes the tables
         with suppress(ValueError):  # a spreadsheet holds it open: later, or at the end
             self.write_summary()
+        now = time.monotonic()  # a table of 100,000 rows is not written anew with each of them
+        self._next_summary = now + SUMMARY_PAUSE * (now - began)
 
     def write_summary(self) -> None:
         """Replace the table as a whole; ``ValueError`` when the disk refuses."""
@@ -170,9 +219,10 @@ class _Batch:
             counts[LEFT_OUT] = statuses.count(LEFT_OUT)
         cases = "1 case" if len(statuses) == 1 else f"{len(statuses)} cases"
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())
-        text = (
-            f"{cases}: {listed}; {SUMMARY}, {COHORT} and the results are in {self.output}\n{NOTICE}"
-        )
+        tables = f"{SUMMARY}, {COHORT} and the results are in {self.output}"
+        if self.where.array is not None:
+            tables = AFTER_AN_ARRAY
+        text = f"{cases}: {listed}; {tables}\n{NOTICE}"
         record = {"notice": NOTICE, "cases": len(statuses), **counts, "table": SUMMARY}
         self.reporter.finished(text, record)
         return EXIT_SOME_FAILED if counts[FAILED] else 0
@@ -218,9 +268,13 @@ def _refuse_foreign_summary(out: Path) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """``ValueError`` while another batch writes there. The end of the process, whatever it is, ends
-    the hold. Where a disk knows no locks, ``whole_folder`` still lets no two mix their files."""
+def _alone_in(folder: Path, *, with_others: bool = False) -> Iterator[None]:
+    """``ValueError`` while another batch writes there.
+
+    with_others: but for those that are parts of one array, as this is.
+    The end of the process, whatever it is, ends the hold. Where a disk knows no locks,
+    ``whole_folder`` still lets no two mix their files.
+    """
     held = None
     try:
         if (
@@ -232,7 +286,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
             import fcntl
 
             held = os.open(folder, os.O_RDONLY)
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if with_others else fcntl.LOCK_EX
+            fcntl.flock(held, kind | fcntl.LOCK_NB)
     except (BlockingIOError, FileExistsError):
         raise ValueError(
             f"Another batch is writing to {folder.name}; wait for its end, or name another folder."

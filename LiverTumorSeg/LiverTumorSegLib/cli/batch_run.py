@@ -46,6 +46,11 @@ class CaseRunner:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_segmenter": None}
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._segmenter is not None
+
     def load(self) -> Segmenter:
         """The model, once for all cases."""
         if self._segmenter is None:

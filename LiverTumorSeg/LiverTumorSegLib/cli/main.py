@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import sentence, sentence_of
-from LiverTumorSegLib.settings import Exports, RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings, Where
 
 from .interrupts import interruptible
 from .parser import build_parser
@@ -112,6 +112,7 @@ def _batch(args: argparse.Namespace, reporter: Reporter) -> Work:
         overwrite=args.overwrite,
         model_folder=args.model_folder,
         exports=Exports.from_parsed(args),
+        where=Where.from_parsed(args),
     )
 
 

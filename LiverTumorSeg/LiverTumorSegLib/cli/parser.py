@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib import __version__
-from LiverTumorSegLib.settings import Exports, RunSettings
+from LiverTumorSegLib.settings import Exports, RunSettings, Where
 
 DEMO_SEED = 7
 SERIES_HELP = (
@@ -85,6 +85,14 @@ command again skips the cases that are done, with the same model, settings and C
 rest. Results that were made otherwise are left as they are and count as failed, unless --overwrite
 allows to make them anew; other files in a case's folder stay. However a batch ends, OUT holds whole
 results only, and two batches never write to one OUT at once.
+
+On many machines that all see IN and OUT: --ray ADDRESS runs each CT as a task of a Ray cluster (pip
+install 'livertumorseg[cluster]'; without an address on this machine), with retries where a worker
+or a machine is lost. On Slurm without Ray, --array I/N runs a part, and afterwards the same command
+without it writes the tables:
+
+  livertumorseg batch cts results --ray auto
+  srun livertumorseg batch cts results --array $SLURM_ARRAY_TASK_ID/20        (sbatch --array=1-20)
 
 Exit code: 0 all done, skipped or left out, 1 some failed, 2 refused (one sentence says why), 130
 stopped.
@@ -233,6 +241,7 @@ def _add_batch(commands: Any) -> None:
     add("--min-slices", type=int, default=0, metavar="N", help="only CTs of so many axial slices")
     _add_run_options(parser, "make results anew that another model or other settings made")
     Exports.add_options(parser)
+    Where.add_options(parser)
 
 
 def _add_demo(commands: Any) -> None:

@@ -8,6 +8,9 @@ voxels are cut: a lesion of a few voxels encloses less than its measured volume,
 table.
 """
 
+# mypy: allow-untyped-calls
+# (scikit-image's functions carry no types)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -86,8 +89,8 @@ def _smoothed(points: Points, triangles: Triangles) -> Points:
 
 def _mask(segment: Segment, case: SegmentedCase) -> NDArray[np.bool_]:
     if segment.label is Label.LIVER:
-        return case.values_kji > 0
-    return case.values_kji == segment.number
+        return np.asarray(case.values_kji > 0)
+    return np.asarray(case.values_kji == segment.number)
 
 
 def _stl(points: Points, triangles: Triangles) -> bytes:
