@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.sentences import sentence
 
 Array = NDArray[Any]
+Box = tuple[slice, slice, slice]
+TILE = (64, 16)  # voxels along the source's fastest axis and along the copy's
 LPS_SIGNS = np.array([-1.0, -1.0, 1.0])  # of RAS: left and posterior are negative there
 
 
@@ -62,13 +64,15 @@ class CtVolume:
         """Volume of a voxel in milliliters."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3])) / 1000.0)
 
-    def to_lps(self) -> tuple[CtVolume, Reorientation]:
+    def to_lps(self, *, copy: bool = True) -> tuple[CtVolume, Reorientation]:
         """The same voxels with i toward left, j toward posterior, k toward superior.
 
         No interpolation: axes are permuted and flipped to the nearest directions of the patient.
+        copy: let the array be contiguous; else it is a view, for who looks at a few slices only.
         """
         turn = Reorientation.to_lps(self.ijk_to_ras, self.shape_kji)
-        return CtVolume(turn.apply(self.hu), turn.apply_affine(self.ijk_to_ras)), turn
+        hu = turn.apply(self.hu) if copy else turn.view(self.hu)
+        return CtVolume(hu, turn.apply_affine(self.ijk_to_ras)), turn
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,20 @@ class Reorientation:
 
     def apply(self, array_kji: Array) -> Array:
         """Turn an array of the old grid; further leading axes (classes, say) stay in front."""
+        return _contiguous(self.view(array_kji))
+
+    def view(self, array_kji: Array) -> Array:
+        """As :meth:`apply`, without a copy."""
         lead = array_kji.ndim - 3
         turned = array_kji.transpose(*range(lead), *(lead + a for a in self.order_kji))
-        return np.ascontiguousarray(self._flip(turned))
+        return self._flip(turned)
 
     def undo(self, array_kji: Array) -> Array:
         """The inverse of :meth:`apply`."""
         lead = array_kji.ndim - 3
         inverse = np.argsort(self.order_kji)
         turned = self._flip(array_kji).transpose(*range(lead), *(lead + int(a) for a in inverse))
-        return np.ascontiguousarray(turned)
+        return _contiguous(turned)
 
     def apply_affine(self, ijk_to_ras: NDArray[np.float64]) -> NDArray[np.float64]:
         """The affine of the turned grid: every voxel keeps its place in the patient."""
@@ -129,6 +137,49 @@ class Reorientation:
     def _flip(self, array_kji: Array) -> Array:
         axes = tuple(axis - 3 for axis, flipped in enumerate(self.flipped_kji) if flipped)
         return np.flip(array_kji, axes)
+
+
+def bounding_box(array_kji: Array, least: int = 1) -> Box | None:
+    """The smallest box around all values from ``least`` up; None where there are none.
+
+    Plane by plane, so that no mask of the whole is made.
+    """
+    _, rows, columns = array_kji.shape
+    k, in_j, in_i = list[int](), np.zeros(rows, np.bool_), np.zeros(columns, np.bool_)
+    for n, plane in enumerate(array_kji):
+        mask = plane >= least
+        along_i = mask.any(axis=0)
+        if along_i.any():
+            k.append(n)
+            in_i |= along_i
+            in_j |= mask.any(axis=1)
+    if not k:
+        return None
+    j, i = np.flatnonzero(in_j), np.flatnonzero(in_i)
+    return (
+        slice(k[0], k[-1] + 1),
+        slice(int(j[0]), int(j[-1]) + 1),
+        slice(int(i[0]), int(i[-1]) + 1),
+    )
+
+
+def _contiguous(view: Array) -> Array:
+    """The same array if it is contiguous, else a copy.
+
+    Where axes are swapped it is made in tiles: voxel by voxel, each one would be a whole line of
+    the processor's cache, and a long CT takes minutes.
+    """
+    fastest = int(np.argmin(np.abs(view.strides)))
+    if view.flags.c_contiguous or fastest == view.ndim - 1:
+        return np.ascontiguousarray(view)
+    copy = np.empty(view.shape, view.dtype)
+    tile = [slice(None)] * view.ndim
+    for start in range(0, view.shape[fastest], TILE[0]):
+        tile[fastest] = slice(start, start + TILE[0])
+        for begin in range(0, view.shape[-1], TILE[1]):
+            tile[-1] = slice(begin, begin + TILE[1])
+            copy[tuple(tile)] = view[tuple(tile)]
+    return copy
 
 
 def _checked_affine(ijk_to_ras: NDArray[np.float64]) -> NDArray[np.float64]:

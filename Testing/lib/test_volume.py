@@ -7,9 +7,10 @@ from itertools import product
 import nibabel
 import numpy as np
 import pytest
-from LiverTumorSegLib.volume import CtVolume, Reorientation
+from LiverTumorSegLib.volume import CtVolume, Reorientation, bounding_box
 from looped import ALL_AXES, looped
 from numpy.typing import NDArray
+from scipy import ndimage
 
 SPACING_IJK_MM = np.array([0.7, 0.9, 2.5])
 ORIGIN_RAS_MM = (-31.5, 12.25, 400.0)
@@ -145,3 +146,25 @@ def test_what_is_no_volume_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         CtVolume(hu, affine)
+
+
+def test_a_turned_array_is_the_view_made_contiguous_tile_by_tile() -> None:
+    """Larger than a tile, and not a multiple of one; for every way that axes can be swapped."""
+    array = np.random.default_rng(0).integers(0, 99, (70, 19, 83), np.int16)
+    for axes_to_ras in ALL_AXES:
+        ct = CtVolume(array, np.block([[axes_to_ras, np.zeros((3, 1))], [np.eye(4)[3]]]))
+        copied, turn = ct.to_lps()
+        viewed, _ = ct.to_lps(copy=False)
+        assert copied.hu.flags.c_contiguous
+        assert np.shares_memory(viewed.hu, array)
+        np.testing.assert_array_equal(copied.hu, viewed.hu)
+        np.testing.assert_array_equal(turn.undo(copied.hu), array)
+
+
+def test_the_bounding_box_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(1)
+    for share in (0.0, 0.001, 0.01, 0.5):
+        labels = (rng.random((9, 12, 7)) < share).astype(np.uint8) * rng.integers(1, 3, (9, 12, 7))
+        for least in (1, 2):
+            expected = ndimage.find_objects((labels >= least).astype(np.uint8))
+            assert bounding_box(labels, least) == (expected[0] if expected else None)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
+from LiverTumorSegLib.volume import bounding_box
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -70,15 +71,9 @@ class Postprocessing(Settings):
         Raises ``ValueError`` for other label values or a spacing that is not three lengths > 0.
         ``clean_liver`` does nothing here: labels do not say what of a tumor was liver as well.
         """
-        from scipy import ndimage
-
         _check(labels_kji, spacing_kji_mm)
-        result = np.zeros(labels_kji.shape, dtype=np.uint8)
-        # Only the box around what was found: a body-sized volume is mostly background.
-        found = labels_kji > 0
-        boxes = ndimage.find_objects(found.view(np.uint8)) if found.any() else []
-        if boxes:
-            result[boxes[0]] = self._clean(labels_kji[boxes[0]].astype(np.uint8), spacing_kji_mm)
+        result = labels_kji.astype(np.uint8)
+        self._clean_in_place(result, spacing_kji_mm)
         return result
 
     def labels(self, liver: Mask, tumor: Mask, spacing_kji_mm: Spacing) -> Labels:
@@ -86,13 +81,21 @@ class Postprocessing(Settings):
 
         Tumor outside the liver mask is tumor all the same.
         """
-        labels = self.liver(liver).astype(np.uint8)
-        labels[tumor] = Label.TUMOR
-        return self(labels, spacing_kji_mm)
+        labels: Labels = self.liver(liver).view(np.uint8)
+        for plane, its_tumor in zip(labels, tumor, strict=True):
+            plane[its_tumor] = Label.TUMOR
+        _check(labels, spacing_kji_mm)
+        self._clean_in_place(labels, spacing_kji_mm)
+        return labels
 
     def liver(self, mask: Mask) -> Mask:
         """The liver mask ``(k, j, i)``, cleaned if that is asked for; always a new array."""
         return clean_liver(mask) if self.clean_liver else mask.copy()
+
+    def _clean_in_place(self, labels: Labels, spacing_mm: Spacing) -> None:
+        """Only in the box around what was found: a body-sized volume is mostly background."""
+        if (box := bounding_box(labels)) is not None:
+            labels[box] = self._clean(labels[box].copy(), spacing_mm)
 
     def _clean(self, labels: Labels, spacing_mm: Spacing) -> Labels:
         """The steps in order; changes ``labels`` in place."""
@@ -140,11 +143,11 @@ def clean_liver(mask: Mask) -> Mask:
     from scipy import ndimage
 
     clean = np.zeros(mask.shape, np.bool_)
-    around = ndimage.find_objects(mask.view(np.uint8))
-    if not around:
+    around = bounding_box(mask)
+    if around is None:
         return clean
     # with the rim of background that the median looks at
-    box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in around[0])
+    box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in around)
     pieces = np.zeros(mask[box].shape, np.int32)
     count = int(ndimage.label(mask[box], output=pieces))
     votes = (pieces == int(_sizes(pieces, count)[1:].argmax()) + 1).astype(np.uint8)
@@ -223,12 +226,11 @@ def _is_small(sizes: NDArray[np.int64], spacing_mm: Spacing, smallest_mm: float)
 
 def _small_lesions_to_liver(labels: Labels, spacing_mm: Spacing, smallest_mm: float) -> None:
     """Relabel, in place, every tumor component that is too small."""
-    from scipy import ndimage
 
-    boxes = ndimage.find_objects((labels == Label.TUMOR).view(np.uint8))
-    if not boxes:
+    box = bounding_box(labels, Label.TUMOR)
+    if box is None:
         return
-    window = labels[boxes[0]]  # a view: writing to it changes labels
+    window = labels[box]  # a view: writing to it changes labels
     lesions, count = _label(window == Label.TUMOR)
     small = _is_small(_sizes(lesions, count), spacing_mm, smallest_mm)
     small[0] = False  # background

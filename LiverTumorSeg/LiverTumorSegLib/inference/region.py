@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.settings import Settings
+from LiverTumorSegLib.volume import bounding_box
 
 from .grids import SquareGrid, mask_to_native
 from .postprocess import clean_liver
@@ -107,11 +108,11 @@ def close_and_dilate(
     from scipy import ndimage
 
     result = np.zeros_like(mask)
-    around = ndimage.find_objects(mask.view(np.uint8))
-    if not around:
+    around = bounding_box(mask)
+    if around is None:
         return result
     reach = [ceil(max(closing_mm, margin_mm) / step) + 1 for step in spacing_kji_mm]
-    inner = np.pad(mask[around[0]], [(n, n) for n in reach])
+    inner = np.pad(mask[around], [(n, n) for n in reach])
     if closing_mm > 0:
         inner = _within(inner, closing_mm, spacing_kji_mm)
         inner = ~_within(~inner, closing_mm, spacing_kji_mm)
@@ -120,7 +121,7 @@ def close_and_dilate(
     if margin_mm > 0:
         inner = _within(inner, margin_mm, spacing_kji_mm)
     outer, source = [], []
-    for side, n, length in zip(around[0], reach, mask.shape, strict=True):
+    for side, n, length in zip(around, reach, mask.shape, strict=True):
         first, last = max(side.start - n, 0), min(side.stop + n, length)
         outer.append(slice(first, last))
         source.append(slice(first - side.start + n, last - side.start + n))

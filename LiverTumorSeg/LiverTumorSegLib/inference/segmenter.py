@@ -127,23 +127,27 @@ class Segmenter:
         """
         progress, started = progress or no_progress, time.monotonic()
         self._refuse_unlike_training(ct)
-        lps, reorientation = ct.to_lps()
-        prediction = self.network.predict(lps, subrange(progress, 0.0, PREDICTED))
+        reorientation = Reorientation.to_lps(ct.ijk_to_ras, ct.shape_kji)
+        prediction = self.network.predict(ct.to_lps()[0], subrange(progress, 0.0, PREDICTED))
         labels, tumor_probability = prediction.decide(
             self.decision, self.postprocessing, subrange(progress, PREDICTED, 1.0)
         )
+        slices, slices_run = len(labels), prediction.slices_run
+        kept = prediction if keep_prediction else None
+        lps = ct.to_lps(copy=False)[0]  # a copy lasts no longer than the networks need it
         warnings = (*prediction.warnings, *self._window_warnings(lps, labels))
+        del prediction  # which may be as large as all the rest
         progress(1.0, "Done")
         return Segmentation(
             labels_kji=reorientation.undo(labels),
             tumor_probability_kji=None
             if tumor_probability is None
             else reorientation.undo(tumor_probability),
-            prediction=prediction if keep_prediction else None,
+            prediction=kept,
             reorientation=reorientation,
             device=self.device,
-            slices=len(lps.hu),
-            slices_run=prediction.slices_run,
+            slices=slices,
+            slices_run=slices_run,
             seconds=time.monotonic() - started,
             warnings=warnings,
             postprocessing=self.postprocessing,
@@ -214,9 +218,11 @@ class Segmenter:
 
 def saturation_warning(hu: NDArray[np.int16], labels: Labels, top_hu: int) -> list[str]:
     """A sentence when much of the liver is at or above the top of the model's window."""
-    liver = labels >= Label.LIVER
-    total = int(np.count_nonzero(liver))
-    bright = int(np.count_nonzero(hu[liver] >= top_hu)) if total else 0
+    total = bright = 0
+    for plane, its_labels in zip(hu, labels, strict=True):  # no mask of the whole
+        liver = its_labels >= Label.LIVER
+        total += int(np.count_nonzero(liver))
+        bright += int(np.count_nonzero(liver & (plane >= top_hu)))
     if total == 0 or bright <= SATURATED_SHARE * total:
         return []
     return [

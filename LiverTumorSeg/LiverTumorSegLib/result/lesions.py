@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.inference.decision import FULL_SCALE
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.volume import CtVolume, Reorientation
+from LiverTumorSegLib.volume import CtVolume, Reorientation, bounding_box
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
@@ -194,9 +194,9 @@ def separate_lesions(
 
     uint8, or uint16 where there are more than 254 lesions.
     """
-    if not (labels_kji == Label.TUMOR).any():
+    box = bounding_box(labels_kji, Label.TUMOR)
+    if box is None:
         return labels_kji
-    box = bounding_box(labels_kji == Label.TUMOR)
     inside = labels_kji[box]
     turn = Reorientation.to_lps(ijk_to_ras, (inside.shape[0], inside.shape[1], inside.shape[2]))
     components, count = label_lesions(turn.apply(inside))
@@ -207,18 +207,6 @@ def separate_lesions(
     lesions = turn.undo(numbers[components])
     separate[box][lesions > 0] = lesions[lesions > 0]
     return separate
-
-
-def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
-    """The smallest box around a mask that holds something; slice by slice, which is fast."""
-    k = np.flatnonzero(mask.any(axis=(1, 2)))
-    held = mask[k[0] : k[-1] + 1]
-    j, i = np.flatnonzero(held.any(axis=(0, 2))), np.flatnonzero(held.any(axis=(0, 1)))
-    return (
-        slice(int(k[0]), int(k[-1]) + 1),
-        slice(int(j[0]), int(j[-1]) + 1),
-        slice(int(i[0]), int(i[-1]) + 1),
-    )
 
 
 def lesion_rows(measures: LiverMeasures) -> list[dict[str, int | float | str | None]]:
@@ -279,8 +267,9 @@ def _find_lesions(
     certainty: NDArray[np.uint8] | None,
 ) -> list[Lesion]:
     """The lesions, largest first. Works on the box around all tumor, turned to LPS."""
-
-    box = bounding_box(labels == Label.TUMOR)
+    box = bounding_box(labels, Label.TUMOR)
+    if box is None:
+        return []
     start_kji = np.array([part.start for part in box])
     affine = ijk_to_ras.copy()
     affine[:3, 3] += ijk_to_ras[:3, :3] @ start_kji[::-1]

@@ -24,15 +24,14 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
-from LiverTumorSegLib.volume import CtVolume
+from LiverTumorSegLib.volume import Box, CtVolume, bounding_box
 
 from .contrast import contrast_of
-from .lesions import Lesion, LiverMeasures, bounding_box, label_lesions, measure
+from .lesions import Lesion, LiverMeasures, label_lesions, measure
 from .trunk import Trunk
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 # Lesions
 FAT_HU = -10.0  # a lesion with less is fat or gas
@@ -94,10 +93,10 @@ def check(
     A pure function of the CT's numbers, its grid and the labels. by_model: False for labels that a
     person may have drawn, of which nothing is dropped.
     """
-    lps, turn = ct.to_lps()
+    lps, turn = ct.to_lps(copy=False)
     labels, pieces = turn.apply(labels_kji), list[_Piece]()
-    sentences = list[str]()
-    trunk = Trunk.around_liver(lps, labels) if (labels == Label.LIVER).any() else None
+    sentences, dropped = list[str](), list[_Piece]()
+    trunk = Trunk.around_liver(lps, labels) if _has_liver(labels) else None
     reason = _why_no_liver(lps, labels, trunk) if by_model and labels.any() else None
     if reason is not None:
         labels, sentences = np.zeros_like(labels), [reason]
@@ -110,10 +109,11 @@ def check(
             sentences = [*_liver_sentences(lps, labels, trunk)]
             sentences += _brightness_sentences(trunk) if by_model else ()
         sentences += _dropped_sentence(dropped)
-    native = turn.undo(labels)
-    certainty = None
-    if tumor_probability_kji is not None:
-        certainty = np.where(native == Label.TUMOR, tumor_probability_kji, np.uint8(0))
+    is_same = reason is None and not dropped
+    native = labels_kji if is_same else turn.undo(labels)
+    certainty = tumor_probability_kji
+    if certainty is not None and not is_same:
+        certainty = np.where(native == Label.TUMOR, certainty, np.uint8(0))
     measures = measure(native, ct, certainty)
     lesions = tuple(
         replace(lesion, implausible=piece.implausible)
@@ -124,11 +124,15 @@ def check(
 
 
 def _without(labels: Labels, dropped: list[_Piece]) -> Labels:
-    """A copy in which these are background."""
-    result = labels.copy()
+    """A copy in which these are background; the same where there are none."""
+    result = labels.copy() if dropped else labels
     for piece in dropped:
         result[piece.box][piece.mask] = Label.BACKGROUND
     return result
+
+
+def _has_liver(labels: Labels) -> bool:
+    return any((plane == Label.LIVER).any() for plane in labels)
 
 
 # Is it a liver?
@@ -365,10 +369,9 @@ def _pieces(lps: CtVolume, labels: Labels) -> list[_Piece]:
     """The lesions, in the order of ``lesions.measure``: largest first."""
     from scipy import ndimage
 
-    tumor = labels == Label.TUMOR
-    if not tumor.any():
+    whole = bounding_box(labels, Label.TUMOR)
+    if whole is None:
         return []
-    whole = bounding_box(tumor)
     start = [side.start for side in whole]
     components, _ = label_lesions(labels[whole])
     hull = _liver_hull(lps, labels)

@@ -59,7 +59,10 @@ class Trunk:
         slices = range(int(held[0]), int(held[-1]) + 1, step)
         size = (width, height)
         hu = np.stack(
-            [cv2.resize(ct_lps.hu[k], size, interpolation=cv2.INTER_AREA) for k in slices]
+            [
+                cv2.resize(np.ascontiguousarray(ct_lps.hu[k]), size, interpolation=cv2.INTER_AREA)
+                for k in slices
+            ]
         ).astype(np.float32)
         share = (
             cv2.resize((labels_lps[k] > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)

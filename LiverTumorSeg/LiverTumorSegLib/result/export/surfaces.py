@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib import __version__
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.result.lesions import bounding_box
-from LiverTumorSegLib.volume import LPS_SIGNS
+from LiverTumorSegLib.volume import LPS_SIGNS, bounding_box
 
 from .segments import Segment, SegmentedCase
 
@@ -55,6 +54,7 @@ def surface(
     from skimage.measure import marching_cubes
 
     box = bounding_box(mask_kji)
+    assert box is not None
     inside = np.pad(mask_kji[box].astype(np.float32), 1)
     kji, triangles, _, _ = marching_cubes(inside, 0.5, allow_degenerate=False)
     kji = kji - 1.0 + [side.start for side in box]

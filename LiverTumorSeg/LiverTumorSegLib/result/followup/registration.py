@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.volume import CtVolume
+from LiverTumorSegLib.volume import CtVolume, bounding_box
 
 Array = NDArray[Any]
 Points = NDArray[np.float64]  # (n, 3) RAS mm
@@ -180,7 +180,8 @@ def _upright(
     """
     from scipy import ndimage
 
-    held = ndimage.find_objects((labels > 0).view(np.uint8))[0]
+    held = bounding_box(labels)
+    assert held is not None  # whoever registers has looked whether there is a liver
     ends_ijk = np.array(list(product(*[(s.start, s.stop - 1) for s in held[::-1]])))
     corners_mm = moved(ijk_to_ras, ends_ijk.astype(np.float64))
     origin_mm = corners_mm.min(axis=0) - AROUND_MM

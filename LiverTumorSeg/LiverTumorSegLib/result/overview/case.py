@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import LiverMeasures, label_lesions
-from LiverTumorSegLib.volume import CtVolume, Reorientation
+from LiverTumorSegLib.volume import CtVolume, Reorientation, bounding_box
 
 from .views import Plane, choose_slices, choose_window, liver_profile
 
@@ -43,7 +43,7 @@ class Case:
 
     @classmethod
     def of(cls, ct: CtVolume, labels: Array, truth: Array | None, measures: LiverMeasures) -> Case:
-        lps, turn = ct.to_lps()
+        lps, turn = ct.to_lps(copy=False)
         labels = turn.apply(labels)
         profile = liver_profile(labels)
         widest = [turned_slice(lesion.slice_index, turn) for lesion in measures.lesions]
@@ -108,9 +108,7 @@ def _numbered_lesions(
     labels: NDArray[np.uint8], measures: LiverMeasures
 ) -> tuple[NDArray[np.int32] | None, tuple[slice, slice, slice] | None]:
     """Lesion numbers as in the measures, within the box of all tumor."""
-    from scipy import ndimage
-
-    box = next(iter(ndimage.find_objects((labels == Label.TUMOR).view(np.uint8))), None)
+    box = bounding_box(labels, Label.TUMOR)
     components, count = (None, 0) if box is None else label_lesions(labels[box])
     if count != len(measures.lesions):
         raise ValueError(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.volume import bounding_box
 
 from .drawing import FINE, Color, Image
 from .views import Frame, padded
@@ -65,9 +66,7 @@ def front_view(
     labels: NDArray[np.uint8], spacing_kji_mm: tuple[float, float, float], size: tuple[float, float]
 ) -> Surface | None:
     """The view of LPS labels ``(k, j, i)`` in a cell of ``size`` page pixels; None when empty."""
-    from scipy import ndimage
-
-    box = next(iter(ndimage.find_objects((labels > 0).view(np.uint8))), None)
+    box = bounding_box(labels)
     if box is None:
         return None
     k_mm, j_mm, i_mm = (round(v, 6) for v in spacing_kji_mm)
