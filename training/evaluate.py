@@ -37,6 +37,7 @@ from LiverTumorSegLib.files import whole_folder
 from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.result.files import NOTICE
+from LiverTumorSegLib.settings import RunSettings
 
 from training import command
 from training.cases.case import Case
@@ -205,7 +206,8 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
     )
     history = read_history(args.run) if args.run else []
     segmenter = load_segmenter(
-        args.model, args.device, coarse_search=not args.no_coarse_search, tta=args.tta
+        RunSettings(model=args.model, device=args.device, coarse_search=not args.no_coarse_search),
+        tta=args.tta,
     )
     every, warning = find_cases(args.data, args.table, args.split_file)
     selection = select(segmenter, every, args.split, warning)

@@ -34,6 +34,7 @@ from LiverTumorSegLib.inference.cascade import Cascade, StageNetwork
 from LiverTumorSegLib.inference.patches import PatchNetwork
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.inference.slices import SliceNetwork
+from LiverTumorSegLib.settings import RunSettings
 
 from training import command
 from training.cases.case import Case
@@ -101,7 +102,7 @@ def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork:
 
 
 def _load(args: argparse.Namespace) -> Segmenter:
-    segmenter = load_segmenter(args.model, args.device, tta=args.tta)
+    segmenter = load_segmenter(RunSettings(model=args.model, device=args.device), tta=args.tta)
     if args.region_mm is None:
         return segmenter
     network = tumor_network(segmenter)

@@ -43,12 +43,15 @@ def child(ct_file: str, model: str | None, scan: bool) -> None:
     from LiverTumorSegLib.ct.nifti import read_ct
     from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.result.lesions import measure
+    from LiverTumorSegLib.settings import RunSettings
     from scipy import ndimage, spatial  # noqa: F401
 
     idle_gb = peak_gb()
     ct, _ = read_ct(ct_file)
     with_ct_gb = peak_gb()
-    done = load_segmenter(model, "cpu", coarse_search=scan).segment(ct)
+    done = load_segmenter(RunSettings(model=str(model), device="cpu", coarse_search=scan)).segment(
+        ct
+    )
     measure(done.labels_kji, ct)
     print(json.dumps({"idle": idle_gb, "with CT": with_ct_gb, "peak": peak_gb()}))
 
@@ -63,7 +66,7 @@ def measure_in_child(slices: int, model: str | None, *, scan: bool) -> list[str]
         del phantom
         command = [sys.executable, __file__, "--child", str(ct_file)]
         command += ["--model", model] if model else []
-        command += [] if scan else ["--no-scan"]
+        command += [] if scan else ["--no-coarse-search"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     gb = json.loads(done.stdout)
     above = gb["peak"] - gb["idle"]
@@ -76,13 +79,13 @@ def main() -> None:
     )
     parser.add_argument("--model", metavar="NAME|FILE", help="default: the shipped one")
     parser.add_argument("--slices", type=int, nargs="+", default=[150])
-    parser.add_argument("--no-scan", action="store_true", help="run every slice")
+    parser.add_argument("--no-coarse-search", action="store_true", help="run every slice")
     parser.add_argument("--child", metavar="CT", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        child(given.child, given.model, not given.no_scan)
+        child(given.child, given.model, not given.no_coarse_search)
         return
-    rows = [measure_in_child(n, given.model, scan=not given.no_scan) for n in given.slices]
+    rows = [measure_in_child(n, given.model, scan=not given.no_coarse_search) for n in given.slices]
     print_table(["slices", "idle GB", "with CT GB", "peak GB", "above idle GB"], rows)
     print(f"Goal: at most {GOAL_GB} GB above idle at 150 slices.")
 

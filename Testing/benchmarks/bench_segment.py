@@ -1,14 +1,14 @@
 """Seconds per CT of our segmenter against eager inference of every slice, in one run, on the CPU.
 
     python Testing/benchmarks/bench_segment.py
-    python Testing/benchmarks/bench_segment.py --model FILE --slices 60 150 --pairs 7 --no-scan
+    python Testing/benchmarks/bench_segment.py --slices 60 150 --pairs 7 --no-coarse-search
 
 The CTs are phantoms of 512 x 512 pixels and 375 mm height. Eager means: slice by slice, the same
 preprocessing and postprocessing, the net as it was trained, in PyTorch's default memory layout.
 Ours folds batch norms, takes channels last, prepares the next slice meanwhile and skips slices far
-from the liver (not with --no-scan), and decides with the neighboring slices where the model says
-so. Goals: at most 5 % of our time outside the network; the likeliest classes as those of the eager
-run.
+from the liver (not with --no-coarse-search), and decides with the neighboring slices where the
+model says so. Goals: at most 5 % of our time outside the network; the likeliest classes as those of
+the eager run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from LiverTumorSegLib.inference.segmenter import Segmentation, Segmenter, load_s
 from LiverTumorSegLib.model.catalog import find_model
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.phantom.phantom import make_phantom
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 from pairs import print_table, run_in_turns
@@ -90,7 +91,7 @@ def compare(model: str | None, slices: int, pairs: int, *, scan: bool) -> list[s
     """A row of the table."""
     spacing_kji_mm = (HEIGHT_MM / slices, 0.75, 0.75)
     ct = make_phantom(seed=5, shape_kji=(slices, 512, 512), spacing_kji_mm=spacing_kji_mm).ct
-    segmenter = load_segmenter(model, "cpu", coarse_search=scan)
+    segmenter = load_segmenter(RunSettings(model=str(model), device="cpu", coarse_search=scan))
     bundle = ModelFile.load(find_model(model).file.path)
     ours, net = OurRun(segmenter, bundle.build_net(), ct), bundle.build_net()
     expected = eager(ct, segmenter, net)  # both are warm after this and the next line
@@ -120,11 +121,13 @@ def main() -> None:
     parser.add_argument("--model", metavar="NAME|FILE", help="default: the shipped one")
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 150])
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--no-scan", action="store_true", help="we run every slice too")
+    parser.add_argument("--no-coarse-search", action="store_true", help="we run every slice too")
     given = parser.parse_args()
     columns = ["slices", "run", "ours s", "eager s", "ratio", "range", "ours s/slice run"]
     columns += ["eager s/slice", "not network %", "voxels unlike"]
-    rows = [compare(given.model, n, given.pairs, scan=not given.no_scan) for n in given.slices]
+    rows = [
+        compare(given.model, n, given.pairs, scan=not given.no_coarse_search) for n in given.slices
+    ]
     print(f"{torch.get_num_threads()} threads, medians of {given.pairs} pairs")
     print_table(columns, rows)
     print(f"Goal: at most {100 * GOAL_OUTSIDE:.0f} % of our time outside the network.")

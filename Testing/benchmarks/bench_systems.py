@@ -41,9 +41,10 @@ def child(ct_file: str, model: str | None, device: str) -> None:
     import torch
     from LiverTumorSegLib.ct.nifti import read_ct
     from LiverTumorSegLib.inference.segmenter import load_segmenter
+    from LiverTumorSegLib.settings import RunSettings
 
     idle_gb, started = peak_gb(), time.perf_counter()
-    segmenter = load_segmenter(model, device)
+    segmenter = load_segmenter(RunSettings(model=str(model), device=device))
     loaded = time.perf_counter()
     steps: list[str] = []
     ct, _ = read_ct(ct_file)

@@ -35,6 +35,7 @@ def child(ct_file: str, way: str, model: str | None, naive_slices: int) -> None:
     import LiverTumorSegLib.inference.network  # noqa: F401
     from LiverTumorSegLib.ct.nifti import read_ct
     from LiverTumorSegLib.inference.segmenter import load_segmenter
+    from LiverTumorSegLib.settings import RunSettings
 
     idle_gb, started = peak_gb(), time.perf_counter()
     if way == "naive":
@@ -42,7 +43,9 @@ def child(ct_file: str, way: str, model: str | None, naive_slices: int) -> None:
     else:
         ct, _ = read_ct(ct_file)
         run, scale = (
-            load_segmenter(model, "cpu", coarse_search=way == "scan").segment(ct).slices_run,
+            load_segmenter(RunSettings(model=str(model), device="cpu", coarse_search=way == "scan"))
+            .segment(ct)
+            .slices_run,
             1.0,
         )
     seconds = (time.perf_counter() - started) * scale
@@ -56,6 +59,7 @@ def naive(ct_file: str, model: str | None, wanted: int) -> tuple[int, float]:
     from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.model.catalog import find_model
     from LiverTumorSegLib.model.file import ModelFile
+    from LiverTumorSegLib.settings import RunSettings
 
     image = nibabel.Nifti1Image.from_filename(ct_file)
     hu = image.get_fdata()  # float64, as scripts do
@@ -63,7 +67,7 @@ def naive(ct_file: str, model: str | None, wanted: int) -> tuple[int, float]:
     some = np.ascontiguousarray(hu[:, :, ::step].T.astype(np.int16))
     affine = image.affine @ np.diag([1, 1, step, 1])
     net = ModelFile.load(find_model(model).paths[0]).build_net()
-    eager(CtVolume(some, affine), load_segmenter(model, "cpu"), net)
+    eager(CtVolume(some, affine), load_segmenter(RunSettings(model=str(model), device="cpu")), net)
     return len(some), hu.shape[2] / len(some)
 
 

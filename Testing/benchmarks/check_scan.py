@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from LiverTumorSegLib.ct.nifti import read_ct
 from LiverTumorSegLib.inference.segmenter import load_segmenter
+from LiverTumorSegLib.settings import RunSettings
 
 WHOLE_SCANS = (29, 30, 32, 35, 36, 39, 41, 42, 47)  # the others hold the liver's range only
 
@@ -26,7 +27,9 @@ def main() -> int:
     parser.add_argument("--model")
     parser.add_argument("--cases", type=int, nargs="*", default=WHOLE_SCANS)
     given = parser.parse_args()
-    fast, full = (load_segmenter(given.model, coarse_search=scan) for scan in (True, False))
+    fast, full = (
+        load_segmenter(RunSettings(model=given.model, coarse_search=scan)) for scan in (True, False)
+    )
     print("case  slices  run with scan  seconds with / without  voxels that differ")
     total = 0
     for case in given.cases:

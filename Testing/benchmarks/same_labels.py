@@ -21,6 +21,7 @@ from LiverTumorSegLib.ct.nifti import read_ct
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.result.agreement import compare
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 
 DEMO_SEED, DEMO_SHAPE_KJI, DEMO_SPACING_KJI_MM = 7, (72, 320, 320), (4.0, 1.2, 1.2)
@@ -57,7 +58,7 @@ def main() -> int:
     parser.add_argument("--phantom", action="store_true", help="also the demo's synthetic CT")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    segmenter, changed = load_segmenter(args.model, args.device), 0
+    segmenter, changed = load_segmenter(RunSettings(model=args.model, device=args.device)), 0
     folder = args.before / Path(args.model).stem
     folder.mkdir(parents=True, exist_ok=True)
     for name, ct in cases(args.ct, args.phantom):

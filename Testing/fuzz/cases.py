@@ -137,7 +137,7 @@ def _models(save: Callable[[Path], Path]) -> Callable[[Path], Case]:
             else:
                 changed = changed_bytes(data, random, hot=8 + length)
             (place / "m.safetensors").write_bytes(changed)
-            load_segmenter(place / "m.safetensors", "cpu")
+            load_segmenter(RunSettings(model=str(place / "m.safetensors"), device="cpu"))
 
         return case
 

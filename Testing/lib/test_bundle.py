@@ -398,6 +398,7 @@ def test_a_description_that_its_tensors_do_not_bear_out_is_one_quick_sentence(
 
     from command_line import save_model
     from LiverTumorSegLib.inference.segmenter import load_segmenter
+    from LiverTumorSegLib.settings import RunSettings
 
     data = save_model(tmp_path / "m.safetensors").read_bytes()
     length = int.from_bytes(data[:8], "little")
@@ -426,6 +427,6 @@ def test_a_description_that_its_tensors_do_not_bear_out_is_one_quick_sentence(
         path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
         start = time.process_time()
         with pytest.raises((BundleError, ValueError)) as refused:
-            load_segmenter(path, "cpu")
+            load_segmenter(RunSettings(model=str(path), device="cpu"))
         assert time.process_time() - start < 3, (key, value)
         assert str(tmp_path) not in str(refused.value), (key, value)

@@ -32,6 +32,7 @@ from LiverTumorSegLib.model.file import ModelFile, join_files
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from LiverTumorSegLib.result.agreement import dice
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 from looped import ALL_AXES, looped
 from numpy.typing import NDArray
@@ -352,7 +353,7 @@ def test_hybrid2d_in_both_places_is_one_file(tmp_path: Path) -> None:
     ):
         path = tmp_path / f"{n}.safetensors"
         join_files(first, second, name="pair", version="1", cascade=cascade).save(path)
-        worker = load_segmenter(path, "cpu")
+        worker = load_segmenter(RunSettings(model=str(path), device="cpu"))
         assert isinstance(worker.network, Cascade)
         result = worker.segment(ct, keep_prediction=True)
         assert result.labels_kji.shape == ct.shape_kji

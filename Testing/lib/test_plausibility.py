@@ -16,6 +16,7 @@ from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.phantom.trunk import Patient
 from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.result.plausibility import check
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from scipy import ndimage
 
@@ -342,7 +343,7 @@ def test_a_ct_that_was_cut_out_around_the_liver_keeps_it() -> None:
 def test_a_real_unenhanced_ct_that_ends_in_the_liver(shared_data: Path) -> None:
     """Marks in the colon and the falciform ligament are gone or flagged, and the rest is told."""
     ct, _ = read_ct(shared_data / "fixtures" / "example_ct.nii.gz")
-    made = load_segmenter("hybrid2d-w32", device="cpu").segment(ct)
+    made = load_segmenter(RunSettings(model="hybrid2d-w32", device="cpu")).segment(ct)
     checked = check(ct, made.labels_kji, made.tumor_probability_kji)
     assert all(lesion.implausible for lesion in checked.measures.lesions)
     text = "\n".join(checked.warnings)

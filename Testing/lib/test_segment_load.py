@@ -32,6 +32,7 @@ from LiverTumorSegLib.model.catalog import import_model
 from LiverTumorSegLib.model.file import ModelFile, join_files
 from LiverTumorSegLib.model.spec import STAGES, BundleError, ModelSpec, file_sha256, join_specs
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
@@ -98,7 +99,11 @@ def test_the_labels_are_the_networks_own(tmp_path: Path) -> None:
 def test_what_is_told_of_the_model(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     sha256 = write_bundle(path)
-    told = json.loads(json.dumps(load_segmenter(str(path), "cpu", folder=tmp_path).describe()))
+    told = json.loads(
+        json.dumps(
+            load_segmenter(RunSettings(model=str(path), device="cpu"), folder=tmp_path).describe()
+        )
+    )
     assert (told["model"], told["version"]) == ("tiny", "1")
     assert told["sha256"] == sha256 == file_sha256(path)
     assert SlicePreprocessing.from_dict(told["networks"]["all"]["preprocessing"]) == SMALL
@@ -108,9 +113,10 @@ def test_what_is_told_of_the_model(tmp_path: Path) -> None:
 def test_the_callers_choices(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     write_bundle(path)
-    stored = load_segmenter(path, "cpu", folder=tmp_path)
+    stored = load_segmenter(RunSettings(model=str(path), device="cpu"), folder=tmp_path)
     chosen = load_segmenter(
-        path, "cpu", folder=tmp_path, coarse_search=False, smallest_lesion_mm=8.5
+        RunSettings(model=str(path), device="cpu", coarse_search=False, smallest_lesion_mm=8.5),
+        folder=tmp_path,
     )
     for segmenter, search in ((stored, True), (chosen, False)):
         assert isinstance(segmenter.network, SliceNetwork)
@@ -120,7 +126,7 @@ def test_the_callers_choices(tmp_path: Path) -> None:
 
 
 def as_it_is(path: Path) -> Segmenter:
-    segmenter = load_segmenter(path, "cpu")
+    segmenter = load_segmenter(RunSettings(model=str(path), device="cpu"))
     segmenter.postprocessing = AS_IT_IS
     return segmenter
 
@@ -145,7 +151,9 @@ def test_a_mirrored_slice_model_sees_the_mirrored_patient_alike(tmp_path: Path) 
     write_bundle(tmp_path / "tiny.safetensors", preprocessing=steps.to_dict())
     ct = tiny_ct()
     turned = CtVolume(np.ascontiguousarray(ct.hu[..., ::-1]), ct.ijk_to_ras)
-    worker = load_segmenter(tmp_path / "tiny.safetensors", "cpu", tta=True)
+    worker = load_segmenter(
+        RunSettings(model=str(tmp_path / "tiny.safetensors"), device="cpu"), tta=True
+    )
     made, mirrored = (worker.segment(one, keep_prediction=True) for one in (ct, turned))
     assert made.probabilities is not None
     assert mirrored.probabilities is not None
@@ -171,17 +179,23 @@ def test_a_model_file_that_asks_for_more_than_there_is(
 ) -> None:
     write_bundle(tmp_path / "odd.safetensors", **changes)
     with pytest.raises(BundleError, match=sentence):
-        load_segmenter(tmp_path / "odd.safetensors", "cpu", folder=tmp_path)
+        load_segmenter(
+            RunSettings(model=str(tmp_path / "odd.safetensors"), device="cpu"), folder=tmp_path
+        )
 
 
 def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no model 'best'"):
-        load_segmenter("best", "cpu", folder=tmp_path)
+        load_segmenter(RunSettings(model="best", device="cpu"), folder=tmp_path)
     with pytest.raises(ValueError, match="no model"):
-        load_segmenter(tmp_path / "none.safetensors", "cpu", folder=tmp_path)
+        load_segmenter(
+            RunSettings(model=str(tmp_path / "none.safetensors"), device="cpu"), folder=tmp_path
+        )
     write_bundle(tmp_path / "tiny.safetensors")
     with pytest.raises(ValueError, match="'abacus' is unknown"):
-        load_segmenter(tmp_path / "tiny.safetensors", "abacus", folder=tmp_path)
+        load_segmenter(
+            RunSettings(model=str(tmp_path / "tiny.safetensors"), device="abacus"), folder=tmp_path
+        )
 
 
 # cascades
@@ -242,7 +256,7 @@ def windowed(seed: int, channels: NDArray[np.float16]) -> NDArray[np.float16]:
 def test_what_is_told_of_a_cascade(pair: Path, tmp_path: Path) -> None:
     import_model(pair, tmp_path, name="mine")
     for model in (pair, "mine"):
-        worker = load_segmenter(model, "cpu", folder=tmp_path)
+        worker = load_segmenter(RunSettings(model=str(model), device="cpu"), folder=tmp_path)
         told = json.loads(json.dumps(worker.describe()))
         assert (told["model"], told["version"]) == ("small", "1")
         assert told["sha256"] == worker.sha256 == file_sha256(pair)
@@ -256,7 +270,9 @@ def test_what_is_told_of_a_cascade(pair: Path, tmp_path: Path) -> None:
 
 
 def test_the_callers_choices_for_a_cascade(pair: Path, tmp_path: Path) -> None:
-    worker = load_segmenter(pair, "cpu", smallest_lesion_mm=8.5, tta=True)
+    worker = load_segmenter(
+        RunSettings(model=str(pair), device="cpu", smallest_lesion_mm=8.5), tta=True
+    )
     assert isinstance(worker.network, Cascade)
     assert worker.postprocessing.smallest_lesion_mm == 8.5
     assert worker.postprocessing.smallest_liver_ml == 0.0, "the others are the file's"
@@ -265,10 +281,10 @@ def test_the_callers_choices_for_a_cascade(pair: Path, tmp_path: Path) -> None:
         assert network.window.mirror_axes == (0, 1, 2)
         assert network.window.patch_kji == PATCH_KJI
     asked = changed(pair, tmp_path, tta=True)
-    tumor = load_segmenter(asked, "cpu").network.tumor  # type: ignore[union-attr]
+    tumor = load_segmenter(RunSettings(model=str(asked), device="cpu")).network.tumor  # type: ignore[union-attr]
     assert tumor.window.mirror_axes == (0, 1, 2), "as the file itself wants"
     with pytest.raises(ValueError, match="'abacus' is unknown"):
-        load_segmenter(pair, "abacus")
+        load_segmenter(RunSettings(model=str(pair), device="abacus"))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +299,7 @@ def test_a_cascade_that_asks_for_more_than_there_is(
     pair: Path, tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(BundleError, match=sentence):
-        load_segmenter(changed(pair, tmp_path, **changes), "cpu")
+        load_segmenter(RunSettings(model=str(changed(pair, tmp_path, **changes)), device="cpu"))
 
 
 def test_networks_that_do_not_make_a_cascade(tmp_path: Path) -> None:
@@ -297,7 +313,7 @@ def test_networks_that_do_not_make_a_cascade(tmp_path: Path) -> None:
     path = tmp_path / "pair.safetensors"
     join_files(needs_liver, tumor, name="pair", version="1", cascade={}).save(path)
     with pytest.raises(BundleError, match="needs to be shown the liver"):
-        load_segmenter(path, "cpu")
+        load_segmenter(RunSettings(model=str(path), device="cpu"))
     pair = join_files(whole, tumor, name="pair", version="1", cascade={})
     with pytest.raises(BundleError, match="is not the"):
         join_files(pair, tumor, name="pair", version="1", cascade={})

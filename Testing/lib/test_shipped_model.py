@@ -17,6 +17,7 @@ from LiverTumorSegLib.model.spec import ModelSpec, read_spec, stage_of
 from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.result.agreement import compare, dice
 from LiverTumorSegLib.result.lesions import label_lesions
+from LiverTumorSegLib.settings import RunSettings
 
 PHANTOM_SEEDS = (7, 21)  # training uses seeds from 1000 on
 CASCADE = "gunetrpp-small"
@@ -26,12 +27,12 @@ STORAGE_COST = 0.002  # of pooled Dice, with the stored weights in place of thos
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return load_segmenter(device="cpu")
+    return load_segmenter(RunSettings(device="cpu"))
 
 
 @pytest.fixture(scope="module")
 def cascade() -> Segmenter:
-    return load_segmenter(CASCADE, device="cpu")
+    return load_segmenter(RunSettings(model=CASCADE, device="cpu"))
 
 
 def preprocessing_of(spec: ModelSpec) -> dict[str, Any]:
@@ -113,5 +114,5 @@ def test_a_ct_from_another_scanner(name: str | None, shared_data: Path) -> None:
     """Unenhanced, 3 mm, the upper liver outside the field of view; never in training."""
     ct, _ = read_ct(shared_data / "fixtures" / "example_ct.nii.gz")
     reference, _ = read_labels(shared_data / "fixtures" / "example_liver_reference.nii.gz")
-    labels = load_segmenter(name, device="cpu").segment(ct).labels_kji
+    labels = load_segmenter(RunSettings(model=name, device="cpu")).segment(ct).labels_kji
     assert dice(labels >= Label.LIVER, reference >= Label.LIVER) >= 0.85

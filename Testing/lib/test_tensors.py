@@ -15,6 +15,7 @@ from LiverTumorSegLib.cli import probe
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.inference.tensors import to_array, to_tensor
 from LiverTumorSegLib.phantom.phantom import make_phantom
+from LiverTumorSegLib.settings import RunSettings
 from random_model import save_random_model
 
 one_thread = torch_threads.one_thread
@@ -70,10 +71,16 @@ def test_nothing_in_a_run_needs_numpy_inside_torch(
         save_random_model(tmp_path / "m.safetensors"),
         save_cascade(tmp_path / "c.safetensors"),
     ]
-    usual = [load_segmenter(files, "cpu").segment(ct).labels_kji for files in models]
+    usual = [
+        load_segmenter(RunSettings(model=str(files), device="cpu")).segment(ct).labels_kji
+        for files in models
+    ]
     refuse_numpy(monkeypatch)
     for files, labels in zip(models, usual, strict=True):
-        np.testing.assert_array_equal(load_segmenter(files, "cpu").segment(ct).labels_kji, labels)
+        np.testing.assert_array_equal(
+            load_segmenter(RunSettings(model=str(files), device="cpu")).segment(ct).labels_kji,
+            labels,
+        )
 
 
 def test_the_proof_finds_such_a_torch_well(

@@ -88,7 +88,9 @@ def test_the_labels_are_those_of_the_library(tmp_path: Path, model: str) -> None
     run = Run(tmp_path, model, probabilities=True)
     result = run.end()
     assert isinstance(result, JobResult), result
-    segmenter = load_segmenter(model, "cpu", coarse_search=False, smallest_lesion_mm=0.0)
+    segmenter = load_segmenter(
+        RunSettings(model=str(model), device="cpu", coarse_search=False, smallest_lesion_mm=0.0)
+    )
     ct = CtVolume(run.request.huKji, LPS)
     expected = segmenter.segment(ct, keep_prediction=True)
     checked = check(ct, expected.labels_kji, expected.tumor_probability_kji)

@@ -19,6 +19,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import ModelSpec, file_sha256
 from LiverTumorSegLib.nets import NETS
+from LiverTumorSegLib.settings import RunSettings
 
 from training.data.slices import load_split
 from training.export import main
@@ -117,7 +118,7 @@ def test_a_choice_goes_into_the_file_and_is_what_runs(run: Path, tmp_path: Path)
     choice = write_choice_of(tmp_path / "choice.json", file_sha256(run / "best.safetensors"))
     out = tmp_path / "m.safetensors"
     assert main([str(run), "-o", str(out), "--name", "m", "--choice", str(choice)]) == 0
-    segmenter = load_segmenter(out, "cpu")
+    segmenter = load_segmenter(RunSettings(model=str(out), device="cpu"))
     assert segmenter.describe()["decision"] == CHOSEN.to_dict()
     assert segmenter.postprocessing == CLEANED
     provenance = ModelFile.load(out).spec.provenance
@@ -129,7 +130,10 @@ def test_a_choice_goes_into_the_file_and_is_what_runs(run: Path, tmp_path: Path)
 def test_without_a_choice_the_likeliest_class_wins(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     assert main([str(run), "-o", str(out), "--name", "m"]) == 0
-    assert load_segmenter(out, "cpu").describe()["decision"] == Decision().to_dict()
+    assert (
+        load_segmenter(RunSettings(model=str(out), device="cpu")).describe()["decision"]
+        == Decision().to_dict()
+    )
     assert "chosen" not in ModelFile.load(out).spec.provenance
 
 
@@ -155,14 +159,14 @@ def test_two_networks_become_one_file_and_its_choice_goes_into_it(
     pair, out = tmp_path / "pair.safetensors", tmp_path / "final.safetensors"
     options = ["--margin-mm", "12", "--closing-mm", "7", "--join-liver", "--storage", "fp32"]
     assert main([*halves, "-o", str(pair), "--name", "pair", *options]) == 0
-    worker = load_segmenter(pair, "cpu")
+    worker = load_segmenter(RunSettings(model=str(pair), device="cpu"))
     assert isinstance(worker.network, Cascade)
     settings = worker.network.settings
     assert (settings.margin_mm, settings.closing_mm, settings.join_liver) == (12.0, 7.0, True)
     choice = write_choice_of(tmp_path / "choice.json", file_sha256(pair), liver_margin_mm=12.0)
     joined = [str(pair), "-o", str(out), "--name", "final", "--choice", str(choice)]
     assert main([*joined, "--storage", "fp32"]) == 0
-    worker = load_segmenter(out, "cpu")
+    worker = load_segmenter(RunSettings(model=str(out), device="cpu"))
     assert (worker.decision, worker.postprocessing) == (CHOSEN, CLEANED)
     assert worker.preprocessing.liver_margin_mm == 12.0  # type: ignore[union-attr]
     before, after = ModelFile.load(pair).state, ModelFile.load(out).state

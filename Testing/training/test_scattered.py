@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.model.spec import read_spec
+from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 
 from training import export, prepare, train
@@ -117,7 +118,7 @@ def test_both_networks_become_one_model_that_segments(tmp_path: Path) -> None:
     assert export.main([*runs, "-o", str(pair), "--name", "pair"]) == 0
     hu = np.full((4, 64, 64), 60, np.int16)
     ct = CtVolume(hu, np.diag([-3.0, -3.0, 3.0, 1.0]))
-    labels = load_segmenter(pair, device="cpu").segment(ct).labels_kji
+    labels = load_segmenter(RunSettings(model=str(pair), device="cpu")).segment(ct).labels_kji
     assert labels.shape == hu.shape
     assert set(np.unique(labels)) <= {0, 1, 2}
 

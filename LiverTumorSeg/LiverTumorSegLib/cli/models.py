@@ -42,13 +42,16 @@ def import_file(file: Path, folder: Path | None, *, name: str | None, overwrite:
     """``livertumorseg models import``"""
     from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.model.catalog import import_model
+    from LiverTumorSegLib.settings import RunSettings
 
     entry = import_model(
         file,
         folder,
         name=name,
         overwrite=overwrite,
-        check=lambda path: load_segmenter(path, "cpu"),  # now, and not when it is first used
+        check=lambda path: load_segmenter(
+            RunSettings(model=str(path), device="cpu")
+        ),  # now, and not when it is first used
     )
     say(f"Imported as {entry.name}; use it with --model {entry.name}.")
     return 0

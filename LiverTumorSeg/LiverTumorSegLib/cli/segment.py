@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.inference.segmenter import Segmenter
     from LiverTumorSegLib.result.files import CaseResult
     from LiverTumorSegLib.result.lesions import LiverMeasures
+    from LiverTumorSegLib.settings import RunSettings
     from LiverTumorSegLib.volume import CtVolume
 
 SEGMENTED = 0.94  # of the progress bar; the rest is measuring, drawing and writing
@@ -122,13 +123,7 @@ def load_model(settings: RunSettings, folder: Path | None) -> Segmenter:
     """The segmenter that the settings ask for; errors as of ``load_segmenter``."""
     from LiverTumorSegLib.inference.segmenter import load_segmenter
 
-    return load_segmenter(
-        settings.model,
-        settings.device,
-        folder=folder,
-        coarse_search=settings.coarse_search,
-        smallest_lesion_mm=settings.smallest_lesion_mm,
-    )
+    return load_segmenter(settings, folder=folder)
 
 
 def model_sha256(settings: RunSettings, folder: Path | None) -> str:

@@ -1,6 +1,6 @@
 """A CT in, labels on the CT's own grid out: the one path of Slicer, command line and evaluation.
 
-    segmenter = load_segmenter("hybrid2d-w32", device="auto")
+    segmenter = load_segmenter(RunSettings(model="hybrid2d-w32"))
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
 
 The segmenter knows volumes in any orientation, its network knows volumes in LPS order. torch is
@@ -22,7 +22,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.catalog import find_model
 from LiverTumorSegLib.model.spec import JOIN_COMMAND, BundleError, ModelSpec, stage_of
 from LiverTumorSegLib.sentences import sentence, sentence_of
-from LiverTumorSegLib.settings import Settings
+from LiverTumorSegLib.settings import RunSettings, Settings
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 
 from .cascade import Cascade, StageNetwork
@@ -236,19 +236,11 @@ def saturation_warning(hu: NDArray[np.int16], labels: Labels, top_hu: int) -> li
 
 
 def load_segmenter(
-    model: str | Path | None = None,
-    device: str = "auto",
-    *,
-    folder: Path | None = None,
-    coarse_search: bool = True,
-    smallest_lesion_mm: float | None = None,
-    tta: bool = False,
+    settings: RunSettings, *, folder: Path | None = None, tta: bool = False
 ) -> Segmenter:
     """The segmenter of a catalog name, a model file, or (None) the default.
 
-    coarse_search: skip slices that lie clearly outside the liver, where a network of slices looks
-        for it.
-    smallest_lesion_mm: in place of the postprocessing's own.
+    folder: of the catalog's imported models, in place of the usual one.
     tta: test-time augmentation, also where the model does not ask for it. A network of slices sees
         each slice and its left-right mirror image, in twice the time; a patch network each window
         in all eight mirrored copies, as published, in eight times.
@@ -256,14 +248,14 @@ def load_segmenter(
     """
     from LiverTumorSegLib.model.file import ModelFile
 
-    record = find_model(model, folder).file
+    record = find_model(settings.model, folder).file
     file = ModelFile.load(record.path, sha256=record.sha256)
     spec = file.spec
     if not spec.is_cascade:
         _refuse_alone(spec)
     networks: dict[str, Any] = {}
     for name, net in file.build_nets().items():
-        networks[name] = _network(spec.networks[name], net, device, coarse_search, tta)
+        networks[name] = _network(spec.networks[name], net, settings, tta)
     network: Any
     if spec.is_cascade:
         _refuse_misplaced(networks)
@@ -279,14 +271,12 @@ def load_segmenter(
         parse_settings(Postprocessing, spec.postprocessing),
         file.sha256,
     )
-    if smallest_lesion_mm is not None:
-        segmenter.set_smallest_lesion(smallest_lesion_mm)
+    if settings.smallest_lesion_mm is not None:
+        segmenter.set_smallest_lesion(settings.smallest_lesion_mm)
     return segmenter
 
 
-def _network(
-    spec: ModelSpec, net: Any, device: str, coarse_search: bool, tta: bool
-) -> StageNetwork:
+def _network(spec: ModelSpec, net: Any, settings: RunSettings, tta: bool) -> StageNetwork:
     """A net with what its description says is done around it."""
     from .network import PatchRunner, SliceRunner
 
@@ -310,13 +300,13 @@ def _network(
             )
         axes = ALL_AXES if tta or spec.tta else ()
         window = SlidingWindow(patch_kji=net.patch_kji, mirror_axes=axes)
-        return PatchNetwork(PatchRunner(net, device), steps, window)
+        return PatchNetwork(PatchRunner(net, settings.device), steps, window)
     if takes_patches:
         raise BundleError(
             sentence("The net {net!r} takes no slices; use another model.", net=spec.net)
         )
-    runner = SliceRunner(net, device, tta=tta or spec.tta)
-    return SliceNetwork(runner, steps, coarse_search=coarse_search)
+    runner = SliceRunner(net, settings.device, tta=tta or spec.tta)
+    return SliceNetwork(runner, steps, coarse_search=settings.coarse_search)
 
 
 def _refuse_misplaced(networks: dict[str, StageNetwork]) -> None:
