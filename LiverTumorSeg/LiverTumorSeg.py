@@ -32,6 +32,7 @@ from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
 from LiverTumorSegSlicer.panel.license import isAgreed
 from LiverTumorSegSlicer.panel.questions import Questions, Replace
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
+from LiverTumorSegSlicer.panel.review_panel import ReviewPanel
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
 from LiverTumorSegSlicer.panel.views import showAbdomenWindow
 from LiverTumorSegSlicer.run.job import removeLeftovers
@@ -139,6 +140,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         if self._isEntered:  # after a reload Slicer does not enter again
             self.environmentPanel.look()
+            self.reviewPanel.enter()
 
     def _makeParts(self):
         ui, questions = self.ui, self._questions
@@ -150,6 +152,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.lesionPanel = LesionPanel(ui, questions, self.models.named)
         self.resultActions = ResultActions(ui, questions, self.lesionPanel, self._onResultRemoved)
+        self.reviewPanel = ReviewPanel(ui, questions, self.lesionPanel)
+        self.lesionPanel.onChanged = self.reviewPanel.update
 
     def cleanup(self):
         """The panel goes: Slicer quits, or the module is reloaded. A run ends with it."""
@@ -157,17 +161,20 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
         self.environmentPanel.cleanUp()
+        self.reviewPanel.cleanUp()
 
     def enter(self):
         """The module is selected."""
         self.initializeParameterNode()
         self.resultActions.returned()
+        self.reviewPanel.enter()
         self.environmentPanel.look()
         if self._environment.remembered.installationWaits:
             callLater(0, self.environmentPanel.goOnInstalling)
 
     def exit(self):
         """Another module is selected: a run goes on, and nothing is measured meanwhile."""
+        self.reviewPanel.exit()
         self._showResult(None, None)
 
     @property

@@ -84,6 +84,7 @@ SLICER_MAY_USE = {
     "cli.exchange",
     "model.catalog",
     "model.spec",
+    "inference.add_lesion",
     "phantom.phantom",
     "result.lesions",
 }

@@ -358,7 +358,7 @@ def test_text_for_a_spreadsheet(watched):
     lines = watched.table.toText().splitlines()
     assert lines[0].split("\t") == list(headers())
     assert [line.split("\t")[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert lines[1].split("\t")[-1] == "Tumor"
+    assert lines[1].split("\t")[-2:] == ["Tumor", "new"]
     assert "research only" in lines[4]
     assert all(len(line.split("\t")) == len(headers()) for line in lines[:4])
 
@@ -368,7 +368,11 @@ def test_a_csv_file_holds_what_a_runs_own_table_holds(watched, tmp_path):
     watched.table.saveCsv(path)
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [*LESION_COLUMNS, "segment", "notice"]
+    assert list(rows[0])[: len(LESION_COLUMNS) + 2] == [*LESION_COLUMNS, "segment", "review"]
+    assert {row["ct"] for row in rows} == {watched.table.volumeNode.GetName()}
+    liver_ml = watched.table.measures.liver_volume_ml
+    assert {float(row["liver_volume_ml"]) for row in rows} == {round(liver_ml, 4)}
+    assert {row["review"] for row in rows} == {"new"}
     assert [float(row["volume_ml"]) for row in rows] == [0.081, 0.0144, 0.0018]
     assert {row["segment"] for row in rows} == {"Tumor"}
     assert list(tmp_path.iterdir()) == [path]

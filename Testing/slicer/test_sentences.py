@@ -52,7 +52,7 @@ def keysOf(path: Path) -> set[str]:
                 found.add(textOf(node.args[0]))
                 for word in node.keywords:
                     found |= texts.get(getattr(word.value, "id", ""), set())
-            elif name in TOLD:
+            elif name in (TOLD if path.name != "main.py" else {"failed"}):  # of all commands
                 found |= {textOf(argument) for argument in node.args}
         elif isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from LiverTumorSegLib.model.catalog import ModelEntry
@@ -12,8 +13,9 @@ from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
+from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion
 from LiverTumorSegSlicer.scene.nodes import resultRecord
-from LiverTumorSegSlicer.scene.placement import isInScene
+from LiverTumorSegSlicer.scene.placement import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.segments import rolesOf
 
 from .choices import recallText
@@ -22,7 +24,7 @@ from .questions import Questions
 
 MOST_ROWS_SHOWN = 6  # then the table scrolls
 HEADER_LINES = 2
-CONFIDENCE_COLUMN, SEGMENT_COLUMN = 5, 6
+CONFIDENCE_COLUMN, SEGMENT_COLUMN, REVIEW_COLUMN = 5, 6, 7
 FRAME = 8  # pixels around the header's text and the table
 CSV_FILTER = "CSV (*.csv)"
 
@@ -33,8 +35,12 @@ class LesionPanel:
     def __init__(
         self, ui: Any, questions: Questions, modelNamed: Callable[[str], ModelEntry | None]
     ) -> None:
-        """modelNamed: the installed model of a name, for what is known of it."""
+        """modelNamed: the installed model of a name, for what is known of it.
+
+        ``onChanged``, to be set: other lesions are shown, or another one is selected.
+        """
         self._ui, self._questions, self._modelNamed = ui, questions, modelNamed
+        self.onChanged: Callable[[], None] = lambda: None
         self._table: LesionTable | None = None
         self._segmentationNode: Any = None
         self._setUpTable()
@@ -47,8 +53,63 @@ class LesionPanel:
     @property
     def selectedSegmentId(self) -> str:
         """The segment of the tumor that is selected in the table; empty without one."""
-        row = self._rowAt(self._ui.lesionTable.currentRow())
+        row = self._rowAt(self.selectedRow)
         return row.segmentId if row else ""
+
+    @property
+    def selectedRow(self) -> int:
+        """The row that is selected; -1 without one."""
+        return int(self._ui.lesionTable.currentRow())
+
+    @property
+    def selected(self) -> MeasuredLesion | None:
+        """The lesion that is selected in the table."""
+        row = self._rowAt(self.selectedRow)
+        return self._table.lesions[self.selectedRow] if row and self._table else None
+
+    @property
+    def rows(self) -> tuple[LesionRow, ...]:
+        """The lesions that are shown."""
+        return self._table.rows if self._table is not None else ()
+
+    @property
+    def nodes(self) -> tuple[Any, Any]:
+        """The segmentation that is shown and its CT; None where there is none."""
+        return self._segmentationNode, self._table.volumeNode if self._table else None
+
+    @property
+    def isMeasured(self) -> bool:
+        """Whether a segmentation is shown with numbers."""
+        return self._table is not None and self._table.measures is not None
+
+    def select(self, row: int) -> None:
+        """Select a lesion, which the views then show."""
+        if 0 <= row < len(self.rows):
+            self._ui.lesionTable.setCurrentCell(row, 0)
+
+    def selectAt(self, maskKji: np.ndarray) -> None:
+        """Select the lesion whose point is in a mask on the CT's grid."""
+        if self._table is None:
+            return
+        rasToIjk = np.linalg.inv(worldIjkToRas(self._table.volumeNode))
+        for number, row in enumerate(self.rows):
+            k, j, i = np.rint(rasToIjk @ [*row.pointRasMm, 1.0])[2::-1].astype(int)
+            if maskKji[k, j, i]:
+                self.select(number)
+                return
+
+    def measureAgain(self, row: int | None) -> None:
+        """Measure now, not when the hand rests, and select a row; None: none."""
+        if self._table is None:
+            return
+        try:
+            self._table.compute()
+        except ValueError as error:
+            self._fill(errorInWords(error), ())
+            return
+        self._showTable()
+        if row is not None:
+            self.select(row)
 
     def show(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Measure and show; nothing is shown of a segmentation without liver and tumor."""
@@ -71,8 +132,7 @@ class LesionPanel:
 
     def showFirst(self) -> None:
         """Select the largest tumor, which the views then show."""
-        if self._table is not None and self._table.rows:
-            self._ui.lesionTable.setCurrentCell(0, 0)
+        self.select(0)
 
     def hide(self) -> None:
         """Show nothing, and stop watching for edits."""
@@ -80,11 +140,12 @@ class LesionPanel:
             self._table.cleanUp()
         self._table, self._segmentationNode = None, None
         self._ui.resultCollapsibleButton.setVisible(False)
+        self.onChanged()
 
     def _setUpTable(self) -> None:
         table = self._ui.lesionTable
         sizes = (_("Volume\n(mL)"), _("Long\n(mm)"), _("Perp.\n(mm)"))
-        columns = ["#", *sizes, _("S\n(mm)"), _("Conf.\n(%)"), _("Segment")]
+        columns = ["#", *sizes, _("S\n(mm)"), _("Conf.\n(%)"), _("Segment"), _("Review")]
         table.columnCount = len(columns)
         table.setHorizontalHeaderLabels(columns)
         for column, name in enumerate(headers()):
@@ -93,7 +154,6 @@ class LesionPanel:
             table.horizontalHeaderItem(column).setToolTip(toolTip)
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(len(columns) - 1, qt.QHeaderView.Stretch)
         table.verticalHeader().setVisible(False)
 
     def _showTable(self) -> None:
@@ -120,7 +180,8 @@ class LesionPanel:
         ui.warningsLabel.setVisible(bool(warnings))
         self._fillTable(rows)
         for button in (ui.copyTableButton, ui.saveTableButton):
-            button.enabled = self._table is not None and self._table.measures is not None
+            button.enabled = self.isMeasured
+        self.onChanged()
 
     def _fillTable(self, rows: Sequence[LesionRow]) -> None:
         table = self._ui.lesionTable
@@ -129,7 +190,7 @@ class LesionPanel:
         for number, row in enumerate(rows):
             for column, text in enumerate(row.cells()):
                 item = qt.QTableWidgetItem(text)
-                isNumber = column < len(headers()) - 1
+                isNumber = column < SEGMENT_COLUMN
                 side = qt.Qt.AlignRight if isNumber else qt.Qt.AlignLeft
                 item.setTextAlignment(side | qt.Qt.AlignVCenter)
                 if row.implausible:
@@ -139,6 +200,7 @@ class LesionPanel:
         hasConfidence = any(row.confidence is not None for row in rows)
         table.setColumnHidden(CONFIDENCE_COLUMN, not hasConfidence)
         table.setColumnHidden(SEGMENT_COLUMN, len({row.segmentName for row in rows}) < 2)
+        table.setColumnHidden(REVIEW_COLUMN, not any(row.review for row in rows))
         table.clearSelection()
         table.setCurrentCell(-1, -1)
         table.blockSignals(False)
@@ -149,16 +211,16 @@ class LesionPanel:
         table.setFixedHeight(HEADER_LINES * line + FRAME + shown * rowHeight)
 
     def _rowAt(self, number: int) -> LesionRow | None:
-        rows = self._table.rows if self._table is not None else ()
-        return rows[number] if 0 <= number < len(rows) else None
+        return self.rows[number] if 0 <= number < len(self.rows) else None
 
     def _onClicked(self, number: int) -> None:
         row = self._rowAt(number)
         if row is not None and self._table is not None:
             self._table.jumpTo(row)
+        self.onChanged()
 
     def _copy(self) -> None:
-        if self._table is None or self._table.measures is None:
+        if not self.isMeasured:
             return
         text = f"{resultText(self._table.measures)}\n{self._table.toText()}"
         slicer.app.clipboard().setText(text)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from LiverTumorSegSlicer.run.sentences import errorInWords
 from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion, measureSegments
 from LiverTumorSegSlicer.scene.nodes import resultRecord
+from LiverTumorSegSlicer.scene.review import ACCEPTED, ADDED, REJECTED, reviewOf
 
 from .views import DiameterLines, Line, Point, showPoint
 
@@ -79,7 +81,14 @@ def headers() -> tuple[str, ...]:
         _("S (mm)"),
         _("Confidence (%)"),
         _("Segment"),
+        _("Review"),
     )
+
+
+def reviewText(review: str) -> str:
+    """A reader's opinion, in words."""
+    words = {ACCEPTED: _("accepted"), REJECTED: _("rejected"), ADDED: _("added")}
+    return words.get(review, _("new"))
 
 
 def confidenceMeaning() -> str:
@@ -100,6 +109,7 @@ class LesionRow:
 
     confidence: 0 to 1, as :func:`confidenceMeaning` says; None when it is not known.
     implausible: why the run took it for hardly a tumor; None once it was edited.
+    review: as of ``scene.review``.
     """
 
     number: int
@@ -110,6 +120,7 @@ class LesionRow:
     implausible: str | None
     segmentId: str
     segmentName: str
+    review: str
     pointRasMm: Point
     diametersRasMm: tuple[Line, ...]
 
@@ -123,6 +134,7 @@ class LesionRow:
             placeText(self.pointRasMm),
             UNKNOWN if self.confidence is None else f"{100 * self.confidence:.0f}",
             self.segmentName,
+            reviewText(self.review),
         )
 
 
@@ -158,7 +170,7 @@ class LesionTable:
         makeDelay: Callable[[Callable[[], None]], Delay] = QtDelay,
     ) -> None:
         self._segmentationNode = segmentationNode
-        self._volumeNode = volumeNode
+        self.volumeNode = volumeNode
         self._onChanged = onChanged
         self._delay = makeDelay(self._measureAgain)
         self._observed: list[tuple[Any, int]] = []
@@ -166,6 +178,7 @@ class LesionTable:
         self._lines = DiameterLines()
         self.measures: LiverMeasures | None = None
         self.rows: tuple[LesionRow, ...] = ()
+        self.lesions: tuple[MeasuredLesion, ...] = ()  # of each row
         self.problem = ""
         self._observe()
 
@@ -179,12 +192,13 @@ class LesionTable:
         if self._observed:
             self._delay.stop()
         self._lines.hide()  # they are of what was measured before
-        self.measures, self.rows, self.problem = None, (), ""
-        measures, found = measureSegments(self._segmentationNode, self._volumeNode)
+        self.measures, self.rows, self.lesions, self.problem = None, (), (), ""
+        measures, found = measureSegments(self._segmentationNode, self.volumeNode)
         checked = resultRecord(self._segmentationNode).get("lesions", [])
-        lesions = [replace(one, lesion=_withReason(one.lesion, checked)) for one in found]
+        lesions = tuple(replace(one, lesion=_withReason(one.lesion, checked)) for one in found)
         self.measures = replace(measures, lesions=tuple(one.lesion for one in lesions))
         self.rows = tuple(self._row(measured) for measured in lesions)
+        self.lesions = lesions
         return self.measures
 
     def jumpTo(self, row: LesionRow) -> None:
@@ -221,11 +235,26 @@ class LesionTable:
     def _writeCsv(self, path: Path) -> None:
         values = [] if self.measures is None else lesion_rows(self.measures)
         lines = (
-            {**value, "segment": row.segmentName, "notice": NOTICE}
+            {**value, "segment": row.segmentName, "review": row.review or "new", **self._case()}
             for value, row in zip(values, self.rows, strict=True)
         )
-        text = csv_text([*LESION_COLUMNS, "segment", "notice"], lines, "\r\n")
+        columns = [*LESION_COLUMNS, "segment", "review", *self._case()]
+        text = csv_text(columns, lines, "\r\n")
         path.write_text(text, encoding="utf-8", newline="")
+
+    def _case(self) -> dict[str, Any]:
+        """What is the same in every row: a table may be all that is left of a case."""
+        measures, record = self.measures, resultRecord(self._segmentationNode)
+        model = record.get("model") or {}
+        return {
+            "ct": self.volumeNode.GetName(),
+            "liver_volume_ml": round(measures.liver_volume_ml, 4) if measures else None,
+            "burden_percent": round(measures.burden_percent or 0.0, 4) if measures else None,
+            "model": model.get("model"),
+            "model_version": model.get("version"),
+            "date": date.today().isoformat(),
+            "notice": NOTICE,
+        }
 
     def _row(self, measured: MeasuredLesion) -> LesionRow:
         lesion = measured.lesion
@@ -239,6 +268,7 @@ class LesionTable:
             implausible=lesion.implausible,
             segmentId=measured.segmentId,
             segmentName=segment.GetName(),
+            review=reviewOf(segment),
             pointRasMm=measured.pointRasMm,
             diametersRasMm=lesion.diameter_lines_ras_mm,
         )
@@ -253,8 +283,8 @@ class LesionTable:
             (self._segmentationNode, segmentation.SegmentRemoved),
             (self._segmentationNode, segmentation.SegmentModified),
             (self._segmentationNode, transformed),
-            (self._volumeNode, transformed),
-            (self._volumeNode, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent),
+            (self.volumeNode, transformed),
+            (self.volumeNode, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent),
         ]
         for node, event in watched:
             self._observed.append((node, node.AddObserver(event, self._onEdited)))

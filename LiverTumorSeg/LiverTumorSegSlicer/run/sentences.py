@@ -42,7 +42,7 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofModels = (*_modelFiles(), *_weights(), *_catalog(), *_settings(), *_networks())
-    return (*ofRuns, *ofModels, *_exchanges())
+    return (*ofRuns, *ofModels, *_exchanges(), *_clicks())
 
 
 def _steps() -> tuple[str, ...]:
@@ -68,6 +68,7 @@ def _steps() -> tuple[str, ...]:
         _("Deciding on tumors, slice {n} of {count}"),
         _("Preparing the CT"),
         _("Preparing the liver"),
+        _("Looking which phase a series shows"),
     )
 
 
@@ -412,6 +413,17 @@ def _settings() -> tuple[str, ...]:
         _("mirror_axes are {axes}; give each of 0, 1, 2 once."),
         _("overlap is {overlap}; give a share of 0 or more, below 1."),
         _("patch_kji is {patch}; give three sizes above 0."),
+    )
+
+
+def _clicks() -> tuple[str, ...]:
+    """Why nothing is added where a person has clicked."""
+    return (
+        _("Click inside the liver, on a lesion that is not marked yet."),
+        _(
+            "What is there ({lesion_hu:.0f} HU) looks like the liver around it ({liver_hu:.0f} HU);"
+            " draw it in Segment Editor."
+        ),
     )
 
 

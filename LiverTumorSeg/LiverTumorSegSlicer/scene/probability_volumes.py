@@ -38,6 +38,20 @@ def probabilityVolumesOf(segmentationNode: Any) -> list:
     return [node for node in nodes if isInScene(node)]
 
 
+def tumorShareOf(segmentationNode: Any, volumeNode: Any) -> np.ndarray | None:
+    """255 times the probability of tumor, uint8 on the CT's grid; None where no run has left it."""
+    tumor = Label.TUMOR.display_name
+    volumes = probabilityVolumesOf(segmentationNode)
+    node = next((one for one in volumes if one.GetAttribute(ROLE) == tumor), None)
+    if node is None:
+        return None
+    percentKji = slicer.util.arrayFromVolume(node)
+    if percentKji.shape != volumeNode.GetImageData().GetDimensions()[::-1]:
+        return None
+    share: np.ndarray = (percentKji.astype(np.uint16) * 255 // 100).astype(np.uint8)
+    return share
+
+
 def isProbabilityVolume(volumeNode: Any) -> bool:
     """Whether a volume is one of these, and so no CT."""
     return bool(volumeNode.GetAttribute(ROLE))
