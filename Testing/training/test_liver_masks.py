@@ -13,7 +13,7 @@ import torch_threads
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
-from test_prepare import file_times
+from prepared_cases import file_times
 from toy_volumes import CASES, STEPS, TINY_NET, tiny, write_toy_volumes
 
 from training.data.patches import PatchSampling, load_volumes

@@ -1,181 +1,347 @@
-"""Training: the files of a run, going on where it stopped, and that it learns."""
+"""``python -m training.train`` as it is called, and the recipes it offers."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch_threads
-import toy_slices
-from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.model.file import ModelFile
-from run_folder import history, same_bits
-from toy_slices import PLAIN, TINY
+from LiverTumorSegLib.model.file import ModelFile, file_sha256
+from LiverTumorSegLib.nets import NETS
+from run_folder import history
+from toy_slices import write_toy
 
-from training.data.augment import STRONG
-from training.data.slices import Sampling, SliceSet, load_split
-from training.learn.model_spec import new_spec
-from training.learn.recipes import Recipe, Stage
-from training.learn.run import train
-from training.learn.trainer import Trainer
+from training.learn.recipes import RECIPES, Recipe, Stage
+from training.learn.trainer import Clock
+from training.train import main
 
-one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
-data, validation = toy_slices.data, toy_slices.validation
-# everything that draws random numbers, and two slice sizes
-RANDOM = replace(
-    TINY,
-    augmentation=STRONG,
-    sampling=Sampling(liver_free_share=0.25, tumor_share=0.4, case_balance=0.5),
-    stages=(Stage(size_px=32, share=0.4), Stage(size_px=64, share=0.6)),
-    hu_shift=15.0,
-)
+one_thread = torch_threads.one_thread
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(recipe: Recipe, prepared: Path, folder: Path, **options: Any) -> Trainer:
-    """One sitting of ``training.train``: a new trainer that goes on in its folder."""
-    data = load_split(prepared, "train", with_windowed=True)
-    validation = load_split(prepared, "val")
-    folder.mkdir(exist_ok=True)
-    trainer = Trainer(recipe, data, **options)
-    train(trainer, validation, folder, new_spec(recipe, prepared, validation, data))
-    return trainer
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"), windowed=False)
 
 
-class Stopped(Exception):
-    pass
+def call(prepared: Path, folder: Path, *options: Any) -> int:
+    fixed = ["--recipe", "tour", "--device", "cpu", "--precision", "fp32"]
+    return main([str(prepared), "-o", str(folder), *fixed, *map(str, options)])
 
 
-def stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine is switched off in the middle of an epoch."""
-    run_epoch = Trainer.run_epoch
-
-    def stops(self: Trainer, show: Any = iter) -> dict[str, float]:
-        facts = run_epoch(self, show)
-        if self.epoch == epoch:
-            raise Stopped
-        return facts
-
-    monkeypatch.setattr(Trainer, "run_epoch", stops)
+def stored_recipe(folder: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+    return stored
 
 
-@pytest.mark.parametrize(("schedule", "ema"), [("plateau", 0.0), ("cosine", 0.9)])
-@pytest.mark.parametrize("stop", [1, 2])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
-    prepared: Path, tmp_path: Path, schedule: str, ema: float, stop: int
+def change_stored(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """As an older version would have left it."""
+    stored = stored_recipe(folder)
+    change(stored)
+    (folder / "recipe.json").write_text(json.dumps(stored))
+
+
+def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    assert call(prepared, folder) == 0
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"recipe.json", "history.jsonl", "last.pt", "best.safetensors"}
+    assert len(history(folder)) == RECIPES["tour"].epochs
+    recipe = json.loads(json.dumps(asdict(RECIPES["tour"])))
+    assert stored_recipe(folder) == {"init": None, **recipe}
+    bundle = ModelFile.load(folder / "best.safetensors")
+    assert bundle.spec.provenance["recipe"] == recipe
+    logits = bundle.build_net()(torch.rand(1, 1, 64, 64))
+    assert logits.shape == (1, 3, 64, 64)
+
+
+def test_options_change_the_recipe(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ("--epochs", 1, "--seed", 7, "--learning-rate", 1e-5, "--width", 4, "--ema", 0.5)
+    assert call(prepared, folder, *options) == 0
+    recipe = stored_recipe(folder)
+    assert (recipe["epochs"], recipe["seed"], recipe["learning_rate"]) == (1, 7, 1e-5)
+    assert recipe["net_args"] == {"width": 4, "attention_dropout": 0.0}
+    assert recipe["ema"] == 0.5
+    assert len(history(folder)) == 1
+
+
+def test_one_size_throughout(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 2, "--size-px", 32) == 0
+    assert stored_recipe(folder)["stages"] == [{"size_px": 32, "share": 1.0}]
+    assert [line["size_px"] for line in history(folder)] == [32, 32]
+    spec = ModelFile.load(folder / "best.safetensors").spec
+    assert (spec.preprocessing["size_px"], spec.preprocessing["grid_px"]) == (32, 64)
+
+
+def test_a_run_begun_before_an_update_goes_on(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = replace(RANDOM, schedule=schedule, ema=ema, plateau_patience=0)
-    whole = run(recipe, prepared, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch:
-        stop_before(stop, patch)
-        with pytest.raises(Stopped):
-            run(recipe, prepared, tmp_path / "parts")
-    assert len(history(tmp_path / "parts")) == stop
-    torch.manual_seed(999)  # what another process would have drawn must not matter
-    parts = run(recipe, prepared, tmp_path / "parts")
-    assert parts.epoch == whole.epoch == 3
-    for key, value in whole.state().items():
-        if key != "elapsed_s":
-            assert same_bits(value, parts.state()[key]), key
-    best = [ModelFile.load(tmp_path / f / "best.safetensors") for f in ("whole", "parts")]
-    assert same_bits(best[0].state, best[1].state)
-    lines = [history(tmp_path / f) for f in ("whole", "parts")]
-    for line in lines[0] + lines[1]:
-        line.pop("seconds")
-    assert lines[0] == lines[1]
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 1) == 0
+
+    def without_the_new(stored: dict[str, Any]) -> None:
+        del stored["init"], stored["ema"], stored["loss"]["tversky"]
+
+    change_stored(folder, without_the_new)
+    assert call(prepared, folder, "--epochs", 1) == 0
+    assert len(history(folder)) == 1
+    assert call(prepared, folder, "--epochs", 1, "--ema", 0.5) == 2
+    assert "another recipe" in capsys.readouterr().err
 
 
-def test_a_finished_run_is_left_alone(prepared: Path, tmp_path: Path) -> None:
-    run(replace(TINY, epochs=1), prepared, tmp_path / "run")
-    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
-    run(replace(TINY, epochs=1), prepared, tmp_path / "run")
-    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
-
-
-def test_another_seed_gives_another_net(prepared: Path, tmp_path: Path) -> None:
-    one, other = (
-        run(replace(TINY, epochs=1, seed=seed), prepared, tmp_path / str(seed)) for seed in (1, 2)
-    )
-    assert not same_bits(one.net.state_dict(), other.net.state_dict())
-
-
-def test_it_learns_a_toy(prepared: Path, tmp_path: Path) -> None:
-    run(replace(TINY, epochs=15, batch=2, learning_rate=5e-3), prepared, tmp_path / "run")
-    lines = history(tmp_path / "run")
-    assert lines[-1]["train_loss"] < 0.4 * lines[0]["train_loss"]
-    assert min(line["val_loss"] for line in lines) < 0.5 * lines[0]["val_loss"]
-    assert max(line["val_liver_dice"] for line in lines) > 0.9
-
-
-def test_the_best_epoch_is_kept_as_a_model_file(
-    prepared: Path, tmp_path: Path, data: SliceSet, validation: SliceSet
+def test_a_folder_with_another_recipe_is_refused(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = run(replace(TINY, epochs=4), prepared, tmp_path / "run")
-    bundle = ModelFile.load(tmp_path / "run" / "best.safetensors")
-    least = min(line["val_loss"] for line in history(tmp_path / "run"))
-    trainer.net.load_state_dict(bundle.build_net().state_dict())
-    assert trainer.validate(validation, 64)["val_loss"] == pytest.approx(least, abs=1e-5)
-    assert bundle.spec.net_args == TINY.net_args
-    assert bundle.spec.preprocessing == data.preprocessing.to_dict()
-    assert bundle.spec.training_hu_range == (-1000, 1200)
-    assert bundle.spec.provenance["train"] == ["1"]
-    assert bundle.spec.provenance["val"] == ["2"]
-    assert bundle.spec.provenance["processes"] == 1
-    assert bundle.spec.labels == {"background": 0, "liver": 1, "tumor": 2}
+    folder = tmp_path / "run"
+    assert call(prepared, folder, "--epochs", 1) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    assert call(prepared, folder, "--epochs", 2) == 2
+    said = capsys.readouterr().err
+    assert "another recipe" in said
+    assert "name a new folder" in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert call(prepared, folder, "--epochs", 1) == 0
 
 
-def test_the_average_is_kept_and_the_checkpoint_holds_both(prepared: Path, tmp_path: Path) -> None:
-    trainer = run(replace(TINY, ema=0.9, select="last"), prepared, tmp_path / "run")
-    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert state["average"]["steps"] == 9  # three epochs of nine slices in fours
-    assert same_bits(state["net"], trainer.net.state_dict())
-    assert not same_bits(state["net"], state["average"]["net"])
-    kept = ModelFile.load(tmp_path / "run" / "best.safetensors").build_net()
-    assert same_bits(dict(kept.state_dict()), dict(state["average"]["net"]))
-
-
-def test_a_model_is_run_at_the_size_that_it_was_trained_at(prepared: Path, tmp_path: Path) -> None:
-    smaller = replace(TINY, epochs=1, stages=(Stage(size_px=32, share=1.0),))
-    run(smaller, prepared, tmp_path / "run")
-    assert [line["size_px"] for line in history(tmp_path / "run")] == [32]
-    stored = ModelFile.load(tmp_path / "run" / "best.safetensors").spec.preprocessing
-    assert SlicePreprocessing.from_dict(stored) == replace(PLAIN, size_px=32)
-
-
-def test_a_split_by_volume_stays_with_the_model(
-    prepared: Path, tmp_path: Path, data: SliceSet, validation: SliceSet
+def test_minutes_stop_a_run(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = json.loads((prepared / "manifest.json").read_text())
-    leaking = tmp_path / "leaking"
-    leaking.mkdir()
-    (leaking / "manifest.json").write_text(json.dumps({**manifest, "group_by": "volume"}))
-    told = new_spec(TINY, leaking, validation, data).provenance
-    assert told["split_group_by"] == "volume"
-    assert "split_group_by" not in new_spec(TINY, prepared, validation, data).provenance
+    folder, looks = tmp_path / "run", Counter[int]()
+
+    def a_twentieth_second_a_look(clock: Clock) -> float:
+        looks[id(clock)] += 1
+        return clock.before_s + looks[id(clock)] / 20
+
+    monkeypatch.setattr(Clock, "_now_s", property(a_twentieth_second_a_look))
+    assert call(prepared, folder, "--epochs", 1, "--minutes", 0.02) == 0
+    lines = history(folder)
+    assert 1 < len(lines) < 5  # minutes count in place of epochs
+    assert lines[-1]["learning_rate"] < 0.5 * max(line["learning_rate"] for line in lines)
+    assert call(prepared, folder, "--epochs", 1, "--minutes", 0.02) == 0
+    assert len(history(folder)) <= len(lines) + 1  # at most a last moment was left
 
 
-def test_the_history_has_a_line_an_epoch(prepared: Path, tmp_path: Path) -> None:
-    recipe = replace(RANDOM, schedule="cosine", learning_rate=3e-7)
-    run(recipe, prepared, tmp_path / "run")
-    lines = history(tmp_path / "run")
-    assert [line["epoch"] for line in lines] == [0, 1, 2]
-    assert [line["size_px"] for line in lines] == [32, 32, 64]
-    for line in lines:
-        assert line["steps"] == 3  # 9 slices with liver, 3 without, in fours
-        assert 0 < line["learning_rate"] < 3e-7
-        assert line["seconds"] > 0
-        assert line["train_loss"] > 0
-        assert {"val_loss", "val_liver_dice", "val_tumor_dice"} <= line.keys()
-
-
-def test_nothing_but_the_checkpoint_is_pickled_and_that_is_read_as_plain_tensors(
-    prepared: Path, tmp_path: Path
-) -> None:
-    run(replace(TINY, epochs=1), prepared, tmp_path / "run")
-    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert state["epoch"] == 1
+@pytest.mark.slow
+def test_torchrun_starts_processes_of_one_run(prepared: Path, tmp_path: Path) -> None:
+    """The command of the module docstring; one process then finds the run finished."""
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    words += ["-m", "training.train", str(prepared), "-o", str(tmp_path / "run")]
+    paths = os.pathsep.join((str(ROOT / "LiverTumorSeg"), str(ROOT)))
+    for _ in range(2):  # on a busy machine PyTorch's own threads may abort at the very exit, rarely
+        done = subprocess.run(
+            [sys.executable, *words, "--recipe", "tour", "--epochs", "1", "--device", "cpu"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "terminate called without an active exception" not in done.stderr:
+            break
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("batch norm is not synchronized: each of the 2 processes") == 1
+    assert "Warning" not in done.stderr
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"last.pt", "best.safetensors", "history.jsonl"}
+    assert names == {"recipe.json", "history.jsonl", "last.pt", "best.safetensors"}
+    assert [line["processes"] for line in history(tmp_path / "run")] == [2]
+    assert call(prepared, tmp_path / "run", "--epochs", 1) == 0
+    assert len(history(tmp_path / "run")) == 1
+
+
+def parameters(bundle: ModelFile) -> dict[str, torch.Tensor]:
+    return dict(bundle.build_net().named_parameters())
+
+
+@pytest.fixture(scope="module")
+def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model twice as wide as the recipe's own."""
+    folder = tmp_path_factory.mktemp("model")
+    assert call(prepared, folder, "--epochs", 1, "--width", 16) == 0
+    return folder / "best.safetensors"
+
+
+def test_init_goes_on_from_a_models_weights(prepared: Path, tmp_path: Path, model: Path) -> None:
+    options = ("--epochs", 1, "--learning-rate", 1e-12, "--seed", 5)
+    assert call(prepared, tmp_path / "run", "--init", model, *options) == 0
+    begun = parameters(ModelFile.load(model))
+    ended = parameters(ModelFile.load(tmp_path / "run" / "best.safetensors"))
+    assert begun.keys() == ended.keys()
+    for name, parameter in begun.items():
+        assert torch.allclose(parameter, ended[name], atol=1e-7, rtol=0), name
+
+
+def test_init_takes_the_net_from_the_model_not_from_the_recipe(
+    prepared: Path, tmp_path: Path, model: Path
+) -> None:
+    assert RECIPES["tour"].net_args["width"] == 8
+    assert call(prepared, tmp_path / "run", "--init", model, "--epochs", 1) == 0
+    assert stored_recipe(tmp_path / "run")["net_args"]["width"] == 16
+
+
+def with_words(model: Path, path: Path, **provenance: Any) -> Path:
+    """The model as if it had been trained on other cases."""
+    bundle = ModelFile.load(model)
+    told = {**bundle.spec.provenance, **provenance}
+    ModelFile(replace(bundle.spec, provenance=told), bundle.state).save(path)
+    return path
+
+
+def test_init_is_told_with_what_it_was_trained_on(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = with_words(model, tmp_path / "m.safetensors", train=["77"], train_groups=["anna"])
+    assert call(prepared, tmp_path / "run", "--init", other, "--epochs", 1) == 0
+    told = ModelFile.load(tmp_path / "run" / "best.safetensors").spec.provenance
+    words = {"name": "hybrid2d", "version": "0", "sha256": file_sha256(other)}
+    assert told["init"] == stored_recipe(tmp_path / "run")["init"] == words
+    assert (told["train"], told["train_groups"]) == (["1", "77"], ["p1", "anna"])
+    assert "validation set" not in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_init_it_was_begun_with(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else its model file would forget what its weights have seen."""
+    run, options = tmp_path / "run", ("--epochs", 1, "--width", 16)
+    other = with_words(model, tmp_path / "m.safetensors", train=["77"])
+    assert call(prepared, run, "--init", model, *options) == 0
+    for wrong in ((), ("--init", other)):
+        assert call(prepared, run, *wrong, *options) == 2
+        assert "another recipe" in capsys.readouterr().err
+    assert call(prepared, run, "--init", model, *options) == 0
+    change_stored(run, lambda stored: stored.pop("init"))
+    assert call(prepared, run, "--init", model, *options) == 0  # an older version's run
+
+
+def test_an_init_that_knows_validation_cases_is_told_of(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaking = with_words(model, tmp_path / "m.safetensors", train_groups=["p2"])
+    assert call(prepared, tmp_path / "run", "--init", leaking, "--epochs", 1) == 0
+    assert "was trained on patients of the validation set" in capsys.readouterr().err
+
+
+def test_init_with_another_width_is_refused(
+    prepared: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(prepared, tmp_path / "run", "--init", model, "--width", 8) == 2
+    assert "leave out --width" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "fault", ["no model", "no data", "no windowed", "width", "size", "8 px", "ema"]
+)
+def test_what_cannot_work_ends_with_2_and_a_sentence(
+    fault: str, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    if fault == "no model":
+        code = call(prepared, run, "--init", tmp_path / "none.safetensors")
+    elif fault == "no data":
+        code = call(tmp_path, run)
+    elif fault == "width":
+        code = call(prepared, run, "--width", 7)
+    elif fault == "size":
+        code = call(prepared, run, "--size-px", 48)
+    elif fault == "8 px":
+        code = call(prepared, run, "--size-px", 4)
+    elif fault == "ema":
+        code = call(prepared, run, "--ema", 1)
+    else:  # the recipe shifts HU, which needs the slices before CLAHE
+        code = main([str(prepared), "-o", str(run), "--recipe", "cpu", "--device", "cpu"])
+    said = {
+        "no model": "no such model file",
+        "no data": "training.prepare first",
+        "no windowed": "--windowed",
+        "width": "use 8",
+        "size": "64 px cannot be shrunk evenly to 48",
+        "8 px": "give 8 to 2048",
+        "ema": "less than 1",
+    }
+    assert code == 2
+    assert said[fault] in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_the_papers_recipe_has_the_papers_numbers() -> None:
+    """II.C to III.C and Tables 1 to 3 of Bader & Jarjees."""
+    paper = RECIPES["paper"]
+    assert paper == Recipe()
+    assert (paper.learning_rate, paper.weight_decay) == (1e-4, 1e-5)
+    assert (paper.batch, paper.epochs, paper.clip_norm) == (8, 100, 1.0)
+    assert (paper.schedule, paper.plateau_factor, paper.plateau_patience) == ("plateau", 0.5, 5)
+    assert (paper.select, paper.seed) == ("loss", 42)
+    assert paper.stages == (Stage(size_px=256, share=1.0),)
+    loss = paper.loss
+    assert (loss.cross_entropy, loss.dice, loss.focal) == (1.0, 1.0, 0.5)
+    assert (loss.focal_alpha, loss.focal_gamma, loss.smoothing) == (0.25, 2.0, 1e-6)
+    assert (loss.tversky, paper.ema) == (0.0, 0.0)
+    assert paper.sampling.liver_free_share == 0  # it leaves those slices out
+    assert paper.sampling.tumor_share is None
+    assert paper.hu_shift == 0
+    augment = paper.augmentation
+    chances = (augment.horizontal_flip_p, augment.vertical_flip_p, augment.rotation_p)
+    assert chances == (0.5, 0.3, 0.5)
+    assert (augment.rotation_deg, augment.brightness_limit, augment.contrast_limit) == (
+        25,
+        0.2,
+        0.2,
+    )
+    with torch.device("meta"):
+        net = NETS[paper.net](**paper.net_args)
+    assert sum(p.numel() for p in net.parameters()) == 20_835_779
+
+
+def test_the_whole_scan_recipe_adds_only_the_slices_without_liver() -> None:
+    paper, whole = asdict(RECIPES["paper"]), asdict(RECIPES["whole-scan"])
+    assert 0.2 <= whole["sampling"].pop("liver_free_share") <= 0.3
+    paper["sampling"].pop("liver_free_share")
+    assert whole == paper
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_built_and_stored(name: str) -> None:
+    recipe = RECIPES[name]
+    assert sum(stage.share for stage in recipe.stages) == pytest.approx(1)
+    assert recipe.schedule in ("plateau", "cosine")
+    assert recipe.select in ("loss", "dice")
+    with torch.device("meta"):
+        NETS[recipe.net](**recipe.net_args)
+    json.dumps(asdict(recipe))
+
+
+def test_the_cpu_recipe_goes_from_128_to_256_pixels() -> None:
+    recipe = RECIPES["cpu"]
+    sizes = [recipe.size_at(n / 1000) for n in range(1001)]
+    assert set(sizes) == {128, 256}
+    assert sizes == sorted(sizes)
+    assert sizes.index(256) == pytest.approx(1000 * recipe.stages[0].share, abs=1)
+    assert 0.2 <= recipe.sampling.liver_free_share <= 0.3
+
+
+def test_the_recall_recipe_is_the_cpus_with_a_tversky_term() -> None:
+    recall, cpu = (asdict(RECIPES[name]) for name in ("recall", "cpu"))
+    assert recall["loss"].pop("tversky") > 0
+    assert cpu["loss"].pop("tversky") == 0
+    assert recall == cpu
+    assert recall["loss"]["tversky_beta"] > recall["loss"]["tversky_alpha"]
+
+
+def test_stages_that_add_up_by_rounding_still_end_with_the_last() -> None:
+    recipe = Recipe(stages=tuple(Stage(size_px=64 * n, share=0.1) for n in range(1, 11)))
+    assert [recipe.size_at(n / 10) for n in range(11)] == [*(64 * n for n in range(1, 11)), 640]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from itertools import permutations, product
@@ -11,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LiverTumorSegLib.ct.nifti import read_ct, write_ct, write_labels
+from LiverTumorSegLib.ct.nifti import read_ct, write_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
-from LiverTumorSegLib.volume import CtVolume, Reorientation
+from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
+from prepared_cases import arrays, file_times, turned, write_case, write_manifest
 
 from training.data.prepared import Source, find_sources, prepare
 from training.data.slices import load_split
@@ -33,23 +33,6 @@ def patients() -> tuple[Phantom, ...]:
     )
 
 
-def write_case(folder: Path, name: str, ct: CtVolume, labels: Bytes) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_ct(folder / f"volume-{name}.nii.gz", ct)
-    write_labels(folder / f"segmentation-{name}.nii.gz", labels, like=ct)
-
-
-def write_manifest(folder: Path, splits: dict[str, str]) -> None:
-    """The columns of a data folder's manifest.csv that are read."""
-    with open(folder / "manifest.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "patient_group", "split", "kind"])
-        for name, split in splits.items():
-            kind = "context" if name.endswith("context") else "case"
-            group = f"patient{name.split('-')[0]}"
-            writer.writerow([f"volume-{name}.nii.gz", group, split, kind])
-
-
 @pytest.fixture
 def data(tmp_path: Path, patients: tuple[Phantom, ...]) -> Path:
     """A folder in the LiTS style: case 0 for training with its context, case 1 for validation."""
@@ -60,15 +43,6 @@ def data(tmp_path: Path, patients: tuple[Phantom, ...]) -> Path:
     write_case(folder, "1", second.ct, second.labels)
     write_manifest(folder, {"0": "train", "0-context": "train", "1": "val"})
     return folder
-
-
-def arrays(folder: Path, name: str) -> dict[str, Bytes]:
-    return {path.stem: np.load(path) for path in sorted((folder / name).glob("*.npy"))}
-
-
-def file_times(folder: Path) -> dict[str, int]:
-    paths = [p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"]
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in paths}
 
 
 def prepare_all(data: Path, folder: Path, **options: Any) -> dict[str, Any]:
@@ -98,12 +72,6 @@ def test_labels_are_placed_as_the_preprocessing_places_them(
         wanted = [SMALL.place_labels(labels, spacing) for labels in patient.labels]
         assert np.array_equal(arrays(tmp_path / "out", name)["labels"], np.stack(wanted))
     assert not arrays(tmp_path / "out", "0-context")["labels"].any()
-
-
-def turned(ct: CtVolume, labels: Bytes, order: tuple[int, ...], flips: tuple[bool, ...]) -> Any:
-    """The same patient with array axes permuted and flipped."""
-    turn = Reorientation(order, flips, ct.shape_kji)  # type: ignore[arg-type]
-    return CtVolume(turn.apply(ct.hu), turn.apply_affine(ct.ijk_to_ras)), turn.apply(labels)
 
 
 def test_any_orientation_of_the_file_gives_the_same_arrays(

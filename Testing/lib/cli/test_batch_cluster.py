@@ -123,7 +123,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     pytest.importorskip("ray", reason="Ray, of the extra [cluster], is missing")
     from ray.cluster_utils import Cluster
 
-    package = str(Path(__file__).resolve().parents[2] / "LiverTumorSeg")
+    package = str(Path(__file__).resolve().parents[3] / "LiverTumorSeg")
     monkeypatch.setenv("PYTHONPATH", package)
     for name, value in (
         ("RAY_USAGE_STATS_ENABLED", "0"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec
 
-PACKAGE_FOLDER = Path(__file__).resolve().parents[2] / "LiverTumorSeg"
+PACKAGE_FOLDER = Path(__file__).resolve().parents[3] / "LiverTumorSeg"
 
 
 @pytest.fixture

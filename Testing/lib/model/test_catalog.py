@@ -25,7 +25,7 @@ from LiverTumorSegLib.model.catalog import (
 )
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec
 
-PACKAGE_FOLDER = Path(__file__).resolve().parents[2] / "LiverTumorSeg"
+PACKAGE_FOLDER = Path(__file__).resolve().parents[3] / "LiverTumorSeg"
 SPEC = ModelSpec(
     name="mine",
     version="2",

@@ -11,7 +11,7 @@ import pytest
 from LiverTumorSegLib.ct.nifti import read_ct
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
-from test_prepare import arrays, file_times, turned, write_case, write_manifest
+from prepared_cases import arrays, file_times, turned, write_case, write_manifest
 
 from training.cases.splits import Split, save_split
 from training.data.prepared import Source, find_sources

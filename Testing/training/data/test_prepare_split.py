@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
-from test_prepare import SMALL, arrays, file_times, write_case
+from prepared_cases import arrays, file_times, write_case
+from test_prepare import SMALL
 
 from training.cases.splits import Split, load_split, save_split
 from training.data.prepared import find_sources, prepare

@@ -465,6 +465,6 @@ def test_what_is_no_label_is_refused(
 
 def test_importing_the_reader_does_not_load_nibabel() -> None:
     code = "import LiverTumorSegLib.ct.nifti, sys; sys.exit('nibabel' in sys.modules)"
-    library = Path(__file__).resolve().parents[2] / "LiverTumorSeg"
+    library = Path(__file__).resolve().parents[3] / "LiverTumorSeg"
     environment = {**os.environ, "PYTHONPATH": str(library)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
