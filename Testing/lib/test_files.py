@@ -16,6 +16,7 @@ from command_line import PACKAGE_FOLDER, tree
 from LiverTumorSegLib import files
 from LiverTumorSegLib.files import machine_key, settle, whole_file, whole_folder
 from LiverTumorSegLib.tables import csv_text, csv_value
+from looped import looped
 
 KNOWN = ("seg.nii.gz", "lesions.csv", "extra.nii.gz", "figures/")
 OLD = {"seg.nii.gz": b"old", "extra.nii.gz": b"old", "figures": None, "figures/a.png": b"old"}
@@ -149,7 +150,7 @@ def test_a_damaged_marker_moves_nothing(tmp_path: Path) -> None:
 # Failures
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, MemoryError])
+@looped("error", [ValueError, OSError, KeyboardInterrupt, MemoryError])
 def test_a_failing_block_leaves_all_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
     """Its error passes unchanged: an OSError of the block may have nothing to do with writing."""
     lay(tmp_path / "there", OLD | OTHERS)

@@ -125,7 +125,7 @@ def test_the_affine_is_the_volumes_own() -> None:
         ct.ijk_to_ras[0, 0] = 7
 
 
-@pytest.mark.parametrize(
+@looped(
     ("hu", "affine", "says"),
     [
         (np.zeros((2, 2), np.int16), np.eye(4), "three axes"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from LiverTumorSegLib.model.spec import BundleError
+from looped import looped
 
 from training import command
 
@@ -23,7 +24,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@looped("name", CALLS)
 def test_input_that_is_not_there_is_said_on_one_line_and_leaves_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

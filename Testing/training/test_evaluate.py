@@ -10,6 +10,7 @@ import pytest
 from evaluated_folder import history_lines, save_model, write_cases
 from LiverTumorSegLib.ct.nifti import read_labels
 from LiverTumorSegLib.result.files import NOTICE
+from looped import looped
 
 from training import evaluate
 from training.evaluate import main
@@ -185,7 +186,7 @@ def test_another_model_of_the_same_cases_is_compared(
     assert '<section id="table-4">' in text
 
 
-@pytest.mark.parametrize("trained_on", [["3"], ["1", "3"]])
+@looped("trained_on", [["3"], ["1", "3"]])
 def test_refuses_cases_that_were_trained_on(
     folder: Path, tmp_path: Path, trained_on: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cascade_model import save_cascade
 from evaluated_folder import write_cases
 from LiverTumorSegLib.model.catalog import import_model
+from looped import looped
 
 from training.evaluate import main
 
@@ -70,7 +71,7 @@ def test_the_published_measures_are_in_the_report(scores: Path) -> None:
     assert "0.845" in text, "LiTS 3 is one of those that the authors show"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("split", "trained"), [(None, ["3"]), ({"train": ["3"], "val": ["0"], "test": ["47"]}, ["29"])]
 )
 def test_cases_of_either_training_are_refused(

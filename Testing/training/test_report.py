@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from evaluated_folder import history_lines
 from LiverTumorSegLib.inference.decision import Decision
+from looped import looped
 from score_material import labels, score, three_scores
 from toy_figures import NET_ARGS, PREPROCESSING, toy_slices
 
@@ -104,7 +105,7 @@ def test_confidence_of_lesions_is_a_table_or_a_sentence(tmp_path: Path) -> None:
     assert '<section id="false-tumor">' in text
 
 
-@pytest.mark.parametrize(
+@looped(
     ("smoothing_mm", "tta", "shown"),
     [
         (5.0, True, "over 0.7, averaged over neighboring slices by a Gaussian of 5 mm"),
@@ -165,7 +166,7 @@ def test_two_evaluations_of_other_cases_are_not_compared(
 OLD = '{"slices": {}, "volumes": {}, "detection": {}, "cases": []}'
 
 
-@pytest.mark.parametrize("content", [None, "{}", "no json", OLD])
+@looped("content", [None, "{}", "no json", OLD])
 def test_a_folder_without_an_evaluation(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

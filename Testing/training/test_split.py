@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from looped import looped
 
 from training.cases.case import SET_NAMES
 from training.cases.splits import Split, load_split
@@ -85,7 +86,7 @@ LISTS = {
 }
 
 
-@pytest.mark.parametrize("name", LISTS)
+@looped("name", LISTS)
 def test_lists_of_names_are_taken_as_they_are(
     folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,7 +117,7 @@ WRONG_LISTS = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_LISTS)
+@looped("name", WRONG_LISTS)
 def test_wrong_lists_end_with_2_and_a_sentence(
     folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +155,7 @@ def write_selection(path: Path, tumor_ml: bool = True) -> Path:
     return path
 
 
-@pytest.mark.parametrize("tumor_ml", [True, False])
+@looped("tumor_ml", [True, False])
 def test_only_selected_cases_are_split(folder: Path, tmp_path: Path, tumor_ml: bool) -> None:
     selection = write_selection(tmp_path / "selection.csv", tumor_ml)
     options = ("--select", str(selection), "--counts", "2", "1", "1")

@@ -18,6 +18,7 @@ import torch
 import torch_threads
 from LiverTumorSegLib.model.file import ModelFile, file_sha256
 from LiverTumorSegLib.nets import NETS
+from looped import looped
 from run_folder import history
 from toy_slices import write_toy
 
@@ -243,9 +244,7 @@ def test_init_with_another_width_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "fault", ["no model", "no data", "no windowed", "width", "size", "8 px", "ema"]
-)
+@looped("fault", ["no model", "no data", "no windowed", "width", "size", "8 px", "ema"])
 def test_what_cannot_work_ends_with_2_and_a_sentence(
     fault: str, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,7 +313,7 @@ def test_the_whole_scan_recipe_adds_only_the_slices_without_liver() -> None:
     assert whole == paper
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@looped("name", RECIPES)
 def test_every_recipe_can_be_built_and_stored(name: str) -> None:
     recipe = RECIPES[name]
     assert sum(stage.share for stage in recipe.stages) == pytest.approx(1)

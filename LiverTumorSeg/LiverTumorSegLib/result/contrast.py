@@ -28,10 +28,10 @@ The rule, its first line that holds:
 - late: neither is, where the spleen was found. Else unknown.
 
 Measured by ``Testing/lib/result/test_contrast.py`` with the reference livers of 30 CTs of 24
-patients of LiTS, all enhanced and windowed: 28 portal-venous, 2 unknown, none anything else. LiTS states no
-phase and the bounds were set on these CTs, so that is consistency, not accuracy. One unenhanced CT,
-and phantoms of all four phases, are told right; three more slices of another say nothing, as they
-should. No real arterial or late CT was at hand.
+patients of LiTS, all enhanced and windowed: 28 portal-venous, 2 unknown, none anything else. LiTS
+states no phase and the bounds were set on these CTs, so that is consistency, not accuracy. One
+unenhanced CT, and phantoms of all four phases, are told right; three more slices of another say
+nothing, as they should. No real arterial or late CT was at hand.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from command_line import PATIENT, save_ct
 from dicom_files import changed, save_enhanced, save_series, some_ct
 from LiverTumorSegLib.cli.batch_cases import Case, find_cases
 from LiverTumorSegLib.cli.batch_choice import Choice, choose_cases
+from looped import looped
 from pydicom.uid import generate_uid
 
 
@@ -78,7 +79,7 @@ def test_a_results_folder_reached_by_a_link_is_left_out(tmp_path: Path) -> None:
     assert names(find_cases(tmp_path / "in", tmp_path / "out")) == ["ct"]
 
 
-@pytest.mark.parametrize(
+@looped(
     ("only", "expected"),
     [
         ("volume-*", ["volume-1", "volume-2"]),

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from LiverTumorSegLib.cli.batch_summary import (
     COLUMNS,
     LESION_MEANINGS,
@@ -23,6 +22,7 @@ from LiverTumorSegLib.cli.batch_summary import (
     write_tables,
 )
 from LiverTumorSegLib.result.lesions import LESION_COLUMNS
+from looped import looped
 
 NOTICE = "For research only, not for diagnosis."
 RECORD: dict[str, Any] = {
@@ -83,7 +83,7 @@ def test_an_empty_table_is_its_head() -> None:
     assert table_text([]) == ",".join(COLUMNS) + "\n"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("row", "line"),
     [
         (result_row("p1", "done", RECORD), "p1: done, liver 1500 mL, 2 tumors with 12.5 mL"),

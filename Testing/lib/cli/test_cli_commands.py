@@ -22,6 +22,7 @@ from command_line import (
 from LiverTumorSegLib.cli.parser import DEMO_SEED, build_parser
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.phantom import phantom
+from looped import looped
 
 COMMANDS = [
     *([], ["segment"], ["batch"], ["demo"], ["measure"], ["models"], ["info"]),
@@ -144,7 +145,7 @@ def test_letters_that_a_terminal_lacks_stop_nothing(
 # Help
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@looped("command", COMMANDS)
 def test_help_can_be_followed(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         build_parser().parse_args([*command, "--help"])

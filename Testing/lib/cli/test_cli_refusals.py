@@ -30,6 +30,7 @@ from command_line import (
     tree,
 )
 from LiverTumorSegLib.cli.parser import build_parser
+from looped import looped
 
 ADVICE = (
     *("give ", "check ", "export ", "copy ", "replace ", "name ", "free ", "choose "),
@@ -345,7 +346,7 @@ def test_demo_refuses_a_negative_seed(folder: Path, refused: Callable[..., str])
     assert "seed" in refused("demo", "-o", folder / "result", "--seed", "-1")
 
 
-@pytest.mark.parametrize("arguments", [[], ["segment"], ["segment", "ct.nii"], ["models"], ["x"]])
+@looped("arguments", [[], ["segment"], ["segment", "ct.nii"], ["models"], ["x"]])
 def test_an_incomplete_command_shows_how_it_is_written(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from LiverTumorSegLib.cli.exchange import (
     write_answer,
     write_request,
 )
+from looped import looped
 from numpy.typing import NDArray
 
 SHAPE = (5, 7, 9)
@@ -40,9 +41,7 @@ def test_a_ct_arrives_bit_by_bit(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"ct.npy", "ct.json"}
 
 
-@pytest.mark.parametrize(
-    "view", [lambda a: a[::-1, :, ::2], lambda a: a.transpose(2, 0, 1), np.asfortranarray]
-)
+@looped("view", [lambda a: a[::-1, :, ::2], lambda a: a.transpose(2, 0, 1), np.asfortranarray])
 def test_the_order_in_memory_does_not_matter(
     tmp_path: Path, view: Callable[[NDArray[np.int16]], NDArray[np.int16]]
 ) -> None:
@@ -58,7 +57,7 @@ def test_the_ct_is_a_file_that_numpy_itself_reads(tmp_path: Path) -> None:
     assert mapped.flags.c_contiguous
 
 
-@pytest.mark.parametrize("probabilities", [False, True])
+@looped("probabilities", [False, True])
 def test_an_answer_arrives_bit_by_bit(tmp_path: Path, probabilities: bool) -> None:
     sent = some_answer(probabilities=probabilities)
     write_answer(tmp_path, sent)
@@ -101,7 +100,7 @@ def test_an_answer_without_its_record_is_none(tmp_path: Path) -> None:
         read_answer(tmp_path, SHAPE)
 
 
-@pytest.mark.parametrize("name", ["ct.npy", "ct.json"])
+@looped("name", ["ct.npy", "ct.json"])
 def test_a_missing_half_of_the_ct_is_refused(tmp_path: Path, name: str) -> None:
     write_request(tmp_path, some_hu(), AFFINE)
     (tmp_path / name).unlink()
@@ -109,8 +108,8 @@ def test_a_missing_half_of_the_ct_is_refused(tmp_path: Path, name: str) -> None:
         read_request(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ct.npy", "ct.json"])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@looped("name", ["ct.npy", "ct.json"])
+@looped("share", [0.0, 0.3, 0.9])
 def test_a_cut_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
     write_request(tmp_path, some_hu(), AFFINE)
     data = (tmp_path / name).read_bytes()
@@ -119,7 +118,7 @@ def test_a_cut_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
         read_request(tmp_path)
 
 
-@pytest.mark.parametrize(
+@looped(
     "text", ["{}", '{"ijk_to_ras": 3}', '{"ijk_to_ras": [[1, 2], [3]]}', "[]", '{"ijk_to_ras":"x"}']
 )
 def test_a_wrong_geometry_is_refused(tmp_path: Path, text: str) -> None:
@@ -129,10 +128,9 @@ def test_a_wrong_geometry_is_refused(tmp_path: Path, text: str) -> None:
         read_request(tmp_path)
 
 
-@pytest.mark.parametrize(
+@looped(
     "array",
     [some_hu().astype(np.float32), some_hu()[0], np.array({"a": 1}, dtype=object)],
-    ids=["float", "2D", "pickle"],
 )
 def test_what_is_no_ct_is_refused(tmp_path: Path, array: NDArray[np.generic]) -> None:
     write_request(tmp_path, some_hu(), AFFINE)

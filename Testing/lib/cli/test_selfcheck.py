@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from LiverTumorSegLib.cli import probe
+from looped import looped
 
 PACKAGE_FOLDER = Path(probe.__file__).resolve().parents[2]
 
@@ -42,7 +43,7 @@ def test_here_all_packages_work() -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("name", ["torch", "cv2"])
+@looped("name", ["torch", "cv2"])
 def test_a_package_that_takes_python_down_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").write_text("import os; os._exit(3)")
     path = os.pathsep.join([str(tmp_path), str(PACKAGE_FOLDER)])

@@ -23,6 +23,7 @@ from dicom_files import (
 )
 from LiverTumorSegLib.ct.dicom import find_series, list_files, read_series
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -66,7 +67,7 @@ def test_a_sheared_stack_keeps_every_voxel_in_its_place(tmp_path: Path) -> None:
     assert "tilted" in warnings[0]
 
 
-@pytest.mark.parametrize("rescale_shared", [True, False])
+@looped("rescale_shared", [True, False])
 def test_an_enhanced_ct_is_one_file(tmp_path: Path, rescale_shared: bool) -> None:
     order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
     save_enhanced(tmp_path / "one" / "file", some_ct(), order, rescale_shared)
@@ -160,7 +161,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=REFUSED)
+@looped(("change", "says"), REFUSED.values())
 def test_what_is_no_single_whole_ct(tmp_path: Path, change: Change, says: str) -> None:
     paths = save_series(tmp_path, change=change)
     with pytest.raises(ValueError, match=says) as refused:
@@ -243,7 +244,7 @@ def test_a_copied_file_counts_once_and_a_copied_folder_is_another_series(tmp_pat
         np.testing.assert_array_equal(read_series(series.files)[0].hu, some_ct().hu)
 
 
-@pytest.mark.parametrize("instance", ["", "1.2.3"])
+@looped("instance", ["", "1.2.3"])
 def test_an_anonymizer_that_blanked_the_uids(tmp_path: Path, instance: str) -> None:
     """Patients without UIDs are told apart by their folders, and no slice is taken for a copy."""
     blank = changed(SeriesInstanceUID="", StudyInstanceUID="", SOPInstanceUID=instance)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.dicom_grid import find_grid
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -62,7 +63,7 @@ def test_a_tilted_gantry_gives_a_sheared_grid_and_a_warning() -> None:
     assert ct.voxel_ml == pytest.approx(0.7 * 0.8 * 5.0 / 1000)  # shear keeps the volume
 
 
-@pytest.mark.parametrize("digits", [1, 2])
+@looped("digits", [1, 2])
 def test_rounded_positions_are_no_news(digits: int) -> None:
     _, ijk_to_ras, warnings = find_grid(*stack(np.round(np.arange(80) * 0.744, digits)))
     assert warnings == ()
@@ -79,9 +80,9 @@ def test_somewhat_uneven_distances_are_told() -> None:
     assert 0.3 <= moved <= 0.8
 
 
-@pytest.mark.parametrize("count", [3, 4, 50])
-@pytest.mark.parametrize("missing", [1, -2])
-@pytest.mark.parametrize("hole", [1, 3])
+@looped("count", [3, 4, 50])
+@looped("missing", [1, -2])
+@looped("hole", [1, 3])
 def test_a_missing_slice_anywhere_is_refused(count: int, missing: int, hole: int) -> None:
     heights = np.arange(count) * 2.5
     heights[missing if missing > 0 else count + missing + 1 :] += hole * 2.5
@@ -97,7 +98,7 @@ def test_two_distances_are_refused() -> None:
         find_grid(*stack([0, 3, 6, 9, 13, 16, 19]))
 
 
-@pytest.mark.parametrize("heights", [[0, 1, 1, 2, 3], [0, 0, 0], [0, 0, 1, 1, 2, 2], [0, 1, 1.001]])
+@looped("heights", [[0, 1, 1, 2, 3], [0, 0, 0], [0, 0, 1, 1, 2, 2], [0, 1, 1.001]])
 def test_two_images_at_one_place_are_refused(heights: list[float]) -> None:
     with pytest.raises(ValueError, match="more than one image at the same place"):
         find_grid(*stack(heights))

@@ -17,6 +17,7 @@ import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels, write_ct, write_labels
 from LiverTumorSegLib.ct.read import read_input
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 
 ADVICE = ("give ", "check ", "export ", "copy ", "convert ", "replace ", "ask ")
@@ -128,7 +129,7 @@ def test_a_handedness_of_zero_means_one(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("stored", ["i2", "i4", "i8", "f4", "f8", ">i2", ">f4"])
+@looped("stored", ["i2", "i4", "i8", "f4", "f8", ">i2", ">f4"])
 def test_stored_types_and_byte_orders(tmp_path: Path, stored: str) -> None:
     hu = some_hu()
     header = nibabel.Nifti1Header(endianness=">" if stored[0] == ">" else "<")
@@ -173,7 +174,7 @@ def test_gzip_inside_a_plain_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_ct(plain)[0].hu, hu)
 
 
-@pytest.mark.parametrize("further", [(1,), (1, 1)])
+@looped("further", [(1,), (1, 1)])
 def test_a_single_time_point_is_a_scan(tmp_path: Path, further: tuple[int, ...]) -> None:
     hu = some_hu()
     path = save(tmp_path / "ct.nii", hu.T.reshape(*hu.T.shape, *further))
@@ -197,7 +198,7 @@ def test_a_wrong_unit_or_none_is_refused_with_the_size(
         assert says in refusal(save(folder / "ct.nii", some_hu(), np.diag([mm, mm, mm, 1])))
 
 
-@pytest.mark.parametrize(("low", "expected"), [(-1024, 0), (-401, 0), (-400, 1), (-40, 1), (-1, 1)])
+@looped(("low", "expected"), [(-1024, 0), (-401, 0), (-400, 1), (-40, 1), (-1, 1)])
 def test_one_warning_for_a_windowed_ct(tmp_path: Path, low: int, expected: int) -> None:
     _, warnings = read_ct(save(tmp_path / "ct.nii", np.maximum(some_hu(), low)))
     assert len(warnings) == expected

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_labels, write_ct, write_labels, write_probabilities
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 
 OBLIQUE = np.linalg.qr(np.array([[1.0, 0.1, -0.2], [-0.1, 1.0, 0.15], [0.2, -0.15, 1.0]]))[0]
@@ -82,7 +83,7 @@ def test_arrays_that_fit_nothing_are_refused(tmp_path: Path) -> None:
 # A file appears whole or not at all
 
 
-@pytest.mark.parametrize(
+@looped(
     ("code", "says"),
     [
         (errno.ENOSPC, "disk is full"),
@@ -91,7 +92,7 @@ def test_arrays_that_fit_nothing_are_refused(tmp_path: Path) -> None:
         (errno.EIO, "check the disk"),
     ],
 )
-@pytest.mark.parametrize("step", ["write", "rename"])
+@looped("step", ["write", "rename"])
 def test_a_failed_write_leaves_all_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, code: int, says: str
 ) -> None:

@@ -67,11 +67,11 @@ def ball_in_liver(
     return volume(hu, (k, j, i)), distance < radius_mm
 
 
-@pytest.mark.parametrize(
+@looped(
     ("shape_ji", "spacing_ji_mm"),
     [((256, 256), (1.4, 1.4)), ((101, 77), (3.0, 3.0)), ((256, 100), (1.2, 1.7))],
 )
-@pytest.mark.parametrize("liver_px", [64, 128, 192])
+@looped("liver_px", [64, 128, 192])
 def test_a_ball_stays_where_it_is(
     shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float], liver_px: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_the_tumor_network_sees_the_liver_alone() -> None:
     assert max(patch.max() for patch in tumor.seen) < 0.97, "the bright piece is blanked"
 
 
-@pytest.mark.parametrize(("margin_mm", "kept"), [(0.0, False), (10.0, True)])
+@looped(("margin_mm", "kept"), [(0.0, False), (10.0, True)])
 def test_the_margin_keeps_a_tumor_at_the_rim(margin_mm: float, kept: bool) -> None:
     """One that the liver network has missed."""
     hu = np.full((12, 48, 48), AIR_HU)
@@ -124,7 +124,7 @@ def test_the_margin_keeps_a_tumor_at_the_rim(margin_mm: float, kept: bool) -> No
     assert (labels[5:7, 13:19, 25:26] == Label.TUMOR).all() == kept
 
 
-@pytest.mark.parametrize("liver_px", [32, 128])
+@looped("liver_px", [32, 128])
 def test_each_network_works_on_its_own_grid(liver_px: int) -> None:
     """And what the tumor network is shown differs by no more than the liver's outline."""
     ct, both, alike = abdomen(), segmenter(liver_px=liver_px), segmenter()
@@ -157,7 +157,7 @@ def test_the_tumor_network_has_its_own_window() -> None:
     assert max(p.max() for p in worker.network.tumor.runner.seen) == pytest.approx(0.8, abs=1e-3)
 
 
-@pytest.mark.parametrize("probabilities", [False, True])
+@looped("probabilities", [False, True])
 def test_no_liver_is_a_plain_result(probabilities: bool) -> None:
     worker = segmenter(CASCADE_STEPS)
     ct = volume(np.full((9, 30, 30), AIR_HU), (5.0, 2.0, 2.0))

@@ -13,6 +13,7 @@ from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.progress import Cancelled
 from LiverTumorSegLib.inference.segmenter import Segmenter
+from looped import looped
 from threshold_cascade import (
     AS_IT_IS,
     CASCADE_STEPS,
@@ -75,7 +76,7 @@ def cancel_at(words: str) -> Callable[[float, str], None]:
     return progress
 
 
-@pytest.mark.parametrize(
+@looped(
     ("words", "liver", "tumor"),
     [
         ("Preparing the CT", 0, 0),
@@ -113,7 +114,7 @@ def test_a_liver_at_the_windows_top_is_told() -> None:
     assert "of the liver is at or above 160 HU" in result.warnings[0]
 
 
-@pytest.mark.parametrize(
+@looped(
     ("window_low", "trained_low", "least_hu", "told"),
     [
         (-250, -1024.0, -40, True),
@@ -135,7 +136,7 @@ def test_a_scan_that_was_cut_to_less_than_the_model_s_window(
         assert "nothing below -40 HU" in warnings[0]
 
 
-@pytest.mark.parametrize(
+@looped(
     ("devices", "device"),
     [(("cuda", "cuda"), "cuda"), (("cpu", "cuda"), "cpu"), (("cuda:1", "cpu"), "cpu")],
 )
@@ -157,7 +158,7 @@ def test_a_higher_share_marks_less_and_says_so() -> None:
     assert sure.describe()["decision"]["tumor_threshold"] == 0.9
 
 
-@pytest.mark.parametrize("steps", [CASCADE_STEPS, AS_IT_IS])
+@looped("steps", [CASCADE_STEPS, AS_IT_IS])
 def test_decided_again_without_the_networks(steps: Postprocessing) -> None:
     """The same labels as a run with that decision and these steps."""
     worker, ct = segmenter(), abdomen()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from LiverTumorSegLib.inference.coarse_search import SHORT_CT, CoarseSearch
+from looped import looped
 
 GRIDS = [
     (40, 5.0),
@@ -120,7 +121,7 @@ def test_two_neighboring_empty_slices_end_it_and_one_does_not() -> None:
     assert not beside & {65, 66, 67, 35, 34, 33}
 
 
-@pytest.mark.parametrize("ends", [(0, 3), (96, 99), (0, 99)])
+@looped("ends", [(0, 3), (96, 99), (0, 99)])
 def test_a_liver_cut_by_the_end_of_the_scan(ends: tuple[int, int]) -> None:
     liver = between(100, ends)
     ran = carry_out(CoarseSearch(100, 5.0), liver, ~liver).order
@@ -142,7 +143,7 @@ def test_without_hits_every_slice_is_run(grid: tuple[int, float]) -> None:
         assert told.expected[-1] == count
 
 
-@pytest.mark.parametrize(("count", "scan"), [(1, True), (39, True), (40, False), (300, False)])
+@looped(("count", "scan"), [(1, True), (39, True), (40, False), (300, False)])
 def test_short_or_unscanned_is_run_in_order(count: int, scan: bool) -> None:
     plan = CoarseSearch(count, 5.0, coarse=scan)
     told = carry_out(plan, between(count, (3, 9)), ~between(count, (3, 9)))
@@ -151,8 +152,6 @@ def test_short_or_unscanned_is_run_in_order(count: int, scan: bool) -> None:
     assert SHORT_CT == 40
 
 
-@pytest.mark.parametrize(
-    ("spacing_mm", "step"), [(20.0, 4), (5.0, 4), (2.5, 8), (1.0, 20), (0.5, 40)]
-)
+@looped(("spacing_mm", "step"), [(20.0, 4), (5.0, 4), (2.5, 8), (1.0, 20), (0.5, 40)])
 def test_step_is_20_mm_and_at_least_four_slices(spacing_mm: float, step: int) -> None:
     assert next(CoarseSearch(200, spacing_mm).groups()) == list(range(0, 200, step))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.inference.decision import LEAST_SHARE, Decision
+from looped import looped
 from scipy import ndimage, special, stats
 
 SHARES = np.linspace(0, 1, 1001, dtype=np.float32)
@@ -28,7 +29,7 @@ def test_averaging_with_the_weights_is_scipys_filter() -> None:
     np.testing.assert_allclose(averaged[10:50], filtered[10:50], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("spacing_mm", "alone"), [(3.0, False), (3.0001, True)])
+@looped(("spacing_mm", "alone"), [(3.0, False), (3.0001, True)])
 def test_slices_out_of_reach_have_no_weight(spacing_mm: float, alone: bool) -> None:
     weights = Decision(smoothing_mm=1.0).weights(spacing_mm * np.arange(-3, 4))
     assert (np.count_nonzero(weights) == 1) == alone
@@ -40,7 +41,7 @@ def test_without_smoothing_only_the_slice_itself_counts() -> None:
     np.testing.assert_array_equal(weights, [0, 1, 0])
 
 
-@pytest.mark.parametrize("pair", [(1.0, 0.0), (0.6, -1.3), (4.0, 2.0), (0.0, 0.5)])
+@looped("pair", [(1.0, 0.0), (0.6, -1.3), (4.0, 2.0), (0.0, 0.5)])
 def test_probability_is_the_calibrated_sigmoid(pair: tuple[float, float]) -> None:
     made = Decision(calibration=pair).probability(SHARES)
     known = np.clip(SHARES.astype(np.float64), LEAST_SHARE, 1 - LEAST_SHARE)
@@ -74,7 +75,7 @@ def test_probability_needs_a_calibration() -> None:
         Decision().probability(SHARES)
 
 
-@pytest.mark.parametrize(
+@looped(
     "wrong",
     [
         {"tumor_threshold": 0},

@@ -34,6 +34,7 @@ from LiverTumorSegLib.model.spec import STAGES, BundleError, ModelSpec, file_sha
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 
 SMALL = SlicePreprocessing(grid_px=64, size_px=64)
@@ -160,7 +161,7 @@ def test_a_mirrored_slice_model_sees_the_mirrored_patient_alike(tmp_path: Path) 
     np.testing.assert_allclose(made.probabilities, mirrored.probabilities[..., ::-1], atol=1e-3)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("changes", "sentence"),
     [
         ({"preprocessing": {**SMALL.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumorSeg"),
@@ -287,7 +288,7 @@ def test_the_callers_choices_for_a_cascade(pair: Path, tmp_path: Path) -> None:
         load_segmenter(RunSettings(model=str(pair), device="abacus"))
 
 
-@pytest.mark.parametrize(
+@looped(
     ("changes", "sentence"),
     [
         ({"preprocessing": {**TUMOR_STEPS.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumor"),

@@ -18,6 +18,7 @@ from LiverTumorSegLib.inference.network import (
 )
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.nets.gunetrpp import GUnetrpp
+from looped import looped
 from numpy.typing import NDArray
 from torch import nn
 
@@ -144,7 +145,7 @@ def test_a_cpu_without_memory_says_so() -> None:
         PatchRunner(Greedy(), "cpu")(patches(1))
 
 
-@pytest.mark.parametrize(("patch_kji", "batch"), [((32, 64, 64), CPU_PATCHES), ((64, 128, 128), 1)])
+@looped(("patch_kji", "batch"), [((32, 64, 64), CPU_PATCHES), ((64, 128, 128), 1)])
 def test_small_patches_go_in_pairs_on_a_cpu(patch_kji: tuple[int, ...], batch: int) -> None:
     net = nn.Identity()
     net.patch_kji = patch_kji

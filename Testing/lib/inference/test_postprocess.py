@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.labels import Label
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -74,8 +75,8 @@ def test_a_large_loose_tumor_is_never_taken_for_the_liver() -> None:
     assert not result[:25].any()
 
 
-@pytest.mark.parametrize("spacing", [MM, (5.0, 0.7, 0.7), (0.5, 3.0, 1.25)])
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@looped("spacing", [MM, (5.0, 0.7, 0.7), (0.5, 3.0, 1.25)])
+@looped("axis", [0, 1, 2])
 def test_loose_tumor_stays_within_the_margin(
     spacing: tuple[float, float, float], axis: int
 ) -> None:
@@ -95,7 +96,7 @@ def test_loose_tumor_stays_within_the_margin(
     assert np.array_equal(outside == Label.LIVER, labels == Label.LIVER)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@looped("seed", range(4))
 def test_margin_agrees_with_a_distance_transform(seed: int) -> None:
     labels, spacing, margin_mm = noisy_case(seed), (2.5, 0.8, 1.1), 3.0
     result = only(tumor_inside_liver=True, max_distance_to_liver_mm=margin_mm)(labels, spacing)
@@ -113,7 +114,7 @@ def test_a_large_tumor_at_the_rim_is_not_cut() -> None:
     assert np.array_equal(Postprocessing(smallest_liver_ml=1)(labels, MM), labels)
 
 
-@pytest.mark.parametrize("spacing", [MM, (2.0, 0.5, 1.0)])
+@looped("spacing", [MM, (2.0, 0.5, 1.0)])
 def test_smallest_lesion_by_equivalent_diameter(spacing: tuple[float, float, float]) -> None:
     labels = np.full((41, 41, 41), Label.LIVER, np.uint8)
     k, j, i = ((np.arange(41) - 20) * s for s in spacing)
@@ -170,8 +171,8 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("clean", SETTINGS)
-@pytest.mark.parametrize("seed", range(4))
+@looped("clean", SETTINGS)
+@looped("seed", range(4))
 def test_twice_is_once_and_tumor_never_grows(clean: Postprocessing, seed: int) -> None:
     labels, spacing = noisy_case(seed), (2.0, 0.9, 1.2)
     before = labels.copy()
@@ -183,7 +184,7 @@ def test_twice_is_once_and_tumor_never_grows(clean: Postprocessing, seed: int) -
     assert not ((once > 0) & (labels == 0)).any()
 
 
-@pytest.mark.parametrize("clean", SETTINGS[:2])
+@looped("clean", SETTINGS[:2])
 def test_flips_and_axis_orders_do_not_matter(clean: Postprocessing) -> None:
     labels, spacing = noisy_case(7), (2.0, 0.9, 1.2)
     reference = clean(labels, spacing)

@@ -82,7 +82,7 @@ def labels_of(probabilities: Array, decision: Decision, spacing_mm: float = 2.0)
     return decided(predicted(probabilities, spacing_mm), decision)
 
 
-@pytest.mark.parametrize("shape_ji", [(SIDE, SIDE), (97, 80)])
+@looped("shape_ji", [(SIDE, SIDE), (97, 80)])
 def test_the_default_decision_is_the_likeliest_class(shape_ji: tuple[int, int]) -> None:
     """Liver or tumor bit for bit; which of the two, as far as halves tell them apart."""
     probabilities = random_probabilities()
@@ -98,7 +98,7 @@ def test_the_default_decision_is_the_likeliest_class(shape_ji: tuple[int, int]) 
         np.testing.assert_array_equal(made[clear], expected[clear])
 
 
-@pytest.mark.parametrize("share", [0.2, 0.7])
+@looped("share", [0.2, 0.7])
 def test_tumor_is_where_its_share_is_above_the_threshold(share: float) -> None:
     probabilities = random_probabilities()
     likeliest = labels_of(probabilities, Decision())
@@ -111,7 +111,7 @@ def test_tumor_is_where_its_share_is_above_the_threshold(share: float) -> None:
     assert (made != likeliest).any()
 
 
-@pytest.mark.parametrize("empty", [(), (0, 4, 5, 11)])
+@looped("empty", [(), (0, 4, 5, 11)])
 def test_smoothing_is_the_quotient_of_two_filters(empty: tuple[int, ...]) -> None:
     """Beyond the ends, and on slices without any liver or tumor, both sums are 0."""
     probabilities = random_probabilities(empty=empty)
@@ -126,7 +126,7 @@ def test_smoothing_is_the_quotient_of_two_filters(empty: tuple[int, ...]) -> Non
         np.testing.assert_allclose(share, tumor[k] / both[k], atol=2e-3)
 
 
-@pytest.mark.parametrize("share", SHARES)
+@looped("share", SHARES)
 def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
     prediction = predicted(random_probabilities(empty=(3,)))
     labels = decided(prediction, Decision(tumor_threshold=share, smoothing_mm=3.0))
@@ -137,7 +137,7 @@ def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
     np.testing.assert_array_equal(labels, expected)
 
 
-@pytest.mark.parametrize("smoothing_mm", [0.0, 4.0])
+@looped("smoothing_mm", [0.0, 4.0])
 def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_mm: float) -> None:
     prediction = predicted(random_probabilities())
     foreground = prediction.liver_lps.copy()
@@ -154,7 +154,7 @@ def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_
     np.testing.assert_array_equal(prediction.liver_lps, foreground)  # deciding changes nothing
 
 
-@pytest.mark.parametrize("share", [0.5, 0.7])
+@looped("share", [0.5, 0.7])
 def test_smoothing_alike_slices_changes_nothing(share: float) -> None:
     alike = np.repeat(random_probabilities(count=1, seed=3), 9, axis=0)
     plain = labels_of(alike, Decision(tumor_threshold=share))
@@ -165,7 +165,7 @@ def test_smoothing_alike_slices_changes_nothing(share: float) -> None:
     np.testing.assert_array_equal(smooth[clear], plain[clear])
 
 
-@pytest.mark.parametrize("share", [0.5, 0.7])
+@looped("share", [0.5, 0.7])
 def test_slices_too_far_apart_are_left_to_themselves(share: float) -> None:
     probabilities = random_probabilities()
     plain = labels_of(probabilities, Decision(tumor_threshold=share), spacing_mm=6.1)
@@ -174,7 +174,7 @@ def test_slices_too_far_apart_are_left_to_themselves(share: float) -> None:
     assert (labels_of(probabilities, decision, spacing_mm=5.9) != plain).any()
 
 
-@pytest.mark.parametrize(("slices", "stays"), [(1, False), (12, True)])
+@looped(("slices", "stays"), [(1, False), (12, True)])
 def test_a_spot_on_one_thin_slice_goes_and_a_tumor_through_many_stays(
     slices: int, stays: bool
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing, gamma_table, gray_table
 from LiverTumorSegLib.phantom.phantom import make_phantom
+from looped import looped
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
@@ -67,7 +68,7 @@ def test_a_steep_resize_takes_the_mean_of_every_pixel(phantom_slices: list[Slice
         assert np.abs(linear_px - means).max() > 8  # of a noisy scan it reads a quarter
 
 
-@pytest.mark.parametrize(("grid_px", "size_px"), [(512, 256), (512, 512), (256, 128), (128, 64)])
+@looped(("grid_px", "size_px"), [(512, 256), (512, 512), (256, 128), (128, 64)])
 def test_a_resize_to_half_or_more_is_linear(
     phantom_slices: list[Slice], grid_px: int, size_px: int
 ) -> None:
@@ -97,7 +98,7 @@ def test_another_order_gives_other_bytes(phantom_slices: list[Slice]) -> None:
         assert np.count_nonzero(other != right) > 1000
 
 
-@pytest.mark.parametrize(
+@looped(
     "window", [(-40, 160), (-160, 240), (-200, 250), (-1024, 3071), (0, 255), (0, 256), (30, 31)]
 )
 def test_table_equals_the_rounded_formula_at_every_hu(window: tuple[int, int]) -> None:
@@ -115,7 +116,7 @@ def test_grays_are_rounded_to_nearest_not_cut() -> None:
     assert np.count_nonzero(gray != np.trunc(exact)) > 50
 
 
-@pytest.mark.parametrize(("low", "high"), [(-1024, 3071), (-1000, 200), (-40, 160), (7, 8)])
+@looped(("low", "high"), [(-1024, 3071), (-1000, 200), (-40, 160), (7, 8)])
 def test_paper_scales_each_slice_between_its_own_ends(low: int, high: int) -> None:
     hu = np.random.default_rng(0).integers(low, high + 1, (64, 64)).astype(np.int16)
     hu[0, :2] = low, high
@@ -124,8 +125,8 @@ def test_paper_scales_each_slice_between_its_own_ends(low: int, high: int) -> No
     assert np.array_equal(gray, np.rint(share * 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize("preset", ["window", "paper"])
-@pytest.mark.parametrize("value", [-32768, -40, 0, 160, 32767])
+@looped("preset", ["window", "paper"])
+@looped("value", [-32768, -40, 0, 160, 32767])
 def test_a_constant_slice_gives_a_constant_gray(preset: str, value: int) -> None:
     flat = np.full((64, 64), value, np.int16)
     assert len(np.unique(SlicePreprocessing(preset=preset).to_gray(flat))) == 1
@@ -175,7 +176,7 @@ def gray_range(case: Slice, coarser: Callable[[Hu, int], Hu]) -> float:
     return max(grays) - min(grays)
 
 
-@pytest.mark.parametrize("coarser", [linear, every_pixel])
+@looped("coarser", [linear, every_pixel])
 def test_a_phantoms_coarser_copies_keep_the_livers_gray(
     phantom_slices: list[Slice], coarser: Callable[[Hu, int], Hu]
 ) -> None:
@@ -183,8 +184,8 @@ def test_a_phantoms_coarser_copies_keep_the_livers_gray(
         assert gray_range(case, coarser) <= 12
 
 
-@pytest.mark.parametrize("coarser", [linear, every_pixel])
-@pytest.mark.parametrize("number", [0, 50])
+@looped("coarser", [linear, every_pixel])
+@looped("number", [0, 50])
 def test_a_patients_coarser_copies_keep_the_livers_gray(
     shared_data: Path, number: int, coarser: Callable[[Hu, int], Hu]
 ) -> None:
@@ -213,7 +214,7 @@ SWITCHES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", SWITCHES)
+@looped("changes", SWITCHES)
 def test_every_switch_changes_the_image(
     phantom_slices: list[Slice], changes: dict[str, Any]
 ) -> None:
@@ -229,7 +230,7 @@ def test_without_clahe_and_gamma_only_the_resize_is_left(phantom_slices: list[Sl
     assert np.array_equal(plain(hu, MM), want)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("stored", "said"),
     [
         ({"preset": "soft"}, "window, paper"),

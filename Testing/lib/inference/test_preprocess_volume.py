@@ -15,6 +15,7 @@ from LiverTumorSegLib.inference.preprocess_volume import (
     resample_mask,
 )
 from LiverTumorSegLib.phantom.phantom import make_phantom
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -39,7 +40,7 @@ def scan() -> Hu:
     return phantom.ct.hu
 
 
-@pytest.mark.parametrize("window", [(-250, 250), (-40, 160)])
+@looped("window", [(-250, 250), (-40, 160)])
 def test_the_published_formula(scan: Hu, window: tuple[int, int]) -> None:
     low, high = window
     image = VolumePreprocessing(window_hu=window, size_px=128)(scan, MM)
@@ -139,7 +140,7 @@ def ball(shape: tuple[int, int, int], center: tuple[int, int, int], radius: floa
     return np.asarray((apart**2).sum(axis=0) <= radius**2)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("spacing_mm", "margin_mm"),
     [
         ((1.0, 1.0, 1.0), 3.0),
@@ -186,7 +187,7 @@ def rough_liver() -> Mask:
     return np.asarray(rough | ball(shape, (3, 35, 35), 3) | ball(shape, (0, 18, 18), 2))
 
 
-@pytest.mark.parametrize(("size_px", "least"), [(32, 0.95), (96, 0.98), (128, 0.98), (256, 0.98)])
+@looped(("size_px", "least"), [(32, 0.95), (96, 0.98), (128, 0.98), (256, 0.98)])
 def test_a_mask_on_another_grid_is_where_it_was(size_px: int, least: float) -> None:
     """A disk drawn there is the oracle."""
 
@@ -271,7 +272,7 @@ def test_the_floor_of_the_window_is_what_lies_outside() -> None:
     assert (filled[8:24] == 1).all()
 
 
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "words"),
     [
         ({"window_hu": (160, -40)}, "lower bound first"),

@@ -59,7 +59,7 @@ def test_however_the_grid_lies_the_patient_gets_the_same_labels(
         np.testing.assert_array_equal(made, turned(expected, axes_to_ras)[0])
 
 
-@pytest.mark.parametrize(
+@looped(
     ("shape_ji", "spacing_ji_mm"),
     [
         ((512, 512), (0.7, 0.7)),
@@ -93,7 +93,7 @@ def test_thresholds_come_back_on_the_pixels_they_came_from() -> None:
     np.testing.assert_array_equal(made.labels_kji, expected)
 
 
-@pytest.mark.parametrize("batch", [1, 4, 16])
+@looped("batch", [1, 4, 16])
 def test_the_scan_changes_nothing_but_the_work(batch: int) -> None:
     ct = abdomen(count=96, bottom=41, spacing_k_mm=4.0)
     hu = ct.hu.copy()
@@ -149,7 +149,7 @@ class Noting(GrayRunner):
         return probabilities
 
 
-@pytest.mark.parametrize("after", [0, 1, 5, 14])
+@looped("after", [0, 1, 5, 14])
 def test_cancel_stops_at_once_and_leaves_nothing(after: int) -> None:
     ct, engine = abdomen(), Noting()
     worker = segmenter(engine)
@@ -179,7 +179,7 @@ def test_cancel_stops_within_one_batch() -> None:
     assert engine.calls == [4, 4]
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@looped("batch", [1, 3])
 def test_probabilities_on_request(batch: int) -> None:
     hu, new_to_old = turned(abdomen().hu, np.array([[0, 0, 1], [-1, 0, 0], [0, 1, 0]]))
     ct = CtVolume(hu, abdomen().ijk_to_ras @ new_to_old)
@@ -207,7 +207,7 @@ def test_slices_left_out_are_surely_background() -> None:
     assert np.abs(result.probabilities.astype(np.float32).sum(0) - 1).max() < 2e-3
 
 
-@pytest.mark.parametrize("count", [9, 60])
+@looped("count", [9, 60])
 def test_no_liver_is_a_plain_result(count: int) -> None:
     result = segmenter().segment(volume(np.full((count, 30, 30), AIR_HU), (5.0, 2.0, 2.0)))
     assert not result.labels_kji.any()
@@ -216,7 +216,7 @@ def test_no_liver_is_a_plain_result(count: int) -> None:
     assert result.warnings == ()
 
 
-@pytest.mark.parametrize(
+@looped(
     ("preset", "bright_slices", "warned"),
     [("window", 0, False), ("window", 1, False), ("window", 4, True), ("paper", 4, False)],
 )
@@ -242,7 +242,7 @@ def test_notes_of_the_engine_are_warnings_of_their_own_run_only() -> None:
     assert worker.segment(abdomen()).warnings == ()
 
 
-@pytest.mark.parametrize(
+@looped(
     ("trained_from_hu", "least_hu", "refused"),
     [
         (-1024, -1024, None),
@@ -270,7 +270,7 @@ def test_paper_preset_wants_what_it_was_trained_on(
     assert engine.calls == []
 
 
-@pytest.mark.parametrize("preset", ["window", "paper"])
+@looped("preset", ["window", "paper"])
 def test_the_ct_is_only_read(preset: str) -> None:
     ct = abdomen()
     ct.hu.setflags(write=False)

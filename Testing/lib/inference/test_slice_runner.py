@@ -20,6 +20,7 @@ from LiverTumorSegLib.inference.network import (
     fold_batch_norm,
 )
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
+from looped import looped
 from numpy.typing import NDArray
 from torch import nn
 
@@ -72,7 +73,7 @@ def test_mirrored_answers_are_averaged(net: nn.Module) -> None:
     assert np.abs(made - straight).max() > 1e-2  # a net that is not symmetric
 
 
-@pytest.mark.parametrize("batch", [2, 4, 5, 16])
+@looped("batch", [2, 4, 5, 16])
 def test_a_batch_is_as_good_as_one_at_a_time(net: nn.Module, batch: int) -> None:
     images = grays(5)
     together = SliceRunner(net, "cpu", batch)(images)
@@ -132,9 +133,7 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("pretended_cuda")
-@pytest.mark.parametrize(
-    ("room", "batches"), [(16, []), (15, [8]), (8, [8]), (5, [8, 4]), (1, [8, 4, 2, 1])]
-)
+@looped(("room", "batches"), [(16, []), (15, [8]), (8, [8]), (5, [8, 4]), (1, [8, 4, 2, 1])])
 def test_the_batch_halves_until_it_fits(room: int, batches: list[int]) -> None:
     engine = Tight(room)
     images = grays(19)
@@ -162,7 +161,7 @@ def test_at_last_the_cpu_takes_over() -> None:
 
 
 @pytest.mark.usefixtures("pretended_cuda")
-@pytest.mark.parametrize(
+@looped(
     "message",
     [
         "CUDA error: out of memory",
@@ -234,9 +233,7 @@ def test_a_cpu_without_memory_says_so() -> None:
 
 
 @pytest.mark.usefixtures("pretended_cuda")
-@pytest.mark.parametrize(
-    ("capability", "half"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)]
-)
+@looped(("capability", "half"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
 def test_half_precision_is_one_that_the_card_has_units_for(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], half: torch.dtype
 ) -> None:
@@ -250,7 +247,7 @@ def cards(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("count", "wanted", "device"),
     [
         (0, "auto", "cpu"),
@@ -268,7 +265,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, count: int, wanted: str, devic
     assert torch.device(device)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("count", "wanted", "sentence"),
     [
         (0, "cuda", "no CUDA device that PyTorch can use; use cpu"),

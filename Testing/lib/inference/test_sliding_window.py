@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.progress import Cancelled
 from LiverTumorSegLib.inference.sliding_window import Floats, SlidingWindow, gaussian_importance
+from looped import looped
 from numpy.typing import NDArray
 
 PATCH = (6, 8, 10)
@@ -55,7 +56,7 @@ def monais(window: SlidingWindow, image: Floats, predictor: Any, batch: int = 1)
     return np.asarray(result[0].numpy())
 
 
-@pytest.mark.parametrize(
+@looped(
     "shape",
     [
         PATCH,
@@ -67,7 +68,7 @@ def monais(window: SlidingWindow, image: Floats, predictor: Any, batch: int = 1)
         (7, 7, 30),
     ],
 )
-@pytest.mark.parametrize(("overlap", "channels"), [(0.5, 1), (0.5, 2), (0.25, 1), (0.0, 2)])
+@looped(("overlap", "channels"), [(0.5, 1), (0.5, 2), (0.25, 1), (0.0, 2)])
 def test_equals_monai(shape: Shape, overlap: float, channels: int) -> None:
     window = SlidingWindow(patch_kji=PATCH, overlap=overlap)
     image, predictor = volume(shape, channels), Uneven()
@@ -87,7 +88,7 @@ def test_importance_equals_monais(patch: Shape) -> None:
     np.testing.assert_allclose(gaussian_importance(patch), theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5, 100])
+@looped("batch", [1, 2, 5, 100])
 def test_batches_do_not_change_the_values(batch: int) -> None:
     image = volume((20, 15, 21))
     predictor = Uneven(batch)
@@ -158,7 +159,7 @@ class Mirrored(Uneven):
         return np.mean(answers, axis=0)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("axes", "turns"),
     [
         ((1,), ((), (3,))),
@@ -184,7 +185,7 @@ def region(shape: Shape, *boxes: tuple[slice, slice, slice]) -> NDArray[np.bool_
     return where
 
 
-@pytest.mark.parametrize(
+@looped(
     "boxes",
     [
         [np.s_[0:2, 0:3, 0:3]],
@@ -216,7 +217,7 @@ def test_a_region_in_a_small_volume() -> None:
     )
 
 
-@pytest.mark.parametrize(("mirror", "runs"), [((), 1), ((0, 1, 2), 8)])
+@looped(("mirror", "runs"), [((), 1), ((0, 1, 2), 8)])
 def test_progress_after_every_run_of_the_network(mirror: tuple[int, ...], runs: int) -> None:
     told: list[tuple[float, str]] = []
     window = SlidingWindow(patch_kji=PATCH, mirror_axes=mirror)
@@ -229,7 +230,7 @@ def test_progress_after_every_run_of_the_network(mirror: tuple[int, ...], runs: 
     assert all(later > earlier for (earlier, _), (later, _) in pairwise(told))
 
 
-@pytest.mark.parametrize("after", [0, 1, 5])
+@looped("after", [0, 1, 5])
 def test_cancelled_within_one_window(after: int) -> None:
     predictor, told = Uneven(), [0]
 

@@ -17,6 +17,7 @@ import torch
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec
 from LiverTumorSegLib.nets import NETS
+from looped import looped
 from torch import Tensor, nn
 
 
@@ -105,7 +106,7 @@ def test_what_every_storage_keeps(bundle: ModelFile, tmp_path: Path, storage: st
             assert torch.equal(tensor, original.half().float()), name
 
 
-@pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
+@looped("storage", ["fp32", "fp16", "int8"])
 def test_a_patch_network_in_every_storage(tmp_path: Path, storage: str) -> None:
     """Of its layers of three axes too all that matters is kept."""
     from cascade_model import LIVER_SPEC, PATCH_KJI, random_net
@@ -369,8 +370,8 @@ class Payload:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.safetensors"])
-@pytest.mark.parametrize("kind", ["torch", "torch_old", "zip", "protocol 0", "protocol 4"])
+@looped("name", ["model.pt", "model.pth", "model.safetensors"])
+@looped("kind", ["torch", "torch_old", "zip", "protocol 0", "protocol 4"])
 def test_a_pickle_is_never_opened(tmp_path: Path, kind: str, name: str) -> None:
     path, touched = tmp_path / name, tmp_path / "touched"
     payload = Payload(touched)

@@ -18,6 +18,7 @@ from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.result.agreement import compare, dice
 from LiverTumorSegLib.result.lesions import label_lesions
 from LiverTumorSegLib.settings import RunSettings
+from looped import looped
 
 PHANTOM_SEEDS = (7, 21)  # training uses seeds from 1000 on
 CASCADE = "gunetrpp-small"
@@ -65,7 +66,7 @@ def test_the_cascade_is_small() -> None:
     assert find_model(CASCADE).file.path.stat().st_size <= 10_000_000
 
 
-@pytest.mark.parametrize("name", [None, CASCADE])
+@looped("name", [None, CASCADE])
 def test_trained_on_no_case_of_the_other_splits(name: str | None) -> None:
     spec = read_spec(find_model(name).file.path)
     for one in (spec, *spec.networks.values()):
@@ -74,7 +75,7 @@ def test_trained_on_no_case_of_the_other_splits(name: str | None) -> None:
         assert not set(stored["val"]) & set(stored["train"])
 
 
-@pytest.mark.parametrize("name", [None, CASCADE])
+@looped("name", [None, CASCADE])
 def test_storage_costs_next_to_nothing(name: str | None) -> None:
     for spec in read_spec(find_model(name).file.path).networks.values():
         things = "volumes" if stage_of(spec) else "slices"
@@ -84,7 +85,7 @@ def test_storage_costs_next_to_nothing(name: str | None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", PHANTOM_SEEDS)
+@looped("seed", PHANTOM_SEEDS)
 def test_phantom_liver_and_tumors_are_found(segmenter: Segmenter, seed: int) -> None:
     phantom = make_phantom(seed=seed, shape_kji=(40, 256, 256), spacing_kji_mm=(6.5, 1.5, 1.5))
     labels = segmenter.segment(phantom.ct).labels_kji
@@ -109,7 +110,7 @@ def test_the_cascade_finds_the_liver_of_a_phantom(cascade: Segmenter) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [None, CASCADE])
+@looped("name", [None, CASCADE])
 def test_a_ct_from_another_scanner(name: str | None, shared_data: Path) -> None:
     """Unenhanced, 3 mm, the upper liver outside the field of view; never in training."""
     ct, _ = read_ct(shared_data / "fixtures" / "example_ct.nii.gz")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256, read_spec
+from looped import looped
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[3] / "LiverTumorSeg"
 
@@ -109,7 +110,7 @@ def test_json_of_another_kind_is_refused(
         ModelSpec.from_json(json.dumps({**json.loads(spec.to_json()), **change}))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"name": "only"}'])
+@looped("text", ["", "{", "[]", "[" * 100_000, '{"name": "only"}'])
 def test_text_that_is_no_spec_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match="Get the file again"):
         ModelSpec.from_json(text)
@@ -121,7 +122,7 @@ def test_spec_is_read_from_the_header(spec: ModelSpec, tmp_path: Path) -> None:
     assert read_spec(path) == spec
 
 
-@pytest.mark.parametrize(
+@looped(
     ("content", "says"),
     [
         (b"", "not a model file"),

@@ -15,6 +15,7 @@ from LiverTumorSegLib.nets.gunetrpp import (
     ResidualConv,
     hessian_features,
 )
+from looped import looped
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -69,7 +70,7 @@ def patches(batch: int, channels: int = 1) -> Tensor:
     return torch.rand(batch, channels, 16, 64, 64, generator=generator)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "parameters"),
     [
         ({}, 97_725_934),
@@ -192,7 +193,7 @@ def small_attention(layout: str) -> PairedAttention:
     return attention.eval()
 
 
-@pytest.mark.parametrize("layout", ["corrected", "reference"])
+@looped("layout", ["corrected", "reference"])
 def test_paired_attention_equals_its_formulas(layout: str) -> None:
     attention, tokens = small_attention(layout), torch.randn(2, 40, 24)
     with torch.no_grad():
@@ -240,7 +241,7 @@ def test_a_block_is_positions_attention_and_convolutions() -> None:
         torch.testing.assert_close(block(features), expected)
 
 
-@pytest.mark.parametrize("channels_out", [4, 6])
+@looped("channels_out", [4, 6])
 def test_the_residual_conv(channels_out: int) -> None:
     block = ResidualConv(4, channels_out, nn.BatchNorm3d)
     features = torch.randn(2, 4, 5, 6, 7)
@@ -362,16 +363,14 @@ def test_sizes_follow_from_patch_and_dims() -> None:
     assert (last.in_features, last.out_features) == (1 * 2 * 3, 6)  # no more than there are
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 16, 64, 32), (1, 3, 16, 64, 64), (1, 16, 64, 64), (1, 1, 64, 64, 64)]
-)
+@looped("shape", [(1, 1, 16, 64, 32), (1, 3, 16, 64, 64), (1, 16, 64, 64), (1, 1, 64, 64, 64)])
 def test_other_patches_are_refused(shape: tuple[int, ...]) -> None:
     net = without_numbers(**SMALL)
     with pytest.raises(ValueError, match=r"\(B, 1 or 2, 16, 64, 64\), .*another patch_kji"):
         net(torch.empty(shape, device="meta"))
 
 
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "use"),
     [
         ({"patch_kji": (64, 128, 100)}, r"three multiples of \[16, 32, 32\]"),

@@ -9,6 +9,7 @@ import torch
 import torch_threads
 from LiverTumorSegLib.nets import NETS
 from LiverTumorSegLib.nets.hybrid2d import EncoderLayer, Hybrid2d, PositionEmbedding
+from looped import looped
 from torch import Tensor, nn
 
 one_thread = torch_threads.one_thread
@@ -31,7 +32,7 @@ def small(**arguments: Any) -> Hybrid2d:
     return Hybrid2d(**{"width": 8, "size_px": 64, **arguments})
 
 
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "count"),
     [
         ({}, 20_835_779),
@@ -158,7 +159,7 @@ def framework_layer(ours: EncoderLayer, dim: int, heads: int, norm: str) -> nn.M
     return theirs.eval()
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
+@looped("norm", ["post", "pre"])
 def test_encoder_layer_equals_the_frameworks(norm: str) -> None:
     ours = EncoderLayer(64, 8, 0.1, 0.1, norm).eval()
     for parameter in ours.parameters():
@@ -169,8 +170,8 @@ def test_encoder_layer_equals_the_frameworks(norm: str) -> None:
         assert torch.allclose(ours(tokens), theirs, atol=BIT, rtol=BIT)
 
 
-@pytest.mark.parametrize("position", ["learned", "sincos", "none"])
-@pytest.mark.parametrize("norm", ["post", "pre"])
+@looped("position", ["learned", "sincos", "none"])
+@looped("norm", ["post", "pre"])
 def test_a_batch_of_two_equals_two_batches_of_one(position: str, norm: str) -> None:
     net = small(position=position, norm=norm).eval()
     slices = torch.rand(2, 1, 64, 64)
@@ -190,8 +191,8 @@ def test_eval_gives_the_same_every_time_and_training_drops_out() -> None:
         assert torch.equal(net(slices), net(slices))
 
 
-@pytest.mark.parametrize("position", ["learned", "sincos", "none"])
-@pytest.mark.parametrize("norm", ["post", "pre"])
+@looped("position", ["learned", "sincos", "none"])
+@looped("norm", ["post", "pre"])
 def test_gradient_reaches_every_parameter(position: str, norm: str) -> None:
     net = small(position=position, norm=norm).eval()  # in training batch norm takes biases out
     net(torch.rand(2, 1, 64, 64)).square().mean().backward()
@@ -216,14 +217,14 @@ def test_at_its_own_size_the_embedding_is_the_table_itself() -> None:
     assert position.at(32, 32) is position.table
 
 
-@pytest.mark.parametrize("side", [8, 16, 24, 40, 64])
+@looped("side", [8, 16, 24, 40, 64])
 def test_a_constant_embedding_stays_constant(side: int) -> None:
     values = torch.arange(4.0).expand(32, 32, 4)
     resized = embedding(values).at(side, side)
     assert torch.allclose(resized, torch.arange(4.0).expand(1, side * side, 4), atol=BIT)
 
 
-@pytest.mark.parametrize("side", [8, 16, 40, 64])
+@looped("side", [8, 16, 40, 64])
 def test_a_ramp_stays_the_same_ramp_inside(side: int) -> None:
     """Places in the slice keep their embedding whatever the number of tokens."""
     centers = (torch.arange(32.0) + 0.5) / 32
@@ -255,22 +256,22 @@ def test_sincos_needs_no_place_in_a_model_file() -> None:
     assert "position.table" in small().state_dict()
 
 
-@pytest.mark.parametrize("position", ["learned", "sincos", "none"])
-@pytest.mark.parametrize("shape", [(128, 128), (256, 256), (320, 320), (384, 384), (16, 264)])
+@looped("position", ["learned", "sincos", "none"])
+@looped("shape", [(128, 128), (256, 256), (320, 320), (384, 384), (16, 264)])
 def test_other_slice_sizes_work(position: str, shape: tuple[int, int]) -> None:
     with torch.device("meta"):
         logits = Hybrid2d(width=8, position=position)(torch.empty(1, 1, *shape))
     assert logits.shape == (1, 3, *shape)
 
 
-@pytest.mark.parametrize("side_px", [128, 192])
+@looped("side_px", [128, 192])
 def test_smaller_slices_give_numbers(side_px: int) -> None:
     net = Hybrid2d(width=8).eval()
     with torch.no_grad():
         assert torch.isfinite(net(torch.rand(1, 1, side_px, side_px))).all()
 
 
-@pytest.mark.parametrize(
+@looped(
     ("shape", "use"),
     [
         ((1, 1, 250, 256), "use 248 x 256"),
@@ -287,7 +288,7 @@ def test_slices_that_cannot_work_are_refused_with_what_to_use(
         small()(torch.zeros(shape))
 
 
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "use"),
     [
         ({"size_px": 100}, "use 96"),

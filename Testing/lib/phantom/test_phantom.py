@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import Reorientation
+from looped import looped
 from scipy import ndimage
 
 COARSE = {"shape_kji": (50, 96, 96), "spacing_kji_mm": (5.0, 4.0, 4.0)}
@@ -62,7 +63,7 @@ def test_default_grid_is_lps_around_zero() -> None:
     assert (np.sign(np.diag(ct.ijk_to_ras)) == [-1, -1, 1, 1]).all()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@looped("seed", range(8))
 def test_liver_lies_where_it_lies_in_patients(seed: int) -> None:
     phantom = coarse(seed)
     assert 900 < liver_ml(phantom) < 2200
@@ -112,7 +113,7 @@ def test_patient_moves_with_the_grids_center() -> None:
 ORIENTATIONS = list(product(permutations(range(3)), product((False, True), repeat=3)))
 
 
-@pytest.mark.parametrize(("order", "flips"), ORIENTATIONS[::8])
+@looped(("order", "flips"), ORIENTATIONS[::8])
 def test_turned_grid_gives_turned_voxels(
     order: tuple[int, int, int], flips: tuple[bool, bool, bool]
 ) -> None:
@@ -173,7 +174,7 @@ def test_many_tumors_find_room_or_are_refused() -> None:
         make_phantom(n_tumors=41, **COARSE)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@looped("seed", [0, 1, 2])
 def test_organs_have_the_numbers_of_portal_venous_ct(seed: int) -> None:
     phantom = coarse(seed)
     hu, labels = phantom.ct.hu.astype(float), phantom.labels
@@ -200,7 +201,7 @@ def test_noise_is_that_of_a_scanner() -> None:
     assert 8 < robust_sd < 17
 
 
-@pytest.mark.parametrize(
+@looped(
     ("wrong", "sentence"),
     [
         ({"seed": -1}, "0 or more"),

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from LiverTumorSegLib.result.agreement import Agreement, compare, dice
+from looped import looped
 from numpy.typing import NDArray
 
 Labels = NDArray[np.uint8]
@@ -16,7 +17,7 @@ def mask(text: str) -> NDArray[np.bool_]:
     return np.array([c == "#" for c in text])
 
 
-@pytest.mark.parametrize(
+@looped(
     ("predicted", "true", "value"),
     [
         ("##..", "##..", 1.0),

@@ -19,6 +19,7 @@ from LiverTumorSegLib.result.lesions import (
     measures_to_dict,
 )
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -79,9 +80,9 @@ def rotation() -> NDArray[Any]:
     return about_x @ about_z
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (1.5, 0.8, 2.5)])
-@pytest.mark.parametrize("turn", [None, "oblique", "shear"])
-@pytest.mark.parametrize("half_axes_mm", [(14.0, 6.0, 9.0), (9.0, 8.0, 12.0), (4.0, 3.0, 4.0)])
+@looped("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (1.5, 0.8, 2.5)])
+@looped("turn", [None, "oblique", "shear"])
+@looped("half_axes_mm", [(14.0, 6.0, 9.0), (9.0, 8.0, 12.0), (4.0, 3.0, 4.0)])
 def test_ellipsoid_diameters_within_a_voxel(
     spacing: tuple[float, float, float],
     turn: str | None,
@@ -198,9 +199,7 @@ def test_volumes_burden_hu_and_order() -> None:
     assert total == pytest.approx(measures.tumor_volume_ml)
 
 
-@pytest.mark.parametrize(
-    ("second", "count"), [((1, 1, 2), 1), ((1, 2, 2), 1), ((2, 2, 2), 1), ((3, 1, 1), 2)]
-)
+@looped(("second", "count"), [((1, 1, 2), 1), ((1, 2, 2), 1), ((2, 2, 2), 1), ((3, 1, 1), 2)])
 def test_lesions_join_at_faces_edges_and_corners(second: tuple[int, int, int], count: int) -> None:
     labels = np.ones((5, 5, 5), np.uint8)
     labels[1, 1, 1] = labels[second] = Label.TUMOR

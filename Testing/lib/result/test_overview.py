@@ -22,6 +22,7 @@ from LiverTumorSegLib.result.overview.page import draw_overview, png_bytes
 from LiverTumorSegLib.result.overview.panel import AMBER, HEIGHT, LIVER, TUMOR, WIDTH, milliliters
 from LiverTumorSegLib.result.overview.views import Frame, choose_slices
 from LiverTumorSegLib.volume import CtVolume, Reorientation
+from looped import looped
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
@@ -80,7 +81,7 @@ def constant_ct(phantom: Phantom) -> tuple[CtVolume, NDArray[np.uint8]]:
     return CtVolume(np.full_like(phantom.ct.hu, 40), phantom.ct.ijk_to_ras), phantom.labels
 
 
-@pytest.mark.parametrize(
+@looped(
     "case",
     [no_liver, eighty_lesions, anisotropic, two_slices, tumor_without_liver, constant_ct],
 )
@@ -163,7 +164,7 @@ def test_the_patients_right_is_on_the_left_and_anterior_is_up() -> None:
     assert rows.max() < green.shape[0] / 2
 
 
-@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0), (5.0, 1.0), (1.0, 3.0), (3.0, 3.0)])
+@looped("spacing_mm", [(1.0, 1.0), (5.0, 1.0), (1.0, 3.0), (3.0, 3.0)])
 def test_outlines_keep_their_size_in_mm(spacing_mm: tuple[float, float]) -> None:
     """A disk of 40 mm radius, on pixels of any shape, is drawn as a disk of 40 mm radius."""
     rows, columns = (np.arange(round(120 / mm)) * mm + mm / 2 for mm in spacing_mm)
@@ -177,7 +178,7 @@ def test_outlines_keep_their_size_in_mm(spacing_mm: tuple[float, float]) -> None
     assert middle / fine == pytest.approx([60, 60], abs=0.2 * max(spacing_mm))
 
 
-@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0), (5.0, 0.7), (0.7, 5.0)])
+@looped("spacing_mm", [(1.0, 1.0), (5.0, 0.7), (0.7, 5.0)])
 def test_a_single_voxel_keeps_its_outline(spacing_mm: tuple[float, float]) -> None:
     mask = np.zeros((30, 30), bool)
     mask[12, 17] = True
@@ -268,7 +269,7 @@ def test_tags_stay_in_their_cell_and_off_each_other() -> None:
             assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
 
 
-@pytest.mark.parametrize(
+@looped(
     ("volume_ml", "shown"),
     [
         (0, "0"),

@@ -18,6 +18,7 @@ from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.result.plausibility import check
 from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume, Reorientation
+from looped import looped
 from scipy import ndimage
 
 COARSE = {"shape_kji": (56, 128, 128), "spacing_kji_mm": (4.5, 3.0, 3.0)}
@@ -113,7 +114,7 @@ def filled(hu: float) -> tuple[CtVolume, np.ndarray]:
     return ct, np.where(lesion, np.uint8(Label.TUMOR), truth.labels)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("hu", "reason"),
     [(-90, "fat or gas"), (-700, "fat or gas"), (5, "cyst"), (400, "calcium"), (45, None)],
 )
@@ -135,7 +136,7 @@ def test_a_lesion_inside_the_liver_is_never_dropped_but_flagged(
         assert found.implausible in checked.warnings[0]
 
 
-@pytest.mark.parametrize("seen", [lambda ct: ct, windowed])
+@looped("seen", [lambda ct: ct, windowed])
 def test_marks_in_fat_or_bowel_gas_are_dropped_and_real_tumors_stay(
     seen: Callable[[CtVolume], CtVolume],
 ) -> None:
@@ -239,7 +240,7 @@ def enhanced(monkeypatch: pytest.MonkeyPatch, liver_hu: float, vein_hu: float) -
         return make_phantom(seed=0, n_tumors=0, **COARSE)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("liver_hu", "vein_hu", "told"), [(105, 145, None), (85, 110, None), (215, 250, "brighter")]
 )
 def test_portal_venous_livers_of_any_usual_brightness_need_no_words(
@@ -310,7 +311,7 @@ def pelvis() -> tuple[np.ndarray, np.ndarray]:
     return truth.ct.hu, place.astype(np.uint8)
 
 
-@pytest.mark.parametrize("part", [head, legs, touching_thighs, pelvis])
+@looped("part", [head, legs, touching_thighs, pelvis])
 def test_what_was_marked_where_there_is_no_liver_is_dropped_with_the_reason(
     part: Callable[[], tuple[np.ndarray, np.ndarray]],
 ) -> None:

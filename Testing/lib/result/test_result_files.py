@@ -23,14 +23,15 @@ from LiverTumorSegLib.result.export.export import ALL_EXPORTS
 from LiverTumorSegLib.result.files import ALL_FILES, NOTICE, REPORT, CaseResult, result_folder
 from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 
 
 def fill(folder: Path) -> None:
     (folder / "seg.nii.gz").write_bytes(b"new labels")
 
 
-@pytest.mark.parametrize("name", ["phantom_ct.nii.gz", "seg.nii.gz"])
-@pytest.mark.parametrize("seen_from", ["there", "link", "there/../there"])
+@looped("name", ["phantom_ct.nii.gz", "seg.nii.gz"])
+@looped("seen_from", ["there", "link", "there/../there"])
 def test_the_ct_itself_is_never_replaced(tmp_path: Path, name: str, seen_from: str) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")

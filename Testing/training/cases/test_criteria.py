@@ -13,6 +13,7 @@ import pytest
 from invented_cases import case, lits_cases
 from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.phantom.phantom import make_phantom
+from looped import looped
 
 from training.cases.case import Case
 from training.cases.criteria import (
@@ -102,14 +103,14 @@ OUT: dict[str, tuple[Mapping[str, object], Rules, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", OUT)
+@looped("what", OUT)
 def test_each_rule_leaves_a_case_out_with_its_reason(what: str) -> None:
     change, rules, reason = OUT[what]
     one = judged(replace(WHOLE, **change), rules)  # type: ignore[arg-type]
     assert (one.included, one.reason) == (False, reason)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.09])
+@looped("share", [0.0, 0.09])
 def test_a_tip_in_the_last_slice_is_no_cut(share: float) -> None:
     """Of whole livers the outermost slice may lie at the scan's end."""
     assert judged(replace(WHOLE, end_shares=(share, 0.0))).included
@@ -137,7 +138,7 @@ def test_context_files_follow_their_scans() -> None:
     assert included(select_cases(CaseReport(checks), Rules())) == {"0"}
 
 
-@pytest.mark.parametrize("seed", range(20))
+@looped("seed", range(20))
 def test_a_count_draws_patients_evenly_by_size_and_one_scan_of_each(seed: int) -> None:
     cases = lits_cases([*range(11), 14, 15, *range(20, 40)])
     selection = select_cases(checks_of(cases), Rules(count=11, seed=seed))
@@ -170,7 +171,7 @@ def test_the_draw_is_the_same_for_the_same_seed_only() -> None:
     assert len(set(draws)) > 10
 
 
-@pytest.mark.parametrize("count", [0, 4])
+@looped("count", [0, 4])
 def test_more_patients_than_there_are_cannot_be_drawn(count: int) -> None:
     with pytest.raises(ValueError, match=f"3 patients meet the rules and {count} were asked for"):
         select_cases(checks_of(lits_cases([2, 3, 4])), Rules(count=count))
@@ -260,7 +261,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@looped("what", WRONG)
 def test_a_selection_that_cannot_be_right_is_refused(tmp_path: Path, what: str) -> None:
     text, expected = WRONG[what]
     (tmp_path / "s.csv").write_text(text)

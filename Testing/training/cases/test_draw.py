@@ -50,7 +50,7 @@ def test_folds_are_the_same_for_cases_in_any_order_and_differ_by_seed() -> None:
     assert len({kfold_splits(cases, tumor_ml, 5, seed=seed)[0].test for seed in SEEDS}) > 10
 
 
-@pytest.mark.parametrize("folds", [0, 1, 2, 13])
+@looped("folds", [0, 1, 2, 13])
 def test_folds_that_cannot_be_made_are_refused(folds: int) -> None:
     cases = patients(12)
     with pytest.raises(ValueError, match=f"^{folds} folds of 12 patients cannot be made; give"):

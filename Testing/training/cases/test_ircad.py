@@ -14,6 +14,7 @@ import pytest
 from dicom_files import INTERCEPT, Change, save_series
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -118,7 +119,7 @@ def test_ct_and_labels_are_those_of_the_patient(folder: Path, phantom: Phantom) 
     assert np.array_equal(labels, phantom.labels > 0)
 
 
-@pytest.mark.parametrize("name", ["livertumor", "livertumor1", "livertumors", "LiverTumour02"])
+@looped("name", ["livertumor", "livertumor1", "livertumors", "LiverTumour02"])
 def test_any_spelling_of_a_liver_tumor_counts(name: str, tmp_path: Path, phantom: Phantom) -> None:
     tumors = {name: (phantom.labels == 2).astype(np.uint8)}
     home = save_patient(tmp_path / "3Dircadb1.1", phantom, tumors, nested=False)
@@ -144,7 +145,7 @@ def test_masks_with_a_ct_header_are_read_as_well(tmp_path: Path, phantom: Phanto
     assert np.array_equal(read_labels(home / "MASKS_DICOM")[0], phantom.labels > 0)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("name", "number"),
     [
         ("3Dircadb1.7", 7),
@@ -163,7 +164,7 @@ def test_patients_are_known_by_their_folders(name: str, number: int, tmp_path: P
     assert list(find_patients(tmp_path)) == [number]
 
 
-@pytest.mark.parametrize("name", ["3Dircadb1.21", "3Dircadb1.0", "3Dircadb1", "Jane Doe", "x5"])
+@looped("name", ["3Dircadb1.21", "3Dircadb1.0", "3Dircadb1", "Jane Doe", "x5"])
 def test_a_folder_that_names_no_patient_is_refused_and_not_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name / "PATIENT_DICOM").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"not named by its patient's number; call it") as error:

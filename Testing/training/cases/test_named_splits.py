@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from looped import looped
 
 from training.cases.case import Case, default_group, ircad_patient
 from training.cases.splits import NAMED, load_split, named_split
@@ -72,7 +73,7 @@ def test_a_folder_without_any_of_them_is_refused() -> None:
         named_split("ircad-external", cases, tumor_ml(cases))
 
 
-@pytest.mark.parametrize("name", NAMED)
+@looped("name", NAMED)
 def test_the_command_writes_it(
     name: str, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from invented_cases import case, lits_cases, patients, some_ml, table_cases, volumes_of
+from looped import looped
 
 from training.cases.case import SET_NAMES
 from training.cases.splits import (
@@ -63,7 +64,7 @@ BROKEN_FILES = {
 }
 
 
-@pytest.mark.parametrize("what", BROKEN_FILES)
+@looped("what", BROKEN_FILES)
 def test_a_file_that_is_no_split_is_one_sentence(tmp_path: Path, what: str) -> None:
     text, expected = BROKEN_FILES[what]
     (tmp_path / "split.json").write_text(text, encoding="utf-8")
@@ -127,7 +128,7 @@ WRONG_LISTS: dict[str, tuple[dict[str, list[str]], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG_LISTS)
+@looped("what", WRONG_LISTS)
 def test_lists_that_cannot_be_right_are_refused(what: str) -> None:
     lists, expected = WRONG_LISTS[what]
     with pytest.raises(ValueError, match=expected):

@@ -57,7 +57,7 @@ def test_single_scan_patients_meet_shares_within_half_a_volume(seed: int) -> Non
         assert abs(len(volumes_of(split, set_name)) - 3.7) <= 0.5
 
 
-@pytest.mark.parametrize("scans", [1, 3])
+@looped("scans", [1, 3])
 def test_eleven_patients_are_split_as_in_the_paper(scans: int) -> None:
     cases = patients(11, scans)
     by_default = stratified_split(cases, some_ml(cases))
@@ -146,7 +146,7 @@ WRONG: dict[str, tuple[int, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@looped("what", WRONG)
 def test_numbers_that_cannot_be_met_are_refused(what: str) -> None:
     count, options, expected = WRONG[what]
     cases = patients(count)
@@ -154,7 +154,7 @@ def test_numbers_that_cannot_be_met_are_refused(what: str) -> None:
         stratified_split(cases, some_ml(cases), **options)
 
 
-@pytest.mark.parametrize("wrong", [{}, {"0": -1.0}, {"0": float("nan")}])
+@looped("wrong", [{}, {"0": -1.0}, {"0": float("nan")}])
 def test_a_case_without_a_tumor_volume_is_named(wrong: dict[str, float]) -> None:
     known = dict.fromkeys(map(str, range(1, 12)), 1.0)
     with pytest.raises(ValueError, match="0 has no tumor volume"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
+from looped import looped
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -63,8 +64,8 @@ def transform(angle_deg: float, zoom: float, right_px: float, down_px: float) ->
     return inverse_affine(*(torch.tensor([v]) for v in (angle_deg, zoom, right_px, down_px)))
 
 
-@pytest.mark.parametrize("label_type", [torch.uint8, torch.int64])
-@pytest.mark.parametrize("augment", [NONE, PAPER, STRONG])
+@looped("label_type", [torch.uint8, torch.int64])
+@looped("augment", [NONE, PAPER, STRONG])
 def test_shapes_and_types_stay(augment: Augmentation, label_type: torch.dtype) -> None:
     images, labels = scene(3, 64)
     for image_type in (torch.float32, torch.float16):
@@ -93,7 +94,7 @@ def test_samples_that_draw_nothing_come_back_bit_for_bit() -> None:
     assert all(torch.equal(out_labels[i], labels[i]) for i in range(64) if same[i])
 
 
-@pytest.mark.parametrize(("name", "axis"), [("horizontal_flip_p", -1), ("vertical_flip_p", -2)])
+@looped(("name", "axis"), [("horizontal_flip_p", -1), ("vertical_flip_p", -2)])
 def test_flips_are_exact_for_image_and_label(name: str, axis: int) -> None:
     images, labels = scene()
     flip = replace(NONE, **{name: 1.0})
@@ -105,7 +106,7 @@ def test_flips_are_exact_for_image_and_label(name: str, axis: int) -> None:
     assert torch.equal(out_labels, labels)
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
+@looped("turns", [1, 2, 3])
 def test_quarter_turns_equal_rot90(turns: int) -> None:
     images, labels = scene(1)
     out, out_labels = warp(images, labels, transform(90.0 * turns, 1, 0, 0))
@@ -113,7 +114,7 @@ def test_quarter_turns_equal_rot90(turns: int) -> None:
     assert torch.equal(out_labels, torch.rot90(labels, turns, (-2, -1)))
 
 
-@pytest.mark.parametrize("shape", [(96, 96), (80, 120)])
+@looped("shape", [(96, 96), (80, 120)])
 def test_affine_and_its_border_equal_opencv(shape: tuple[int, int]) -> None:
     height, width = shape
     images = scene(1, 128)[0][..., :height, :width]
@@ -197,7 +198,7 @@ def test_seed_decides_and_arguments_stay() -> None:
     assert torch.equal(labels, kept_labels)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(NONE) if field.name[-2:] == "_p"])
+@looped("name", [field.name for field in fields(NONE) if field.name[-2:] == "_p"])
 def test_probability_is_honored(name: str) -> None:
     count, probability = 2000, 0.3
     image = torch.rand(1, 1, 16, 16, generator=seeded(9)) * 0.8 + 0.1
@@ -256,7 +257,7 @@ def test_noise_has_the_stated_spread() -> None:
     assert abs(variance - (0.012**2 + 0.028**2) / 2) < 5e-5  # the variance is what is uniform
 
 
-@pytest.mark.parametrize("size", [3, 5, 7])
+@looped("size", [3, 5, 7])
 def test_blur_equals_opencv(size: int) -> None:
     image = torch.rand(2, 1, 256, 200, generator=seeded())
     kernels = torch.tensor([float(size), 3.0])
@@ -297,7 +298,7 @@ def test_elastic_of_the_paper_is_nothing() -> None:
     assert torch.equal(out_labels, labels)
 
 
-@pytest.mark.parametrize("sigma", [6.0, 10.0])
+@looped("sigma", [6.0, 10.0])
 def test_elastic_spreads_as_smoothed_noise_does(sigma: float) -> None:
     field = elastic_field_px((80.0, 80.0), (sigma, sigma), (256, 256), draws(8)).numpy()
     noise = np.random.default_rng(0).uniform(-1, 1, (16, 256, 256))

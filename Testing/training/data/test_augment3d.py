@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
+from looped import looped
 from scipy import ndimage
 from torch import Tensor
 
@@ -78,8 +79,8 @@ def test_the_published_table() -> None:
     assert asdict(PAPER) == expected | {"mirror_p": (0.5, 0.5, 0.5)}
 
 
-@pytest.mark.parametrize("label_type", [torch.uint8, torch.int64])
-@pytest.mark.parametrize("augment", [NONE, PAPER, ALWAYS])
+@looped("label_type", [torch.uint8, torch.int64])
+@looped("augment", [NONE, PAPER, ALWAYS])
 def test_shapes_and_types_stay(augment: VolumeAugmentation, label_type: torch.dtype) -> None:
     images, labels = scene()
     for image_type in (torch.float32, torch.float16):
@@ -96,7 +97,7 @@ def test_probability_zero_changes_nothing() -> None:
     assert torch.equal(out_labels, labels)
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY_P if name != "mirror_p"])
+@looped("name", [name for name in EVERY_P if name != "mirror_p"])
 def test_probability_is_honored_and_the_others_come_back_bit_for_bit(name: str) -> None:
     count, probability = 1500, 0.3
     image = torch.rand(1, 1, 6, 7, 8, generator=seeded(9)) * 0.8 + 0.1
@@ -123,7 +124,7 @@ def test_mirrors_are_exact_and_drawn_for_each_axis() -> None:
     assert kinds.min() > 25  # 50 are expected of each
 
 
-@pytest.mark.parametrize(
+@looped(
     ("angles", "axes"),
     [((90.0, 0.0, 0.0), (2, 3)), ((0.0, 90.0, 0.0), (3, 1)), ((0.0, 0.0, 90.0), (1, 2))],
 )
@@ -137,8 +138,8 @@ def test_quarter_turns_equal_rot90(
     assert torch.allclose(out[:, 0], torch.rot90(images[:, 0], -1, axes), atol=1e-5)
 
 
-@pytest.mark.parametrize("angles", [(20.0, 0.0, 0.0), (-15.0, 28.0, 7.0), (30.0, -30.0, 30.0)])
-@pytest.mark.parametrize("zoom", [0.7, 1.4])
+@looped("angles", [(20.0, 0.0, 0.0), (-15.0, 28.0, 7.0), (30.0, -30.0, 30.0)])
+@looped("zoom", [0.7, 1.4])
 def test_turning_and_zooming_equal_scipys(angles: tuple[float, float, float], zoom: float) -> None:
     images, labels = scene(1)
     matrix = turn(*angles) * zoom
@@ -272,7 +273,7 @@ def test_seed_decides_and_arguments_stay() -> None:
     assert torch.equal(labels, kept_labels)
 
 
-@pytest.mark.parametrize("sigma", [0.5, 0.75, 1.0])
+@looped("sigma", [0.5, 0.75, 1.0])
 def test_blur_equals_scipys(sigma: float) -> None:
     image = torch.rand(2, 1, *SHAPE, generator=seeded())
     out = blur(image, torch.tensor([sigma, 0.6]), 1.0)
@@ -280,7 +281,7 @@ def test_blur_equals_scipys(sigma: float) -> None:
     assert np.abs(out[0, 0].numpy() - expected).max() < 2e-4  # it ends at 4, SciPy's here at 8
 
 
-@pytest.mark.parametrize("zoom", [0.5, 0.61, 0.83, 1.0])
+@looped("zoom", [0.5, 0.61, 0.83, 1.0])
 def test_low_resolution_equals_the_frameworks(zoom: float) -> None:
     """Nearest on the way down and cubic up, for which PyTorch has two dimensions."""
     image = torch.rand(1, 1, 1, 20, 24, generator=seeded())

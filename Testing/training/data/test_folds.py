@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looped import looped
 from toy_volumes import tiny, write_toy_masks, write_toy_volumes
 
 from training.data.folds import fold_groups
@@ -22,7 +23,7 @@ def manifest(sizes_ml: dict[str, float]) -> dict[str, Any]:
     return {"cases": [*cases, {"group": "val", "split": "val", "tumor_ml": 1.0}]}
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
+@looped("count", [2, 3, 5])
 def test_every_training_patient_is_left_out_once(count: int) -> None:
     sizes_ml = {f"p{n}": float(n * n) for n in range(11)}
     parts = fold_groups(manifest(sizes_ml), count)
@@ -50,13 +51,13 @@ def test_a_fold_trains_without_its_patients_and_validates_on_all(prepared: Path)
     assert not known[0] & known[1]
 
 
-@pytest.mark.parametrize("fold", ["0/2", "3/2", "1", "a/b", "1/", "-1/2"])
+@looped("fold", ["0/2", "3/2", "1", "a/b", "1/", "-1/2"])
 def test_no_fold(prepared: Path, fold: str) -> None:
     with pytest.raises(ValueError, match="as 1/2"):
         load_for(tiny("liver"), prepared, None, fold)
 
 
-@pytest.mark.parametrize("fold", ["1/1", "1/4"])
+@looped("fold", ["1/1", "1/4"])
 def test_parts_that_cannot_be_made(prepared: Path, fold: str) -> None:
     with pytest.raises(ValueError, match="of 3 training patients cannot be made"):
         load_for(tiny("liver"), prepared, None, fold)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from looped import looped
 from toy_slices import write_toy
 from toy_volumes import STEPS, write_toy_masks, write_toy_volumes
 
@@ -102,7 +103,7 @@ def test_masks_of_other_slices_are_refused(prepared: Path, masks: Path, tmp_path
         load_volumes(prepared, "val", "tumor", masks=short, margin_mm=0.0)
 
 
-@pytest.mark.parametrize("fault", ["slices", "no split", "no masks", "other scan", "missing"])
+@looped("fault", ["slices", "no split", "no masks", "other scan", "missing"])
 def test_what_does_not_fit_is_refused(
     fault: str, tmp_path: Path, prepared: Path, masks: Path
 ) -> None:
@@ -171,9 +172,7 @@ def test_smaller_volumes_are_centered() -> None:
     assert len(set(drawn[:, 3])) > 5
 
 
-@pytest.mark.parametrize(
-    ("batch", "share", "fewest"), [(2, 1 / 3, 1), (3, 1 / 3, 1), (8, 1 / 3, 3), (2, 0.5, 1)]
-)
+@looped(("batch", "share", "fewest"), [(2, 1 / 3, 1), (3, 1 / 3, 1), (8, 1 / 3, 3), (2, 0.5, 1)])
 def test_a_share_of_every_batch_shows_the_class(batch: int, share: float, fewest: int) -> None:
     """One voxel among 60 x 60 x 60: chance alone shows it in one patch of fifty."""
     data = volume_set((60, 60, 60), (60, 60, 60))
@@ -227,7 +226,7 @@ def test_the_same_seed_draws_the_same_and_another_not() -> None:
     assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(
+@looped(
     "wrong",
     [{"foreground_share": -0.1}, {"foreground_share": 0.7, "region_share": 0.5}, {"iterations": 0}],
 )
@@ -265,7 +264,7 @@ def test_jitter_moves_the_voxel_from_the_middle_but_not_out_of_the_patch() -> No
     assert (places[1].std(axis=0) > 0.1).all()
 
 
-@pytest.mark.parametrize(("balance", "share"), [(1.0, 0.5), (0.5, 0.75), (0.0, 0.9)])
+@looped(("balance", "share"), [(1.0, 0.5), (0.5, 0.75), (0.0, 0.9)])
 def test_case_balance_weighs_volumes_by_the_class_they_show(balance: float, share: float) -> None:
     """Nine voxels in the first volume and one in the second."""
     data = volume_set((20, 20, 20), (20, 20, 20))

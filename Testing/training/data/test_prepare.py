@@ -14,6 +14,7 @@ from LiverTumorSegLib.ct.nifti import read_ct, write_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 from prepared_cases import arrays, file_times, turned, write_case, write_manifest
 
@@ -318,7 +319,7 @@ def test_phantoms_are_training_cases_of_their_own_patients() -> None:
     assert [source.phantom_seed for source in sources] == [1000, 1001, 1002]
 
 
-@pytest.mark.parametrize("what", ["no such folder", "empty"])
+@looped("what", ["no such folder", "empty"])
 def test_a_folder_without_cases_ends_with_2(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

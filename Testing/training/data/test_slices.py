@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from looped import looped
 from numpy.typing import NDArray
 
 from training.data.slices import Sampling, SliceSet, load_split, resize_batch, to_batch
@@ -70,7 +71,7 @@ def test_the_papers_epoch_is_each_liver_slice_once() -> None:
     assert rows.tolist() != sorted(rows)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.25, 0.3])
+@looped("share", [0.2, 0.25, 0.3])
 def test_liver_free_slices_are_a_share_of_all(share: float) -> None:
     data = slices()
     rows = epoch(Sampling(liver_free_share=share), data)
@@ -103,8 +104,8 @@ def test_every_batch_mixes_them() -> None:
     assert np.std(counts) < 3
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4, 0.6])
-@pytest.mark.parametrize("case_balance", [0.0, 0.5, 1.0])
+@looped("share", [0.1, 0.4, 0.6])
+@looped("case_balance", [0.0, 0.5, 1.0])
 def test_tumor_share_is_of_all_slices(share: float, case_balance: float) -> None:
     data = slices()
     sampling = Sampling(
@@ -122,7 +123,7 @@ def test_a_tumor_share_beyond_the_room_fills_all_of_it() -> None:
     assert shares(data, rows) == pytest.approx((0.25, 0, 0.75), abs=0.01)
 
 
-@pytest.mark.parametrize("missing", [1, 2])
+@looped("missing", [1, 2])
 def test_an_epoch_keeps_its_length_when_one_kind_is_missing(missing: int) -> None:
     """All liver slices with tumor, or none."""
     data = slices()
@@ -157,7 +158,7 @@ def test_case_balance_holds_among_the_tumor_slices_too() -> None:
     assert found == pytest.approx([1 / 3] * 3, abs=0.01)
 
 
-@pytest.mark.parametrize(
+@looped(
     "sampling",
     [
         Sampling(),
@@ -187,7 +188,7 @@ def test_a_batch_of_bytes_becomes_floats_from_0_to_1() -> None:
     assert np.array_equal(labels.numpy(), grays % 3)
 
 
-@pytest.mark.parametrize("step", [2, 4])
+@looped("step", [2, 4])
 def test_a_smaller_batch_takes_block_means_and_labels_of_the_same_place(step: int) -> None:
     random = np.random.default_rng(0)
     grays = random.integers(0, 256, (2, 32, 32)).astype(np.uint8)
@@ -199,7 +200,7 @@ def test_a_smaller_batch_takes_block_means_and_labels_of_the_same_place(step: in
     assert np.array_equal(classes.numpy(), blocks)
 
 
-@pytest.mark.parametrize("size_px", [24, 20, 64])
+@looped("size_px", [24, 20, 64])
 def test_a_size_that_does_not_divide_is_refused(size_px: int) -> None:
     grays = torch.zeros(1, 32, 32, dtype=torch.uint8)
     with pytest.raises(ValueError, match=f"evenly to {size_px}"):
@@ -274,7 +275,7 @@ def test_offset_and_gain_move_the_gray_their_way() -> None:
     assert shifted(plain, Drawn(0.0, -1.0), 15.0)[inner].std() < start.std() * 0.95
 
 
-@pytest.mark.parametrize("drawn", [(1, 1), (-1, -1), (1, -1), (-1, 1), (0.3, 0.2)])
+@looped("drawn", [(1, 1), (-1, -1), (1, -1), (-1, 1), (0.3, 0.2)])
 def test_the_windows_ends_stay_where_they_are(drawn: tuple[float, float]) -> None:
     data = windowed_slices()
     raw = replace(PREPROCESSING, use_clahe=False, use_gamma=False, size_px=64)
@@ -349,7 +350,7 @@ def test_a_split_holds_its_cases_slice_by_slice(tmp_path: Path) -> None:
     assert load_split(tmp_path, "val").windowed is None
 
 
-@pytest.mark.parametrize(
+@looped(
     ("split", "windowed", "said"),
     [("test", False, "no case of split 'test'"), ("train", True, "--windowed")],
 )

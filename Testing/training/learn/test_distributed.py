@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
+from looped import looped
 from side_by_side import Task, side_by_side
 from torch import Tensor, nn
 
@@ -114,7 +115,7 @@ def test_running_statistics_are_averaged(found: list[dict[str, Any]]) -> None:
     assert all(map(torch.equal, first["averaged"], second["averaged"]))
 
 
-@pytest.mark.parametrize(
+@looped(
     ("task", "speaker", "sentence"),
     [
         (without_data, 0, "training.prepare first"),
@@ -155,8 +156,8 @@ def test_one_process_exchanges_nothing() -> None:
     assert ALONE.ready(net, "cuda") is net
 
 
-@pytest.mark.parametrize("count", range(1, 6))
-@pytest.mark.parametrize("size", range(1, 10))
+@looped("count", range(1, 6))
+@looped("size", range(1, 10))
 def test_a_batch_is_shared_out_whole(count: int, size: int) -> None:
     rows = np.arange(100, 100 + size)
     shares = [Processes(rank, count).share(rows) for rank in range(count)]

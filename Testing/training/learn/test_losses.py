@@ -8,6 +8,7 @@ from math import log
 import pytest
 import torch
 import torch_threads
+from looped import looped
 from torch import Tensor
 
 from training.learn.losses import CombinedLoss, focal_loss, joined_mean, soft_dice_loss
@@ -61,7 +62,7 @@ def test_focal_by_hand() -> None:
     assert only(focal=1.0)(*four_pixels()).item() == pytest.approx(by_hand, abs=1e-6)
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.7), (0.8, 0.1)])
+@looped(("alpha", "beta"), [(0.3, 0.7), (0.8, 0.1)])
 def test_tversky_by_hand(alpha: float, beta: float) -> None:
     """Background is not in it."""
     liver = 1.2 / (1.2 + alpha * (0.2 + 0.3) + beta * (0.2 + 0.6))
@@ -77,7 +78,7 @@ def test_the_papers_sum_is_ce_plus_dice_plus_half_focal() -> None:
     assert CombinedLoss()(*case).item() == pytest.approx(by_hand, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@looped("seed", [0, 1])
 def test_cross_entropy_equals_the_frameworks(seed: int) -> None:
     logits, labels = random_case(seed)
     theirs = torch.nn.functional.cross_entropy(logits, labels)
@@ -119,7 +120,7 @@ def test_tversky_equals_monais(alpha: float, beta: float, seed: int) -> None:
     assert torch.allclose(ours, monai(logits, labels[:, None]), atol=1e-6)
 
 
-@pytest.mark.parametrize("highest", [0, 1, 2], ids=["empty", "liver alone", "both"])
+@looped("highest", [0, 1, 2])
 def test_tversky_with_halves_is_dice_of_liver_and_tumor(highest: int) -> None:
     logits, labels = random_case()
     labels = labels.clamp(max=highest)
@@ -174,7 +175,7 @@ def test_dice_is_summed_over_the_batch() -> None:
     assert torch.allclose(only(dice=1.0)(logits, labels), only(dice=1.0)(*joined), atol=1e-6)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("predicted", "true", "loss"),
     [
         ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),  # liver and tumor in neither: smoothing over smoothing
@@ -204,8 +205,8 @@ def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_much() -> None:
     assert CombinedLoss()(-logits, labels).item() > 2
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@looped("kind", [torch.float32, torch.bfloat16, torch.float16])
+@looped("scale", [1.0, 1000.0])
 def test_loss_and_gradient_are_finite_in_low_precision(kind: torch.dtype, scale: float) -> None:
     """Also where softmax is 0 or 1 to the last bit and where a class is missing."""
     logits, labels = random_case()
@@ -249,7 +250,7 @@ def added(others: list[Tensor], own: Tensor) -> Tensor:
     return own + others.pop(0)
 
 
-@pytest.mark.parametrize("loss", [CombinedLoss(), only(tversky=1.0)], ids=["paper", "tversky"])
+@looped("loss", [CombinedLoss(), only(tversky=1.0)])
 def test_means_and_ratios_are_formed_after_the_sums_are_joined(loss: CombinedLoss) -> None:
     """Parts of 1 and 3 of 4 slices, each given what the other sums up to, find the whole's loss."""
     logits, labels = random_case(batch=4)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch_threads
+from looped import looped
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 from torch import Tensor
@@ -62,7 +63,7 @@ def by_scipy(error: Volume, *, stretch: bool) -> Volume:
     return total
 
 
-@pytest.mark.parametrize("published", [True, False])
+@looped("published", [True, False])
 def test_erosions_equal_scipys(published: bool) -> None:
     generator = torch.Generator().manual_seed(3)
     soft = torch.rand(1, 2, 16, 24, 24, generator=generator)
@@ -170,7 +171,7 @@ def test_dice_and_cross_entropy_equal_monais() -> None:
         torch.testing.assert_close(OFF(logits, labels), dice + theirs)
 
 
-@pytest.mark.parametrize("loss", [OFF, VolumeLoss(), REFERENCE], ids=lambda loss: loss.hausdorff)
+@looped("loss", [OFF, VolumeLoss(), REFERENCE])
 def test_heads_weigh_four_two_one(loss: VolumeLoss) -> None:
     labels = balls()
     heads = three_heads(random_logits(labels))
@@ -207,7 +208,7 @@ def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_much() -> None:
         assert loss([-head for head in heads], labels).item() > 2
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@looped("kind", [torch.bfloat16, torch.float16])
 def test_low_precision_and_an_empty_truth(kind: torch.dtype) -> None:
     labels = torch.zeros_like(balls())
     logits = (100 * random_logits(labels)).to(kind).requires_grad_()
@@ -242,9 +243,7 @@ def added(others: list[Tensor], own: Tensor) -> Tensor:
     return own + others.pop(0)
 
 
-@pytest.mark.parametrize(
-    "loss", [VolumeLoss(hausdorff_warm_up=0.0), REFERENCE], ids=lambda loss: loss.hausdorff
-)
+@looped("loss", [VolumeLoss(hausdorff_warm_up=0.0), REFERENCE])
 def test_parts_of_a_batch_find_the_whole_batchs_loss(loss: VolumeLoss) -> None:
     """Each is given the sums of the other, as processes exchange them."""
     labels = balls().repeat(2, 1, 1, 1)[:3]

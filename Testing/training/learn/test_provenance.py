@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.model.file import ModelFile, ModelSpec
+from looped import looped
 from score_material import case
 
 from training.learn.model_spec import as_dict, begun_with, known_validation_cases, with_defaults
@@ -51,7 +52,7 @@ def test_a_field_without_a_default_stays_missing() -> None:
     assert "needed" not in with_defaults({}, Whole(needed=4))
 
 
-@pytest.mark.parametrize("name", EVERY_RECIPE)
+@looped("name", EVERY_RECIPE)
 def test_a_recipe_of_today_comes_back_as_it_is(name: str) -> None:
     stored = as_dict(EVERY_RECIPE[name])
     assert with_defaults(stored, EVERY_RECIPE[name]) == stored
@@ -126,7 +127,7 @@ def test_a_third_run_still_knows_what_the_first_has_seen() -> None:
     assert third.provenance["init"]["sha256"] == "b" * 64
 
 
-@pytest.mark.parametrize(
+@looped(
     ("provenance", "known"),
     [
         ({"train": ["2"]}, ["2"]),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from LiverTumorSegLib.nets import NETS
+from looped import looped
 
 from training.learn.losses3d import REFERENCE
 from training.learn.recipes import RECIPES
@@ -16,7 +17,7 @@ from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
 from training.learn.trainer import RATES, SELECTORS
 
 
-@pytest.mark.parametrize("stage", ["liver", "tumor"])
+@looped("stage", ["liver", "tumor"])
 def test_the_published_numbers(stage: str) -> None:
     """Specification: section 7 for the optimizer, 4 for patches and batches."""
     for name in (f"gunetrpp-{stage}", f"gunetrpp-{stage}-reference"):
@@ -46,7 +47,7 @@ def test_ours_trains_the_hausdorff_term_and_looks_for_tumors() -> None:
     assert not tumor.mask_first
 
 
-@pytest.mark.parametrize("stage", ["liver", "tumor"])
+@looped("stage", ["liver", "tumor"])
 def test_the_reference_is_the_code_to_the_letter(stage: str) -> None:
     reference = VOLUME_RECIPES[f"gunetrpp-{stage}-reference"]
     assert reference.loss == REFERENCE
@@ -60,7 +61,7 @@ def test_the_reference_is_the_code_to_the_letter(stage: str) -> None:
         assert reference.select == "dice"
 
 
-@pytest.mark.parametrize("name", VOLUME_RECIPES)
+@looped("name", VOLUME_RECIPES)
 def test_every_recipe_can_be_built_and_stored(name: str) -> None:
     recipe = VOLUME_RECIPES[name]
     assert recipe.schedule in RATES
@@ -85,7 +86,7 @@ def test_the_small_nets_are_the_small_preset() -> None:
         assert sum(p.numel() for p in net.parameters()) < 5e6, "a pair is to fit 10 MB in int8"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("change", "words"),
     [
         ({"optimizer": "adam"}, "sgd, adamw"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch_threads
 import toy_slices
+from looped import looped
 from toy_slices import TINY
 
 from training.data.slices import SliceSet
@@ -193,7 +194,7 @@ def test_hu_shifts_reach_the_batch_and_the_labels_stay(data: SliceSet) -> None:
     assert torch.equal(plain[1], moved[1])
 
 
-@pytest.mark.parametrize(
+@looped(
     ("wanted", "device", "used"),
     [
         ("fp32", "cuda", False),

@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch_threads
+from looped import looped
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -28,7 +29,7 @@ def take_a_step(net: nn.Module) -> None:
         net.train()(torch.randn(4, 1, 8, 8))
 
 
-@pytest.mark.parametrize("decay", [0.3, 0.9, 0.995])
+@looped("decay", [0.3, 0.9, 0.995])
 def test_it_is_torchs_average_with_a_warm_up(decay: float) -> None:
     def warmed_up(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
         kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
@@ -114,7 +115,7 @@ def test_a_restored_average_goes_on_to_the_same_bits() -> None:
         assert torch.equal(tensor, second.net.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5, float("nan")])
+@looped("decay", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_decay_that_is_none_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match="give a decay from 0 to less than 1"):
         WeightAverage(small_net(), decay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from looped import looped
 from toy_figures import burdens, check_readable, confident, texts_of, toy_summary
 
 from training.reports.figures_lesions import (
@@ -21,9 +22,7 @@ def with_true(lesions: list[Record]) -> Record:
     return toy_summary(lesions={"true": lesions, "predicted": []})
 
 
-@pytest.mark.parametrize(
-    ("diameter_mm", "place"), [(3, 0), (9.99, 0), (10, 1), (20, 1), (20.01, 2), (90, 2)]
-)
+@looped(("diameter_mm", "place"), [(3, 0), (9.99, 0), (10, 1), (20, 1), (20.01, 2), (90, 2)])
 def test_size_bins_are_those_on_the_axis(diameter_mm: float, place: int) -> None:
     assert size_bin(diameter_mm) == place
 
@@ -50,7 +49,7 @@ def test_found_and_missed_are_counted_by_size() -> None:
     assert "3 of 5 lesions found" in " ".join(texts_of(figure))
 
 
-@pytest.mark.parametrize("diameter_mm", [0.8, 15.0, 190.0])
+@looped("diameter_mm", [0.8, 15.0, 190.0])
 def test_one_lesion_of_any_size_can_be_read(diameter_mm: float) -> None:
     figure = draw_lesions(with_true([{"diameter_mm": diameter_mm, "found": True, "dice": 0.5}]))
     check_readable(figure)
@@ -74,7 +73,7 @@ def test_lesions_lie_by_confidence_and_true_share() -> None:
     assert "5 predicted lesions, 3 of them touch" in " ".join(texts_of(figure))
 
 
-@pytest.mark.parametrize("true_share", [0.0, 1.0])
+@looped("true_share", [0.0, 1.0])
 def test_one_lesion_with_confidence_can_be_read(true_share: float) -> None:
     figure = draw_confidence(toy_summary(**confident([(1.0, true_share)])))
     check_readable(figure)

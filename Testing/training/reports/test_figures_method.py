@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
+from looped import looped
 from toy_figures import (
     PREPROCESSING,
     check_readable,
@@ -55,7 +56,7 @@ def test_figure_3_has_four_panels_in_the_papers_order() -> None:
         assert np.array_equal(np.asarray(panel), expected)
 
 
-@pytest.mark.parametrize("preset", ["window", "paper"])
+@looped("preset", ["window", "paper"])
 def test_figure_3_says_what_is_left_out(preset: str) -> None:
     given = replace(PREPROCESSING, preset=preset, use_clahe=False, use_gamma=False)
     figure = draw_preprocessing(with_steps(given), toy_slices())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from LiverTumorSegLib.nets import NETS
+from looped import looped
 from toy_figures import check_readable, texts_of, toy_summary
 
 from training.reports.figures_network import draw_network, shape_text, trace_hybrid2d
@@ -37,14 +38,13 @@ def test_the_papers_net_has_the_shapes_of_table_1() -> None:
     assert facts.transformer_parameters == 12_609_536
 
 
-@pytest.mark.parametrize(
+@looped(
     "net_args",
     [
         {"width": 8, "size_px": 64},
         {"width": 16, "layers": 2, "heads": 4, "position": "sincos", "norm": "pre"},
         {"width": 8, "position": "none", "channels": 3},
     ],
-    ids=str,
 )
 def test_any_net_is_counted_whole(net_args: dict[str, Any]) -> None:
     facts = trace_hybrid2d(net_args, 64)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from looped import looped
 from toy_figures import check_readable, of_patients, texts_of, toy_calibration, toy_summary
 
 from training.reports.figures_scores import (
@@ -45,14 +46,13 @@ def test_a_rare_error_is_not_rounded_to_none() -> None:
     assert shares.texts[2].get_text() == "0.00 %"
 
 
-@pytest.mark.parametrize(
+@looped(
     "matrix",
     [
         np.zeros((3, 3), np.int64),
         np.diag([31_234_567_890, 1_234_567_890, 0]),
         np.full((3, 3), 12_345_678_901),
     ],
-    ids=["empty", "no tumor", "huge"],
 )
 def test_any_matrix_can_be_read(matrix: np.ndarray) -> None:
     figure = draw_confusion(toy_summary(matrix=matrix))
@@ -114,7 +114,7 @@ def test_patients_are_sorted_and_their_mean_is_the_one_handed_over() -> None:
     assert "3 patients, 2 with a tumor Dice" in words
 
 
-@pytest.mark.parametrize("count", [1, 44, 300])
+@looped("count", [1, 44, 300])
 def test_any_number_of_patients_can_be_read(count: int) -> None:
     dice = {f"patient-{n:04}": (0.9, n / count) for n in range(count)}
     intervals = {"liver": (0.9, [0.9, 0.9]), "tumor": (0.5, [0.4, 0.6])}

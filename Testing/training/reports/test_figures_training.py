@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from looped import looped
 from toy_figures import check_readable, texts_of, toy_history, toy_summary
 
 from training.learn.model_spec import as_dict
@@ -62,7 +63,7 @@ def test_a_history_with_gaps_is_drawn() -> None:
     check_readable(draw_loss(toy_summary(history=history)))
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
+@looped("epochs", [1, 2])
 def test_a_short_run_is_drawn_as_dots(epochs: int) -> None:
     history = toy_history(epochs)
     for draw in (draw_loss, draw_dice):

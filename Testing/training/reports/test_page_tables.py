@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 
 import pytest
+from looped import looped
 
 from training.reports.page import Table, interval, mean_sd, p_value, rate
 from training.score.words import number, plural
@@ -50,7 +51,7 @@ def test_a_row_of_another_length_is_refused() -> None:
         Table(key="t", title="T", columns=("a", "b"), rows=[("1",)])
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+@looped("value", [None, float("nan"), float("inf")])
 def test_what_is_not_defined_is_said(value: float | None) -> None:
     assert number(value) == "n/a"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
+from looped import looped
 from matplotlib.figure import Figure
 
 from training.reports.panels import (
@@ -118,7 +119,7 @@ def test_the_nets_grid_lies_on_the_ct(view: SliceView) -> None:
     assert top + rows[0] * px_mm == pytest.approx(4 * 2.0, abs=px_mm)
 
 
-@pytest.mark.parametrize(("side_mm", "length_mm"), [(300.0, 50.0), (100.0, 20.0)])
+@looped(("side_mm", "length_mm"), [(300.0, 50.0), (100.0, 20.0)])
 def test_the_scale_bar_is_as_long_as_it_says(side_mm: float, length_mm: float) -> None:
     axes = Figure().subplots()
     scale_bar(axes, (10.0, 10.0, 10.0 + side_mm, 10.0 + side_mm))

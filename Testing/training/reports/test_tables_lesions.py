@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from looped import looped
 from score_material import labels, score, three_scores
 from test_tables_lits import column
 
@@ -57,7 +57,7 @@ def test_confidence_beside_what_came_true() -> None:
     assert any("Only 2 patients" in note for note in table.notes)
 
 
-@pytest.mark.parametrize(
+@looped(
     "make",
     [
         tables_lits.detection_table,

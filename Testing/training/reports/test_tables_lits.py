@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from looped import looped
 from score_material import labels, score, three_scores
 
 from training.reports import tables_lits
@@ -51,7 +52,7 @@ def test_cases_have_a_row_each() -> None:
     assert column(table, "tumor Dice") == {"a": "1.000", "b": "0.000", "c": "n/a"}
 
 
-@pytest.mark.parametrize("make", EVERY)
+@looped("make", EVERY)
 def test_no_tumor_anywhere_is_no_error(make: Any) -> None:
     empty = {**summarize([score("a", labels(), labels())]), "model": "m"}
     assert make(empty, "grid").context == "grid"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from looped import looped
 from score_material import labels, score, three_scores
 
 from training.reports.page import Table
@@ -108,7 +108,7 @@ def test_statistics_show_both_intervals() -> None:
     assert by_patient == "[0.000, 1.000]"
 
 
-@pytest.mark.parametrize("make", [slice_table, statistics_table, literature_table])
+@looped("make", [slice_table, statistics_table, literature_table])
 def test_no_tumor_anywhere_is_no_error(make: Any) -> None:
     empty = summarize([score("a", labels(), labels())])
     assert len(make(empty, "").rows) == len(make(SUMMARY, "").rows)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_labels
 from LiverTumorSegLib.volume import Reorientation
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -84,7 +85,7 @@ def test_a_pixel_has_the_label_that_all_of_it_has() -> None:
     assert placed[1, 0, 0] == 1
 
 
-@pytest.mark.parametrize("shape_ji", [(256, 256), (300, 200), (64, 64)])
+@looped("shape_ji", [(256, 256), (300, 200), (64, 64)])
 def test_other_grids_keep_their_shape(shape_ji: tuple[int, int]) -> None:
     labels = np.zeros((1, *shape_ji), np.uint8)
     j, i = shape_ji[0] // 4, shape_ji[1] // 4
@@ -136,7 +137,7 @@ def test_liver_holds_its_tumor() -> None:
     assert (scores["liver"].true_px, scores["tumor"].true_px) == (2 * 20 * 20, 2 * 5 * 5)
 
 
-@pytest.mark.parametrize(("predicted", "true"), [(False, False), (True, False), (False, True)])
+@looped(("predicted", "true"), [(False, False), (True, False), (False, True)])
 def test_empty_masks_have_no_distances(predicted: bool, true: bool) -> None:
     there, nothing = blobs(0), np.zeros((16, 40, 40), np.bool_)
     scores = GridScores.of(there if predicted else nothing, there if true else nothing)

@@ -7,6 +7,7 @@ from math import pi
 import numpy as np
 import pytest
 from LiverTumorSegLib.result.lesions import measure_labels
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops
@@ -89,7 +90,7 @@ def test_sizes_places_and_overlaps_are_those_of_scikit_image() -> None:
         assert row.center_kji == tuple((low + high - 1)[::-1] // 2)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("diameter_mm", "bin_index"),
     [(0.5, 0), (9.999, 0), (10.0, 1), (15.0, 1), (20.0, 1), (20.001, 2), (90.0, 2)],
 )

@@ -7,6 +7,7 @@ from math import isnan, nan, sqrt
 import numpy as np
 import pytest
 from LiverTumorSegLib.result.agreement import dice
+from looped import looped
 from numpy.typing import NDArray
 
 from training.score.lits import (
@@ -64,7 +65,7 @@ def test_an_object_is_scored_on_its_masks() -> None:
         assert list(values.values()) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("predicted", "true", "clean"),
     [
         (False, True, [0, 0, 1, -1, nan, nan, nan]),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -123,7 +124,7 @@ TOYS: dict[str, tuple[list[Span], list[Span], float | None, dict[tuple[str, floa
 }
 
 
-@pytest.mark.parametrize("toy", TOYS)
+@looped("toy", TOYS)
 def test_toys_come_out_as_the_script_gives_them_and_as_they_should(toy: str) -> None:
     predicted, true, iou, expected = TOYS[toy]
     match = match_lesions(volume(*predicted), volume(*true))
@@ -229,7 +230,7 @@ def by_voxels(
     return tp_clean, n_predicted - used, n_true - tp_clean
 
 
-@pytest.mark.parametrize("seed", range(6))
+@looped("seed", range(6))
 def test_many_lesions_match_as_they_do_voxel_by_voxel(seed: int) -> None:
     predicted, true = random_tumors(seed)
     for mode in MODES:

@@ -6,6 +6,7 @@ from math import isnan, sqrt
 
 import numpy as np
 import pytest
+from looped import looped
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -37,9 +38,7 @@ def correlated(r: float) -> tuple[Floats, Floats]:
     return LIVER[0] + LIVER[1] * one, TUMOR[0] + TUMOR[1] * mixed
 
 
-@pytest.mark.parametrize(
-    ("moments", "printed"), [(LIVER, (0.8973, 0.9341)), (TUMOR, (0.7646, 0.8560))]
-)
+@looped(("moments", "printed"), [(LIVER, (0.8973, 0.9341)), (TUMOR, (0.7646, 0.8560))])
 def test_slices_taken_as_independent_give_the_papers_interval(
     moments: tuple[float, float], printed: tuple[float, float]
 ) -> None:
@@ -113,7 +112,7 @@ def test_the_order_of_patients_does_not_matter_to_who_they_are() -> None:
     assert (made.units, made.low, made.high) == (2, pytest.approx(0.5), pytest.approx(0.9))
 
 
-@pytest.mark.parametrize("groups", [None, ["a"], []])
+@looped("groups", [None, ["a"], []])
 def test_one_value_has_no_interval_and_none_no_mean(groups: list[str] | None) -> None:
     if groups != []:
         one = bootstrap_mean([0.7], groups=groups)
@@ -182,7 +181,7 @@ def test_many_slices_of_five_patients_are_never_significant() -> None:
     assert made.difference > 0
 
 
-@pytest.mark.parametrize("n", [0, 1])
+@looped("n", [0, 1])
 def test_fewer_than_two_pairs_test_nothing(n: int) -> None:
     first, second, names = [0.9] * n, [0.6] * n, ["a"] * n
     for made in (paired_t(first, second), wilcoxon_by_patient(first, second, names)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from looped import looped
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.distance import cdist
@@ -54,8 +55,8 @@ def by_all_pairs(predicted: Mask, true: Mask, spacing: tuple[float, ...]) -> Sur
     )
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("seed", [0, 1])
+@looped("spacing", SPACINGS)
+@looped("seed", [0, 1])
 def test_all_scores_are_those_of_every_pair_of_voxels(seed: int, spacing: Any) -> None:
     predicted, true = blob(seed), blob(seed + 10)
     ours, expected = (
@@ -65,7 +66,7 @@ def test_all_scores_are_those_of_every_pair_of_voxels(seed: int, spacing: Any) -
     assert astuple(ours) == pytest.approx(astuple(expected))
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@looped("spacing", SPACINGS)
 def test_hd95_and_nsd_are_monais(spacing: Any) -> None:
     import torch
     from monai.metrics import compute_hausdorff_distance, compute_surface_dice
@@ -81,7 +82,7 @@ def test_hd95_and_nsd_are_monais(spacing: Any) -> None:
     assert 0 < ours.nsd_2mm < ours.nsd_3mm < 1
 
 
-@pytest.mark.parametrize("seed", [5, 6])
+@looped("seed", [5, 6])
 def test_a_surface_voxel_has_background_among_its_neighbors(seed: int) -> None:
     """And it is one that SciPy's erosion with that neighborhood takes away."""
     mask = blob(seed)
@@ -114,7 +115,7 @@ def test_two_voxels_are_as_far_apart_as_their_centers() -> None:
     assert astuple(scores) == pytest.approx((distance,) * 4 + (0.0, 0.0))
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@looped("axis", [0, 1, 2])
 def test_a_shifted_cube_is_off_by_the_shift(axis: int) -> None:
     """Its far face moved by three voxels of that axis; faces along the shift hardly moved."""
     spacing = (4.0, 1.5, 0.5)
@@ -133,7 +134,7 @@ def test_parallel_plates_have_one_distance() -> None:
     assert astuple(scores) == pytest.approx((2.0, 2.0, 2.0, 2.0, 1.0, 1.0))
 
 
-@pytest.mark.parametrize(("voxel_mm", "apart"), [(0.1, 20), (2 / 3, 3), (0.4, 5), (1 / 7, 14)])
+@looped(("voxel_mm", "apart"), [(0.1, 20), (2 / 3, 3), (0.4, 5), (1 / 7, 14)])
 def test_a_distance_of_the_tolerance_is_within_it_whatever_the_rounding(
     voxel_mm: float, apart: int
 ) -> None:
@@ -160,7 +161,7 @@ def test_order_and_place_do_not_matter() -> None:
     assert astuple(surface_scores(*turned, (1.2, 3.0, 0.8))) == expected
 
 
-@pytest.mark.parametrize(("predicted", "true"), [(False, True), (True, False), (False, False)])
+@looped(("predicted", "true"), [(False, True), (True, False), (False, False)])
 def test_without_a_surface_nothing_is_measured(predicted: bool, true: bool) -> None:
     masks = [np.full((4, 4, 4), filled) for filled in (predicted, true)]
     assert np.isnan(astuple(surface_scores(*masks, (1.0, 1.0, 1.0)))).all()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.result.agreement import dice
+from looped import looped
 from numpy.typing import NDArray
 from scipy.spatial import distance
 
@@ -132,7 +133,7 @@ UNDEFINED = {
 }
 
 
-@pytest.mark.parametrize("name", RATIOS)
+@looped("name", RATIOS)
 def test_what_an_empty_mask_gives_is_the_table_of_the_docstring(name: str) -> None:
     """Silently too: no warning of a division by zero, no infinity."""
     cases = (BOTH_EMPTY, TRUTH_EMPTY, PREDICTION_EMPTY, ALL_MASK)
@@ -149,8 +150,8 @@ POLICY_VALUES: dict[EmptyPolicy, tuple[float, float, float]] = {
 }
 
 
-@pytest.mark.parametrize("policy", EMPTY_POLICIES)
-@pytest.mark.parametrize("name", ["dice", "iou", "precision", "recall", "f1", "voe"])
+@looped("policy", EMPTY_POLICIES)
+@looped("name", ["dice", "iou", "precision", "recall", "f1", "voe"])
 def test_policies_decide_about_empty_slices_alone(name: Metric, policy: EmptyPolicy) -> None:
     """Both empty, truth empty, prediction empty, then a slice that no policy touches."""
     slices = overlap([0, 0, 0, 6], [0, 4, 0, 3], [0, 0, 5, 1], [20, 16, 15, 10])
@@ -164,8 +165,8 @@ def test_policies_decide_about_empty_slices_alone(name: Metric, policy: EmptyPol
         assert float(scored(one, name, policy)) == pytest.approx(expected[k], nan_ok=True)
 
 
-@pytest.mark.parametrize("policy", EMPTY_POLICIES)
-@pytest.mark.parametrize("name", ["specificity", "accuracy", "rvd"])
+@looped("policy", EMPTY_POLICIES)
+@looped("name", ["specificity", "accuracy", "rvd"])
 def test_other_metrics_are_no_matter_of_policy(name: Metric, policy: EmptyPolicy) -> None:
     slices = overlap([0, 0, 6], [0, 4, 3], [0, 0, 1], [20, 16, 10])
     assert scored(slices, name, policy) == pytest.approx(getattr(slices, name), nan_ok=True)
@@ -185,7 +186,7 @@ def test_the_policy_moves_the_mean_as_the_paper_leaves_open() -> None:
     assert means == pytest.approx({"agree": 0.96, "present": 0.6, "skip": 0.6})
 
 
-@pytest.mark.parametrize(
+@looped(
     ("predicted", "true", "words"),
     [
         (random_labels(0, 2), random_labels(0, 3), "one shape"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from choice_material import DEFAULT, Spot, answered, scan, segmenter
 from LiverTumorSegLib.inference.decision import Decision
+from looped import looped
 from numpy.typing import NDArray
 
 from training.score.calibration import reliability
@@ -37,7 +38,7 @@ def errors(patients: list[Evidence], fitted: tuple[float, float]) -> tuple[float
     return float(np.mean(plain)), float(np.mean(by_logit))
 
 
-@pytest.mark.parametrize("true", [(1.0, 0.0), (0.6, -1.0), (2.0, 0.5)])
+@looped("true", [(1.0, 0.0), (0.6, -1.0), (2.0, 0.5)])
 def test_what_the_voxels_were_drawn_by_is_found(true: tuple[float, float]) -> None:
     patients = [patient("a", 30_000, true, 1), patient("b", 60_000, true, 2)]
     assert fit_confidence(patients) == pytest.approx(true, abs=0.12)
@@ -68,7 +69,7 @@ def test_a_slope_is_never_negative() -> None:
     assert 1 / (1 + np.exp(-offset)) == pytest.approx(falling.tumor.mean(), abs=1e-3)
 
 
-@pytest.mark.parametrize("truth", [True, False])
+@looped("truth", [True, False])
 def test_patients_without_error_or_without_hit_end_at_a_bound(truth: bool) -> None:
     one = patient("a", 500, (1.0, 0.0))
     fitted = fit_confidence([replace(one, tumor=np.full(500, truth))])
@@ -102,7 +103,7 @@ def test_scans_of_one_patient_are_one_and_empty_ones_none() -> None:
     assert joined[0].lesion_pairs((1.0, 0.0))[4:] == b.lesion_pairs((1.0, 0.0))
 
 
-@pytest.mark.parametrize("smoothing_mm", [0.0, 4.0])
+@looped("smoothing_mm", [0.0, 4.0])
 def test_lesions_are_as_sure_as_users_see_them(smoothing_mm: float) -> None:
     """The segmenter's certainty, as the evaluation reads it, in the same lesions."""
     spots = [Spot(2, 7, 10, share=0.9), Spot(3, 6, 30, share=0.7, true=False)]

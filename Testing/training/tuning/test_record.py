@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from choice_material import Spot, answered, search
+from looped import looped
 
 from training.tune import best_choice
 from training.tuning.record import Choice, choice_record, choice_text, read_choice, write_choice
@@ -66,7 +67,7 @@ def change(stored: dict[str, Any], key: str, value: Any) -> str:
     return json.dumps({**stored, key: value})
 
 
-@pytest.mark.parametrize(
+@looped(
     ("key", "value", "words"),
     [
         ("decision", {"wavelet": 3}, "wavelet"),
@@ -88,7 +89,7 @@ def test_a_file_that_cannot_be_used(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "no", '{"notice": 1}'])
+@looped("text", ["", "[]", "no", '{"notice": 1}'])
 def test_other_files_and_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(ValueError, match=r"other\.json is no choice"):

@@ -21,6 +21,7 @@ from choice_material import (
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.prediction import Prediction
+from looped import looped
 
 from training.score.matching import lits_detection
 from training.score.voxels import Overlap, slice_matrices
@@ -38,8 +39,8 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.decision.tumor_threshold}")
-@pytest.mark.parametrize("seed", range(3))
+@looped("setting", SETTINGS)
+@looped("seed", range(3))
 def test_counts_are_those_of_what_users_get(setting: Setting, seed: int) -> None:
     """However much was cut off around the liver."""
     spots = random_spots(seed)
@@ -92,7 +93,7 @@ def test_a_wider_margin_is_chosen_where_tumors_lie_apart() -> None:
     assert best == DEFAULT.with_value("max_distance_to_liver_mm", 10.0)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@looped("seed", range(2))
 def test_the_first_step_finds_the_best_of_all_pairs(seed: int) -> None:
     """Tried here one by one, by the segmenter itself."""
     spots = random_spots(seed)
@@ -110,7 +111,7 @@ def test_the_first_step_finds_the_best_of_all_pairs(seed: int) -> None:
     assert found.scores(found.best()).score >= max(scores.values())
 
 
-@pytest.mark.parametrize("seed", range(2))
+@looped("seed", range(2))
 def test_the_best_is_no_worse_than_anything_tried(seed: int) -> None:
     found = search(answered("3", "a", random_spots(seed)), answered("4", "b", random_spots(9)))
     tried = found.tried()

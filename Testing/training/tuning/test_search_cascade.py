@@ -9,6 +9,7 @@ import pytest
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 from threshold_cascade import AS_IT_IS, segmenter
 from threshold_slices import AIR_HU, LIVER_HU, volume
@@ -46,11 +47,10 @@ def answered(case: str, patient: str, seed: int = 0) -> PredictedCase:
     return PredictedCase(case, patient, segmenter().predict(ct), turn.apply(true))
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-@pytest.mark.parametrize(
+@looped("share", [0.3, 0.5, 0.8])
+@looped(
     "steps",
     [OURS, replace(OURS, smallest_lesion_mm=30.0, max_distance_to_liver_mm=0.0), AS_IT_IS],
-    ids=["ours", "strict", "as it is"],
 )
 def test_counts_are_those_of_what_users_get(share: float, steps: Postprocessing) -> None:
     ct, true = scan()
