@@ -38,10 +38,10 @@ from LiverTumorSegLib.model.spec import STORAGES, ModelSpec, stage_of
 from training import command
 from training.data.slices import load_split, read_manifest
 from training.learn.distributed import pick_device
-from training.learn.recipes import Recipe
-from training.learn.recipes3d import VolumeCheck, VolumeRecipe
-from training.learn.trainer import Facts, Trainer
-from training.learn.trainer3d import VolumeTrainer, load_volumes_for
+from training.learn.recipes import SliceRecipe
+from training.learn.recipes3d import PatchRecipe, Validation
+from training.learn.trainer import Facts, SliceTrainer
+from training.learn.trainer3d import PatchTrainer, load_volumes_for
 from training.tuning.record import RECORD, REGION, read_choice
 
 LICENCE = "CC BY-NC-SA 4.0"
@@ -67,8 +67,8 @@ def validation_dice(
 
 def _facts(file: ModelFile, prepared: Path, device: str) -> Facts:
     data = load_split(prepared, "val")
-    recipe = Recipe(net=file.spec.net, net_args=file.spec.net_args)
-    trainer = Trainer(recipe, data, device=device, bf16=False)
+    recipe = SliceRecipe(net=file.spec.net, net_args=file.spec.net_args)
+    trainer = SliceTrainer(recipe, data, device=device, bf16=False)
     trainer.net.load_state_dict(file.state)
     return trainer.validate(data, file.spec.preprocessing["size_px"])
 
@@ -77,16 +77,16 @@ def _volume_facts(file: ModelFile, prepared: Path, device: str, masks: Path | No
     """By windows that overlap as in inference."""
     spec = file.spec
     steps = VolumePreprocessing.from_dict(spec.preprocessing)
-    recipe = VolumeRecipe(
+    recipe = PatchRecipe(
         net=spec.net,
         net_args=spec.net_args,
         stage=stage_of(spec),
-        check=VolumeCheck(overlap=SlidingWindow().overlap),
+        check=Validation(overlap=SlidingWindow().overlap),
         liver_margin_mm=steps.liver_margin_mm,
         mask_as_channel=steps.mask_as_channel,
     )
     data = load_volumes_for(recipe, prepared, "val", masks)
-    trainer = VolumeTrainer(recipe, data, device=device, bf16=False)
+    trainer = PatchTrainer(recipe, data, device=device, bf16=False)
     trainer.net.load_state_dict(file.state)
     return trainer.validate(data, recipe.size_at(1.0))
 

@@ -65,35 +65,33 @@ def _read_csv_lists(path: Path) -> dict[str, list[str]]:
     return lists
 
 
-def make_splits(given: argparse.Namespace) -> tuple[list[Case], list[Split]]:
+def make_splits(args: argparse.Namespace) -> tuple[list[Case], list[Split]]:
     """The cases that were to be split, and one split, or one a fold."""
-    cases = find_cases(given.data, table=given.table)
+    cases = find_cases(args.data, table=args.table)
     known_ml: Mapping[str, float] | None = None
-    if given.select is not None:
-        cases, known_ml = read_selection(given.select, cases)
-    group_by: GroupBy = given.group_by
-    if given.from_table:
+    if args.select is not None:
+        cases, known_ml = read_selection(args.select, cases)
+    group_by: GroupBy = args.group_by
+    if args.from_table:
         return cases, [splits.split_from_column(cases, group_by=group_by)]
-    if given.lists is not None:
-        lists = read_lists(given.lists)
+    if args.lists is not None:
+        lists = read_lists(args.lists)
         return cases, [splits.split_from_lists(cases, lists, group_by=group_by)]
     tumor_ml = _measured(cases) if known_ml is None else known_ml
-    if given.named is not None:
-        split, skipped = named_split(
-            given.named, cases, tumor_ml, seed=given.seed, group_by=group_by
-        )
+    if args.named is not None:
+        split, skipped = named_split(args.named, cases, tumor_ml, seed=args.seed, group_by=group_by)
         if skipped:
             print(skipped, file=sys.stderr)
         return cases, [split]
-    if given.folds is not None:
+    if args.folds is not None:
         return cases, splits.kfold_splits(
-            cases, tumor_ml, given.folds, seed=given.seed, group_by=group_by
+            cases, tumor_ml, args.folds, seed=args.seed, group_by=group_by
         )
-    counts = given.counts and (given.counts[0], given.counts[1], given.counts[2])
-    shares = given.shares and (given.shares[0], given.shares[1], given.shares[2])
+    counts = args.counts and (args.counts[0], args.counts[1], args.counts[2])
+    shares = args.shares and (args.shares[0], args.shares[1], args.shares[2])
     return cases, [
         splits.stratified_split(
-            cases, tumor_ml, seed=given.seed, shares=shares, counts=counts, group_by=group_by
+            cases, tumor_ml, seed=args.seed, shares=shares, counts=counts, group_by=group_by
         )
     ]
 
@@ -154,12 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _split(given: argparse.Namespace) -> None:
+def _split(args: argparse.Namespace) -> None:
     """Write the split files and print what is in them."""
-    for path in outputs(given.output, given.folds or 1):
-        refuse_existing(path, overwrite=given.overwrite)
-    cases, made = make_splits(given)
-    paths = outputs(given.output, len(made))
+    for path in outputs(args.output, args.folds or 1):
+        refuse_existing(path, overwrite=args.overwrite)
+    cases, made = make_splits(args)
+    paths = outputs(args.output, len(made))
     for path, split in zip(paths, made, strict=True):
         splits.save_split(split, path)
         _show(path, split, cases)

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 def _options(argv: Sequence[str] | None, processes: Processes) -> RunOptions:
     """What was asked for; help and complaints are the first process's."""
     with ExitStack() as quiet:
-        if not processes.first:
+        if not processes.is_main:
             quiet.enter_context(redirect_stdout(StringIO()))
             quiet.enter_context(redirect_stderr(StringIO()))
         return RunOptions(**vars(_parser().parse_args(argv)))

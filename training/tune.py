@@ -146,14 +146,14 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(args: argparse.Namespace) -> None:
-        called = shown_command(words, "tune")
+        called = shown_command(argv, "tune")
         print(choose(args, called, lambda things: tqdm(things, leave=False, disable=None)))
         print(args.output / CHOICE_FILES[0])
 
-    return command.run(_parser(), work, words)
+    return command.run(_parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 
 from training.data.augment import NONE
 from training.data.slices import SliceSet, load_split
-from training.learn.recipes import Recipe, Stage
+from training.learn.recipes import SizePhase, SliceRecipe
 
 PLAIN = SlicePreprocessing(grid_px=64, size_px=64, use_clahe=False, use_gamma=False)
 # a second an epoch
-TINY = Recipe(
+TINY = SliceRecipe(
     net_args={"width": 8, "size_px": 64},
     augmentation=NONE,
-    stages=(Stage(size_px=64, share=1.0),),
+    stages=(SizePhase(size_px=64, share=1.0),),
     learning_rate=2e-3,
     batch=4,
     epochs=3,

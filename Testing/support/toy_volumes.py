@@ -17,7 +17,7 @@ from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 
 from training.data.augment3d import NONE
 from training.data.patches import PatchSampling
-from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
+from training.learn.recipes3d import VOLUME_RECIPES, PatchRecipe
 
 STEPS = VolumePreprocessing(window_hu=(-40, 160), size_px=64)
 SPACING_KJI_MM = (3.0, 2.0, 2.0)  # of a CT of 64 x 64 pixels, so the grid's as well
@@ -40,7 +40,7 @@ CASES: tuple[Who, ...] = (
 )
 
 
-def tiny(stage: str, **changes: Any) -> VolumeRecipe:
+def tiny(stage: str, **changes: Any) -> PatchRecipe:
     """A recipe that takes a second an epoch."""
     recipe = VOLUME_RECIPES[f"gunetrpp-small-{stage}"]
     sampling = PatchSampling(iterations=3, foreground_share=0.5)

@@ -23,8 +23,8 @@ from LiverTumorSegLib.settings import RunSettings
 
 from training.data.slices import load_split
 from training.export import main
-from training.learn.recipes import Recipe
-from training.learn.trainer import Trainer
+from training.learn.recipes import SliceRecipe
+from training.learn.trainer import SliceTrainer
 
 PREPROCESSING = SlicePreprocessing(grid_px=64, size_px=64)
 
@@ -194,7 +194,9 @@ def test_slices_are_measured_at_the_size_that_was_trained(
     assert main([*arguments, "--prepared", str(prepared), "--device", "cpu"]) == 0
     measured = json.loads(capsys.readouterr().out)["validation_slices_dice"]["fp32"]
     data = load_split(prepared, "val")
-    trainer = Trainer(Recipe(net=spec.net, net_args=spec.net_args), data, device="cpu", bf16=False)
+    trainer = SliceTrainer(
+        SliceRecipe(net=spec.net, net_args=spec.net_args), data, device="cpu", bf16=False
+    )
     trainer.net.load_state_dict(best.state)
     facts = {size: trainer.validate(data, size) for size in (32, 64)}
     assert measured["liver"] == pytest.approx(facts[32]["val_liver_dice"], abs=1e-4)

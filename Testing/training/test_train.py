@@ -22,7 +22,7 @@ from looped import looped
 from run_folder import history
 from toy_slices import write_toy
 
-from training.learn.recipes import RECIPES, Recipe, Stage
+from training.learn.recipes import RECIPES, SizePhase, SliceRecipe
 from training.learn.trainer import Clock
 from training.train import main
 
@@ -280,12 +280,12 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(
 def test_the_papers_recipe_has_the_papers_numbers() -> None:
     """II.C to III.C and Tables 1 to 3 of Bader & Jarjees."""
     paper = RECIPES["paper"]
-    assert paper == Recipe()
+    assert paper == SliceRecipe()
     assert (paper.learning_rate, paper.weight_decay) == (1e-4, 1e-5)
     assert (paper.batch, paper.epochs, paper.clip_norm) == (8, 100, 1.0)
     assert (paper.schedule, paper.plateau_factor, paper.plateau_patience) == ("plateau", 0.5, 5)
     assert (paper.select, paper.seed) == ("loss", 42)
-    assert paper.stages == (Stage(size_px=256, share=1.0),)
+    assert paper.stages == (SizePhase(size_px=256, share=1.0),)
     loss = paper.loss
     assert (loss.cross_entropy, loss.dice, loss.focal) == (1.0, 1.0, 0.5)
     assert (loss.focal_alpha, loss.focal_gamma, loss.smoothing) == (0.25, 2.0, 1e-6)
@@ -342,5 +342,5 @@ def test_the_recall_recipe_is_the_cpus_with_a_tversky_term() -> None:
 
 
 def test_stages_that_add_up_by_rounding_still_end_with_the_last() -> None:
-    recipe = Recipe(stages=tuple(Stage(size_px=64 * n, share=0.1) for n in range(1, 11)))
+    recipe = SliceRecipe(stages=tuple(SizePhase(size_px=64 * n, share=0.1) for n in range(1, 11)))
     assert [recipe.size_at(n / 10) for n in range(11)] == [*(64 * n for n in range(1, 11)), 640]

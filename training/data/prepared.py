@@ -76,7 +76,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class CaseJob(ABC):
+class PrepareCase(ABC):
     """One case to be written as arrays; what they are is the subclass's business.
 
     settings: what the arrays depend on besides the case, JSON-able. kinds: names of the arrays.
@@ -142,7 +142,7 @@ class CaseJob(ABC):
 
 
 @dataclass(frozen=True)
-class Job(CaseJob):
+class PrepareSlices(PrepareCase):
     """A case as slices for a 2D net."""
 
     preprocessing: SlicePreprocessing
@@ -169,12 +169,12 @@ class Job(CaseJob):
 
 
 def run_jobs(
-    jobs: Sequence[CaseJob], workers: int, progress: Callable[[Iterable[Any]], Iterable[Any]]
+    jobs: Sequence[PrepareCase], workers: int, progress: Callable[[Iterable[Any]], Iterable[Any]]
 ) -> list[dict[str, Any]]:
     """The records of all jobs, in order; ``workers`` at a time."""
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
-            return list(progress(pool.map(CaseJob.run, jobs)))
+            return list(progress(pool.map(PrepareCase.run, jobs)))
     return [job.run() for job in progress(jobs)]
 
 
@@ -197,7 +197,7 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
-    jobs = [Job(source, folder, preprocessing, windowed) for source in sources]
+    jobs = [PrepareSlices(source, folder, preprocessing, windowed) for source in sources]
     records = run_jobs(jobs, workers, progress)
     if preprocessing.preset == "paper":
         refuse_windowed(records)

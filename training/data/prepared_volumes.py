@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from training.cases import splits
 from training.data.prepared import (
     Bytes,
-    CaseJob,
+    PrepareCase,
     Source,
     hu_range,
     run_jobs,
@@ -33,7 +33,7 @@ PUBLISHED = VolumePreprocessing()
 
 
 @dataclass(frozen=True)
-class VolumeJob(CaseJob):
+class PrepareVolume(PrepareCase):
     """A case as one volume for a 3D net."""
 
     preprocessing: VolumePreprocessing
@@ -83,7 +83,7 @@ def prepare_volumes(
         raise ValueError("These are single slices, not scans; a patch network needs whole scans.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
-    jobs = [VolumeJob(source, folder, preprocessing) for source in scans]
+    jobs = [PrepareVolume(source, folder, preprocessing) for source in scans]
     records = run_jobs(jobs, workers, progress)
     manifest = {
         "format": 1,

@@ -66,8 +66,8 @@ class Processes:
 
     rank: this one's number, 0 for the first. local_rank: its number on its machine.
     store: where they leave words for each other outside any exchange.
-    ``summed``, ``agreed``, ``parallel`` and ``average_statistics`` are exchanges: all must call
-    them, in the same order. Alone they are free and change nothing.
+    ``all_reduce``, ``broadcast``, ``wrap_ddp`` and ``average_statistics`` are exchanges: all must
+    call them, in the same order. Alone they are free and change nothing.
     """
 
     rank: int = 0
@@ -76,7 +76,7 @@ class Processes:
     store: Store | None = None
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this one writes and prints."""
         return self.rank == 0
 
@@ -93,7 +93,7 @@ class Processes:
         takers = len(range(place, self.count, len(rows)))
         return rows[place : place + 1], 1 / takers
 
-    def summed(self, values: Tensor, weight: float = 1.0) -> Tensor:
+    def all_reduce(self, values: Tensor, weight: float = 1.0) -> Tensor:
         """Sum of ``weight * values`` over the processes, with gradient; the same bits in each.
 
         A loss that every process forms from such sums has, after DDP has averaged the gradients of
@@ -104,7 +104,7 @@ class Processes:
             return values
         return _sum(values * weight)
 
-    def agreed(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """The first process's value."""
         if self.count == 1:
             return value
@@ -112,7 +112,7 @@ class Processes:
         dist.broadcast(shared, 0)
         return shared.item()
 
-    def ready(self, net: nn.Module, device: str) -> nn.Module:
+    def sync_batch_norm(self, net: nn.Module, device: str) -> nn.Module:
         """The net with batch norms that see the whole batch, where the device has such."""
         if self.count == 1 or not device.startswith("cuda"):
             return net
@@ -120,7 +120,7 @@ class Processes:
         synchronized: nn.Module = convert(net)  # type: ignore[no-untyped-call]
         return synchronized
 
-    def parallel(self, net: nn.Module, device: str) -> nn.Module:
+    def wrap_ddp(self, net: nn.Module, device: str) -> nn.Module:
         """What to call in ``net``'s place to train it: begins alike, averages the gradients."""
         if self.count == 1:
             return net
@@ -137,11 +137,11 @@ class Processes:
         for norm in lone_norms(net):
             for statistic in (norm.running_mean, norm.running_var):
                 if statistic is not None:
-                    statistic.copy_(self.summed(statistic, 1 / self.count))
+                    statistic.copy_(self.all_reduce(statistic, 1 / self.count))
 
     def speak(self, sentence: str) -> None:
         """Print an error, unless another process does: the first one if that has met it too."""
-        if not self.first and self.spoken(FIRST_SPEAKS_S):
+        if not self.is_main and self.spoken(FIRST_SPEAKS_S):
             return
         if not self.claims():
             self.spoken(SPOKEN_S)
@@ -202,13 +202,13 @@ def run_together(work: Callable[[Processes], None], expected: Errors) -> int:
     try:
         processes = _meet()
         work(processes)
-        processes.agreed(0.0)  # none is gone while another may still fail
+        processes.broadcast(0.0)  # none is gone while another may still fail
     except expected as error:
         # No goodbye to the group: it could wait for an exchange that will never come.
         processes.speak(error_sentence(error))
         return 2
     except SystemExit as end:
-        if end.code and not processes.first:
+        if end.code and not processes.is_main:
             processes.spoken(SPOKEN_S)  # torchrun ends all when one has ended
         processes.say_spoken()
         raise

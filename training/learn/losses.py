@@ -2,7 +2,7 @@
 
     loss = CombinedLoss()(logits, labels)
 
-Where several processes share a batch, each sees its part only: ``joined`` turns the sums over that
+Where several processes share a batch, each sees its part only: ``reduce`` turns the sums over that
 part into those over the whole batch, and means and ratios are formed after it.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Joined = Callable[[Tensor], Tensor]
+Reduce = Callable[[Tensor], Tensor]
 
 
 def alone(sums: Tensor) -> Tensor:
@@ -23,15 +23,15 @@ def alone(sums: Tensor) -> Tensor:
     return sums
 
 
-def joined_mean(values: Tensor, joined: Joined = alone) -> Tensor:
+def reduced_mean(values: Tensor, reduce: Reduce = alone) -> Tensor:
     """Mean of all ``values`` of all processes, whatever number each has; a scalar."""
     count = values.new_full((), values.numel())
-    sums = joined(torch.stack([values.sum(), count]))
+    sums = reduce(torch.stack([values.sum(), count]))
     return sums[0] / sums[1]
 
 
 def soft_dice_loss(
-    probabilities: Tensor, one_hot: Tensor, smoothing: float = 1e-6, joined: Joined = alone
+    probabilities: Tensor, one_hot: Tensor, smoothing: float = 1e-6, reduce: Reduce = alone
 ) -> Tensor:
     """1 - 2|P G| / (|P| + |G|), summed over batch and pixels, mean over classes.
 
@@ -41,7 +41,7 @@ def soft_dice_loss(
     axes = (0, 2, 3)
     shared = (probabilities * one_hot).sum(axes)
     sizes = probabilities.sum(axes) + one_hot.sum(axes)
-    sums = joined(torch.stack([shared, sizes]))  # (2, classes)
+    sums = reduce(torch.stack([shared, sizes]))  # (2, classes)
     return (1 - (2 * sums[0] + smoothing) / (sums[1] + smoothing)).mean()
 
 
@@ -51,7 +51,7 @@ def tversky_loss(
     alpha: float = 0.3,
     beta: float = 0.7,
     smoothing: float = 1e-6,
-    joined: Joined = alone,
+    reduce: Reduce = alone,
 ) -> Tensor:
     """1 - |P G| / (|P G| + alpha |P - G| + beta |G - P|), mean over classes.
 
@@ -62,19 +62,19 @@ def tversky_loss(
     axes = (0, 2, 3)
     shared = (probabilities * one_hot).sum(axes)
     sums = torch.stack([shared, probabilities.sum(axes), one_hot.sum(axes)])
-    shared, predicted, true = joined(sums).unbind()  # (3, classes)
+    shared, predicted, true = reduce(sums).unbind()  # (3, classes)
     wrong = alpha * (predicted - shared) + beta * (true - shared)
     return (1 - (2 * shared + smoothing) / (2 * (shared + wrong) + smoothing)).mean()
 
 
 def focal_loss(
-    log_p_true: Tensor, alpha: float = 0.25, gamma: float = 2.0, joined: Joined = alone
+    log_p_true: Tensor, alpha: float = 0.25, gamma: float = 2.0, reduce: Reduce = alone
 ) -> Tensor:
     """Mean of -alpha (1 - p_t)^gamma log p_t, the same alpha for every class (II.E).
 
     log_p_true: log probability of each pixel's true class, any shape.
     """
-    return joined_mean(-alpha * (1 - log_p_true.exp()) ** gamma * log_p_true, joined)
+    return reduced_mean(-alpha * (1 - log_p_true.exp()) ** gamma * log_p_true, reduce)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,19 +94,19 @@ class CombinedLoss:
     tversky_alpha: float = 0.3
     tversky_beta: float = 0.7
 
-    def __call__(self, logits: Tensor, labels: Tensor, joined: Joined = alone) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, reduce: Reduce = alone) -> Tensor:
         """logits (B, classes, H, W) of any float type, labels (B, H, W) int64; a float32 scalar."""
         log_p = functional.log_softmax(logits.float(), dim=1)
         index = labels[:, None]
         log_p_true = log_p.gather(1, index)
         one_hot = torch.zeros_like(log_p).scatter_(1, index, 1.0)
         total = (
-            self.cross_entropy * -joined_mean(log_p_true, joined)
-            + self.dice * soft_dice_loss(log_p.exp(), one_hot, self.smoothing, joined)
-            + self.focal * focal_loss(log_p_true, self.focal_alpha, self.focal_gamma, joined)
+            self.cross_entropy * -reduced_mean(log_p_true, reduce)
+            + self.dice * soft_dice_loss(log_p.exp(), one_hot, self.smoothing, reduce)
+            + self.focal * focal_loss(log_p_true, self.focal_alpha, self.focal_gamma, reduce)
         )
         if self.tversky == 0:
             return total
         found, truth = log_p.exp()[:, 1:], one_hot[:, 1:]
         weights = self.tversky_alpha, self.tversky_beta
-        return total + self.tversky * tversky_loss(found, truth, *weights, self.smoothing, joined)
+        return total + self.tversky * tversky_loss(found, truth, *weights, self.smoothing, reduce)

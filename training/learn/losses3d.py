@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.learn.losses import Joined, alone, joined_mean, soft_dice_loss
+from training.learn.losses import Reduce, alone, reduced_mean, soft_dice_loss
 
 HAUSDORFF_KINDS = ("soft", "reference", "off")
 EROSIONS = 10
@@ -60,7 +60,7 @@ class VolumeLoss:
         self,
         logits: Tensor | Sequence[Tensor],
         labels: Tensor,
-        joined: Joined = alone,
+        reduce: Reduce = alone,
         *,
         progress: float = 1.0,
     ) -> Tensor:
@@ -68,17 +68,17 @@ class VolumeLoss:
 
         logits: (B, classes, k, j, i) of any float type, or those of several heads, whose grids
             divide that of the labels; the finest first. labels: (B, k, j, i) int64.
-        joined: of several processes that share the batch, as in :mod:`training.learn.losses`.
+        reduce: of several processes that share the batch, as in :mod:`training.learn.losses`.
         progress: share of the training that is done, for the warm-up.
         """
         if isinstance(logits, Tensor):
-            return self._head(logits, labels, self.hausdorff_weights[0], joined, progress)
+            return self._head(logits, labels, self.hausdorff_weights[0], reduce, progress)
         if len(logits) != len(self.head_weights):
             raise ValueError(
                 f"The net has {len(logits)} heads and the loss {len(self.head_weights)} weights."
             )
         heads = [
-            weight * self._head(head, coarsen(labels, head), share, joined, progress)
+            weight * self._head(head, coarsen(labels, head), share, reduce, progress)
             for head, weight, share in zip(
                 logits, self.head_weights, self.hausdorff_weights, strict=True
             )
@@ -86,22 +86,22 @@ class VolumeLoss:
         return torch.stack(heads).sum()
 
     def _head(
-        self, logits: Tensor, labels: Tensor, share: float, joined: Joined, progress: float
+        self, logits: Tensor, labels: Tensor, share: float, reduce: Reduce, progress: float
     ) -> Tensor:
         log_p = functional.log_softmax(logits.float(), dim=1)
         index = labels[:, None]
         one_hot = torch.zeros_like(log_p).scatter_(1, index, 1.0)
         p, truth = log_p.exp()[:, 1:], one_hot[:, 1:]  # the background is not scored
-        total = self.cross_entropy * -joined_mean(log_p.gather(1, index), joined)
-        dice = soft_dice_loss(p.flatten(3), truth.flatten(3), SMOOTHING, joined)
+        total = self.cross_entropy * -reduced_mean(log_p.gather(1, index), reduce)
+        dice = soft_dice_loss(p.flatten(3), truth.flatten(3), SMOOTHING, reduce)
         total = total + self.dice * dice
         if self.hausdorff == "soft" and progress >= self.hausdorff_warm_up:
             deep = eroded_error((p - truth).square())
-            total = total + share * joined_mean(deep, joined)
+            total = total + share * reduced_mean(deep, reduce)
         elif self.hausdorff == "reference":
             cut = (logits.detach() > 0.5).float()  # of all classes, before any softmax
             deep = eroded_error((cut - one_hot).square(), published=True)
-            total = total + share * joined_mean(deep, joined)
+            total = total + share * reduced_mean(deep, reduce)
         return total
 
 

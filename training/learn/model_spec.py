@@ -3,7 +3,7 @@
     spec = new_spec(recipe, Path("prepared"), validation, data)
     spec = new_volume_spec(recipe, Path("prepared3d"), validation, data)
 
-    spec = begun_with(spec, file)  # where the weights to begin with are another model's
+    spec = initialized_from(spec, file)  # where the weights to begin with are another model's
 
 Scores are added by :mod:`training.export`.
 """
@@ -23,13 +23,13 @@ from LiverTumorSegLib.model.spec import STAGES
 
 from training.data.patches import VolumeSet
 from training.data.slices import SliceSet, read_manifest
-from training.learn.recipes import Course, Recipe
-from training.learn.recipes3d import VolumeRecipe
+from training.learn.recipes import BaseRecipe, SliceRecipe
+from training.learn.recipes3d import PatchRecipe
 
 CASCADE_STEPS = Postprocessing(clean_liver=True, smallest_lesion_mm=3.0)
 
 
-def as_dict(recipe: Course) -> dict[str, Any]:
+def as_dict(recipe: BaseRecipe) -> dict[str, Any]:
     """A recipe as JSON keeps it."""
     stored: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
     return stored
@@ -54,12 +54,12 @@ def with_defaults(stored: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     return filled
 
 
-def init_words(file: ModelFile) -> dict[str, Any]:
+def init_record(file: ModelFile) -> dict[str, Any]:
     """Which model file a run began with."""
     return {"name": file.spec.name, "version": file.spec.version, "sha256": file.sha256}
 
 
-def begun_with(spec: ModelSpec, file: ModelFile) -> ModelSpec:
+def initialized_from(spec: ModelSpec, file: ModelFile) -> ModelSpec:
     """The description of a run that began with the weights of ``file``.
 
     What those weights were trained on counts as training data: a score on it would say nothing.
@@ -69,7 +69,7 @@ def begun_with(spec: ModelSpec, file: ModelFile) -> ModelSpec:
         key: list(dict.fromkeys([*told[key], *map(str, known.get(key, []))]))
         for key in ("train", "train_groups")
     }
-    return replace(spec, provenance={**told, **both, "init": init_words(file)})
+    return replace(spec, provenance={**told, **both, "init": init_record(file)})
 
 
 def known_validation_cases(file: ModelFile, manifest: Mapping[str, Any]) -> list[str]:
@@ -84,7 +84,7 @@ def known_validation_cases(file: ModelFile, manifest: Mapping[str, Any]) -> list
 
 
 def new_spec(
-    recipe: Recipe, prepared: Path, validation: SliceSet, data: SliceSet, processes: int = 1
+    recipe: SliceRecipe, prepared: Path, validation: SliceSet, data: SliceSet, processes: int = 1
 ) -> ModelSpec:
     """The description of what a run on slices will give, at the size it ends with.
 
@@ -105,7 +105,7 @@ def new_spec(
 
 
 def new_volume_spec(
-    recipe: VolumeRecipe, prepared: Path, validation: VolumeSet, data: VolumeSet, processes: int = 1
+    recipe: PatchRecipe, prepared: Path, validation: VolumeSet, data: VolumeSet, processes: int = 1
 ) -> ModelSpec:
     """The description of what a run on volumes, for one stage of a cascade, will give.
 
@@ -126,7 +126,7 @@ def new_volume_spec(
     )
 
 
-def _spec(recipe: Course, manifest: Mapping[str, Any], **words: Any) -> ModelSpec:
+def _spec(recipe: BaseRecipe, manifest: Mapping[str, Any], **words: Any) -> ModelSpec:
     return ModelSpec(
         version="0",
         net=recipe.net,
@@ -138,7 +138,7 @@ def _spec(recipe: Course, manifest: Mapping[str, Any], **words: Any) -> ModelSpe
 
 
 def _provenance(
-    recipe: Course,
+    recipe: BaseRecipe,
     manifest: Mapping[str, Any],
     train: Sequence[str],
     train_groups: Sequence[str],

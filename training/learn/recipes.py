@@ -20,7 +20,7 @@ from training.learn.losses import CombinedLoss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class SizePhase:
     """A slice size and the share of the training that uses it."""
 
     size_px: int
@@ -28,7 +28,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course(ABC):
+class BaseRecipe(ABC):
     """What every training has, of slices and of volumes.
 
     schedule: how the learning rate goes, a key of ``trainer.RATES``; "plateau" halves it when the
@@ -60,7 +60,7 @@ class Course(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Course):
+class SliceRecipe(BaseRecipe):
     """One training run on slices. The defaults are the hybrid2d paper's (III.A, III.C).
 
     schedule: "plateau" (the paper) or "cosine" (one warm-up and fall over the whole run, which may
@@ -72,7 +72,7 @@ class Recipe(Course):
     loss: CombinedLoss = field(default_factory=CombinedLoss)
     augmentation: Augmentation = PAPER
     sampling: Sampling = field(default_factory=Sampling)
-    stages: tuple[Stage, ...] = (Stage(size_px=256, share=1.0),)
+    stages: tuple[SizePhase, ...] = (SizePhase(size_px=256, share=1.0),)
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
     batch: int = 8
@@ -92,11 +92,11 @@ class Recipe(Course):
 
 
 # half the channels, most of the time on half-size slices: hours of two CPU cores
-CPU = Recipe(
+CPU = SliceRecipe(
     net_args={"width": 32, "attention_dropout": 0.0},
     augmentation=STRONG,
     sampling=Sampling(liver_free_share=0.25, tumor_share=0.4, case_balance=0.5),
-    stages=(Stage(size_px=128, share=0.4), Stage(size_px=256, share=0.6)),
+    stages=(SizePhase(size_px=128, share=0.4), SizePhase(size_px=256, share=0.6)),
     learning_rate=5e-4,
     weight_decay=1e-2,
     epochs=40,
@@ -105,20 +105,20 @@ CPU = Recipe(
     hu_shift=25.0,
 )
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[str, SliceRecipe] = {
     # Bader & Jarjees III.C: slices without a mask left out
-    "paper": Recipe(),
+    "paper": SliceRecipe(),
     # the paper's, with the slices above and below the liver that a whole scan has
-    "whole-scan": Recipe(sampling=Sampling(liver_free_share=0.25)),
+    "whole-scan": SliceRecipe(sampling=Sampling(liver_free_share=0.25)),
     "cpu": CPU,
     # Salehi et al. 2017: a term to which what is missed costs more than what is marked wrongly
     "recall": replace(CPU, loss=CombinedLoss(tversky=1.0)),
     # seconds: shows that every step works, not a model
-    "tour": Recipe(
+    "tour": SliceRecipe(
         net_args={"width": 8, "attention_dropout": 0.0},
         augmentation=NONE,
         sampling=Sampling(liver_free_share=0.25),
-        stages=(Stage(size_px=64, share=1.0),),
+        stages=(SizePhase(size_px=64, share=1.0),),
         learning_rate=2e-3,
         epochs=2,
         schedule="cosine",

@@ -20,13 +20,13 @@ from LiverTumorSegLib.nets.gunetrpp import GUnetrpp
 from training.data.augment3d import PAPER, VolumeAugmentation
 from training.data.patches import Kji, PatchSampling
 from training.learn.losses3d import REFERENCE, VolumeLoss
-from training.learn.recipes import Course
+from training.learn.recipes import BaseRecipe
 
 OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumeCheck:
+class Validation:
     """How a net is validated: pooled Dice over whole volumes, by windows.
 
     overlap: of the windows, a share of the patch; inference takes a half, and none is faster.
@@ -38,7 +38,7 @@ class VolumeCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumeRecipe(Course):
+class PatchRecipe(BaseRecipe):
     """One training of one stage.
 
     stage: "liver" or "tumor". optimizer: "sgd" (Nesterov) or "adamw". momentum: of SGD.
@@ -53,7 +53,7 @@ class VolumeRecipe(Course):
     loss: VolumeLoss = field(default_factory=VolumeLoss)
     augmentation: VolumeAugmentation = PAPER
     sampling: PatchSampling = field(default_factory=PatchSampling)
-    check: VolumeCheck = field(default_factory=VolumeCheck)
+    check: Validation = field(default_factory=Validation)
     optimizer: str = "sgd"
     momentum: float = 0.99
     learning_rate: float = 0.01
@@ -99,8 +99,8 @@ SMALL_NET: dict[str, Any] = {
     "attention_dropout": 0.0,
 }
 
-LIVER = VolumeRecipe(stage="liver")
-TUMOR = VolumeRecipe(
+LIVER = PatchRecipe(stage="liver")
+TUMOR = PatchRecipe(
     stage="tumor",
     liver_margin_mm=5.0,
     sampling=PatchSampling(foreground_share=1 / 3),
@@ -133,7 +133,7 @@ SMALL_TUMOR = replace(
 )
 
 
-def reference(recipe: VolumeRecipe) -> VolumeRecipe:
+def reference(recipe: PatchRecipe) -> PatchRecipe:
     """The recipe as the authors' code has it."""
     tumor = recipe.stage == "tumor"
     return replace(
@@ -142,14 +142,14 @@ def reference(recipe: VolumeRecipe) -> VolumeRecipe:
         loss=REFERENCE,
         sampling=PatchSampling(iterations=recipe.sampling.iterations),
         batch=8,
-        check=VolumeCheck(patches=400),
+        check=Validation(patches=400),
         select="last" if tumor else "dice",
         liver_margin_mm=0.0 if tumor else None,
         mask_first=tumor,
     )
 
 
-VOLUME_RECIPES: dict[str, VolumeRecipe] = {
+VOLUME_RECIPES: dict[str, PatchRecipe] = {
     "gunetrpp-liver": LIVER,
     "gunetrpp-tumor": TUMOR,
     "gunetrpp-liver-reference": reference(LIVER),

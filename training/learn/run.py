@@ -29,20 +29,20 @@ from training.files import read_record, write_json
 from training.learn.distributed import Processes, pick_bf16, pick_device
 from training.learn.model_spec import (
     as_dict,
-    begun_with,
-    init_words,
+    init_record,
+    initialized_from,
     known_validation_cases,
     new_spec,
     new_volume_spec,
     with_defaults,
 )
-from training.learn.recipes import RECIPES, Recipe, Stage
-from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
+from training.learn.recipes import RECIPES, SizePhase, SliceRecipe
+from training.learn.recipes3d import VOLUME_RECIPES, PatchRecipe
 from training.learn.step_trainer import STEP_RECIPES, train_steps
-from training.learn.trainer import DataT, RecipeT, Trainer, Training
-from training.learn.trainer3d import VolumeTrainer, load_for
+from training.learn.trainer import DataT, RecipeT, SliceTrainer, Trainer
+from training.learn.trainer3d import PatchTrainer, load_for
 
-AnyRecipe = Recipe | VolumeRecipe
+AnyRecipe = SliceRecipe | PatchRecipe
 BEST = "best.safetensors"
 
 
@@ -84,13 +84,13 @@ class RunOptions:
 
 
 def train(
-    trainer: Training[RecipeT, DataT], validation: DataT, folder: Path, spec: ModelSpec
+    trainer: Trainer[RecipeT, DataT], validation: DataT, folder: Path, spec: ModelSpec
 ) -> None:
     """Run epochs until the recipe is done; files in ``folder`` as the module says.
 
     Of several processes the first writes, and all read what there is to go on from.
     """
-    first = trainer.processes.first
+    first = trainer.processes.is_main
     _go_on(trainer, folder / "last.pt")
     while not trainer.finished:
         started = time.monotonic()
@@ -102,16 +102,16 @@ def train(
         facts |= {"epoch": epoch, "learning_rate": rate, "seconds": time.monotonic() - started}
         facts |= {"processes": trainer.processes.count}
         if first and better:
-            ModelFile(spec, dict(trainer.kept.state_dict())).save(folder / BEST)
+            ModelFile(spec, dict(trainer.eval_model.state_dict())).save(folder / BEST)
         if first:
             _save_checkpoint(folder / "last.pt", trainer.state())
             with open(folder / "history.jsonl", "a") as history:
                 history.write(json.dumps({k: _six_digits(v) for k, v in facts.items()}) + "\n")
 
 
-def _go_on(trainer: Training[Any, Any], checkpoint: Path) -> None:
+def _go_on(trainer: Trainer[Any, Any], checkpoint: Path) -> None:
     """Load the checkpoint if there is one; the first process knows."""
-    if not trainer.processes.agreed(float(checkpoint.is_file())):
+    if not trainer.processes.broadcast(float(checkpoint.is_file())):
         return
     if not checkpoint.is_file():
         raise ValueError(
@@ -166,14 +166,14 @@ def _with_size(recipe: AnyRecipe, width: int | None, size_px: int | None) -> Any
     """The recipe with a net of another width, or slices of one size from the first to the last."""
     if width is None and size_px is None:
         return recipe
-    if isinstance(recipe, VolumeRecipe):
+    if isinstance(recipe, PatchRecipe):
         raise ValueError(
             "A patch network has neither --width nor --size-px; choose a recipe with another net."
         )
     if width is not None:
         recipe = replace(recipe, net_args={**recipe.net_args, "width": width})
     if size_px is not None:
-        recipe = replace(recipe, stages=(Stage(size_px=size_px, share=1.0),))
+        recipe = replace(recipe, stages=(SizePhase(size_px=size_px, share=1.0),))
     return recipe
 
 
@@ -196,7 +196,7 @@ def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelFile | None) -> No
     """Make the run folder, or check that it holds a run of the same recipe and beginning."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
-    wanted = {"init": init_words(init) if init else None, **as_dict(recipe)}
+    wanted = {"init": init_record(init) if init else None, **as_dict(recipe)}
     if not path.is_file():
         write_json(path, wanted)
         return
@@ -216,7 +216,7 @@ def train_run(options: RunOptions, processes: Processes) -> None:
         _train_steps(options, processes)
         return
     recipe = _choose_recipe(options)
-    if isinstance(recipe, VolumeRecipe):
+    if isinstance(recipe, PatchRecipe):
         _train_volumes(options, recipe, processes)
     else:
         _train_slices(options, recipe, processes)
@@ -247,7 +247,7 @@ def _train_steps(options: RunOptions, processes: Processes) -> None:
     )
 
 
-def _train_slices(options: RunOptions, recipe: Recipe, processes: Processes) -> None:
+def _train_slices(options: RunOptions, recipe: SliceRecipe, processes: Processes) -> None:
     if options.masks is not None or options.fold is not None:
         raise ValueError("--masks and --fold are for the recipes of a cascade; leave them out.")
     data = load_split(options.prepared, "train", with_windowed=recipe.hu_shift > 0)
@@ -255,14 +255,14 @@ def _train_slices(options: RunOptions, recipe: Recipe, processes: Processes) -> 
     for part in (data, validation):
         for stage in recipe.stages:
             shrink_step(part.preprocessing.size_px, stage.size_px)  # now, not an hour later
-    trainer = Trainer(recipe, data, **_machine(options, processes))
+    trainer = SliceTrainer(recipe, data, **_machine(options, processes))
     spec = new_spec(recipe, options.prepared, validation, data, processes.count)
     _run(options, trainer, validation, spec)
 
 
-def _train_volumes(options: RunOptions, recipe: VolumeRecipe, processes: Processes) -> None:
+def _train_volumes(options: RunOptions, recipe: PatchRecipe, processes: Processes) -> None:
     data, validation = load_for(recipe, options.prepared, options.masks, options.fold)
-    trainer = VolumeTrainer(recipe, data, **_machine(options, processes))
+    trainer = PatchTrainer(recipe, data, **_machine(options, processes))
     spec = new_volume_spec(recipe, options.prepared, validation, data, processes.count)
     _run(options, trainer, validation, spec)
 
@@ -275,7 +275,7 @@ def _machine(options: RunOptions, processes: Processes) -> dict[str, Any]:
 
 def _run(
     options: RunOptions,
-    trainer: Training[Any, DataT],
+    trainer: Trainer[Any, DataT],
     validation: DataT,
     spec: ModelSpec,
 ) -> None:
@@ -283,8 +283,8 @@ def _run(
     file = ModelFile.load(options.init) if options.init is not None else None
     if file is not None:
         _begin_with(trainer.net, file)
-        spec = begun_with(spec, file)
-    if processes.first:
+        spec = initialized_from(spec, file)
+    if processes.is_main:
         _start_folder(options.output, recipe, file)
         if file is not None and known_validation_cases(file, read_manifest(options.prepared)):
             print(_seen_warning(file.spec.name), file=sys.stderr)

@@ -1,6 +1,6 @@
 """One training run: the net, its optimizer, and where in the recipe it is.
 
-    trainer = Trainer(recipe, data, device="cpu")
+    trainer = SliceTrainer(recipe, data, device="cpu")
     while not trainer.finished:
         facts = trainer.run_epoch()
         facts |= trainer.validate(validation, int(facts["size_px"]))
@@ -31,12 +31,12 @@ from torch import Tensor, nn
 
 from training.data.slices import SliceSet, resize_batch, to_batch
 from training.learn.distributed import ALONE, Processes, lone_norms
-from training.learn.losses import Joined
-from training.learn.recipes import Course, Recipe
+from training.learn.losses import Reduce
+from training.learn.recipes import BaseRecipe, SliceRecipe
 
 Facts = dict[str, float]
 Rows = NDArray[np.int64]  # of a batch, one entry a sample
-RecipeT = TypeVar("RecipeT", bound=Course)
+RecipeT = TypeVar("RecipeT", bound=BaseRecipe)
 DataT = TypeVar("DataT")
 PROCESS_SEEDS = 10**9  # apart: no epoch of one process has the random numbers of another's
 
@@ -111,31 +111,31 @@ class Clock:
     def elapsed_s(self) -> float:
         if self.processes.count == 1:
             return self._now_s
-        return self.before_s if self.agreed_s is None else self.agreed_s
+        return self.before_s if self.shared_s is None else self.shared_s
 
     def agree(self) -> None:
-        self.agreed_s = self.processes.agreed(self._now_s)
+        self.shared_s = self.processes.broadcast(self._now_s)
 
     @property
     def _now_s(self) -> float:
         return self.before_s + time.monotonic() - self.started
 
 
-def cosine_rate(recipe: Course, done: float) -> float:
+def cosine_rate(recipe: BaseRecipe, done: float) -> float:
     """Warm-up, then half a cosine down to a hundredth."""
     warm = min(1.0, (done + 1e-3) / recipe.warmup_share) if recipe.warmup_share else 1.0
     return recipe.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def poly_rate(recipe: Course, done: float) -> float:
+def poly_rate(recipe: BaseRecipe, done: float) -> float:
     """nnU-Net's fall to nothing, nearly straight."""
     rate: float = recipe.learning_rate * max(1 - done, 0.0) ** 0.9
     return rate
 
 
-# by Course.schedule: the learning rate when a share ``done`` of the run is over; a schedule that
-# is not here goes by the validation loss, between epochs
-RATES: dict[str, Callable[[Course, float], float]] = {"cosine": cosine_rate, "poly": poly_rate}
+# by BaseRecipe.schedule: the learning rate when a share ``done`` of the run is over; a schedule
+# that is not here goes by the validation loss, between epochs
+RATES: dict[str, Callable[[BaseRecipe, float], float]] = {"cosine": cosine_rate, "poly": poly_rate}
 
 
 def _mean_dice(facts: Facts) -> float:
@@ -144,7 +144,7 @@ def _mean_dice(facts: Facts) -> float:
     return sum(found) / len(found)
 
 
-# by Course.select: of two epochs the one with the smaller value is better
+# by BaseRecipe.select: of two epochs the one with the smaller value is better
 SELECTORS: dict[str, Callable[[Facts], float]] = {
     "loss": lambda facts: facts["val_loss"],
     "dice": lambda facts: -_mean_dice(facts),
@@ -152,7 +152,7 @@ SELECTORS: dict[str, Callable[[Facts], float]] = {
 }
 
 
-def adamw(net: nn.Module, recipe: Course, device: str) -> torch.optim.Optimizer:
+def adamw(net: nn.Module, recipe: BaseRecipe, device: str) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         net.parameters(),
         lr=recipe.learning_rate,
@@ -185,7 +185,7 @@ class SliceBatches:
         return resize_batch(grays, self.labels[index], size_px)
 
 
-class Training(ABC, Generic[RecipeT, DataT]):
+class Trainer(ABC, Generic[RecipeT, DataT]):
     """One run: the net, its optimizer, and where in the recipe it is; subclasses know the data.
 
     layout: of tensors in memory. batches: what :meth:`batch` takes samples from.
@@ -213,7 +213,7 @@ class Training(ABC, Generic[RecipeT, DataT]):
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.device, self.bf16 = recipe, data, device, bf16
         self.minutes, self.processes = minutes, processes
-        net = processes.ready(NETS[recipe.net](**recipe.net_args), device)
+        net = processes.sync_batch_norm(NETS[recipe.net](**recipe.net_args), device)
         self.net: nn.Module = net.to(device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = WeightAverage(self.net, recipe.ema) if recipe.ema else None
         self.optimizer = self.make_optimizer()
@@ -242,15 +242,15 @@ class Training(ABC, Generic[RecipeT, DataT]):
         """Augmented images and labels of this process's part of a batch, on the device."""
 
     @abstractmethod
-    def loss(self, logits: Any, labels: Tensor, joined: Joined) -> Tensor:
+    def loss(self, logits: Any, labels: Tensor, reduce: Reduce) -> Tensor:
         """Of the whole batch, from this process's part."""
 
     @abstractmethod
     def validate(self, data: DataT, size_px: int) -> Facts:
-        """``val_loss`` and ``val_..._dice`` of what ``kept`` finds; changes nothing."""
+        """``val_loss`` and ``val_..._dice`` of what ``eval_model`` finds; changes nothing."""
 
     @property
-    def kept(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The net that is validated and kept: the average, from the first step on, if there is one.
 
         The average is of no use before, for the weights to begin with may have come after it.
@@ -260,7 +260,7 @@ class Training(ABC, Generic[RecipeT, DataT]):
     @cached_property
     def parallel(self) -> nn.Module:
         """The net as it is called to train; made at the first step, when all weights are loaded."""
-        return self.processes.parallel(self.net, self.device)
+        return self.processes.wrap_ddp(self.net, self.device)
 
     @property
     def progress(self) -> float:
@@ -324,10 +324,10 @@ class Training(ABC, Generic[RecipeT, DataT]):
 
         weight: what each sample counts, as ``Processes.share`` tells; the loss is of all of them.
         """
-        joined = partial(self.processes.summed, weight=weight)
+        reduce = partial(self.processes.all_reduce, weight=weight)
         with self.autocast():
             logits = self.parallel(images.contiguous(memory_format=self.layout))
-        loss = self.loss(logits, labels, joined)
+        loss = self.loss(logits, labels, reduce)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
@@ -385,7 +385,7 @@ class Training(ABC, Generic[RecipeT, DataT]):
         self.clock = Clock(state["elapsed_s"], self.processes)
 
 
-class Trainer(Training[Recipe, SliceSet]):
+class SliceTrainer(Trainer[SliceRecipe, SliceSet]):
     """A run on slices, with AdamW."""
 
     layout = torch.channels_last
@@ -406,8 +406,8 @@ class Trainer(Training[Recipe, SliceSet]):
         images, labels = self.batches.batch(rows, random, size_px)
         return self.recipe.augmentation(images, labels, generator)
 
-    def loss(self, logits: Any, labels: Tensor, joined: Joined) -> Tensor:
-        return self.recipe.loss(logits, labels, joined)
+    def loss(self, logits: Any, labels: Tensor, reduce: Reduce) -> Tensor:
+        return self.recipe.loss(logits, labels, reduce)
 
     @torch.no_grad()
     def validate(self, data: SliceSet, size_px: int) -> Facts:
@@ -415,7 +415,7 @@ class Trainer(Training[Recipe, SliceSet]):
 
         Processes take whole batches in turn, so that the loss does not depend on their number.
         """
-        net = self.kept.eval()
+        net = self.eval_model.eval()
         loss = torch.zeros((), device=self.device)
         counts = torch.zeros(2, 3, device=self.device)  # (liver, tumor) x (shared, predicted, true)
         starts = range(0, len(data), self.recipe.batch)
@@ -426,7 +426,7 @@ class Trainer(Training[Recipe, SliceSet]):
                 logits = net(images.contiguous(memory_format=torch.channels_last))
             loss += self.recipe.loss(logits, labels) * len(labels)
             counts += _overlap(logits.argmax(1), labels)
-        loss, counts = self.processes.summed(loss), self.processes.summed(counts)
+        loss, counts = self.processes.all_reduce(loss), self.processes.all_reduce(counts)
         shared, predicted, true = counts.cpu().double().T
         dice = (2 * shared / (predicted + true).clamp(min=1)).tolist()
         return {

@@ -1,9 +1,9 @@
 """A training run of one stage of the G-UNETR++ cascade.
 
     data = load_volumes(folder, "train", "liver")
-    trainer = VolumeTrainer(VOLUME_RECIPES["gunetrpp-liver"], data)
+    trainer = PatchTrainer(VOLUME_RECIPES["gunetrpp-liver"], data)
 
-Called as :class:`training.learn.trainer.Trainer` is.
+Called as :class:`training.learn.trainer.SliceTrainer` is.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from training.data.folds import fold_groups
 from training.data.patches import PatchBatches, Volume, VolumeSet, load_volumes
 from training.data.slices import read_manifest
-from training.learn.losses import Joined
-from training.learn.recipes3d import VolumeRecipe
-from training.learn.trainer import Facts, Rows, Training, adamw
+from training.learn.losses import Reduce
+from training.learn.recipes3d import PatchRecipe
+from training.learn.trainer import Facts, Rows, Trainer, adamw
 
 SURE = 1e-6  # what a probability of 0 counts as in the cross-entropy, which would be infinite
 CHECK_SEED = 7  # of the patches that validation draws, the same in every epoch
 
 
-class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
+class PatchTrainer(Trainer[PatchRecipe, VolumeSet]):
     """A run on patches."""
 
     samples = "patches"
@@ -75,8 +75,8 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
             return torch.cat([images, maps[:, 1:].float()], dim=1)
         return images * maps[:, 1:]
 
-    def loss(self, logits: Any, labels: Tensor, joined: Joined) -> Tensor:
-        return self.recipe.loss(logits, labels, joined, progress=self.progress)
+    def loss(self, logits: Any, labels: Tensor, reduce: Reduce) -> Tensor:
+        return self.recipe.loss(logits, labels, reduce, progress=self.progress)
 
     @torch.no_grad()
     def validate(self, data: VolumeSet, size_px: int) -> Facts:
@@ -85,12 +85,12 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
         A tumor that the liver mask leaves out counts as missed: the mask's voxels are all that the
         net is asked about. Processes take volumes, or batches, in turn.
         """
-        self.kept.eval()
+        self.eval_model.eval()
         sums = torch.zeros(5, dtype=torch.float64)  # cross-entropy, voxels; shared, predicted, true
         parts = self._by_patches(data) if self.recipe.check.patches else self._by_windows(data)
         for foreground, target in parts:
             sums += _counts(foreground, target)
-        loss, voxels, shared, predicted, true = self.processes.summed(sums).tolist()
+        loss, voxels, shared, predicted, true = self.processes.all_reduce(sums).tolist()
         return {
             "val_loss": loss / voxels,
             f"val_{data.stage}_dice": 2 * shared / max(predicted + true, 1),
@@ -106,7 +106,7 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
         self, volume: Volume, data: VolumeSet, window: SlidingWindow
     ) -> NDArray[np.float32]:
         """Probability of the class in each voxel (k, j, i); 0 outside of the region."""
-        self.kept.eval()
+        self.eval_model.eval()
         channels = data.preprocessing.channels(volume.image, volume.region)
         result = np.zeros(volume.shape_kji, np.float32)
         if volume.region is not None and not volume.region.any():
@@ -133,14 +133,14 @@ class VolumeTrainer(Training[VolumeRecipe, VolumeSet]):
     def predict(self, patches: Tensor) -> Tensor:
         """Foreground probabilities (B, 1, k, j, i) of the net that is kept, as it is."""
         with self.autocast():
-            logits: Tensor = self.kept(patches.contiguous(memory_format=self.layout))
+            logits: Tensor = self.eval_model(patches.contiguous(memory_format=self.layout))
         return logits.float().softmax(1)[:, 1:]
 
 
 class _Predictor:
     """The net under training as ``sliding_window`` calls it."""
 
-    def __init__(self, trainer: VolumeTrainer) -> None:
+    def __init__(self, trainer: PatchTrainer) -> None:
         self.trainer, self.batch = trainer, trainer.recipe.batch
 
     def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -160,7 +160,7 @@ def _counts(foreground: Tensor, target: Tensor) -> Tensor:
 
 
 def load_for(
-    recipe: VolumeRecipe, prepared: Path, masks: Path | None = None, fold: str | None = None
+    recipe: PatchRecipe, prepared: Path, masks: Path | None = None, fold: str | None = None
 ) -> tuple[VolumeSet, VolumeSet]:
     """Training and validation volumes as a recipe wants them.
 
@@ -175,7 +175,7 @@ def load_for(
 
 
 def load_volumes_for(
-    recipe: VolumeRecipe, prepared: Path, split: str, masks: Path | None = None
+    recipe: PatchRecipe, prepared: Path, split: str, masks: Path | None = None
 ) -> VolumeSet:
     """One set as a recipe wants it; ``ValueError`` for masks that nothing would look at."""
     if masks is not None and recipe.liver_margin_mm is None:

@@ -108,8 +108,8 @@ def scale_bar(axes: Axes, box_mm: BoxMm) -> None:
 def label(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """White text on a CT, legible over any gray."""
     halo = [patheffects.withStroke(linewidth=2.2, foreground="black")]
-    given = {"color": "white", "size": SMALL, "va": "bottom", "path_effects": halo, **style}
-    axes.text(x, y, text, **given)
+    style = {"color": "white", "size": SMALL, "va": "bottom", "path_effects": halo, **style}
+    axes.text(x, y, text, **style)
 
 
 def corner_label(axes: Axes, text: str) -> None:

@@ -188,8 +188,8 @@ def _advance_in(word: str, size: float, dpi: int) -> float:
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
-    given = {"size": NORMAL, "va": "top", "ha": "left", "linespacing": 1.25, **style}
-    figure.text(x, y, text, in_layout=False, **given)
+    style = {"size": NORMAL, "va": "top", "ha": "left", "linespacing": 1.25, **style}
+    figure.text(x, y, text, in_layout=False, **style)
 
 
 def foot_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
@@ -293,14 +293,14 @@ def draw_box(axes: Axes, box: Box, color: str, lines: Sequence[str] = ()) -> Non
 
 def draw_arrow(axes: Axes, start: Point, end: Point, **style: Any) -> None:
     """From edge to edge; dashed for what skips a part."""
-    given = {"color": INK, "linewidth": 1.3, "mutation_scale": 13, "arrowstyle": "-|>", **style}
-    axes.add_patch(FancyArrowPatch(start, end, shrinkA=1, shrinkB=1, **given))
+    style = {"color": INK, "linewidth": 1.3, "mutation_scale": 13, "arrowstyle": "-|>", **style}
+    axes.add_patch(FancyArrowPatch(start, end, shrinkA=1, shrinkB=1, **style))
 
 
 def write(axes: Axes, at: Point, text: str, *, bold: bool = False, **style: Any) -> None:
     """Text around a point, or beside it (``ha``)."""
-    given = {"ha": "center", "va": "center", "size": SMALL, "color": INK, **style}
-    axes.text(*at, text, weight="bold" if bold else "normal", **given)
+    style = {"ha": "center", "va": "center", "size": SMALL, "color": INK, **style}
+    axes.text(*at, text, weight="bold" if bold else "normal", **style)
 
 
 def write_on_white(axes: Axes, at: Point, text: str, **style: Any) -> None:

@@ -20,7 +20,7 @@ from training.train import main
 
 def exchange(folder: Path, processes: Processes) -> None:
     found = {
-        "agreed": processes.agreed(7.5 + processes.rank),
+        "agreed": processes.broadcast(7.5 + processes.rank),
         "sum": joined_sum(processes),
         "statistics": averaged_statistics(processes),
     }
@@ -31,7 +31,7 @@ def joined_sum(processes: Processes) -> dict[str, Any]:
     """Each process's part of (sum of w x)^2 and its gradient, averaged as DDP does."""
     own = torch.tensor([1.0, 2.0]) + processes.rank
     own.requires_grad_()
-    total = processes.summed(own, weight=0.5 + processes.rank)
+    total = processes.all_reduce(own, weight=0.5 + processes.rank)
     total.square().sum().backward()
     assert own.grad is not None
     return {"total": total.detach(), "gradient": own.grad / processes.count}
@@ -59,7 +59,7 @@ def fails_alone(folder: Path) -> int:
     def work(processes: Processes) -> None:
         if processes.rank == 1:
             raise ValueError("Only the second has met this.")
-        processes.agreed(1.0)
+        processes.broadcast(1.0)
 
     return run_together(work, (ValueError,))
 
@@ -68,7 +68,7 @@ def has_a_bug(folder: Path) -> int:
     def work(processes: Processes) -> None:
         if processes.rank == 1:
             raise KeyError("a bug")
-        processes.summed(torch.ones(1))
+        processes.all_reduce(torch.ones(1))
 
     return run_together(work, (ValueError,))
 
@@ -149,8 +149,8 @@ def test_help_is_given_once(tmp_path: Path) -> None:
 
 def test_one_process_exchanges_nothing() -> None:
     values = torch.ones(3)
-    assert ALONE.summed(values) is values
-    assert ALONE.agreed(2.5) == 2.5
+    assert ALONE.all_reduce(values) is values
+    assert ALONE.broadcast(2.5) == 2.5
     net = nn.Sequential(nn.BatchNorm2d(3))
     assert ALONE.parallel(net, "cpu") is net
     assert ALONE.ready(net, "cuda") is net

@@ -11,7 +11,7 @@ import torch_threads
 from looped import looped
 from torch import Tensor
 
-from training.learn.losses import CombinedLoss, focal_loss, joined_mean, soft_dice_loss
+from training.learn.losses import CombinedLoss, focal_loss, reduced_mean, soft_dice_loss
 
 one_thread = torch_threads.one_thread
 SMOOTHING = 1e-6  # Table 2
@@ -267,5 +267,5 @@ def test_means_and_ratios_are_formed_after_the_sums_are_joined(loss: CombinedLos
 
 def test_a_joined_mean_counts_values_not_parts() -> None:
     others = torch.tensor([12.0, 3.0])  # the sum and number of three fours elsewhere
-    mean = joined_mean(torch.tensor([2.0]), lambda own: own + others)
+    mean = reduced_mean(torch.tensor([2.0]), lambda own: own + others)
     assert mean.item() == pytest.approx(14 / 4)

@@ -13,12 +13,17 @@ from LiverTumorSegLib.model.file import ModelFile, ModelSpec
 from looped import looped
 from score_material import case
 
-from training.learn.model_spec import as_dict, begun_with, known_validation_cases, with_defaults
-from training.learn.recipes import RECIPES, Course
+from training.learn.model_spec import (
+    as_dict,
+    initialized_from,
+    known_validation_cases,
+    with_defaults,
+)
+from training.learn.recipes import RECIPES, BaseRecipe
 from training.learn.recipes3d import VOLUME_RECIPES
 from training.score.cases import refuse_training_cases, shared_with_training
 
-EVERY_RECIPE: dict[str, Course] = {**RECIPES, **VOLUME_RECIPES}
+EVERY_RECIPE: dict[str, BaseRecipe] = {**RECIPES, **VOLUME_RECIPES}
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def test_a_recipe_of_today_comes_back_as_it_is(name: str) -> None:
     assert with_defaults(stored, EVERY_RECIPE[name]) == stored
 
 
-def as_before(recipe: Course) -> dict[str, Any]:
+def as_before(recipe: BaseRecipe) -> dict[str, Any]:
     """A slice recipe as it was stored before there were averages and the Tversky term."""
     stored = as_dict(recipe)
     del stored["ema"]
@@ -98,18 +103,18 @@ OWN = {"train": ["1", "5"], "train_groups": ["p1"], "val": ["2"], "processes": 1
 
 
 def test_the_model_to_begin_with_is_named() -> None:
-    told = begun_with(spec_of(**OWN), bundle_of()).provenance
+    told = initialized_from(spec_of(**OWN), bundle_of()).provenance
     assert told == {**OWN, "init": {"name": "first", "version": "3", "sha256": "a" * 64}}
 
 
 def test_cases_of_the_run_itself_are_not_named_twice() -> None:
-    told = begun_with(spec_of(**OWN), bundle_of(train=["5"], train_groups=["p1"])).provenance
+    told = initialized_from(spec_of(**OWN), bundle_of(train=["5"], train_groups=["p1"])).provenance
     assert (told["train"], told["train_groups"]) == (OWN["train"], OWN["train_groups"])
 
 
 def test_a_score_is_refused_on_a_case_that_either_has_seen() -> None:
     earlier = bundle_of(train=["5", "40"], train_groups=["anna"])
-    spec = begun_with(spec_of(**OWN), earlier)
+    spec = initialized_from(spec_of(**OWN), earlier)
     assert spec.provenance["train"] == ["1", "5", "40"]
     assert spec.provenance["train_groups"] == ["p1", "anna"]
     segmenter = cast(Segmenter, SimpleNamespace(spec=spec))
@@ -120,8 +125,10 @@ def test_a_score_is_refused_on_a_case_that_either_has_seen() -> None:
 
 
 def test_a_third_run_still_knows_what_the_first_has_seen() -> None:
-    second = begun_with(spec_of(**OWN), bundle_of(train=["40"], train_groups=["anna"]))
-    third = begun_with(spec_of(train=["7"], train_groups=["p7"]), ModelFile(second, {}, "b" * 64))
+    second = initialized_from(spec_of(**OWN), bundle_of(train=["40"], train_groups=["anna"]))
+    third = initialized_from(
+        spec_of(train=["7"], train_groups=["p7"]), ModelFile(second, {}, "b" * 64)
+    )
     assert third.provenance["train"] == ["7", "1", "5", "40"]
     assert third.provenance["train_groups"] == ["p7", "p1", "anna"]
     assert third.provenance["init"]["sha256"] == "b" * 64

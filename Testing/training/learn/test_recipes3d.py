@@ -13,7 +13,7 @@ from looped import looped
 
 from training.learn.losses3d import REFERENCE
 from training.learn.recipes import RECIPES
-from training.learn.recipes3d import VOLUME_RECIPES, VolumeRecipe
+from training.learn.recipes3d import VOLUME_RECIPES, PatchRecipe
 from training.learn.trainer import RATES, SELECTORS
 
 
@@ -96,7 +96,7 @@ def test_the_small_nets_are_the_small_preset() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
-    liver: VolumeRecipe = VOLUME_RECIPES["gunetrpp-liver"]
+    liver: PatchRecipe = VOLUME_RECIPES["gunetrpp-liver"]
     with pytest.raises(ValueError, match=words):
         replace(liver, **change)
 

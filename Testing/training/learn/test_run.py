@@ -19,9 +19,9 @@ from toy_slices import PLAIN, TINY
 from training.data.augment import STRONG
 from training.data.slices import Sampling, SliceSet, load_split
 from training.learn.model_spec import new_spec
-from training.learn.recipes import Recipe, Stage
+from training.learn.recipes import SizePhase, SliceRecipe
 from training.learn.run import train
-from training.learn.trainer import Trainer
+from training.learn.trainer import SliceTrainer
 
 one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
 data, validation = toy_slices.data, toy_slices.validation
@@ -30,17 +30,17 @@ RANDOM = replace(
     TINY,
     augmentation=STRONG,
     sampling=Sampling(liver_free_share=0.25, tumor_share=0.4, case_balance=0.5),
-    stages=(Stage(size_px=32, share=0.4), Stage(size_px=64, share=0.6)),
+    stages=(SizePhase(size_px=32, share=0.4), SizePhase(size_px=64, share=0.6)),
     hu_shift=15.0,
 )
 
 
-def run(recipe: Recipe, prepared: Path, folder: Path, **options: Any) -> Trainer:
+def run(recipe: SliceRecipe, prepared: Path, folder: Path, **options: Any) -> SliceTrainer:
     """One sitting of ``training.train``: a new trainer that goes on in its folder."""
     data = load_split(prepared, "train", with_windowed=True)
     validation = load_split(prepared, "val")
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(recipe, data, **options)
+    trainer = SliceTrainer(recipe, data, **options)
     train(trainer, validation, folder, new_spec(recipe, prepared, validation, data))
     return trainer
 
@@ -51,15 +51,15 @@ class Stopped(Exception):
 
 def stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine is switched off in the middle of an epoch."""
-    run_epoch = Trainer.run_epoch
+    run_epoch = SliceTrainer.run_epoch
 
-    def stops(self: Trainer, show: Any = iter) -> dict[str, float]:
+    def stops(self: SliceTrainer, show: Any = iter) -> dict[str, float]:
         facts = run_epoch(self, show)
         if self.epoch == epoch:
             raise Stopped
         return facts
 
-    monkeypatch.setattr(Trainer, "run_epoch", stops)
+    monkeypatch.setattr(SliceTrainer, "run_epoch", stops)
 
 
 @pytest.mark.parametrize(("schedule", "ema"), [("plateau", 0.0), ("cosine", 0.9)])
@@ -138,7 +138,7 @@ def test_the_average_is_kept_and_the_checkpoint_holds_both(prepared: Path, tmp_p
 
 
 def test_a_model_is_run_at_the_size_that_it_was_trained_at(prepared: Path, tmp_path: Path) -> None:
-    smaller = replace(TINY, epochs=1, stages=(Stage(size_px=32, share=1.0),))
+    smaller = replace(TINY, epochs=1, stages=(SizePhase(size_px=32, share=1.0),))
     run(smaller, prepared, tmp_path / "run")
     assert [line["size_px"] for line in history(tmp_path / "run")] == [32]
     stored = ModelFile.load(tmp_path / "run" / "best.safetensors").spec.preprocessing

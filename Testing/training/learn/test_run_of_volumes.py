@@ -23,8 +23,8 @@ from training import export
 from training.data.augment3d import PAPER
 from training.data.patches import PatchSampling
 from training.learn.model_spec import CASCADE_STEPS
-from training.learn.recipes3d import VOLUME_RECIPES, VolumeCheck
-from training.learn.trainer3d import VolumeTrainer
+from training.learn.recipes3d import VOLUME_RECIPES, Validation
+from training.learn.trainer3d import PatchTrainer
 from training.train import main
 
 one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
@@ -35,7 +35,7 @@ FEW = PatchSampling(iterations=2, foreground_share=0.5)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small recipes, on the toy's net; everything that draws random numbers."""
     for stage in ("liver", "tumor"):
-        check = VolumeCheck(patches=4)
+        check = Validation(patches=4)
         recipe = tiny(stage, augmentation=PAPER, sampling=FEW, check=check)
         net_args = {**TINY_NET, "dropout": 0.1, "attention_dropout": 0.1}
         recipe = replace(recipe, net_args=net_args, select="last")
@@ -91,16 +91,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 ) -> None:
     ema = ("--ema", 0.9)
     assert call(prepared, tmp_path / "whole", "tumor", *ema) == 0
-    run_epoch = VolumeTrainer.run_epoch
+    run_epoch = PatchTrainer.run_epoch
 
-    def stops(self: VolumeTrainer, show: Any = iter) -> dict[str, float]:
+    def stops(self: PatchTrainer, show: Any = iter) -> dict[str, float]:
         facts = run_epoch(self, show)
         if self.epoch == 1:
             raise Stopped
         return facts
 
     with monkeypatch.context() as patch:
-        patch.setattr(VolumeTrainer, "run_epoch", stops)
+        patch.setattr(PatchTrainer, "run_epoch", stops)
         with pytest.raises(Stopped):
             call(prepared, tmp_path / "parts", "tumor", *ema)
     torch.manual_seed(999)

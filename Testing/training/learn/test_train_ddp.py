@@ -25,17 +25,17 @@ from training.data.augment import NONE, STRONG
 from training.data.slices import Sampling, SliceSet, load_split
 from training.learn.distributed import ALONE, Processes, run_together
 from training.learn.model_spec import new_spec
-from training.learn.recipes import Recipe, Stage
+from training.learn.recipes import SizePhase, SliceRecipe
 from training.learn.run import train
-from training.learn.trainer import Clock, Trainer
+from training.learn.trainer import Clock, SliceTrainer
 from training.train import main
 
 one_thread = torch_threads.one_thread
 # nine slices with liver: batches of 4, 4 and 1, the last of which both processes take
-CALM = Recipe(
+CALM = SliceRecipe(
     net_args={"width": 8, "size_px": 64, "dropout": 0.0, "attention_dropout": 0.0},
     augmentation=NONE,
-    stages=(Stage(size_px=32, share=1.0),),
+    stages=(SizePhase(size_px=32, share=1.0),),
     learning_rate=1e-4,
     batch=4,
     epochs=2,
@@ -51,7 +51,7 @@ RANDOM = replace(
 BATCHES = ([0, 1, 2, 4], [5, 6, 8], [9])  # shared out as 2 and 2, 2 and 1, the same one for both
 
 
-def frozen(trainer: Trainer) -> Trainer:
+def frozen(trainer: SliceTrainer) -> SliceTrainer:
     """The trainer with its batch norms in eval mode for good."""
     for module in trainer.net.modules():
         if isinstance(module, _BatchNorm):
@@ -67,7 +67,7 @@ def toy(folder: Path) -> tuple[SliceSet, SliceSet]:
 
 def one_step(folder: Path, rows: list[int], processes: Processes) -> dict[str, Any]:
     """The loss and the gradients of one update on a batch."""
-    trainer = frozen(Trainer(CALM, toy(folder)[0], processes=processes))
+    trainer = frozen(SliceTrainer(CALM, toy(folder)[0], processes=processes))
     own, weight = processes.share(np.array(rows))
     images, labels = trainer.batches.batch(own, np.random.default_rng(0), 32)
     trainer.net.train()
@@ -76,12 +76,12 @@ def one_step(folder: Path, rows: list[int], processes: Processes) -> dict[str, A
     return {"loss": loss, "gradients": {n: p.grad for n, p in named if p.grad is not None}}
 
 
-def whole_run(folder: Path, recipe: Recipe, run: str, processes: Processes) -> Trainer:
+def whole_run(folder: Path, recipe: SliceRecipe, run: str, processes: Processes) -> SliceTrainer:
     """All epochs, in ``run``; files are written by the first process."""
     data, validation = toy(folder)
-    if processes.first:
+    if processes.is_main:
         (folder / run).mkdir(exist_ok=True)
-    trainer = Trainer(recipe, data, processes=processes)
+    trainer = SliceTrainer(recipe, data, processes=processes)
     if recipe is CALM:
         frozen(trainer)
     spec = new_spec(recipe, folder / "prepared", validation, data, processes.count)
@@ -89,17 +89,17 @@ def whole_run(folder: Path, recipe: Recipe, run: str, processes: Processes) -> T
     return trainer
 
 
-def stopped_run(folder: Path, run: str, processes: Processes) -> Trainer:
+def stopped_run(folder: Path, run: str, processes: Processes) -> SliceTrainer:
     """As a whole run, switched off in its second epoch and continued."""
 
-    def stops(trainer: Trainer, show: Any = iter) -> dict[str, float]:
+    def stops(trainer: SliceTrainer, show: Any = iter) -> dict[str, float]:
         if trainer.epoch == 1:
             raise KeyboardInterrupt
         return run_epoch(trainer, show)
 
-    run_epoch = Trainer.run_epoch
+    run_epoch = SliceTrainer.run_epoch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "run_epoch", stops)
+        patch.setattr(SliceTrainer, "run_epoch", stops)
         with pytest.raises(KeyboardInterrupt):
             whole_run(folder, RANDOM, run, processes)
     return whole_run(folder, RANDOM, run, processes)
@@ -107,7 +107,7 @@ def stopped_run(folder: Path, run: str, processes: Processes) -> Trainer:
 
 def clocks(folder: Path, processes: Processes) -> list[float]:
     """Steps and progress where the second's clock is far ahead, then where it is behind."""
-    trainer = Trainer(CALM, toy(folder)[0], minutes=1, processes=processes)
+    trainer = SliceTrainer(CALM, toy(folder)[0], minutes=1, processes=processes)
     ahead_s = 1000.0 * processes.rank
     trainer.clock = Clock(ahead_s, processes, agreed_s=0.0)
     found = [trainer.run_epoch()["steps"], trainer.progress]
@@ -117,7 +117,7 @@ def clocks(folder: Path, processes: Processes) -> list[float]:
 
 def own_numbers(folder: Path, processes: Processes) -> list[Any]:
     """The order of slices, then numbers for shifts, augmentation and dropout."""
-    trainer = Trainer(RANDOM, toy(folder)[0], processes=processes)
+    trainer = SliceTrainer(RANDOM, toy(folder)[0], processes=processes)
     order, shifts, generator = trainer._random_numbers()
     rows = order.permutation(100).tolist()
     return [rows, shifts.random(), torch.rand(2, generator=generator), torch.rand(2)]
@@ -230,7 +230,7 @@ def test_the_model_is_a_plain_nets_and_one_process_goes_on(
     names = {path.name for path in (folder / "whole").iterdir()}
     assert names == {"last.pt", "best.safetensors", "history.jsonl"}
     bundle = ModelFile.load(folder / "whole" / "best.safetensors")
-    plain = Trainer(RANDOM, toy(folder)[0])
+    plain = SliceTrainer(RANDOM, toy(folder)[0])
     assert bundle.state.keys() == plain.net.state_dict().keys()
     assert not same_bits(bundle.state, dict(found[0]["whole"]["net"]))  # it is the average
     assert bundle.spec.provenance["processes"] == 2

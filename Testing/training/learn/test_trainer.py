@@ -17,7 +17,7 @@ from toy_slices import TINY
 
 from training.data.slices import SliceSet
 from training.learn.distributed import Processes, pick_bf16, pick_device
-from training.learn.trainer import Clock, SliceBatches, Trainer
+from training.learn.trainer import Clock, SliceBatches, SliceTrainer
 
 one_thread, prepared = torch_threads.one_thread, toy_slices.prepared
 data, validation = toy_slices.data, toy_slices.validation
@@ -32,13 +32,13 @@ def facts(loss: float, size_px: int = 64, dice: float = 0.0) -> dict[str, float]
     }
 
 
-def rate(trainer: Trainer) -> float:
+def rate(trainer: SliceTrainer) -> float:
     return float(trainer.optimizer.param_groups[0]["lr"])
 
 
 def test_the_rate_halves_after_the_sixth_flat_epoch(data: SliceSet) -> None:
     """Patience 5 in the framework's meaning: five flat epochs are borne, the sixth lowers it."""
-    trainer = Trainer(replace(TINY, epochs=100, learning_rate=1e-4), data)
+    trainer = SliceTrainer(replace(TINY, epochs=100, learning_rate=1e-4), data)
     rates = []
     for _ in range(14):
         trainer.finish_epoch(facts(1.0))
@@ -51,7 +51,7 @@ def test_the_rate_halves_after_the_sixth_flat_epoch(data: SliceSet) -> None:
 def test_the_rate_stays_while_the_loss_falls_and_a_better_epoch_starts_the_count_again(
     data: SliceSet,
 ) -> None:
-    trainer = Trainer(replace(TINY, epochs=100, learning_rate=1e-4), data)
+    trainer = SliceTrainer(replace(TINY, epochs=100, learning_rate=1e-4), data)
     losses = [1.0] * 6 + [0.9] * 6 + [0.8, 0.7, 0.6]
     for loss in losses:
         trainer.finish_epoch(facts(loss))
@@ -60,7 +60,7 @@ def test_the_rate_stays_while_the_loss_falls_and_a_better_epoch_starts_the_count
 
 def test_the_count_of_flat_epochs_outlives_a_stop(data: SliceSet) -> None:
     recipe = replace(TINY, epochs=100, learning_rate=1e-4)
-    before, after = Trainer(recipe, data), Trainer(recipe, data)
+    before, after = SliceTrainer(recipe, data), SliceTrainer(recipe, data)
     for _ in range(6):
         before.finish_epoch(facts(1.0))
     after.restore(before.state())
@@ -70,7 +70,7 @@ def test_the_count_of_flat_epochs_outlives_a_stop(data: SliceSet) -> None:
 
 def test_the_cosine_rises_then_falls_to_a_hundredth(data: SliceSet) -> None:
     recipe = replace(TINY, epochs=100, learning_rate=1e-3, schedule="cosine", warmup_share=0.05)
-    trainer = Trainer(recipe, data)
+    trainer = SliceTrainer(recipe, data)
     rates = []
     for trainer.epoch in range(100):
         trainer.set_learning_rate(0.5)
@@ -84,27 +84,27 @@ def test_the_cosine_rises_then_falls_to_a_hundredth(data: SliceSet) -> None:
 
 
 def test_the_best_epoch_has_the_least_loss_or_the_largest_dice(data: SliceSet) -> None:
-    by_loss = Trainer(TINY, data)
+    by_loss = SliceTrainer(TINY, data)
     assert [by_loss.finish_epoch(facts(v)) for v in (1.0, 0.8, 0.9, 0.7)] == [
         True,
         True,
         False,
         True,
     ]
-    by_dice = Trainer(replace(TINY, select="dice"), data)
+    by_dice = SliceTrainer(replace(TINY, select="dice"), data)
     dice = [by_dice.finish_epoch(facts(1.0, dice=v)) for v in (0.2, 0.5, 0.4, 0.6)]
     assert dice == [True, True, False, True]
 
 
 def test_a_new_slice_size_begins_a_new_best(data: SliceSet) -> None:
     """Losses at 128 pixels say nothing about those at 256."""
-    trainer = Trainer(TINY, data)
+    trainer = SliceTrainer(TINY, data)
     seen = [(0.5, 32), (0.4, 32), (0.9, 64), (0.8, 64), (0.85, 64)]
     assert [trainer.finish_epoch(facts(*v)) for v in seen] == [True, True, True, True, False]
 
 
 def test_gradients_are_clipped_to_norm_1(data: SliceSet) -> None:
-    trainer = Trainer(TINY, data)
+    trainer = SliceTrainer(TINY, data)
     trainer.net.train()
     labels = torch.zeros(2, 64, 64, dtype=torch.int64)
     steep: Any = lambda logits, labels, joined: 1e4 * logits.square().mean()  # noqa: E731
@@ -115,20 +115,20 @@ def test_gradients_are_clipped_to_norm_1(data: SliceSet) -> None:
 
 
 def test_minutes_are_the_budget_of_all_sittings(data: SliceSet) -> None:
-    trainer = Trainer(replace(TINY, schedule="cosine"), data, minutes=10)
+    trainer = SliceTrainer(replace(TINY, schedule="cosine"), data, minutes=10)
     assert trainer.progress < 0.01
     trainer.clock = Clock(before_s=300)
     assert trainer.progress == pytest.approx(0.5, abs=0.01)
     trainer.set_learning_rate(0.0)
     halfway = TINY.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi / 2)) / 2)
     assert rate(trainer) == pytest.approx(halfway, rel=0.02)
-    later = Trainer(TINY, data, minutes=10)
+    later = SliceTrainer(TINY, data, minutes=10)
     later.restore({**trainer.state(), "elapsed_s": 601.0})
     assert later.finished
 
 
 def test_an_epoch_ends_when_the_minutes_are_over(data: SliceSet) -> None:
-    trainer = Trainer(TINY, data, minutes=1)
+    trainer = SliceTrainer(TINY, data, minutes=1)
 
     def clock_runs_out(batches: list[Any]) -> Iterator[Any]:
         yield batches[0]
@@ -139,7 +139,7 @@ def test_an_epoch_ends_when_the_minutes_are_over(data: SliceSet) -> None:
 
 
 def test_validation_counts_pixels_over_all_slices(data: SliceSet, validation: SliceSet) -> None:
-    trainer = Trainer(replace(TINY, batch=5), data)  # the last batch is smaller
+    trainer = SliceTrainer(replace(TINY, batch=5), data)  # the last batch is smaller
     trainer.run_epoch()
     found = trainer.validate(validation, 64)
     with torch.no_grad():
@@ -157,7 +157,7 @@ def test_validation_counts_pixels_over_all_slices(data: SliceSet, validation: Sl
 
 
 def test_validation_changes_nothing(data: SliceSet, validation: SliceSet) -> None:
-    trainer = Trainer(TINY, data)
+    trainer = SliceTrainer(TINY, data)
     before = {k: v.clone() for k, v in trainer.net.state_dict().items()}
     assert trainer.validate(validation, 64) == trainer.validate(validation, 64)
     for name, tensor in trainer.net.state_dict().items():
@@ -167,8 +167,8 @@ def test_validation_changes_nothing(data: SliceSet, validation: SliceSet) -> Non
 def test_validation_asks_the_average_from_the_first_step_on(
     data: SliceSet, validation: SliceSet
 ) -> None:
-    trainer, plain = Trainer(replace(TINY, ema=0.9), data), Trainer(TINY, data)
-    assert trainer.kept is trainer.net  # weights to begin with may yet be loaded
+    trainer, plain = SliceTrainer(replace(TINY, ema=0.9), data), SliceTrainer(TINY, data)
+    assert trainer.eval_model is trainer.net  # weights to begin with may yet be loaded
     for each in (trainer, plain):
         each.run_epoch()
     assert plain.kept is plain.net
@@ -181,7 +181,7 @@ def test_validation_asks_the_average_from_the_first_step_on(
     assert plain.validate(validation, 64) == found
     buffers = dict(trainer.net.named_buffers())
     assert buffers
-    for name, buffer in trainer.kept.named_buffers():
+    for name, buffer in trainer.eval_model.named_buffers():
         assert torch.equal(buffer, buffers[name]), name
 
 
@@ -207,7 +207,7 @@ def test_precision(wanted: str, device: str, used: bool) -> None:
 
 
 def test_bf16_trains_too(data: SliceSet) -> None:
-    trainer = Trainer(TINY, data, bf16=True)
+    trainer = SliceTrainer(TINY, data, bf16=True)
     losses = [trainer.run_epoch()["train_loss"] for _ in range(3)]
     assert losses[2] < losses[0]
     assert {p.dtype for p in trainer.net.parameters()} == {torch.float32}
@@ -250,9 +250,9 @@ def test_processes_without_a_gpu_of_their_own_are_refused(two_gpus: list[int]) -
 
 def test_a_batch_must_have_a_slice_for_each_process(data: SliceSet) -> None:
     with pytest.raises(ValueError, match="4 slices cannot be shared out over 5 processes"):
-        Trainer(TINY, data, processes=Processes(count=5))
+        SliceTrainer(TINY, data, processes=Processes(count=5))
 
 
 def test_one_process_knows_whole_batches(data: SliceSet) -> None:
-    assert not Trainer(TINY, data).normalizes_alone
-    assert Trainer(TINY, data, processes=Processes(count=2)).normalizes_alone
+    assert not SliceTrainer(TINY, data).normalizes_alone
+    assert SliceTrainer(TINY, data, processes=Processes(count=2)).normalizes_alone

@@ -20,21 +20,21 @@ from training.data.augment3d import NONE
 from training.data.patches import PatchSampling, VolumeSet
 from training.learn.distributed import ALONE, Processes, run_together
 from training.learn.losses3d import VolumeLoss
-from training.learn.recipes3d import VolumeCheck, VolumeRecipe
-from training.learn.trainer3d import VolumeTrainer, load_for
+from training.learn.recipes3d import PatchRecipe, Validation
+from training.learn.trainer3d import PatchTrainer, load_for
 
 one_thread, prepared = torch_threads.one_thread, toy_volumes.prepared
 PATCH = TINY_NET["patch_kji"]
 
 
-def sets(recipe: VolumeRecipe, prepared: Path) -> tuple[VolumeSet, VolumeSet]:
+def sets(recipe: PatchRecipe, prepared: Path) -> tuple[VolumeSet, VolumeSet]:
     masks = prepared.parent / "masks" if recipe.stage == "tumor" else None
     return load_for(recipe, prepared, masks)
 
 
-def batch_of(recipe: VolumeRecipe, prepared: Path) -> tuple[VolumeTrainer, Any, Any, Any]:
+def batch_of(recipe: PatchRecipe, prepared: Path) -> tuple[PatchTrainer, Any, Any, Any]:
     """A trainer, and one batch with the rows that it was cut at."""
-    trainer = VolumeTrainer(recipe, sets(recipe, prepared)[0])
+    trainer = PatchTrainer(recipe, sets(recipe, prepared)[0])
     random = np.random.default_rng(0)
     rows = trainer.epoch_rows(random)[0]
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +75,7 @@ def test_what_the_net_cannot_see_is_no_tumor_to_learn(prepared: Path) -> None:
     for volume in data.volumes:
         assert volume.region is not None
         volume.region[...] = False
-    trainer = VolumeTrainer(recipe, data)
+    trainer = PatchTrainer(recipe, data)
     images, maps = torch.rand(1, 1, *PATCH), torch.zeros(1, 2, *PATCH, dtype=torch.uint8)
     maps[:, 0] = 1
     trainer.batches.cut = lambda *_: (images, maps)  # type: ignore[method-assign]
@@ -109,7 +109,7 @@ def test_turned_patches_have_no_empty_corners(prepared: Path) -> None:
         image=np.ones((120, 160, 160), np.float16),
         target=np.ones((120, 160, 160), np.uint8),
     )
-    trainer = VolumeTrainer(recipe, replace(data, volumes=(volume,)))
+    trainer = PatchTrainer(recipe, replace(data, volumes=(volume,)))
     rows = np.array([[0, 52, 64, 64]] * 8)
     images, labels = trainer.batch(rows, np.random.default_rng(0), torch.Generator(), PATCH[2])
     assert images.min() == pytest.approx(1.0, abs=1e-5)
@@ -119,9 +119,9 @@ def test_turned_patches_have_no_empty_corners(prepared: Path) -> None:
 def test_validation_counts_all_voxels_by_windows(prepared: Path) -> None:
     """MONAI's windows, with the loss and Dice by hand."""
     inference = pytest.importorskip("monai.inferers")
-    recipe = tiny("liver", check=VolumeCheck(overlap=0.5))
+    recipe = tiny("liver", check=Validation(overlap=0.5))
     data, validation = sets(recipe, prepared)
-    trainer = VolumeTrainer(recipe, data)
+    trainer = PatchTrainer(recipe, data)
     trainer.run_epoch()
     found = trainer.validate(validation, PATCH[2])
     (volume,) = validation.volumes
@@ -140,7 +140,7 @@ def test_validation_counts_all_voxels_by_windows(prepared: Path) -> None:
 def test_tumor_outside_the_mask_counts_as_missed(prepared: Path) -> None:
     recipe = tiny("tumor", liver_margin_mm=0.0)
     data, validation = sets(recipe, prepared)
-    trainer = VolumeTrainer(recipe, data)
+    trainer = PatchTrainer(recipe, data)
     (volume,) = validation.volumes
     assert volume.region is not None
     nowhere = replace(volume, region=np.zeros_like(volume.region))
@@ -153,7 +153,7 @@ def test_tumor_outside_the_mask_counts_as_missed(prepared: Path) -> None:
 def test_outside_the_region_nothing_is_found(prepared: Path) -> None:
     recipe = tiny("tumor", liver_margin_mm=0.0)
     data, validation = sets(recipe, prepared)
-    trainer = VolumeTrainer(recipe, data)
+    trainer = PatchTrainer(recipe, data)
     (volume,) = validation.volumes
     found = trainer.foreground(volume, validation, SlidingWindow(patch_kji=PATCH, overlap=0.0))
     assert volume.region is not None
@@ -162,9 +162,9 @@ def test_outside_the_region_nothing_is_found(prepared: Path) -> None:
 
 
 def test_validation_by_patches_draws_the_same_every_time(prepared: Path) -> None:
-    recipe = tiny("liver", check=VolumeCheck(patches=5))
+    recipe = tiny("liver", check=Validation(patches=5))
     data, validation = sets(recipe, prepared)
-    trainer = VolumeTrainer(recipe, data)
+    trainer = PatchTrainer(recipe, data)
     before = {k: v.clone() for k, v in trainer.net.state_dict().items()}
     first = trainer.validate(validation, PATCH[2])
     assert trainer.validate(validation, PATCH[2]) == first
@@ -175,9 +175,9 @@ def test_validation_by_patches_draws_the_same_every_time(prepared: Path) -> None
 
 @pytest.mark.parametrize("patches", [None, 3], ids=["by windows", "by patches"])
 def test_validation_asks_the_average(prepared: Path, patches: int | None) -> None:
-    recipe = tiny("liver", check=VolumeCheck(patches=patches))
+    recipe = tiny("liver", check=Validation(patches=patches))
     data, validation = sets(recipe, prepared)
-    trainer, plain = VolumeTrainer(replace(recipe, ema=0.9), data), VolumeTrainer(recipe, data)
+    trainer, plain = PatchTrainer(replace(recipe, ema=0.9), data), PatchTrainer(recipe, data)
     trainer.run_epoch()
     assert trainer.average is not None
     found = trainer.validate(validation, PATCH[2])
@@ -196,7 +196,7 @@ def test_the_published_optimizer(prepared: Path) -> None:
         weight_decay=3e-5,
         epochs=1000,
     )
-    trainer = VolumeTrainer(recipe, sets(recipe, prepared)[0])
+    trainer = PatchTrainer(recipe, sets(recipe, prepared)[0])
     group = trainer.optimizer.param_groups[0]
     assert isinstance(trainer.optimizer, torch.optim.SGD)
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.99, True, 3e-5)
@@ -209,7 +209,7 @@ def test_the_published_optimizer(prepared: Path) -> None:
 
 def test_the_hausdorff_term_warms_up_with_the_run(prepared: Path) -> None:
     recipe = replace(tiny("liver"), loss=VolumeLoss(hausdorff_warm_up=0.5), epochs=10)
-    trainer = VolumeTrainer(recipe, sets(recipe, prepared)[0])
+    trainer = PatchTrainer(recipe, sets(recipe, prepared)[0])
     logits = torch.tensor([-3.0, 3.0]).view(1, 2, 1, 1, 1).expand(1, 2, *PATCH)
     labels = torch.zeros(1, *PATCH, dtype=torch.int64)
     losses = []
@@ -222,7 +222,7 @@ def test_it_learns(prepared: Path) -> None:
     sampling = PatchSampling(iterations=12, foreground_share=0.5)
     recipe = tiny("liver", sampling=sampling, learning_rate=1e-2)
     data, validation = sets(recipe, prepared)
-    trainer = VolumeTrainer(recipe, data)
+    trainer = PatchTrainer(recipe, data)
     losses, scored = [], []
     while not trainer.finished:
         facts = trainer.run_epoch()
@@ -237,7 +237,7 @@ def one_step(folder: Path, processes: Processes) -> dict[str, Any]:
     """Loss and gradients of one update, and validation; batch norms see nothing of the batch."""
     recipe = tiny("liver", batch=3, loss=VolumeLoss(hausdorff_warm_up=0.0))
     data, _ = load_for(recipe, folder / "prepared")
-    trainer = VolumeTrainer(recipe, data, processes=processes)
+    trainer = PatchTrainer(recipe, data, processes=processes)
     found = trainer.validate(data, PATCH[2])
     trainer.net.train()
     for module in trainer.net.modules():
@@ -276,4 +276,4 @@ def test_two_processes_find_what_one_finds(prepared: Path) -> None:
 def test_a_batch_must_have_a_patch_for_each_process(prepared: Path) -> None:
     recipe = tiny("liver")
     with pytest.raises(ValueError, match="2 patches cannot be shared out over 3 processes"):
-        VolumeTrainer(recipe, sets(recipe, prepared)[0], processes=Processes(count=3))
+        PatchTrainer(recipe, sets(recipe, prepared)[0], processes=Processes(count=3))
