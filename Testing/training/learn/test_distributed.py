@@ -152,8 +152,8 @@ def test_one_process_exchanges_nothing() -> None:
     assert ALONE.all_reduce(values) is values
     assert ALONE.broadcast(2.5) == 2.5
     net = nn.Sequential(nn.BatchNorm2d(3))
-    assert ALONE.parallel(net, "cpu") is net
-    assert ALONE.ready(net, "cuda") is net
+    assert ALONE.wrap_ddp(net, "cpu") is net
+    assert ALONE.sync_batch_norm(net, "cuda") is net
 
 
 @looped("count", range(1, 6))
@@ -173,7 +173,7 @@ def test_a_batch_is_shared_out_whole(count: int, size: int) -> None:
 def test_on_gpus_batch_norm_is_synchronized_under_the_same_names() -> None:
     net = Hybrid2d(width=8)
     names, parameters = list(net.state_dict()), list(net.parameters())
-    ready = Processes(count=2).ready(net, "cuda:0")
+    ready = Processes(count=2).sync_batch_norm(net, "cuda:0")
     assert sum(isinstance(module, nn.SyncBatchNorm) for module in ready.modules()) == 14
     assert not list(lone_norms(ready))
     assert list(ready.state_dict()) == names

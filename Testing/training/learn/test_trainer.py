@@ -171,7 +171,7 @@ def test_validation_asks_the_average_from_the_first_step_on(
     assert trainer.eval_model is trainer.net  # weights to begin with may yet be loaded
     for each in (trainer, plain):
         each.run_epoch()
-    assert plain.kept is plain.net
+    assert plain.eval_model is plain.net
     assert trainer.average is not None
     found, without = (each.validate(validation, 64) for each in (trainer, plain))
     assert found != without
