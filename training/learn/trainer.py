@@ -111,10 +111,10 @@ class Clock:
     def elapsed_s(self) -> float:
         if self.processes.count == 1:
             return self._now_s
-        return self.before_s if self.shared_s is None else self.shared_s
+        return self.before_s if self.agreed_s is None else self.agreed_s
 
     def agree(self) -> None:
-        self.shared_s = self.processes.broadcast(self._now_s)
+        self.agreed_s = self.processes.broadcast(self._now_s)
 
     @property
     def _now_s(self) -> float:
