@@ -11,12 +11,15 @@ else (which machine, when, again after a loss) is Ray's.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -137,6 +140,16 @@ def _connected(ray: Any, where: Where) -> Iterator[None]:
             address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
         )
     before = signal.getsignal(signal.SIGTERM)
+    with redirect_stdout(_WithoutRay(sys.stdout)), redirect_stderr(_WithoutRay(sys.stderr)):
+        _start(ray, options, before)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: Any, options: dict[str, Any], handler: Any) -> None:
+    """Connect, and give SIGTERM its handler back."""
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -145,11 +158,8 @@ def _connected(ray: Any, where: Where) -> Iterator[None]:
             f" that runs, or leave the address out for this machine alone ({type(error).__name__})."
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _gpus(ray: Any, device: str, where: Where) -> float:
@@ -178,6 +188,23 @@ def _slots(ray: Any, cpus: float, gpus: float) -> int:
             " ask for less with --cpus-per-case, --gpus-per-case or --device cpu."
         )
     return ceil(sum(fits))
+
+
+class _WithoutRay(io.TextIOBase):
+    """A stream without what Ray's own threads print: of what is lost the rows tell."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        is_rays = threading.current_thread().name.startswith("ray_")
+        return len(text) if is_rays else int(self._stream.write(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
 
 
 class _Silent:
