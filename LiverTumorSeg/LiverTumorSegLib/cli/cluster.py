@@ -21,7 +21,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +174,7 @@ def _gpus(ray: Any, device: str, where: Where) -> float:
 def _slots(ray: Any, cpus: float, gpus: float) -> int:
     """How many cases can run at once; ``ValueError`` where no machine can run one."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = [
+    fits: list[float] = [
         min(
             machine.get("CPU", 0) // cpus,
             machine.get("GPU", 0) // gpus if gpus else float("inf"),
@@ -187,7 +186,7 @@ def _slots(ray: Any, cpus: float, gpus: float) -> int:
             f"No machine of this Ray cluster has {cpus:g} processors and {gpus:g} GPUs for a case;"
             " ask for less with --cpus-per-case, --gpus-per-case or --device cpu."
         )
-    return ceil(sum(fits))
+    return int(sum(fits))
 
 
 class _WithoutRay(io.TextIOBase):
