@@ -4,6 +4,13 @@
     python -m training.evaluate model.safetensors LITS_FOLDER --split test -o scores --run runs/mine
     python -m training.evaluate model.safetensors LITS_FOLDER --split-file split.json -o scores
 
+    python -m training.evaluate folds LITS_FOLDER -o scores --choice choice/choice.json
+
+In place of a model there may be a folder with a cross-validation, fold1.safetensors beside
+fold1.json and so on: each model is scored on the test cases of its fold, whose patients it has not
+seen, and with --choice by what training.tune has chosen on the other folds. --predictions keeps
+what the networks said, so that they are not run twice.
+
 The folder receives, all together or not at all,
 
   report.html     tables and figures with their conditions, in one file
@@ -40,6 +47,7 @@ from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.settings import RunSettings
 
 from training import command
+from training.cases import folder
 from training.cases.case import Case
 from training.reports.evaluation import (
     FIGURE_FOLDER,
@@ -63,8 +71,20 @@ from training.score.cases import (
     shared_with_training,
 )
 from training.score.files import TABLES, header, log_test_use, shown_command, write_tables
+from training.score.folds import (
+    OUT_OF_FOLD,
+    Fold,
+    Judged,
+    described,
+    is_cross_validation,
+    joint_sha256,
+    judged,
+    read_folds,
+)
+from training.score.predictions import Predictions
 from training.score.summary import Record, json_able, summarize
 from training.score.words import plural
+from training.tuning.record import RECORD, StoredChoice, read_choice
 
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
 LABEL_FOLDER = "labels"
@@ -76,6 +96,11 @@ PUBLISHED_STEPS = (
 CHOSEN_HERE = (
     "Model, epoch and thresholds were chosen on the validation split, so its scores are too good."
 )
+CHOSEN_ON_OTHERS = (
+    "Each fold's decision was chosen on the other folds, whose models have seen this fold's"
+    " patients in training."
+)
+Load = Callable[[str | Path], Segmenter]
 Show = Callable[[Sequence[Case]], Iterable[Case]]
 Score = Callable[[Case, Path], CaseScore]  # its labels are written into the folder
 
@@ -106,38 +131,73 @@ def select(segmenter: Segmenter, every: list[Case], split: str, warning: str = "
     return Selection(cases, every, warnings)
 
 
-def evaluate(folder: Path, selection: Selection, about: Record, score: Score, show: Show) -> Record:
+def evaluate(output: Path, selection: Selection, about: Record, score: Score, show: Show) -> Record:
     """Score cases into an empty folder: labels, tables, summary, and the slices to show.
 
     about: what the summary says of the model and the conditions.
     """
-    (folder / LABEL_FOLDER).mkdir()
-    scores = [score(case, folder / LABEL_FOLDER) for case in show(selection.cases)]
-    write_tables(folder, scores)
+    (output / LABEL_FOLDER).mkdir()
+    scores = [score(case, output / LABEL_FOLDER) for case in show(selection.cases)]
+    write_tables(output, scores)
     summary = {**about, **summarize(scores)}
     summary["sets"] = [json_able(vars(facts)) for facts in set_facts(selection.every)]
     summary["warnings"] = [*selection.warnings, *summary["warnings"]]
     slices = Slices()
     try:
-        slices = collect(scores, selection.cases, folder / LABEL_FOLDER)
+        slices = collect(scores, selection.cases, output / LABEL_FOLDER)
     except Exception as error:  # hours may lie behind the scores
         summary["warnings"].append(f"No slice could be chosen for the figures. {failure(error)}")
-    slices.save(folder / SLICES)
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    slices.save(output / SLICES)
+    (output / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 
+def select_folds(
+    folds: Sequence[Fold], every: list[Case], choice: StoredChoice | None, load: Load
+) -> tuple[list[Judged], Selection]:
+    """Each fold's model with its cases; choice: of training.tune on these very folds."""
+    parts = [judged(fold, load(fold.model), every) for fold in folds]
+    warnings = [] if choice is None else [CHOSEN_ON_OTHERS]
+    if choice is not None:
+        if choice.how["sha256"] != joint_sha256(parts):
+            raise ValueError(
+                "This choice was made for other models; run training.tune on these folds."
+            )
+        for part in parts:
+            part.segmenter.decision, part.segmenter.postprocessing = choice.of_fold(part.fold)
+    return parts, Selection([case for part in parts for case in part.cases], [], warnings)
+
+
+def about_folds(parts: Sequence[Judged]) -> Record:
+    """What the summary says of a cross-validation in place of a single model's header."""
+    first, *others = (part.segmenter.decision for part in parts)
+    same = all(other == first for other in others)
+    return {
+        "split": OUT_OF_FOLD,
+        "sha256": joint_sha256(parts),
+        **({} if same else {"decision": None}),
+        "decisions": {part.fold: part.segmenter.decision.to_dict() for part in parts},
+        **described(parts),
+    }
+
+
 def scored_by(
-    segmenter: Segmenter,
+    parts: Sequence[Judged],
+    kept: Predictions,
     relabel: Callable[[Prediction], Labels] | None = None,
     *,
     published_grid: bool = False,
 ) -> Score:
-    """How a model scores one case. relabel: makes labels in place of the model's own steps."""
+    """How a case is scored by its model. relabel: makes labels in place of the model's own steps.
+
+    kept: where predictions are looked for and left.
+    """
+    models = {case.name: part.segmenter for part in parts for case in part.cases}
 
     def score(case: Case, labels: Path) -> CaseScore:
         ct, true = read_pair(case)
-        run = run_model(segmenter, ct, relabel)
+        segmenter = models[case.name]
+        run = run_model(segmenter, ct, kept.of(segmenter, case, ct), relabel)
         write_labels(labels / f"{case.name}.nii.gz", run.labels_kji, ct)
         return score_run(case, ct, run, true, published_grid=published_grid)
 
@@ -170,7 +230,7 @@ def shown_summary(summary: Record) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("evaluate", __doc__)
     add = parser.add_argument
-    add("model", help="model name or file")
+    add("model", help="model name or file, or a folder with the folds of a cross-validation")
     add(
         "--tta",
         action="store_true",
@@ -189,6 +249,8 @@ def _parser() -> argparse.ArgumentParser:
         help="of a cascade: labels as the G-UNETR++ authors make them",
     )
     add("--published-grid", action="store_true", help="measure as the G-UNETR++ authors do, too")
+    add("--choice", type=Path, help=f"{RECORD} of training.tune on these very folds")
+    add("--predictions", type=Path, metavar="FOLDER", help="keep what the networks say, or read it")
     add("--log", type=Path, default=TEST_LOG, help="where test uses are logged")
     command.add_report(parser)
     return parser
@@ -205,17 +267,14 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
         ablation=command.named_folders(args.ablation),
     )
     history = read_history(args.run) if args.run else []
-    segmenter = load_segmenter(
-        RunSettings(model=args.model, device=args.device, coarse_search=not args.no_coarse_search),
-        tta=args.tta,
-    )
-    every, warning = find_cases(args.data, args.table, args.split_file)
-    selection = select(segmenter, every, args.split, warning)
+    parts, selection = _judged(args)
     relabel = published_labels if args.published_postprocessing else None
     if relabel is not None:
         selection.warnings.append(PUBLISHED_STEPS)
-    about = header(segmenter, split=args.split, tta=args.tta, command=called)
-    score = scored_by(segmenter, relabel, published_grid=args.published_grid)
+    about = header(parts[0].segmenter, split=args.split, tta=args.tta, command=called)
+    about |= about_folds(parts) if parts[0].fold else {}
+    kept = Predictions(args.predictions, f"{args.tta} {args.no_coarse_search}")
+    score = scored_by(parts, kept, relabel, published_grid=args.published_grid)
     with whole_folder(args.output, known=SCORE_FILES, overwrite=args.overwrite) as part:
         summary = evaluate(
             part,
@@ -227,10 +286,31 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
         undrawn = draw(part, summary, look) if look is not None else {}
         page = report_html(part, summary, extras, undrawn)
         (part / REPORT).write_text(page, encoding="utf-8")
-    if args.split == "test":
+    if args.split == "test" and not parts[0].fold:
         log_test_use(args.log, summary)
     print(shown_summary(summary))
     print(args.output / REPORT)
+
+
+def _judged(args: argparse.Namespace) -> tuple[list[Judged], Selection]:
+    """The models that the arguments name, and their cases."""
+
+    def load(model: str | Path) -> Segmenter:
+        settings = RunSettings(
+            model=str(model), device=args.device, coarse_search=not args.no_coarse_search
+        )
+        return load_segmenter(settings, tta=args.tta)
+
+    choice = None if args.choice is None else read_choice(args.choice)
+    if is_cross_validation(args.model):
+        every = folder.find_cases(args.data, table=args.table)
+        return select_folds(read_folds(Path(args.model)), every, choice, load)
+    if choice is not None:
+        raise ValueError("--choice is for a cross-validation; a model file holds its own.")
+    segmenter = load(args.model)
+    every, warning = find_cases(args.data, args.table, args.split_file)
+    selection = select(segmenter, every, args.split, warning)
+    return [Judged(segmenter, selection.cases)], selection
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

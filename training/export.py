@@ -42,7 +42,8 @@ from training.learn.recipes import SliceRecipe
 from training.learn.recipes3d import PatchRecipe, Validation
 from training.learn.trainer import Facts, SliceTrainer
 from training.learn.trainer3d import PatchTrainer, load_volumes_for
-from training.tuning.record import RECORD, REGION, read_choice
+from training.score.folds import network_kinds
+from training.tuning.record import FOLDS, RECORD, REGION, StoredChoice, read_choice
 
 LICENCE = "CC BY-NC-SA 4.0"
 NOTICE = "For research only, not for diagnosis."
@@ -164,7 +165,9 @@ def _as_chosen(trained: ModelFile, path: Path) -> ModelSpec:
     choice, spec = read_choice(path), trained.spec
     if trained.sha256 is None:
         raise ValueError("Join the two networks first, then choose for the file and give it here.")
-    if choice.how["sha256"] != trained.sha256:
+    if FOLDS in choice.how:
+        _refuse_another_kind(trained, path, choice)
+    elif choice.how["sha256"] != trained.sha256:
         raise ValueError(
             f"{path.name} was chosen for other weights than these; run training.tune on them."
         )
@@ -176,8 +179,19 @@ def _as_chosen(trained: ModelFile, path: Path) -> ModelSpec:
         spec,
         decision=choice.decision.to_dict(),
         postprocessing=choice.postprocessing.to_dict(),
+        tuning=choice.curve,
         provenance={**spec.provenance, "chosen": choice.how},
     )
+
+
+def _refuse_another_kind(trained: ModelFile, path: Path, choice: StoredChoice) -> None:
+    """What was chosen on the folds of a cross-validation holds for the same networks trained on all
+    patients, and for no other."""
+    if choice.how["networks"] != network_kinds(trained.spec):
+        raise ValueError(
+            f"{path.name} was chosen for networks of another kind than those of this model; run"
+            " training.tune on folds that were trained in the same way."
+        )
 
 
 def _stored(file: ModelFile) -> ModelFile:

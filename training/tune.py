@@ -4,12 +4,20 @@
     python -m training.tune best.safetensors LITS_FOLDER -o choice --split-file split.json
     python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
 
+    python -m training.tune folds LITS_FOLDER -o choice --predictions kept
+
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
 around the liver. With what is chosen, a lesion's confidence is calibrated. A patch network sees
 neighboring slices itself and has no smoothing. --region-mm says by how much the liver is widened
 for a cascade's patch network, in place of what it was trained with: a liver network may leave out
 the very tumors that are looked for.
+In place of a model there may be a folder with a cross-validation, fold1.safetensors beside
+fold1.json and so on (training.split --folds): each model is asked about the test cases of its fold,
+whose patients it has not seen, and the choice is made on all of them. What is chosen on the other
+folds is kept for each fold, for training.evaluate to score it by. --predictions keeps what the
+networks said, so that it is not asked for twice.
+
 The folder receives, all together or not at all,
 
   choice.json    decision and postprocessing for the model file, and how they came about
@@ -27,23 +35,42 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.files import whole_folder
 from LiverTumorSegLib.inference.cascade import Cascade, StageNetwork
 from LiverTumorSegLib.inference.patches import PatchNetwork
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.inference.slices import SliceNetwork
 from LiverTumorSegLib.settings import RunSettings
 
 from training import command
+from training.cases import folder
 from training.cases.case import Case
 from training.score.case import read_pair
 from training.score.cases import chosen_cases, find_cases, refuse_training_cases
 from training.score.files import header, shown_command
-from training.tuning.platt import FEWEST_PATIENTS, by_patient, fit_confidence, left_out
+from training.score.folds import (
+    OUT_OF_FOLD,
+    Judged,
+    described,
+    is_cross_validation,
+    joint_sha256,
+    judged,
+    read_folds,
+)
+from training.score.predictions import Predictions
+from training.tuning.platt import (
+    FEWEST_PATIENTS,
+    Confidence,
+    Evidence,
+    fit_confidence,
+    left_out,
+)
 from training.tuning.record import CHOICE_FILES, REGION, Choice, choice_text, write_choice
-from training.tuning.search import PredictedCase, Search, Setting
+from training.tuning.search import LeftOut, PredictedCase, Search, Setting
 
 HEADER = ("model", "sha256", "split", "date", "code", "device", "tta", "command")
 SPLIT = "val"
@@ -57,42 +84,80 @@ def choose(args: argparse.Namespace, called: str, show: Show) -> str:
             f"A decision is chosen on the validation split alone; on {args.split!r} it would make"
             " the scores there worthless. Leave out --split."
         )
-    segmenter = _load(args)
+    parts, split_warning = _judged(args)
+    first = parts[0].segmenter
+    kept_answers = Predictions(args.predictions, f"{args.tta} {args.region_mm}")
+    with whole_folder(args.output, known=CHOICE_FILES, overwrite=args.overwrite) as part:
+        pairs = [(one.segmenter, case) for one in parts for case in one.cases]
+        volumes = [_predicted(segmenter, case, kept_answers) for segmenter, case in show(pairs)]
+        default = Setting(
+            first.decision,
+            first.postprocessing,
+            smoothing=sees_single_slices(first),
+        ).without_confidence()
+        folds = {one.fold: [case.group for case in one.cases] for one in parts if one.fold}
+        choice = best_choice(Search(volumes, default, show, folds=folds))
+        head = header(first, split=args.split, tta=args.tta, command=called)
+        kept = {name: head[name] for name in HEADER} | _region(first)
+        if folds:
+            kept |= {"split": OUT_OF_FOLD, "sha256": joint_sha256(parts), **described(parts)}
+        write_choice(part, choice, kept)
+    return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
+
+
+def _judged(args: argparse.Namespace) -> tuple[list[Judged], str]:
+    """Each model with the cases to choose on, and what must be said of the split, if anything."""
+    if is_cross_validation(args.model):
+        cases = folder.find_cases(args.data, table=args.table)
+        folds = read_folds(Path(args.model))
+        return [judged(fold, _load(args, fold.model), cases) for fold in folds], ""
+    segmenter = _load(args, args.model)
     every, split_warning = find_cases(args.data, args.table, args.split_file)
     cases = chosen_cases(every, args.split)
     refuse_training_cases(segmenter, cases)
-    with whole_folder(args.output, known=CHOICE_FILES, overwrite=args.overwrite) as part:
-        volumes = [_predicted(segmenter, case) for case in show(cases)]
-        default = Setting(
-            segmenter.decision,
-            segmenter.postprocessing,
-            smoothing=not isinstance(tumor_network(segmenter), PatchNetwork),
-        ).without_confidence()
-        choice = best_choice(Search(volumes, default, show))
-        head = header(segmenter, split=args.split, tta=args.tta, command=called)
-        kept = {name: head[name] for name in HEADER} | _region(segmenter)
-        write_choice(part, choice, kept)
-    return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
+    return [Judged(segmenter, cases)], split_warning
 
 
 def best_choice(search: Search) -> Choice:
     """The best setting with its confidence, and how both do on patients they have not seen."""
     best, tried = search.best(), search.tried()
-    evidence = by_patient(volume.evidence(best) for volume in search.volumes)
+    evidence = search.evidence(best)
     enough = len(evidence) >= FEWEST_PATIENTS
-    confidence = fit_confidence(evidence) if enough else None
-    if confidence is not None and confidence[0] == 0:
-        confidence = None  # the same for every lesion: it would look like knowledge and be none
+    confidence = _confidence(evidence)
+    by_fold = any(name not in search.patients for name in search.parts)
+    apart = search.leave_one_out()
     return Choice(
         default=search.default,
-        chosen=replace(best, decision=replace(best.decision, calibration=confidence)),
+        chosen=_confident(best, confidence),
         tried={setting: search.scores(setting) for setting in tried},
-        left_out=search.leave_one_patient_out(),
+        left_out=[_with_confidence(search, left) for left in apart] if by_fold else apart,
+        left_out_by="fold" if by_fold else "patient",
+        curve=search.curve(best),
         cases=[volume.case for volume in search.volumes],
         patients=len(search.patients),
         confident=len(evidence),
         lesions=left_out(evidence) if enough else [],
     )
+
+
+def _confidence(evidence: Sequence[Evidence]) -> Confidence | None:
+    """None from too few patients, and where it would be the same for every lesion: that would look
+    like knowledge and be none."""
+    if len(evidence) < FEWEST_PATIENTS:
+        return None
+    fitted = fit_confidence(evidence)
+    return None if fitted[0] == 0 else fitted
+
+
+def _confident(setting: Setting, confidence: Confidence | None) -> Setting:
+    return replace(setting, decision=replace(setting.decision, calibration=confidence))
+
+
+def _with_confidence(search: Search, left: LeftOut) -> LeftOut:
+    """With a confidence fitted on the others too, for the lesions of those left out."""
+    others = [name for name in search.patients if name not in search.parts[left.name]]
+    confidence = _confidence(search.evidence(left.setting, others))
+    return replace(left, setting=_confident(left.setting, confidence))
 
 
 def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork:
@@ -101,8 +166,15 @@ def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork:
     return network.tumor if isinstance(network, Cascade) else network
 
 
-def _load(args: argparse.Namespace) -> Segmenter:
-    segmenter = load_segmenter(RunSettings(model=args.model, device=args.device), tta=args.tta)
+def sees_single_slices(segmenter: Segmenter) -> bool:
+    """Whether the network that finds tumors sees no neighbors, so that smoothing may help it."""
+    steps = tumor_network(segmenter).preprocessing
+    return isinstance(steps, SlicePreprocessing)
+
+
+def _load(args: argparse.Namespace, model: str | Path) -> Segmenter:
+    settings = RunSettings(model=str(model), device=args.device)
+    segmenter = load_segmenter(settings, tta=args.tta)
     if args.region_mm is None:
         return segmenter
     network = tumor_network(segmenter)
@@ -120,16 +192,21 @@ def _region(segmenter: Segmenter) -> dict[str, Any]:
     return {REGION: network.preprocessing.liver_margin_mm}
 
 
-def _predicted(segmenter: Segmenter, case: Case) -> PredictedCase:
+def _predicted(segmenter: Segmenter, case: Case, kept: Predictions) -> PredictedCase:
     ct, true_kji = read_pair(case)
     _, turn = ct.to_lps()
-    return PredictedCase(case.name, case.group, segmenter.predict(ct), turn.apply(true_kji))
+    prediction, _ = kept.of(segmenter, case, ct)
+    return PredictedCase(case.name, case.group, prediction, turn.apply(true_kji))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("tune", __doc__)
     add = parser.add_argument
-    add("model", help="model name or file; for training.export the file that it is to go on with")
+    add(
+        "model",
+        help="model name or file, for training.export the file that it is to go on with; or a"
+        " folder with the folds of a cross-validation",
+    )
     command.add_cases(parser, split_file=True)
     command.add_output(parser, "folder to write", replaces="a choice that is in the folder")
     add(
@@ -139,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
     add("--tta", action="store_true", help="average with the mirrored slice: twice as slow")
+    add("--predictions", type=Path, metavar="FOLDER", help="keep what the networks say, or read it")
     command.add_device(parser)
     return parser
 

@@ -74,7 +74,7 @@ def test_the_files_tell_what_was_chosen_on_whom(chosen: Path, weights: Path) -> 
     assert how["before"]["scores"]["false_lesions"] == 3
     assert how["before"]["decision"] == Decision().to_dict()
     assert "Only 3 patients" in " ".join(how["warnings"])
-    left = {one["cases"][0]: one for one in how["leave_one_patient_out"]["patients"]}
+    left = {one["cases"][0]: one for one in how["leave_one_patient_out"]["parts"]}
     assert set(left) == {"3", "23", "41"}
     assert how["confidence"]["patients"] == 2
     assert sum(row["lesions"] for row in how["confidence"]["left_out"]) == 2

@@ -219,13 +219,18 @@ def read_pair(case: Case) -> tuple[CtVolume, Labels]:
 
 
 def run_model(
-    segmenter: Segmenter, ct: CtVolume, relabel: Callable[[Prediction], Labels] | None = None
+    segmenter: Segmenter,
+    ct: CtVolume,
+    predicted: tuple[Prediction, float] | None = None,
+    relabel: Callable[[Prediction], Labels] | None = None,
 ) -> Run:
     """What users would get, with the probabilities beside it.
 
+    predicted: what the networks have said of this CT, in so many seconds; else they are run.
     relabel: makes the labels, in LPS order, in place of the model's own steps.
     """
-    done = segmenter.segment(ct, keep_prediction=True)
+    prediction, seconds = predicted or (None, 0.0)
+    done = segmenter.segment(ct, keep_prediction=True, prediction=prediction)
     labels_kji = done.labels_kji
     if relabel is not None and done.prediction is not None:
         labels_kji = done.reorientation.undo(relabel(done.prediction))
@@ -234,7 +239,7 @@ def run_model(
         done.device,
         done.slices,
         done.slices_run,
-        done.seconds,
+        seconds + done.seconds,
         done.probabilities,
         None if relabel is not None else done.tumor_probability_kji,
     )

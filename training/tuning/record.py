@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
@@ -39,6 +40,7 @@ FLAT = (
     " been for each patient's lesions by a fit on the others."
 )
 SINGLE = "With a single patient there is no other to choose on: the next may be unlike this one."
+FOLDS = "folds"  # in ``StoredChoice.how``: of a cross-validation each fold's file and cases
 Record = dict[str, Any]
 
 
@@ -48,7 +50,9 @@ class Choice:
 
     default, chosen: how labels were made before, and are to be made; the confidence is chosen's.
     tried: each setting with its scores over all volumes; chosen's is there without a confidence.
-    left_out: each patient by a choice on the others; empty for a single patient.
+    left_out: each patient, or each fold, by a choice on the others; empty for a single one.
+    left_out_by: "patient" or "fold".
+    curve: by tumor threshold what the chosen setting would have scored with it.
     cases: names of the volumes. patients: how many they are of.
     confident: how many patients have voxels labeled tumor. lesions: (confidence, true share) of
         each predicted lesion, by a calibration that has not seen its patient.
@@ -58,6 +62,8 @@ class Choice:
     chosen: Setting
     tried: Mapping[Setting, Scores]
     left_out: Sequence[LeftOut]
+    left_out_by: str
+    curve: Mapping[float, Scores]
     cases: Sequence[str]
     patients: int
     confident: int
@@ -68,7 +74,7 @@ class Choice:
 
     @property
     def scores_left_out(self) -> Scores:
-        """All patients, each by a choice on the others, in one pot."""
+        """All patients, each part by a choice on the others, in one pot."""
         return Scores.of([one for left in self.left_out for one in left.counts])
 
     @property
@@ -111,6 +117,17 @@ class StoredChoice:
     decision: Decision
     postprocessing: Postprocessing
     how: Record
+    curve: Record
+
+    def of_fold(self, name: str) -> tuple[Decision, Postprocessing]:
+        """What was chosen on the other folds, with the confidence that was fitted on them."""
+        for part in self.how.get("leave_one_fold_out", {}).get("parts", []):
+            if part["fold"] == name:
+                return (
+                    Decision.from_dict(part["decision"]),
+                    Postprocessing.from_dict(part["postprocessing"]),
+                )
+        raise ValueError(f"This choice knows no {name}; choose on these very folds.")
 
 
 def write_choice(folder: Path, choice: Choice, header: Mapping[str, Any]) -> None:
@@ -138,7 +155,8 @@ def read_choice(path: Path) -> StoredChoice:
             f"{path.name} is no choice; give the {RECORD} that training.tune has written."
         ) from None
     try:
-        return StoredChoice(Decision.from_dict(parts[0]), Postprocessing.from_dict(parts[1]), how)
+        decision, postprocessing = Decision.from_dict(parts[0]), Postprocessing.from_dict(parts[1])
+        return StoredChoice(decision, postprocessing, how, dict(stored.get("curve", {})))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path.name}: {error} Choose again.") from error
 
@@ -149,6 +167,7 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
     return {
         "notice": NOTICE,
         **_settings(choice.chosen),
+        "curve": curve_record(choice),
         "how": {
             **header,
             "cases": list(choice.cases),
@@ -159,9 +178,9 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
             "settings_tried": len(choice.tried),
             "scores": choice.scores(choice.chosen).row(),
             "before": {**_settings(choice.default), "scores": choice.scores(choice.default).row()},
-            "leave_one_patient_out": {
+            f"leave_one_{choice.left_out_by}_out": {
                 "scores": choice.scores_left_out.row() if left else None,
-                "patients": [_left_out_record(one) for one in left],
+                "parts": [_left_out_record(one, choice.left_out_by) for one in left],
             },
             "confidence": {
                 "meaning": choice.confidence_words,
@@ -172,6 +191,33 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
     }
 
 
+def curve_record(choice: Choice) -> Record:
+    """For a model file: what its tumor threshold trades, measured on whom it was chosen on."""
+    scores = choice.scores(choice.chosen)
+    return {
+        "patients": choice.patients,
+        "volumes": len(choice.cases),
+        "volumes_without_tumor": scores.volumes_without_tumor,
+        "chosen_threshold": choice.chosen.decision.tumor_threshold,
+        "points": [_point(threshold, of) for threshold, of in choice.curve.items()],
+    }
+
+
+def _point(threshold: float, scores: Scores) -> Record:
+    found = scores.detection
+    return {
+        "tumor_threshold": threshold,
+        "lesions_from_10_mm": [scores.large_found, scores.large_true],
+        "lesions_under_10_mm": [
+            found.tp - scores.large_found,
+            found.true_lesions - scores.large_true,
+        ],
+        "false_lesions_per_volume": round(found.fp_per_volume, 3),
+        "marked_without_tumor": scores.marked_without_tumor,
+        "tumor_dice": None if np.isnan(scores.tumor_dice) else round(scores.tumor_dice, 3),
+    }
+
+
 def _settings(setting: Setting) -> Record:
     return {
         "decision": setting.decision.to_dict(),
@@ -179,9 +225,9 @@ def _settings(setting: Setting) -> Record:
     }
 
 
-def _left_out_record(left: LeftOut) -> Record:
+def _left_out_record(left: LeftOut, by: str) -> Record:
     return {
-        "patient": left.patient,
+        by: left.name,
         "cases": [one.case for one in left.counts],
         "chosen_on_others": not left.blind,
         **_settings(left.setting),
@@ -211,9 +257,11 @@ def choice_text(choice: Choice, header: Mapping[str, Any]) -> str:
         " ".join(choice.warnings)
         + f" Cases of the {header['split']} split: {', '.join(choice.cases)}."
         + f" {len(choice.tried)} settings were tried and scored by {SCORE}, so the scores of the"
-        " chosen one are too good; those left out are of each patient by a choice on the others.",
+        f" chosen one are too good; those left out are of each {choice.left_out_by} by a choice on"
+        " the others.",
         _scores_table(choice),
         _left_out_table(choice) if choice.left_out else SINGLE,
+        _curve_table(choice),
         choice.confidence_words,
         *([_reliability_table(choice)] if choice.lesions else []),
         *_region_words(header),
@@ -254,7 +302,9 @@ def _score_cells(scores: Scores) -> dict[str, str]:
         "tumor Dice, pooled": number(scores.tumor_dice),
         "tumor Dice, mean of tumor volumes": number(scores.tumor_dice_per_volume.value),
         "lesions found": f"{found.tp} of {found.true_lesions}",
+        "lesions from 10 mm found": f"{scores.large_found} of {scores.large_true}",
         "false lesions": str(found.fp),
+        "false lesions a volume": number(found.fp_per_volume),
         "false mL in volumes without tumor": f"{scores.false_ml_without_tumor:.1f} in {free}",
         "score": number(scores.score),
     }
@@ -263,7 +313,7 @@ def _score_cells(scores: Scores) -> dict[str, str]:
 def _left_out_table(choice: Choice) -> str:
     """A line a patient: chosen on the others, scored here."""
     tried = choice.default.tried
-    head = ["patient left out", *(name.replace("_", " ") for name in tried)]
+    head = [f"{choice.left_out_by} left out", *(name.replace("_", " ") for name in tried)]
     shown = ["tumor Dice, pooled", "lesions found", "false lesions"]
     head += shown
     rows = []
@@ -277,6 +327,25 @@ def _left_out_table(choice: Choice) -> str:
             ]
         )
     return _markdown(head, rows)
+
+
+def _curve_table(choice: Choice) -> str:
+    """A line a threshold: what more or fewer marks would have meant."""
+    rows = []
+    for point in curve_record(choice)["points"]:
+        large, small = point["lesions_from_10_mm"], point["lesions_under_10_mm"]
+        dice = point["tumor_dice"]
+        rows.append(
+            [
+                f"{point['tumor_threshold']:g}",
+                f"{large[0]} of {large[1]}",
+                f"{small[0]} of {small[1]}",
+                f"{point['false_lesions_per_volume']:.2f}",
+                "n/a" if dice is None else f"{dice:.3f}",
+            ]
+        )
+    head = ["tumor threshold", "lesions from 10 mm found", "under 10 mm found"]
+    return _markdown([*head, "false lesions a volume", "tumor Dice, pooled"], rows)
 
 
 def _reliability_table(choice: Choice) -> str:

@@ -3,8 +3,8 @@
     cases = [PredictedCase(case, patient, prediction, true_lps) for ...]
     search = Search(cases, Setting(segmenter.decision, segmenter.postprocessing))
     chosen = search.best()
-    for left in search.leave_one_patient_out():
-        print(left.patient, left.setting, left.scores.score)
+    for left in search.leave_one_out():
+        print(left.name, left.setting, left.scores.score)
 
 Tumor share and smoothing are tried in all pairs; with the best pair the smallest lesion, and then
 the margin around the liver. The score is the mean of the tumor Dice, all voxels of all volumes in
@@ -15,8 +15,9 @@ the one that the model had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import fsum
 from typing import Any
 
@@ -28,9 +29,10 @@ from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from training.score.lesions import SIZE_LIMITS_MM
 from training.score.lits import Mean
 from training.score.matching import TOUCH, Detection, LesionMatch, match_lesions
-from training.tuning.platt import Evidence
+from training.tuning.platt import Evidence, by_patient
 
 TRIED: dict[str, tuple[float, ...]] = {
     "tumor_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -99,6 +101,8 @@ class VolumeCounts:
     """What a setting makes of one volume.
 
     shared, predicted, true: voxels of tumor in both, in the prediction, in the truth.
+    large_found, large_true: of the true lesions of 10 mm and more (diameter of a ball of the same
+        volume) those that are touched, and all.
     """
 
     case: str
@@ -108,20 +112,34 @@ class VolumeCounts:
     true: int
     voxel_ml: float
     detection: Detection
+    large_found: int
+    large_true: int
 
     @classmethod
     def of(
         cls, case: str, patient: str, match: LesionMatch, spacing_kji_mm: tuple[float, float, float]
     ) -> VolumeCounts:
+        voxel_ml = float(np.prod(spacing_kji_mm)) / 1000
+        large = _large(match.true.voxels, voxel_ml)
+        found = {n - 1 for pair in match.detected("clean", TOUCH) for n in pair.true}
         return cls(
             case=case,
             patient=patient,
             shared=sum(match.shared.values()),
             predicted=int(match.predicted.voxels.sum()),
             true=int(match.true.voxels.sum()),
-            voxel_ml=float(np.prod(spacing_kji_mm)) / 1000,
+            voxel_ml=voxel_ml,
             detection=match.detection("clean", TOUCH),
+            large_found=sum(bool(large[n]) for n in found),
+            large_true=int(large.sum()),
         )
+
+
+def _large(voxels: NDArray[np.int64], voxel_ml: float) -> NDArray[np.bool_]:
+    """Of 10 mm and more."""
+    diameters_mm = (6000 * voxel_ml / np.pi * voxels) ** (1 / 3)
+    large: NDArray[np.bool_] = diameters_mm >= SIZE_LIMITS_MM[0]
+    return large
 
 
 @dataclass(frozen=True)
@@ -129,13 +147,18 @@ class Scores:
     """Over volumes. NaN where nothing can be divided by.
 
     tumor_dice: all voxels in one pot. tumor_dice_per_volume: mean over volumes with tumor.
-    detection: at any overlap. false_ml_without_tumor: marked in volumes without any tumor.
+    detection: at any overlap; large_found, large_true: of it the true lesions from 10 mm.
+    false_ml_without_tumor: marked in volumes without any tumor; marked_without_tumor: how many of
+    these volumes have a mark.
     """
 
     tumor_dice: float
     tumor_dice_per_volume: Mean
     detection: Detection
+    large_found: int
+    large_true: int
     false_ml_without_tumor: float
+    marked_without_tumor: int
     volumes_without_tumor: int
 
     @classmethod
@@ -145,7 +168,10 @@ class Scores:
             tumor_dice=_dice(counts),
             tumor_dice_per_volume=Mean.of(_dice([one]) for one in counts if one.true),
             detection=sum((one.detection for one in counts), Detection.none("clean", TOUCH)),
+            large_found=sum(one.large_found for one in counts),
+            large_true=sum(one.large_true for one in counts),
             false_ml_without_tumor=fsum(one.predicted * one.voxel_ml for one in free),
+            marked_without_tumor=sum(one.predicted > 0 for one in free),
             volumes_without_tumor=len(free),
         )
 
@@ -163,8 +189,12 @@ class Scores:
             "lesions_found": self.detection.tp,
             "lesions_true": self.detection.true_lesions,
             "false_lesions": self.detection.fp,
+            "lesions_from_10_mm_found": self.large_found,
+            "lesions_from_10_mm_true": self.large_true,
+            "false_lesions_per_volume": _rounded(self.detection.fp_per_volume),
             "lesion_f1": _rounded(self.detection.f1),
             "volumes_without_tumor": self.volumes_without_tumor,
+            "of_these_marked": self.marked_without_tumor,
             "false_ml_on_volumes_without_tumor": _rounded(self.false_ml_without_tumor),
             "score": _rounded(self.score),
         }
@@ -192,7 +222,7 @@ class PredictedCase:
         self, decision: Decision, steps: Iterable[Postprocessing]
     ) -> dict[Setting, VolumeCounts]:
         """Decided once, cleaned in several ways."""
-        tumor, _ = self.prediction.tumor_mask(decision)
+        tumor = self._tumor(decision)
         box = self._box(tumor)
         return {
             Setting(decision, step): VolumeCounts.of(
@@ -206,12 +236,33 @@ class PredictedCase:
 
     def evidence(self, setting: Setting) -> Evidence:
         """How the network saw the voxels that are labeled tumor at last."""
-        tumor, _ = self.prediction.tumor_mask(setting.decision)
+        tumor = self._tumor(setting.decision)
         first, rows, columns = box = self._box(tumor)
         match = self._match(tumor, setting.postprocessing, box)
         shares = self.prediction.shares(setting.decision.smoothing_mm)
         slices = ((k - first.start, share_ji[rows, columns]) for k, share_ji in shares)
         return Evidence.of(self.patient, match, slices)
+
+    def _tumor(self, decision: Decision) -> NDArray[np.bool_]:
+        """Where tumor is before any step; of one slice at a time the shares are found once."""
+        if decision.smoothing_mm > 0 or self.prediction.tumor_lps is None:
+            return self.prediction.tumor_mask(replace(decision, calibration=None))[0]
+        box, shares = self._shares
+        tumor = np.zeros(self.true.shape, np.bool_)
+        tumor[box] = shares > decision.tumor_threshold
+        return tumor
+
+    @cached_property
+    def _shares(self) -> tuple[Box, NDArray[np.float32]]:
+        """What is compared with the threshold, unsmoothed, in the box where tumor may be."""
+        place = self.prediction.tumor_lps
+        assert place is not None
+        k, j, i = box = box_around(place)
+        shares = np.zeros(place[box].shape, np.float32)
+        for slice_k, share_ji in self.prediction.shares():
+            inside = place[slice_k, j, i]
+            shares[slice_k - k.start] = np.where(inside, share_ji[j, i], 0)
+        return box, shares
 
     def _box(self, tumor: NDArray[np.bool_]) -> Box:
         """Nothing is labeled outside of it, nor is there tumor; a rim is left, which a median
@@ -235,12 +286,12 @@ def box_around(mask: NDArray[np.bool_]) -> Box:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A patient scored by what was chosen on all others.
+    """A patient, or all patients of a fold, scored by what was chosen on all others.
 
     blind: no other patient has tumor, so there was nothing to choose by, and nothing was changed.
     """
 
-    patient: str
+    name: str
     setting: Setting
     counts: tuple[VolumeCounts, ...]
     blind: bool
@@ -254,14 +305,23 @@ class Search:
     """Tries settings on volumes, each once.
 
     default: how labels are made as yet. show: told of the decisions that are tried in a row.
+    folds: patients of each part that is left out together, by name; each patient for himself where
+        there are none.
     ``ValueError`` when no volume has tumor.
     """
 
     def __init__(
-        self, volumes: Sequence[PredictedCase], default: Setting, show: Show = iter
+        self,
+        volumes: Sequence[PredictedCase],
+        default: Setting,
+        show: Show = iter,
+        *,
+        folds: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.volumes, self.default, self._show = volumes, default, show
+        self.parts = folds or {patient: [patient] for patient in self.patients}
         self._known: dict[Setting, tuple[VolumeCounts, ...]] = {}
+        self._evidence: dict[Setting, list[Evidence]] = {}
         if not self._can_choose(self.patients):
             raise ValueError(
                 "No validation case has tumor, so no decision on tumor can be chosen; give a split"
@@ -292,16 +352,32 @@ class Search:
         """Over all volumes."""
         return Scores.of(self.counts(setting))
 
-    def leave_one_patient_out(self) -> list[LeftOut]:
-        """Of several patients each, scored by a choice that knows only the others."""
-        patients = self.patients
-        return [self._left_out(patient) for patient in patients] if len(patients) > 1 else []
+    def evidence(self, setting: Setting, patients: Collection[str] | None = None) -> list[Evidence]:
+        """Of each patient with voxels labeled tumor, all unless told."""
+        if setting not in self._evidence:
+            self._evidence[setting] = by_patient(v.evidence(setting) for v in self.volumes)
+        known = self._evidence[setting]
+        return [one for one in known if patients is None or one.patient in patients]
 
-    def _left_out(self, patient: str) -> LeftOut:
-        others = [other for other in self.patients if other != patient]
+    def leave_one_out(self) -> list[LeftOut]:
+        """Each part, scored by a choice that knows only the others; none of a single part."""
+        parts = self.parts
+        return [self._left_out(name) for name in parts] if len(parts) > 1 else []
+
+    def _left_out(self, name: str) -> LeftOut:
+        left = self.parts[name]
+        others = [other for other in self.patients if other not in left]
         blind = not self._can_choose(others)
         setting = self.default if blind else self.best(others)
-        return LeftOut(patient, setting, self.counts(setting, [patient]), blind)
+        return LeftOut(name, setting, self.counts(setting, left), blind)
+
+    def curve(self, setting: Setting) -> dict[float, Scores]:
+        """What other tumor thresholds would have given, the rest as it is: by threshold."""
+        thresholds = {*TRIED["tumor_threshold"], setting.decision.tumor_threshold}
+        return {
+            threshold: self.scores(setting.with_value("tumor_threshold", threshold))
+            for threshold in sorted(thresholds)
+        }
 
     def _can_choose(self, patients: Collection[str]) -> bool:
         return any(

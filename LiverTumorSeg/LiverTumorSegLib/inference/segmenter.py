@@ -117,18 +117,22 @@ class Segmenter:
         progress: Progress | None = None,
         *,
         keep_prediction: bool = False,
+        prediction: Prediction | None = None,
     ) -> Segmentation:
         """Labels of ``ct`` on its own grid, in whatever orientation it has.
 
         progress(fraction 0-1, phrase) is called after every piece of work and may raise
             ``Cancelled``.
         keep_prediction: give it back beside the labels, for other decisions and probabilities.
+        prediction: what :meth:`predict` has said of this CT before, so that no network is run.
         Raises ``ValueError`` when the model cannot be used with these CT numbers.
         """
         progress, started = progress or no_progress, time.monotonic()
         self._refuse_unlike_training(ct)
         reorientation = Reorientation.to_lps(ct.ijk_to_ras, ct.shape_kji)
-        prediction = self.network.predict(ct.to_lps()[0], subrange(progress, 0.0, PREDICTED))
+        if prediction is None:
+            lps = ct.to_lps()[0]
+            prediction = self.network.predict(lps, subrange(progress, 0.0, PREDICTED))
         labels, tumor_probability = prediction.decide(
             self.decision, self.postprocessing, subrange(progress, PREDICTED, 1.0)
         )

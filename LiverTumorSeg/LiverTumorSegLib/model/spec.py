@@ -32,10 +32,16 @@ DICTIONARIES = (
     "postprocessing",
     "provenance",
     "decision",
+    "tuning",
     "cascade",
 )
 OF_ONE_NETWORK = ("net", "net_args", "preprocessing", "tta")
-LEFT_OUT_IF_EMPTY = ("decision", "cascade", "tta")  # so that older versions read what they can
+LEFT_OUT_IF_EMPTY = (
+    "decision",
+    "cascade",
+    "tta",
+    "tuning",
+)  # so that older versions read what they can
 JOIN_COMMAND = (
     "python -m training.export LIVER.safetensors TUMOR.safetensors -o PAIR.safetensors --name PAIR"
 )
@@ -67,6 +73,8 @@ class ModelSpec:
     provenance: data, split ids, scores, licence, code version, commands.
     storage: how the weights lie in the file, one of :data:`STORAGES`.
     decision: ``Decision.to_dict()``; empty where a voxel gets its likeliest class.
+    tuning: what other tumor thresholds would find, on the patients it was chosen on, none of whom
+        had trained the networks that were asked; see :mod:`training.tuning.record`. Empty if none.
     Values are kept as JSON keeps them (a tuple becomes a list), so that a spec equals its copy from
     a file. ``ValueError`` when a value is not of its kind.
     """
@@ -83,6 +91,7 @@ class ModelSpec:
     storage: str
     decision: dict[str, Any] = field(default_factory=dict)
     tta: bool = False
+    tuning: dict[str, Any] = field(default_factory=dict)
     pair: dict[str, ModelSpec] = field(default_factory=dict)
     cascade: dict[str, Any] = field(default_factory=dict)
 

@@ -44,10 +44,10 @@ def test_what_is_written_is_read(choice: Choice, tmp_path: Path) -> None:
 
 def test_those_left_out_are_pooled(choice: Choice) -> None:
     record = choice_record(choice, HEADER)["how"]["leave_one_patient_out"]
-    pooled, patients = record["scores"], [one["scores"] for one in record["patients"]]
+    pooled, patients = record["scores"], [one["scores"] for one in record["parts"]]
     for key in ("lesions_found", "lesions_true", "false_lesions"):
         assert pooled[key] == sum(one[key] for one in patients)
-    assert [one["cases"] for one in record["patients"]] == [["3", "4"], ["23"], ["41"]]
+    assert [one["cases"] for one in record["parts"]] == [["3", "4"], ["23"], ["41"]]
 
 
 def test_every_table_of_the_text_has_as_many_cells_in_each_line(choice: Choice) -> None:

@@ -141,7 +141,7 @@ def test_each_decision_is_made_once_a_volume(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Prediction, "tumor_mask", counted)
     found = search(answered("3", "anna", [TRUE, UNSURE]), answered("4", "ben", [TRUE]))
     found.best()
-    found.leave_one_patient_out()
+    found.leave_one_out()
     found.tried()
     # each of 35, and again that of the best pair for the lesions and for the margin
     assert len(made) <= 2 * (35 + 2 + 2 * 2)
@@ -151,11 +151,11 @@ def test_who_is_left_out_has_no_say() -> None:
     """The same as a search that has never seen the patient."""
     volumes = [answered(str(n), f"p{n // 2}", random_spots(n)) for n in range(3)]
     volumes.append(answered("41", "carl", [UNSURE]))
-    for left in search(*volumes).leave_one_patient_out():
-        others = [volume for volume in volumes if volume.patient != left.patient]
+    for left in search(*volumes).leave_one_out():
+        others = [volume for volume in volumes if volume.patient != left.name]
         assert left.setting == search(*others).best()
         assert not left.blind
-        own = [volume for volume in volumes if volume.patient == left.patient]
+        own = [volume for volume in volumes if volume.patient == left.name]
         setting = left.setting
         counts = [volume.counts(setting.decision, [setting.postprocessing]) for volume in own]
         assert left.counts == tuple(found[setting] for found in counts)
@@ -163,11 +163,11 @@ def test_who_is_left_out_has_no_say() -> None:
 
 def test_nothing_is_chosen_on_patients_without_tumor() -> None:
     only, free = answered("3", "anna", [TRUE]), answered("41", "ben", [UNSURE])
-    by_patient = {left.patient: left for left in search(only, free).leave_one_patient_out()}
+    by_patient = {left.name: left for left in search(only, free).leave_one_out()}
     assert by_patient["anna"].blind
     assert by_patient["anna"].setting == DEFAULT
     assert not by_patient["ben"].blind
-    assert search(only).leave_one_patient_out() == []
+    assert search(only).leave_one_out() == []
     with pytest.raises(ValueError, match="No validation case has tumor"):
         search(free)
 

@@ -78,7 +78,7 @@ def test_a_share_above_the_false_tumor_is_chosen() -> None:
     best = search.best()
     assert best.decision == Decision(tumor_threshold=0.7)
     assert search.scores(best).detection.fp == 0
-    assert [left.scores.detection.fp for left in search.leave_one_patient_out()] == [0, 0]
+    assert [left.scores.detection.fp for left in search.leave_one_out()] == [0, 0]
 
 
 def test_neighboring_slices_are_not_smoothed() -> None:

@@ -1,0 +1,133 @@
+"""Models with the cases that they have not seen: one with a set of a split, or a cross-validation.
+
+    for part in read_folds(Path("folds")):
+        print(part.name, part.model, part.split.test)
+
+A cross-validation is a folder with a model and a split for each fold, ``fold1.safetensors`` beside
+``fold1.json`` and so on. Each model is asked about the test cases of its own fold, so that every
+case is judged by a model that was trained on other patients, and counts once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.model.spec import ModelSpec
+
+from training.cases.case import Case
+from training.cases.splits import Split, apply_split, load_split
+from training.score.cases import chosen_cases, refuse_training_cases
+
+OUT_OF_FOLD = "out of fold"
+FEWEST_FOLDS = 2
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A part of a cross-validation: the model is asked about the test cases of its split."""
+
+    name: str
+    model: Path
+    split: Split
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A model with the cases that it is judged by; fold: empty where it is the only one."""
+
+    segmenter: Segmenter
+    cases: Sequence[Case]
+    fold: str = ""
+
+
+def is_cross_validation(model: str | Path) -> bool:
+    """A folder, where a model's name or file could stand."""
+    return Path(model).is_dir()
+
+
+def read_folds(folder: Path) -> list[Fold]:
+    """The folds of a folder, in the order of their names.
+
+    ``ValueError`` when there are fewer than two, one lacks its split, or two test the same case.
+    """
+    models = sorted(folder.glob("*.safetensors"))
+    if len(models) < FEWEST_FOLDS:
+        raise ValueError(
+            f"{folder.name} holds no cross-validation; it needs a model and a split for each fold,"
+            " fold1.safetensors beside fold1.json and so on."
+        )
+    folds = []
+    for model in models:
+        split = model.with_suffix(".json")
+        if not split.is_file():
+            raise ValueError(f"{model.name} has no split beside it; put {split.name} there.")
+        folds.append(Fold(model.stem, model, load_split(split)))
+    _refuse_shared(folds)
+    return folds
+
+
+def _refuse_shared(folds: Sequence[Fold]) -> None:
+    fold_of: dict[str, str] = {}
+    for fold in folds:
+        groups = {fold.split.groups.get(name, name) for name in fold.split.test}
+        for group in sorted(groups):
+            if group in fold_of:
+                raise ValueError(
+                    f"{fold_of[group]} and {fold.name} both test patient {group}; a patient is"
+                    " tested in one fold only."
+                )
+        fold_of |= dict.fromkeys(groups, fold.name)
+
+
+def judged(fold: Fold, segmenter: Segmenter, cases: Sequence[Case]) -> Judged:
+    """The fold's model with its test cases; ``ValueError`` when it was trained on one of them."""
+    tested = chosen_cases(apply_split(fold.split, cases), "test")
+    refuse_training_cases(segmenter, tested)
+    return Judged(segmenter, tested, fold.name)
+
+
+def described(parts: Sequence[Judged]) -> dict[str, Any]:
+    """What is said of a cross-validation: the networks, which must be alike, and each fold's file.
+
+    networks: what all folds share, by which a model trained on all patients is told to be of the
+    same kind. ``ValueError`` when one fold's network or preprocessing is another.
+    """
+    kinds = [network_kinds(part.segmenter.spec) for part in parts]
+    for part, kind in zip(parts, kinds, strict=True):
+        if kind != kinds[0]:
+            raise ValueError(
+                f"The model of {part.fold} is of another kind than that of {parts[0].fold}; all"
+                " folds of a cross-validation are trained in one way."
+            )
+    return {
+        "networks": kinds[0],
+        "folds": {
+            part.fold: {
+                "sha256": part.segmenter.sha256,
+                "cases": [case.name for case in part.cases],
+            }
+            for part in parts
+        },
+    }
+
+
+def network_kinds(spec: ModelSpec) -> dict[str, Any]:
+    """Each network and its preprocessing, and how two are joined, without the weights."""
+    return {
+        "networks": {
+            name: {"net": one.net, "net_args": one.net_args, "preprocessing": one.preprocessing}
+            for name, one in spec.networks.items()
+        },
+        "cascade": spec.cascade,
+    }
+
+
+def joint_sha256(parts: Sequence[Judged]) -> str:
+    """Of one model its own; of several, of their hashes in a row."""
+    hashes = [part.segmenter.sha256 or "" for part in parts]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""What networks said of cases, kept in a folder so that they are asked once.
+
+    kept = Predictions(Path("predictions"))
+    prediction = kept.of(segmenter, case, ct)       # runs the networks, or reads what they said
+
+A file is named by the case and by the model's hash with its options. It holds probabilities and no
+gray values. Delete the folder after a change of the code that prepares CTs or runs networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+from LiverTumorSegLib.files import read_json, whole_file
+from LiverTumorSegLib.inference.prediction import Prediction
+from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.volume import CtVolume
+
+from training.cases.case import Case
+
+
+class Predictions:
+    """folder: where they are kept; None to keep none.
+
+    options: what changes the answer beside the weights, such as test-time augmentation.
+    """
+
+    def __init__(self, folder: Path | None, options: str = "") -> None:
+        self.folder, self.options = folder, options
+
+    def of(self, segmenter: Segmenter, case: Case, ct: CtVolume) -> tuple[Prediction, float]:
+        """The prediction of a case, in LPS order, and the seconds that the networks took."""
+        if self.folder is None or segmenter.sha256 is None:
+            return _timed(segmenter, ct)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        key = hashlib.sha256(f"{segmenter.sha256} {self.options}".encode()).hexdigest()[:16]
+        path = self.folder / f"{case.name}-{key}.npz"
+        clock = path.with_suffix(".json")
+        if path.is_file() and clock.is_file():
+            prediction = Prediction.load(path)
+            if prediction.liver_lps.shape == ct.to_lps()[0].shape_kji:
+                return prediction, float(read_json(clock)["seconds"])
+        prediction, seconds = _timed(segmenter, ct)
+        prediction.save(path)
+        with whole_file(clock) as part:
+            part.write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
+        return prediction, seconds
+
+
+def _timed(segmenter: Segmenter, ct: CtVolume) -> tuple[Prediction, float]:
+    started = time.monotonic()
+    prediction = segmenter.predict(ct)
+    return prediction, time.monotonic() - started
