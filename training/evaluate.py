@@ -273,7 +273,7 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
         selection.warnings.append(PUBLISHED_STEPS)
     about = header(parts[0].segmenter, split=args.split, tta=args.tta, command=called)
     about |= about_folds(parts) if parts[0].fold else {}
-    kept = Predictions(args.predictions, f"{args.tta} {args.no_coarse_search}")
+    kept = Predictions(args.predictions, tta=args.tta, every_slice=args.no_coarse_search)
     score = scored_by(parts, kept, relabel, published_grid=args.published_grid)
     with whole_folder(args.output, known=SCORE_FILES, overwrite=args.overwrite) as part:
         summary = evaluate(

@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--join-liver",
         action="store_true",
-        help="of a cascade: what the second network takes for liver is liver as well",
+        help="of a cascade: both networks decide together on the liver, by their mean",
     )
     command.add_device(parser)
     return parser

@@ -86,7 +86,7 @@ def choose(args: argparse.Namespace, called: str, show: Show) -> str:
         )
     parts, split_warning = _judged(args)
     first = parts[0].segmenter
-    kept_answers = Predictions(args.predictions, f"{args.tta} {args.region_mm}")
+    kept_answers = Predictions(args.predictions, tta=args.tta, region_mm=args.region_mm)
     with whole_folder(args.output, known=CHOICE_FILES, overwrite=args.overwrite) as part:
         pairs = [(one.segmenter, case) for one in parts for case in one.cases]
         volumes = [_predicted(segmenter, case, kept_answers) for segmenter, case in show(pairs)]

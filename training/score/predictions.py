@@ -25,11 +25,13 @@ from training.cases.case import Case
 class Predictions:
     """folder: where they are kept; None to keep none.
 
-    options: what changes the answer beside the weights, such as test-time augmentation.
+    options: by name what changes the answer beside the weights, such as test-time augmentation;
+        those that are False or None do not count.
     """
 
-    def __init__(self, folder: Path | None, options: str = "") -> None:
-        self.folder, self.options = folder, options
+    def __init__(self, folder: Path | None, **options: float | bool | None) -> None:
+        self.folder = folder
+        self.options = [f"{name} {value}" for name, value in sorted(options.items()) if value]
 
     def of(self, segmenter: Segmenter, case: Case, ct: CtVolume) -> tuple[Prediction, float]:
         """The prediction of a case, in LPS order, and the seconds that the networks took."""

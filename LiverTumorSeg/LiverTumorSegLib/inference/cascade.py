@@ -20,7 +20,7 @@ from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .grids import HALF, SquareGrid
-from .prediction import ClassMaps, Prediction
+from .prediction import ClassMaps, Floats, Prediction
 from .preprocess import SlicePreprocessing
 from .preprocess_liver_box import LiverBoxPreprocessing
 from .preprocess_volume import VolumePreprocessing, square_spacing_kji_mm
@@ -123,6 +123,7 @@ class Cascade:
         """Both networks' answers as one, with the masks that no decision changes."""
         liver_lps, count = np.zeros(lps.shape_kji, np.bool_), lps.shape_kji[0]
         tumor_lps = np.zeros(lps.shape_kji, np.bool_) if tumor.has_liver else None
+        join = tumor_lps is not None and self.settings.join_liver
         for k in range(count):
             progress(
                 k / count,
@@ -132,8 +133,8 @@ class Cascade:
                 liver_lps[k] = liver.foreground_native(k) > HALF
             if tumor_lps is not None and k in tumor.by_slice:
                 tumor_lps[k] = _is_foreground(tumor, k)
-        if tumor_lps is not None and self.settings.join_liver:
-            liver_lps |= tumor_lps
+                if join:
+                    liver_lps[k] = _mean_foreground(liver, tumor, k) > HALF
         return Prediction(
             liver_lps=liver_lps,
             tumor_lps=tumor_lps,
@@ -143,6 +144,15 @@ class Cascade:
             slices_run=slices_run,
             warnings=warnings,
         )
+
+
+def _mean_foreground(liver: ClassMaps, tumor: ClassMaps, k: int) -> Floats:
+    """That a voxel is no background, as both networks say together, (j, i)."""
+    found = tumor.foreground_native(k)
+    if k in liver.by_slice:
+        found = found + liver.foreground_native(k)
+    mean: Floats = found / 2
+    return mean
 
 
 def _is_foreground(maps: ClassMaps, k: int) -> Mask:

@@ -33,7 +33,8 @@ class CascadeSettings(Settings):
     closing_mm, fill_holes, margin_mm: the search region is the first liver closed over so many mm,
         with its holes filled slice by slice, dilated by the margin. A network that was trained with
         a margin of its own looks within that one.
-    join_liver: what the second network takes for liver or tumor in the region is liver as well.
+    join_liver: on slices that the second network sees, both networks decide together what is liver
+        or tumor, by the mean of their probabilities, if the second one tells liver from background.
     """
 
     NOUN: ClassVar[str] = "cascade"

@@ -130,30 +130,39 @@ def test_beyond_the_search_region_there_is_no_tumor() -> None:
         assert prediction.probabilities()[2, :, :, 38:].max() == 0, name
 
 
-def test_the_second_networks_liver_joins_the_first_when_the_settings_say_so() -> None:
+def test_both_networks_decide_on_the_liver_by_their_mean_when_the_settings_say_so() -> None:
+    """The surer one has its way: here the second, of what the first misses and finds by mistake."""
     hu = np.full((12, 48, 60), AIR_HU)
     hu[3:9, 8:24, 8:24] = LIVER_HU
     lps = volume(hu, (6.0, 4.0, 4.0)).to_lps()[0]
-    smaller = SliceNetwork(Narrow(), FAST)
-    alone, joined = (
-        Cascade(smaller, TUMORS["box"](), CascadeSettings(smallest_liver_ml=0.0, join_liver=joins))
-        .predict(lps)
-        .decide(Decision(), AS_IT_IS)
-        .labels
-        for joins in (False, True)
-    )
-    assert (joined[alone > 0] > 0).all()
-    assert (joined[4:8, 10:22, 21] > 0).all()
-    assert not (alone[4:8, 10:22, 21] > 0).any()
+    of_both = {}
+    for name, first in (("misses", Narrow(0.6)), ("sure", Narrow(1.0))):
+        for joins in (False, True):
+            settings = CascadeSettings(smallest_liver_ml=0.0, join_liver=joins)
+            cascade = Cascade(SliceNetwork(first, FAST), TUMORS["box"](), settings)
+            labels = cascade.predict(lps).decide(Decision(), AS_IT_IS).labels
+            of_both[name, joins] = labels[4:8, 10:22] > 0
+    for name in ("misses", "sure"):
+        assert not of_both[name, False][..., 21].any()
+    assert of_both["misses", True][..., 21].all(), "0.4 and 1.0 are 0.7"
+    assert not of_both["sure", True][..., 21].any(), "0.0 and 1.0 are no more than half"
+    assert of_both["sure", True][..., 10:20].all()
 
 
 class Narrow(GrayRunner):
-    """Misses what lies on the right of a liver."""
+    """Misses what lies on the right of a liver, more or less surely."""
+
+    def __init__(self, sure: float) -> None:
+        super().__init__()
+        self.sure = sure
 
     def __call__(self, grays: NDArray[np.uint8]) -> NDArray[np.float32]:
-        seen = grays.copy()
-        seen[:, :, 22:] = 0  # the slice's 60 pixels fill the grid's 64
-        return super().__call__(seen)
+        seen = super().__call__(grays)
+        shown = seen[:, :, 22:]  # the slice's 60 pixels fill the grid's 64
+        lost = self.sure * shown[..., 1:]
+        shown[..., 1:] -= lost
+        shown[..., 0] += lost.sum(axis=3)
+        return seen
 
 
 def test_a_box_is_what_the_tumor_network_was_trained_on() -> None:

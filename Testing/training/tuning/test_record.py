@@ -52,7 +52,7 @@ def test_those_left_out_are_pooled(choice: Choice) -> None:
 
 def test_every_table_of_the_text_has_as_many_cells_in_each_line(choice: Choice) -> None:
     blocks = [part for part in choice_text(choice, HEADER).split("\n\n") if part.startswith("|")]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
