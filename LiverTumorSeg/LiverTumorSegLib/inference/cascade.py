@@ -151,8 +151,7 @@ def _mean_foreground(liver: ClassMaps, tumor: ClassMaps, k: int) -> Floats:
     found = tumor.foreground_native(k)
     if k in liver.by_slice:
         found = found + liver.foreground_native(k)
-    mean: Floats = found / 2
-    return mean
+    return found * np.float32(0.5)
 
 
 def _is_foreground(maps: ClassMaps, k: int) -> Mask:
