@@ -144,7 +144,8 @@ def _connected(ray: Any, where: Where) -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                ray.shutdown()  # prints what its threads have held back
 
 
 def _start(ray: Any, options: dict[str, Any], handler: Any) -> None:

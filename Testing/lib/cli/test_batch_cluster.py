@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from command_line import (
+    PACKAGE_FOLDER,
     PICTURE,
     RESULTS,
     dot,
@@ -123,8 +124,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     pytest.importorskip("ray", reason="Ray, of the extra [cluster], is missing")
     from ray.cluster_utils import Cluster
 
-    package = str(Path(__file__).resolve().parents[3] / "LiverTumorSeg")
-    monkeypatch.setenv("PYTHONPATH", package)
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE_FOLDER))
     for name, value in (
         ("RAY_USAGE_STATS_ENABLED", "0"),
         ("RAY_gcs_rpc_server_reconnect_timeout_s", "5"),
@@ -173,7 +173,7 @@ def test_a_worker_and_a_machine_are_lost_and_every_case_is_done_once(
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         text, errors = driver.communicate(timeout=PATIENCE_SECONDS)
     strangers = [line for line in text.splitlines() if not line.startswith('{"event"')]
-    assert strangers == []
+    assert strangers == [], strangers
     events = [json.loads(line) for line in text.splitlines()]
     assert (driver.returncode, errors) == (0, ""), events[-1]
     ended = [event["number"] for event in events if event["event"] == "case"]
