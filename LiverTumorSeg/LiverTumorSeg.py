@@ -31,6 +31,7 @@ from LiverTumorSegSlicer.panel.inputs import (
 from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
 from LiverTumorSegSlicer.panel.license import isAgreed
 from LiverTumorSegSlicer.panel.questions import Questions, Replace
+from LiverTumorSegSlicer.panel.report_panel import ReportPanel
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.review_panel import ReviewPanel
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
@@ -115,6 +116,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: Any = LiverTumorSegLogic(makeRunner)
         self._environment = environment or Environment()
         self._questions = questions or Questions()
+        self._makeRunner = makeRunner
         self._parameterNode: Any = None
         self._guiTag: Any = None
         self._isFollowing = False
@@ -153,7 +155,12 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.lesionPanel = LesionPanel(ui, questions, self.models.named)
         self.resultActions = ResultActions(ui, questions, self.lesionPanel, self._onResultRemoved)
         self.reviewPanel = ReviewPanel(ui, questions, self.lesionPanel)
-        self.lesionPanel.onChanged = self.reviewPanel.update
+        self.reportPanel = ReportPanel(ui, questions, self.lesionPanel, self._makeRunner)
+        self.lesionPanel.onChanged = self._onLesionsChanged
+
+    def _onLesionsChanged(self):
+        self.reviewPanel.update()
+        self.reportPanel.update()
 
     def cleanup(self):
         """The panel goes: Slicer quits, or the module is reloaded. A run ends with it."""
@@ -162,6 +169,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         self.environmentPanel.cleanUp()
         self.reviewPanel.cleanUp()
+        self.reportPanel.cleanUp()
 
     def enter(self):
         """The module is selected."""

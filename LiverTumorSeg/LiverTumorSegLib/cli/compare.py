@@ -71,6 +71,10 @@ def _read(path: Path, ct: Path | None, option: str, numbers: str | None) -> Stor
     from LiverTumorSegLib.ct.read import is_folder
     from LiverTumorSegLib.result.stored import read_pair, read_result
 
+    from .exchange import is_exchange, read_stored
+
+    if is_exchange(path):
+        return read_stored(path)
     if is_folder(path):
         return read_result(path, ct, option=option)
     if ct is None:

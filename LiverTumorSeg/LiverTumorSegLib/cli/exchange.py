@@ -12,7 +12,8 @@
 
 Raw arrays are written and read at the speed of the disk, and nothing of the patient but the voxels
 is in them. ``ct.json`` and ``record.json`` are written last: where they are whole, the rest is.
-numpy and the standard library only.
+numpy and the standard library only. A folder with both is a result that ``report`` and ``compare``
+read like any other: see :func:`read_stored`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
+
+if TYPE_CHECKING:
+    from LiverTumorSegLib.result.stored import StoredResult
 
 CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
 LABELS, PROBABILITIES, RECORD = "labels.npy", "probabilities.npy", "record.json"
@@ -96,6 +100,20 @@ def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
     if (folder / PROBABILITIES).exists():
         probabilities = _read_result(folder / PROBABILITIES, np.dtype(np.float16), classes)
     return Answer(labels, record, probabilities)
+
+
+def is_exchange(folder: Path) -> bool:
+    """Whether a folder holds a CT and labels that were handed over."""
+    return (folder / CT_GEOMETRY).is_file() and (folder / RECORD).is_file()
+
+
+def read_stored(folder: Path) -> StoredResult:
+    """A CT and labels that were handed over, as a result; errors as of what reads them."""
+    from LiverTumorSegLib.result.stored import stored_result
+
+    ct = read_request(folder)
+    answer = read_answer(folder, ct.shape_kji)
+    return stored_result(ct, answer.labels_kji, answer.record)
 
 
 def _write_array(

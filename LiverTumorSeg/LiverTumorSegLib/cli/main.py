@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args = build_parser().parse_args(arguments)
             if getattr(args, "events", False):
                 reporter = JsonLines()
+            if getattr(args, "with_parent", False):
+                _end_with_parent()
             work = COMMANDS[args.command](args, reporter)
             return work()
     except KeyboardInterrupt as stop:
@@ -72,12 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_BAD_INPUT
 
 
+def _end_with_parent() -> None:
+    from .child import end_with_parent
+
+    end_with_parent()
+
+
 def _segment(args: argparse.Namespace, reporter: Reporter) -> Work:
-    from .child import end_with_parent, segment_raw
+    from .child import segment_raw
     from .segment import segment
 
-    if args.with_parent:
-        end_with_parent()
     if bool(args.ct) == bool(args.raw):
         raise ValueError("Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help.")
     settings = RunSettings.from_parsed(args)

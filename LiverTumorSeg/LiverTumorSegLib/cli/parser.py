@@ -213,7 +213,7 @@ def _add_segment(commands: Any) -> None:
         " labels.npy, record.json and more written there",
     )
     add("--series", metavar="WHICH", help=SERIES_HELP)
-    add("--with-parent", action="store_true", help="for programs: end when standard input closes")
+    _add_parent_option(parser)
     _add_run_options(parser, "replace results that are in the folder")
     Exports.add_options(parser)
 
@@ -293,6 +293,8 @@ def _add_report(commands: Any) -> None:
         help="print the patient's name, number and dates, from the DICOM folder of the CT",
     )
     add("--overwrite", action="store_true", help="replace a report that is there")
+    _add_events_option(parser)
+    _add_parent_option(parser)
     _add_folder_option(parser)
 
 
@@ -313,6 +315,8 @@ def _add_compare(commands: Any) -> None:
     )
     add("--reader", default="", metavar="NAME", help="who read it, to be printed")
     add("--overwrite", action="store_true", help="replace results that are in the folder")
+    _add_events_option(parser)
+    _add_parent_option(parser)
     _add_folder_option(parser)
 
 
@@ -358,10 +362,24 @@ def _add_run_options(parser: argparse.ArgumentParser, overwrite: str) -> None:
     """How a model is chosen and run; overwrite says what that option does."""
     RunSettings.add_options(parser)
     parser.add_argument("--overwrite", action="store_true", help=overwrite)
+    _add_events_option(parser)
+    _add_folder_option(parser)
+
+
+def _add_events_option(parser: argparse.ArgumentParser) -> None:
+    """What a program reads better than people do."""
     parser.add_argument(
         "--events", action="store_true", help="JSON lines instead of text, for programs"
     )
-    _add_folder_option(parser)
+
+
+def _add_parent_option(parser: argparse.ArgumentParser) -> None:
+    """What a program's child is started with."""
+    parser.add_argument(
+        "--with-parent",
+        action="store_true",
+        help="for programs: end when standard input closes",
+    )
 
 
 def _add_folder_option(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,8 @@ def report(
     from LiverTumorSegLib.result.report import model_scores, render_report
     from LiverTumorSegLib.result.stored import read_result
 
+    from .exchange import is_exchange, read_stored
+
     reporter.started()
     target = output or folder / REPORT
     if target.suffix.lower() not in (".html", ".htm"):
@@ -37,7 +39,7 @@ def report(
         )
     patient = read_patient(ct, series) if with_patient and ct is not None else {}
     reporter.progress(0.1, "Reading the CT and the labels")
-    stored = read_result(folder, ct, series)
+    stored = read_stored(folder) if is_exchange(folder) else read_result(folder, ct, series)
     for warning in stored.warnings:
         reporter.warning(warning)
     reporter.progress(0.6, "Drawing the lesions")

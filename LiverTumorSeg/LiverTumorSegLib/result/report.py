@@ -245,8 +245,10 @@ def _run_line(stored: StoredResult) -> str:
 
 
 def _labels_line(stored: StoredResult) -> str:
+    rejected = len(stored.record.get("rejected") or ())
+    taken_out = f"; {rejected} of the model's marks were rejected and taken out" if rejected else ""
     if stored.edited:
-        return "changed by somebody after the run, and measured anew for this report"
+        return f"changed by somebody after the run, and measured anew for this report{taken_out}"
     if stored.model:
         return "as the model made them"
     return "a label map of unknown origin, measured"

@@ -112,14 +112,29 @@ def read_result(
     ct, notes = read_input(ct_path, series)
     _refuse_another_ct(folder, record, ct)
     labels_kji, _ = read_label_map(folder / LABELS, ct)
+    return stored_result(ct, labels_kji, record, notes)
+
+
+def stored_result(
+    ct: CtVolume,
+    labels_kji: NDArray[np.uint8],
+    record: Mapping[str, Any],
+    notes: tuple[str, ...] = (),
+) -> StoredResult:
+    """Labels on a CT's grid with what a record says of them; measured anew where that is older.
+
+    notes: what speaks against the CT. ``ValueError`` for a record that no run has written.
+    """
+    _refuse_foreign(record)
     if _is_unchanged(record, labels_kji, measures := measure(labels_kji, ct)):
         measures, review = _with_remarks(measures, record)
         warnings = tuple(str(text) for text in record.get("warnings", ()))
         return StoredResult(ct, labels_kji, measures, warnings, record, False, review)
     checked = check(ct, labels_kji, by_model=False)
     measures, review = _with_remarks(checked.measures, record)
-    warnings = (EDITED, *notes, *checked.warnings)
-    return StoredResult(ct, labels_kji, measures, warnings, record, True, review)
+    is_of_a_run = "labels_sha256" in record or bool(record.get("model"))
+    warnings = (*((EDITED,) if is_of_a_run else ()), *notes, *checked.warnings)
+    return StoredResult(ct, labels_kji, measures, warnings, record, is_of_a_run, review)
 
 
 def read_pair(
@@ -170,6 +185,8 @@ def _is_unchanged(
     record: Mapping[str, Any], labels_kji: NDArray[np.uint8], measures: LiverMeasures
 ) -> bool:
     """Whether the labels are those of the record; an old one without their hash has its numbers."""
+    if record.get("rejected"):
+        return False
     if "labels_sha256" in record:
         return bool(record["labels_sha256"] == labels_sha256(labels_kji))
     said, rows = record.get("lesions", []), lesion_rows(measures)

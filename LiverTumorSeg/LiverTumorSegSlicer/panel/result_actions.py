@@ -14,6 +14,7 @@ from LiverTumorSegSlicer.scene.editing import editInSegmentEditor, releaseMaskin
 from LiverTumorSegSlicer.scene.exports import (
     exportDicomSeg,
     exportNifti,
+    exportResult,
     exportSegNrrd,
     whyNoDicomSeg,
 )
@@ -74,6 +75,7 @@ class ResultActions:
             (_("NIfTI labels (.nii.gz)..."), self._exportNifti),
             (_("Segmentation (.seg.nrrd)..."), self._exportSegNrrd),
             (_("DICOM SEG..."), self._exportDicomSeg),
+            (_("Result folder..."), self._exportFolder),
         ):
             menu.addAction(text).connect("triggered(bool)", export)
         return menu
@@ -111,6 +113,12 @@ class ResultActions:
         if folder is not None:
             nodes = self._segmentationNode, self._volumeNode
             self._export(lambda: exportDicomSeg(*nodes, folder))
+
+    def _exportFolder(self) -> None:
+        folder = self._questions.folder(_("Result folder"))
+        if folder is not None:
+            nodes = self._segmentationNode, self._volumeNode
+            self._export(lambda: exportResult(*nodes, folder))
 
     def _savePath(self, ending: str, nameFilter: str) -> Any:
         name = self._segmentationNode.GetName() + ending

@@ -11,7 +11,6 @@ short steps on the main thread, where all callbacks arrive too.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import deque
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from .folder import temporaryFolder as slicerTemporaryFolder
 from .later import Later, Work, callLater
 from .outcome import JobFailure, explainExit, memorySentence, notStartedSentence, protocolSentence
 from .process import Runner
+from .protocol import eventOf
 from .sentences import inWords
 
 __all__ = ["JobFailure", "JobRequest", "JobResult", "SegmentationJob", "removeLeftovers"]
@@ -40,7 +40,6 @@ KILL_AFTER_MS = 3000  # a run that was asked to end has this long to do so
 LOG_LINES = 1000  # the last ones
 SPARE_BYTES = 50_000_000  # on the disk, beyond what the arrays take
 JOIN_SECONDS = 2.0
-EVENT_START = '{"event":'  # as events.py writes it
 FOLDER_MARK = "<temporary folder>"
 
 
@@ -225,7 +224,7 @@ class SegmentationJob:
             self._fail("environment", notStartedSentence())
 
     def _onLine(self, line: str) -> None:
-        event = _event(line)
+        event = eventOf(line)
         if event is None:
             self._note(line)
             return
@@ -318,21 +317,6 @@ class SegmentationJob:
         folder = self._folder
         if folder is not None and self._removal is None:
             self._removal = Work(lambda: removeJobFolder(folder), _whatever, self._later)
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    """What the child says to us; None for what libraries say to whomever it concerns.
-
-    A library may have begun the line, or end it.
-    """
-    start = line.find(EVENT_START)
-    if start < 0:
-        return None
-    try:
-        values, _end = json.JSONDecoder().raw_decode(line[start:])
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None
 
 
 def _whatever(_result: None, _error: Exception | None) -> None:

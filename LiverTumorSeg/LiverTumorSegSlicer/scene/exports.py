@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +13,14 @@ import slicer
 from slicer.i18n import tr as _
 
 from .file_writing import refuseExisting, writeWhole
+from .lesion_measures import measureSegments
 from .placement import ijkToRas, isInScene, toMatrix
+from .review import reviewedRecord
 from .segment_map import mapSegments
 from .segments import ALGORITHM_TYPE, isEdited
 
 NIFTI_NAMES = (".nii", ".nii.gz")
+LABELS_NAME, RECORD_NAME = "seg.nii.gz", "lesions.json"  # of a result folder
 SEG_NRRD_NAMES = (".seg.nrrd",)
 INSTANCE_UIDS = "DICOM.instanceUIDs"  # Slicer's attribute of volumes from its DICOM database
 SERIES_DESCRIPTION = "Liver and tumors, for research only"  # DICOM allows 64 characters
@@ -50,6 +54,25 @@ def exportSegNrrd(segmentationNode: Any, path: str | Path, *, overwrite: bool = 
     target = _target(path, SEG_NRRD_NAMES, overwrite)
     storage = slicer.vtkMRMLSegmentationStorageNode()
     writeWhole(target, lambda part: _store(storage, segmentationNode, part))
+
+
+def exportResult(segmentationNode: Any, volumeNode: Any, folder: str | Path) -> None:
+    """Write what ``livertumorseg report`` and ``compare`` read: the labels, and lesions.json with
+    the numbers of now and the reader's opinions.
+
+    Raises ``ValueError`` for files in the way, a full disk or a node that is gone.
+    """
+    labels, record = Path(folder) / LABELS_NAME, Path(folder) / RECORD_NAME
+    for target in (labels, record):
+        refuseExisting(target, overwrite=False)
+    measures, lesions = measureSegments(segmentationNode, volumeNode)
+    text = json.dumps(reviewedRecord(segmentationNode, measures, lesions), indent=1) + "\n"
+    exportNifti(segmentationNode, volumeNode, labels)
+    writeWhole(record, lambda part: _writeText(part, text))
+
+
+def _writeText(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def exportDicomSeg(

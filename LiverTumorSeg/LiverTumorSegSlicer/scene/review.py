@@ -19,11 +19,12 @@ import numpy as np
 import slicer
 import vtk
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.result.lesions import LiverMeasures, lesion_rows
+from LiverTumorSegLib.result.lesions import LiverMeasures, lesion_rows, measures_to_dict
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .lesion_measures import MeasuredLesion
+from .nodes import resultRecord
 from .placement import gridIn, worldIjkToRas
 from .segment_map import mapSegments
 from .segments import (
@@ -220,3 +221,33 @@ def _putInto(segmentationNode: Any, segmentId: str, piece: vtk.vtkObject) -> Non
 
 def _setRejected(segmentationNode: Any, rows: list[dict[str, Any]]) -> None:
     segmentationNode.SetAttribute(REJECTED_LESIONS, json.dumps(rows))
+
+
+def reviewedRecord(
+    segmentationNode: Any, measures: LiverMeasures, lesions: tuple[MeasuredLesion, ...]
+) -> dict[str, Any]:
+    """What lesions.json says of a segmentation as it is now: numbers, and a reader's opinions.
+
+    The rest is that of the run; of a segmentation that no run has made there is no more.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    numbers = measures_to_dict(measures)
+    reviews = [reviewOf(segmentation.GetSegment(lesion.segmentId)) for lesion in lesions]
+    known = {_placeOf(row): row for row in resultRecord(segmentationNode).get("lesions", [])}
+    rows = [
+        {**row, "implausible": known.get(_placeOf(row), {}).get("implausible"), "review": review}
+        for row, review in zip(numbers["lesions"], reviews, strict=True)
+    ]
+    rejected = rejectedLesions(segmentationNode)
+    return {
+        "notice": _("For research only, not for diagnosis."),
+        "warnings": [],
+        **resultRecord(segmentationNode),
+        **numbers,
+        "lesions": rows,
+        **({"rejected": rejected} if rejected else {}),
+    }
+
+
+def _placeOf(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(f"centroid_{axis}_mm") for axis in "ras")

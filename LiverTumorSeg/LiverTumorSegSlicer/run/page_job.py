@@ -1,0 +1,146 @@
+"""A page of a result, or of two dates, made by the command line in a child process.
+
+    job = PageJob({"followup": case}, ["report"], ProcessRunner(), onProgress=..., onEnd=...)
+    job.start()
+
+Cases go to the child as those of a segmentation do, through a private temporary folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from LiverTumorSegLib.cli.exchange import Answer, write_answer, write_request
+from slicer.i18n import tr as _
+
+from .folder import makeJobFolder, removeJobFolder, temporaryFolder
+from .later import Work
+from .outcome import explainExit, notStartedSentence
+from .process import Runner
+from .protocol import eventOf
+from .sentences import inWords
+
+REPORT = "report.html"
+JOIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class PageCase:
+    """A CT and its labels, copies that nobody changes; record: as lesions.json."""
+
+    huKji: np.ndarray
+    ijkToRas: np.ndarray
+    labelsKji: np.ndarray
+    record: dict[str, Any]
+
+
+class PageJob:
+    """``onEnd(page, "")`` with the HTML, or ``onEnd(None, why)``; ``onProgress(fraction, phrase)``.
+
+    cases: by name, in the order in which the command takes their folders.
+    command: "report" or "compare".
+    """
+
+    def __init__(
+        self,
+        cases: Mapping[str, PageCase],
+        command: str,
+        runner: Runner,
+        *,
+        onProgress: Callable[[float, str], None],
+        onEnd: Callable[[bytes | None, str], None],
+    ) -> None:
+        self._cases: Mapping[str, PageCase] = cases
+        self._command, self._runner = command, runner
+        self._onProgress, self._onEnd = onProgress, onEnd
+        self._place = temporaryFolder()
+        self._folder: Path | None = None
+        self._failed: dict[str, Any] | None = None
+        self._log: list[str] = []
+        self._isOver, self._isProcessThere = False, False
+        self._work: Work | None = None
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._onProgress(0.0, _("Handing over the CT"))
+        self._work = Work(self._write, self._afterWriting)
+
+    def cleanUp(self) -> None:
+        """End, and tell nobody."""
+        self._isOver = True
+        if self._isProcessThere:
+            self._runner.closeInput()
+            self._runner.kill()
+        if self._work is not None:
+            self._work.wait(JOIN_SECONDS)
+        self._removeFolder()
+
+    def _write(self) -> None:
+        """In a thread."""
+        folder = self._folder = makeJobFolder(self._place)
+        for name, case in self._cases.items():
+            (folder / name).mkdir()
+            write_request(folder / name, case.huKji, case.ijkToRas)
+            write_answer(folder / name, Answer(case.labelsKji, case.record, None))
+
+    def _arguments(self, folder: Path) -> list[str]:
+        places = [str(folder / name) for name in self._cases]
+        isReport = self._command == "report"
+        output = folder / REPORT if isReport else folder / "page"
+        command = ["-m", "LiverTumorSegLib", self._command, *places, "-o", str(output)]
+        return [*command, "--events", "--with-parent"]
+
+    def _afterWriting(self, _nothing: None, error: Exception | None) -> None:
+        if self._isOver or self._folder is None:
+            self._removeFolder()
+            return
+        if error is not None:
+            reason = getattr(error, "strerror", None) or str(error)
+            text = _("The CT cannot be written to Slicer's temporary folder ({reason}).")
+            self._end(None, text.format(reason=reason))
+            return
+        arguments = self._arguments(self._folder)
+        self._cases = {}  # the child has them
+        self._isProcessThere = True
+        try:
+            self._runner.start(arguments, self._onLine, self._log.append, self._onExit)
+        except OSError:
+            self._isProcessThere = False
+            self._end(None, notStartedSentence())
+
+    def _onLine(self, line: str) -> None:
+        told = eventOf(line)
+        if told is None:
+            self._log.append(line)
+        elif told["event"] == "started" and type(told.get("pid")) is int:
+            self._runner.childPid = told["pid"]
+        elif told["event"] == "progress" and not self._isOver:
+            self._onProgress(float(told["fraction"]), inWords(told.get("said"), told.get("phrase")))
+        elif told["event"] == "failed":
+            self._failed = {**told, "text": inWords(told.get("said"), told.get("text"))}
+
+    def _onExit(self, code: int, crashed: bool) -> None:
+        self._isProcessThere = False
+        if self._isOver or self._folder is None:
+            self._removeFolder()
+            return
+        pages = sorted(self._folder.rglob(REPORT))
+        if code == 0 and pages:
+            self._end(pages[0].read_bytes(), "")
+        else:
+            log = "\n".join(self._log)
+            self._end(None, explainExit(code or 1, crashed, self._failed, log).sentence)
+
+    def _end(self, page: bytes | None, why: str) -> None:
+        self._isOver = True
+        self._removeFolder()
+        self._onEnd(page, why)
+
+    def _removeFolder(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            self._work = Work(lambda: removeJobFolder(folder), lambda _result, _error: None)
