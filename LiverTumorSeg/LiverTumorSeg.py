@@ -212,6 +212,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The selector does not take up a volume that is loaded while it is empty."""
         if self._isEntered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
             callLater(0, self._fillInput)
+        elif self._isEntered and node is not None and node.IsA("vtkMRMLSegmentationNode"):
+            callLater(0, self.reportPanel.update)
 
     def initializeParameterNode(self):
         """Show the scene's own parameters; the CT on the screen if none was chosen.

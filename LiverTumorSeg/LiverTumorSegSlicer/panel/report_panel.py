@@ -46,7 +46,11 @@ class ReportPanel:
         self.update()
 
     def update(self) -> None:
-        """Which buttons can do something now."""
+        """Which buttons can do something now; two dates take a second segmentation."""
+        every = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        isSecond = sum(not node.GetHideFromEditors() for node in every) > 1
+        for widget in (self._ui.baselineSelector, self._ui.compareButton):
+            widget.setVisible(isSecond)
         isFree = self._job is None and self._lesions.isMeasured
         shown, baseline = self._lesions.nodes[0], self._ui.baselineSelector.currentNode()
         self._ui.reportButton.enabled = isFree
