@@ -6,20 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.ct.nifti import write_ct
 from LiverTumorSegLib.result.stored import read_result
 from LiverTumorSegSlicer.run.process import ProcessRunner
 from LiverTumorSegSlicer.scene.exports import exportResult
+from LiverTumorSegSlicer.scene.placement import toMatrix
 from LiverTumorSegSlicer.scene.volumes import readVolume
 from panel_desk import PanelDesk, waitUntil
+
+GRID = np.diag([-1.45, -1.46, 4.9, 1.0])  # NIfTI has no sheared grids
 
 
 @pytest.fixture
 def reviewed(desk: PanelDesk, tmp_path: Path) -> Any:
     """The larger of two tumors was rejected, and the other accepted."""
     desk.volume = desk.loadCt("Scan")
+    desk.volume.SetIJKToRASMatrix(toMatrix(GRID))
     desk.answerWith()
     node = desk.run()
     desk.click(desk.ui.rejectButton)
