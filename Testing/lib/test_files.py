@@ -37,6 +37,11 @@ def write_new(target: Path, overwrite: bool = True) -> None:
         lay(part, NEW)
 
 
+def write_one(folder: Path) -> None:
+    with whole_file(folder / "extra.nii.gz") as part:
+        part.write_bytes(b"new")
+
+
 def visible(folder: Path) -> dict[str, bytes | None]:
     return {name: data for name, data in tree(folder).items() if name[0] != "."}
 
@@ -70,7 +75,7 @@ for at in range(1, 500):
     child = os.fork()
     if child == 0:
         os.chdir(sys.argv[3])
-        t.write_new(Path("result"))
+        (t.write_one if sys.argv[4] == "one file" else t.write_new)(Path("result"))
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     print(at, flush=True)
@@ -81,10 +86,11 @@ for at in range(1, 500):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
-@pytest.mark.parametrize("way", ["exchanged", "moved"])
+@pytest.mark.parametrize("way", ["exchanged", "moved", "one file"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, way: str) -> None:
     """Exchanged: at once. Moved one by one: once the next run has been there. Nothing stays."""
     place, state = tmp_path / "result", set()
+    new = OLD | {"extra.nii.gz": b"new"} if way == "one file" else NEW
     lay(place, OLD | OTHERS)
     own = os.pathsep.join([str(Path(__file__).parent), str(Path(command_line.__file__).parent)])
     places = [str(PACKAGE_FOLDER), own, str(tmp_path)]
@@ -98,9 +104,11 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, way: str) 
             if way == "moved":
                 settle(tmp_path)
             found = visible(place)
-            assert found in (OLD | OTHERS, NEW | OTHERS)
-            state.add("new" if found == NEW | OTHERS else "old")
+            assert found in (OLD | OTHERS, new | OTHERS)
+            state.add("new" if found == new | OTHERS else "old")
             settle(tmp_path)
+            settle(place)
+            assert tree(place) == found
             assert [path.name for path in tmp_path.iterdir()] == ["result"]
             shutil.rmtree(place)
             lay(place, OLD | OTHERS)

@@ -25,7 +25,7 @@ from torch import nn
 
 from training.cases.splits import load_split as load_split_file
 from training.data.slices import load_split, read_manifest, shrink_step
-from training.files import read_record, write_json
+from training.files import read_record, write_json, write_text
 from training.learn.distributed import Processes, pick_bf16, pick_device
 from training.learn.model_spec import (
     as_dict,
@@ -90,7 +90,7 @@ def train(
 
     Of several processes the first writes, and all read what there is to go on from.
     """
-    first = trainer.processes.is_main
+    first, history = trainer.processes.is_main, folder / "history.jsonl"
     _go_on(trainer, folder / "last.pt")
     while not trainer.finished:
         started = time.monotonic()
@@ -104,9 +104,18 @@ def train(
         if first and better:
             ModelFile(spec, dict(trainer.eval_model.state_dict())).save(folder / BEST)
         if first:
+            line = json.dumps({k: _six_digits(v) for k, v in facts.items()})
+            write_text(history, "\n".join([*_history_until(history, epoch), line]) + "\n")
             _save_checkpoint(folder / "last.pt", trainer.state())
-            with open(folder / "history.jsonl", "a") as history:
-                history.write(json.dumps({k: _six_digits(v) for k, v in facts.items()}) + "\n")
+
+
+def _history_until(path: Path, epoch: int) -> list[str]:
+    """The lines of the epochs before this one, for a run that was killed may have written of it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return lines[:epoch]
 
 
 def _go_on(trainer: Trainer[Any, Any], checkpoint: Path) -> None:

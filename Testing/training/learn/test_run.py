@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 import torch_threads
 import toy_slices
+from LiverTumorSegLib.files import _settle_once
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.model.file import ModelFile
 from run_folder import history, same_bits
@@ -86,6 +89,43 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     for line in lines[0] + lines[1]:
         line.pop("seconds")
     assert lines[0] == lines[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
+def test_a_run_killed_at_any_rename_goes_on_to_the_same_bits(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after each: of the checkpoint, the best model, the history. Nothing stays."""
+    recipe, replace_file, killed = replace(TINY, epochs=2), os.replace, 0
+    whole = run(recipe, prepared, tmp_path / "whole")
+
+    for at in range(1, 100):
+        folder, done = tmp_path / str(at), []
+
+        def kill(source: Path, target: Path, at: int = at, done: list[Path] = done) -> None:
+            for step in (lambda: replace_file(source, target), lambda: None):
+                done.append(target)
+                if len(done) == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                step()
+
+        if (child := os.fork()) == 0:
+            os.replace = kill  # type: ignore[assignment]
+            run(recipe, prepared, folder)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            break
+        killed += 1
+        _settle_once.cache_clear()  # as in a new process
+        again = run(recipe, prepared, folder)
+        assert same_bits(again.net.state_dict(), whole.net.state_dict())
+        assert [line["epoch"] for line in history(folder)] == [0, 1]
+        best = [ModelFile.load(f / "best.safetensors").state for f in (folder, tmp_path / "whole")]
+        assert same_bits(*best)
+        names = {path.name for path in (tmp_path / "whole").iterdir()}
+        assert {path.name for path in folder.iterdir()} == names
+    assert killed >= 8  # two files an epoch, at least
 
 
 def test_a_finished_run_is_left_alone(prepared: Path, tmp_path: Path) -> None:
