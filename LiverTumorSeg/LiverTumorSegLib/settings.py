@@ -282,7 +282,10 @@ class Where(Options):
         is_part = index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)
         if not is_part:
             raise ValueError(
-                f"{self.array!r} is no part of an array; write I/N with I from 1 to N, as in 3/20."
+                sentence(
+                    "{array!r} is no part of an array; write I/N with I from 1 to N, as in 3/20.",
+                    array=self.array,
+                )
             )
         if self.ray is not None:
             raise ValueError("--array and --ray are two ways to share the work; use one of them.")

@@ -369,6 +369,7 @@ def _catalog() -> tuple[str, ...]:
 def _settings() -> tuple[str, ...]:
     """Which setting a model or a run has wrong."""
     return (
+        _("{array!r} is no part of an array; write I/N with I from 1 to N, as in 3/20."),
         _("--array and --ray are two ways to share the work; use one of them."),
         _("The kind of {noun} is {kind!r}, not {wanted!r}."),
         _("Unknown {noun} settings: {unknown}. Known are: {known}."),
