@@ -83,6 +83,7 @@ def walk(table: Path, validation: str, folder: Path) -> None:
     )
     summary = json.loads((scores / "summary.json").read_text())
     check(summary["counts"]["volumes"] == 1, "one volume was to be scored")
+    check(any("mean nothing" in w for w in summary["warnings"]), "evaluate did not warn of a toy")
     refuse_missing(scores, SCORE_FILES, "evaluate")
     ct = data / f"volume-{validation}.nii.gz"
     python("LiverTumorSegLib", "segment", ct, "-o", result, "--model", model)

@@ -85,6 +85,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--figures", default="png", metavar="png|pdf|svg", help="draw them in this format too")
     add("--plain", action="store_true", help="figures without the paper's numbers and our notice")
+    add("--latex", action="store_true", help="tables as LaTeX too, in the folder tables")
+    add("--papers", action="store_true", help="the hybrid2d paper's tables beside ours")
     add("--no-figures", action="store_true", help="draw none")
     add("--run", type=Path, help="run folder of the model: Table 5, Figures 6 and 7")
     add("--validation", type=Path, metavar="SCORES", help="its validation scores, for Table 7")

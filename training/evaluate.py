@@ -55,12 +55,15 @@ from training.reports.evaluation import (
     SLICES,
     SUMMARY,
     Extras,
+    chapters_of,
     draw,
     read_history,
     report_html,
+    tables_of,
 )
 from training.reports.figures import Look, failure
 from training.reports.slices_to_show import Slices, collect
+from training.reports.table_files import TABLE_FOLDER, save_tables
 from training.reproduce.gunetrpp import published_labels
 from training.score.case import CaseScore, Labels, read_pair, run_model, score_run
 from training.score.cases import (
@@ -88,7 +91,15 @@ from training.tuning.record import RECORD, StoredChoice, read_choice
 
 TEST_LOG = Path("Resources/ModelCards/test-log.csv")
 LABEL_FOLDER = "labels"
-SCORE_FILES = (SUMMARY, SLICES, REPORT, *TABLES, f"{LABEL_FOLDER}/", f"{FIGURE_FOLDER}/")
+SCORE_FILES = (
+    SUMMARY,
+    SLICES,
+    REPORT,
+    *TABLES,
+    f"{TABLE_FOLDER}/",
+    f"{LABEL_FOLDER}/",
+    f"{FIGURE_FOLDER}/",
+)
 PUBLISHED_STEPS = (
     "Labels were made by the published steps of G-UNETR++ and not by the model's own decision and"
     " postprocessing."
@@ -101,6 +112,11 @@ CHOSEN_ON_OTHERS = (
     " patients in training."
 )
 Load = Callable[[str | Path], Segmenter]
+TOY = (
+    "This network was trained for a few seconds, as the recipe tour does to show that every step"
+    " works: its scores mean nothing."
+)
+TOY_EPOCHS = 2
 Show = Callable[[Sequence[Case]], Iterable[Case]]
 Score = Callable[[Case, Path], CaseScore]  # its labels are written into the folder
 
@@ -129,6 +145,11 @@ def select(segmenter: Segmenter, every: list[Case], split: str, warning: str = "
     if split == "val":
         warnings.append(CHOSEN_HERE)
     return Selection(cases, every, warnings)
+
+
+def _is_toy(segmenter: Segmenter) -> bool:
+    recipe = segmenter.spec.provenance.get("recipe")
+    return isinstance(recipe, dict) and recipe.get("epochs", TOY_EPOCHS + 1) <= TOY_EPOCHS
 
 
 def evaluate(output: Path, selection: Selection, about: Record, score: Score, show: Show) -> Record:
@@ -265,9 +286,12 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
         validation=args.validation,
         baseline=args.baseline,
         ablation=command.named_folders(args.ablation),
+        papers=args.papers,
     )
     history = read_history(args.run) if args.run else []
     parts, selection = _judged(args)
+    if _is_toy(parts[0].segmenter):
+        selection.warnings.append(TOY)
     relabel = published_labels if args.published_postprocessing else None
     if relabel is not None:
         selection.warnings.append(PUBLISHED_STEPS)
@@ -284,7 +308,9 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
             lambda cases: tqdm(cases, unit="case"),
         )
         undrawn = draw(part, summary, look) if look is not None else {}
-        page = report_html(part, summary, extras, undrawn)
+        chapters = chapters_of(summary, extras)
+        save_tables(part / TABLE_FOLDER, tables_of(chapters), latex=args.latex)
+        page = report_html(part, summary, chapters, undrawn)
         (part / REPORT).write_text(page, encoding="utf-8")
     if args.split == "test" and not parts[0].fold:
         log_test_use(args.log, summary)

@@ -102,7 +102,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         **spec.provenance,
         "title": args.title,
         "summary": args.summary,
-        "licence": LICENCE,
+        "licence": args.licence,
         "notice": NOTICE,
         "code_version": args.version,
     }
@@ -215,6 +215,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default="1")
     parser.add_argument("--title", default="Liver and liver tumors in CT")
     parser.add_argument("--summary", default="")
+    parser.add_argument(
+        "--licence",
+        default=LICENCE,
+        metavar="TEXT",
+        help=f"of the weights; what they were trained on may ask for one (default: {LICENCE}, as"
+        " LiTS does)",
+    )
     parser.add_argument("--storage", choices=STORAGES, default="int8")
     parser.add_argument(
         "--prepared", type=Path, help="measure on the validation set of this folder"

@@ -123,8 +123,8 @@ def _show(path: Path, split: Split, cases: Sequence[Case]) -> None:
     left = sum(case.kind == "case" for case in cases) - sum(case.kind == "case" for case in used)
     print(f"{path.name}" + (f" (leaves out {left} cases)" if left else ""))
     print(split.text(used))
-    if split.warning:
-        print(f"Warning: {split.warning}", file=sys.stderr)
+    for warning in filter(None, (split.warning, splits.departure_from_table(split, cases))):
+        print(f"Warning: {warning}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         "--hold-out", type=Path, metavar="SPLIT.json", help="leave out the test patients of a fold"
     )
     parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write the numbers of each epoch for TensorBoard, into the run folder",
+    )
+    parser.add_argument(
         "--weak-only", action="store_true", help="train on none but those who are never scored"
     )
     command.add_device(parser)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+NEGATIVE_NUMBER = re.compile(r"-\d+(\.\d+)?")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -21,7 +23,7 @@ def csv_text(
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator=line_end)
     table.writeheader()
-    table.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
+    table.writerows({key: _safe(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -30,6 +32,14 @@ def csv_value(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA_STARTS else cell
 
 
-def _no_formula(value: object) -> object:
-    """Excel and LibreOffice run texts that begin so; an apostrophe in front keeps them texts."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+def safe_cell(text: str) -> str:
+    """Excel and LibreOffice run texts that begin so; an apostrophe in front keeps them texts.
+
+    A negative number written as text stays one.
+    """
+    is_formula = text.startswith(FORMULA_STARTS) and not NEGATIVE_NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
+
+
+def _safe(value: object) -> object:
+    return safe_cell(value) if isinstance(value, str) else value

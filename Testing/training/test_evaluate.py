@@ -42,7 +42,12 @@ def scores(folder: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_every_file_is_there_and_they_agree(scores: Path, folder: Path) -> None:
-    assert {path.name for path in scores.iterdir()} == FILES | {SLICES, "figures", "labels"}
+    assert {path.name for path in scores.iterdir()} == FILES | {
+        SLICES,
+        "figures",
+        "labels",
+        "tables",
+    }
     rows = list(csv.DictReader((scores / "cases.csv").open()))
     assert [row["case"] for row in rows] == ["3"]
     assert int(rows[0]["liver_true_voxels"]) == 200
@@ -68,10 +73,13 @@ def test_every_place_says_what_it_is_for(scores: Path) -> None:
 
 def test_report_shows_all_tables_and_figures(scores: Path) -> None:
     text = (scores / "report.html").read_text()
-    for key in ("table-3", "table-5", "table-6", "table-8", "detection", "volumes", "statistics"):
+    for key in ("table-3", "table-5", "detection", "volumes", "statistics"):
         assert f'<section id="{key}">' in text
+        assert (scores / "tables" / f"{key}.csv").is_file()
     assert text.count("data:image/png;base64,") == len(list((scores / "figures").iterdir()))
+    assert "table-8" not in text  # papers are not quoted unless somebody asks
     assert "Only 1 patient" in text
+    assert "mean nothing" not in text
     assert "validation split" in text
 
 
@@ -93,11 +101,13 @@ def test_the_model_s_decision_and_its_confidence_are_reported(scores: Path) -> N
 
 
 def test_a_model_without_confidence_says_so(folder: Path, tmp_path: Path) -> None:
-    plain = save_model(tmp_path / "m.safetensors", ["0"])
+    plain = save_model(tmp_path / "m.safetensors", ["0"], recipe={"epochs": 2})
     out = tmp_path / "scores"
     assert main([str(plain), str(folder), "-o", str(out), "--no-figures"]) == 0
     assert json.loads((out / "summary.json").read_text())["lesion_confidence"] is None
-    assert "this model gives none" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "this model gives none" in page
+    assert page.count("its scores mean nothing") == 1  # of the recipe tour's few seconds
     assert {row["confidence"] for row in csv.DictReader((out / "lesions.csv").open())} <= {""}
 
 

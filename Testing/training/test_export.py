@@ -85,6 +85,12 @@ def test_names_licence_and_the_price_of_int8(
     assert printed["bytes"] == out.stat().st_size
 
 
+def test_the_licence_is_the_one_that_is_named(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.safetensors"
+    assert main([str(run), "-o", str(out), "--name", "own", "--licence", "CC0-1.0"]) == 0
+    assert ModelFile.load(out).spec.provenance["licence"] == "CC0-1.0"
+
+
 def test_fp32_form_has_the_very_weights(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "full.safetensors"
     assert main([str(run), "-o", str(out), "--name", "full", "--storage", "fp32"]) == 0

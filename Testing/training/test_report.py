@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,38 @@ def test_every_figure_is_made_again_from_the_folder_alone(
     for name in without:
         assert f"<p>{name}: " in text
     assert '<section id="table-5">' in text
+
+
+def test_papers_are_quoted_only_where_somebody_asks(tmp_path: Path) -> None:
+    scores = write_scores(tmp_path / "scores")
+    quotes = ('<section id="table-6">', '<section id="table-8">', "ResU-Net", "The paper drops")
+    assert main([str(scores), QUICK]) == 0
+    plain = (scores / "report.html").read_text()
+    assert not [quote for quote in quotes if quote in plain]
+    assert main([str(scores), QUICK, "--papers"]) == 0
+    text = (scores / "report.html").read_text()
+    assert all(quote in text for quote in quotes)
+
+
+def test_every_table_is_a_csv_and_latex_of_the_same_cells(tmp_path: Path) -> None:
+    scores = write_scores(tmp_path / "scores", model='50% _odd_ & "so"')
+    assert main([str(scores), QUICK, "--papers"]) == 0
+    tables = scores / "tables"
+    assert (tables / "table-8.csv").is_file()
+    assert not [*tables.glob("*.tex")]
+    assert main([str(scores), QUICK, "--latex"]) == 0
+    assert not (tables / "table-8.csv").exists()  # nothing of an earlier report is left
+    text = (scores / "report.html").read_text()
+    keys = re.findall(r'<section id="([^"]+)">', text)
+    assert {path.stem for path in tables.glob("*.csv")} == set(keys)
+    assert {path.stem for path in tables.glob("*.tex")} == set(keys)
+    for key in keys:
+        rows = list(csv.reader((tables / f"{key}.csv").open(newline="", encoding="utf-8")))
+        latex = (tables / f"{key}.tex").read_text(encoding="utf-8")
+        lines = [line for line in latex.splitlines() if line.endswith(r" \\")]
+        assert [len(re.split(r"(?<!\\)&", line)) for line in lines] == [len(row) for row in rows]
+        assert not re.search(r"(?<!\\)[%_#]", latex)
+        assert latex.count("\\begin{") == latex.count("\\end{") == 2
 
 
 def test_confidence_of_lesions_is_a_table_or_a_sentence(tmp_path: Path) -> None:

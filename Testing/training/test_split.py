@@ -215,3 +215,24 @@ def test_the_module_can_be_run(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "volumes" in done.stdout
     assert json.loads((tmp_path / "s.json").read_text())["seed"] == 42
+
+
+def test_a_split_that_overrides_the_table_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.csv"
+    numbers = [name for name in NAMES if "context" not in name]
+    sets = dict(zip(numbers, ["test", "test", "val", *["train"] * 6], strict=True))
+    lines = [f"volume-{number}.nii,{number},{set_name}\n" for number, set_name in sets.items()]
+    table.write_text("file,patient_group,split\n" + "".join(lines))
+    own = tmp_path / "lists.json"
+    moved = {**sets, "0": "train", "16": "test"}
+    lists = {name: [n for n in moved if moved[n] == name] for name in SET_NAMES}
+    own.write_text(json.dumps(lists))
+    given = ("--table", str(table))
+    assert run(folder, tmp_path / "a.json", *given, "--from-table") == 0
+    assert capsys.readouterr().err == ""
+    assert run(folder, tmp_path / "b.json", *given, "--lists", str(own)) == 0
+    said = capsys.readouterr().err
+    assert "overrides them for 2 of its 9 volumes; 1 of its 2 test volumes are for training" in said
+    assert said.count("\n") == 1

@@ -54,9 +54,10 @@ def change_stored(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
 
 def test_a_run_leaves_recipe_history_checkpoint_and_model(prepared: Path, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
-    assert call(prepared, folder) == 0
+    assert call(prepared, folder, "--tensorboard") == 0
     names = {path.name for path in folder.iterdir()}
-    assert names == {"recipe.json", "history.jsonl", "last.pt", "best.safetensors"}
+    files = {"recipe.json", "history.jsonl", "last.pt", "best.safetensors"}
+    assert names == {*files, "tensorboard"}
     assert len(history(folder)) == RECIPES["tour"].epochs
     recipe = json.loads(json.dumps(asdict(RECIPES["tour"])))
     assert stored_recipe(folder) == {"init": None, **recipe}

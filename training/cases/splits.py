@@ -124,6 +124,25 @@ def _refuse_shared(pairs: Iterable[tuple[str, str]]) -> None:
             )
 
 
+def departure_from_table(split: Split, cases: Iterable[Case]) -> str:
+    """What a split makes of the table's own, in a sentence; "" where the two agree.
+
+    A test patient of the table in the training set is what makes later scores incomparable.
+    """
+    now = {name: set_name for set_name in SET_NAMES for name in split.names(set_name)}
+    known = [case for case in cases if case.kind == "case" and case.split is not None]
+    moved = [case for case in known if now.get(case.name) != case.split]
+    if not moved:
+        return ""
+    tested = [case for case in known if case.split == "test"]
+    trained = sum(now.get(case.name) == "train" for case in tested)
+    return (
+        f"The table has sets of its own, and this split overrides them for {len(moved)} of its"
+        f" {len(known)} volumes; {trained} of its {len(tested)} test volumes are for training now."
+        " Scores on the two are not comparable; --from-table takes the table's."
+    )
+
+
 def split_from_column(cases: Sequence[Case], *, group_by: GroupBy = "patient") -> Split:
     """The split that the cases' table asks for, checked to share no patient."""
     for case in cases:

@@ -39,6 +39,7 @@ from training.learn.model_spec import (
 from training.learn.recipes import RECIPES, SizePhase, SliceRecipe
 from training.learn.recipes3d import VOLUME_RECIPES, PatchRecipe
 from training.learn.step_trainer import STEP_RECIPES, train_steps
+from training.learn.tensorboard_log import Log, no_log, tensorboard_log
 from training.learn.trainer import DataT, RecipeT, SliceTrainer, Trainer
 from training.learn.trainer3d import PatchTrainer, load_for
 
@@ -53,7 +54,8 @@ class RunOptions:
     prepared, output: folders of the prepared data and of the run. init: a model file, or a run
         counted in steps, to begin with. masks: liver masks, for a tumor network. fold: part N of K
         ("N/K") of the training patients is left out. hold_out: a split whose test patients are.
-    weak_only: train on none but those who are never scored. constant: no annealing.
+    weak_only: train on none but those who are never scored. constant: no annealing. tensorboard:
+        write its log, too.
     """
 
     prepared: Path
@@ -74,6 +76,7 @@ class RunOptions:
     constant: bool = False
     hold_out: Path | None = None
     weak_only: bool = False
+    tensorboard: bool = False
     device: str = "auto"
     precision: str = "auto"
 
@@ -84,10 +87,15 @@ class RunOptions:
 
 
 def train(
-    trainer: Trainer[RecipeT, DataT], validation: DataT, folder: Path, spec: ModelSpec
+    trainer: Trainer[RecipeT, DataT],
+    validation: DataT,
+    folder: Path,
+    spec: ModelSpec,
+    log: Log = no_log,
 ) -> None:
     """Run epochs until the recipe is done; files in ``folder`` as the module says.
 
+    log: receives the numbers of each epoch, too.
     Of several processes the first writes, and all read what there is to go on from.
     """
     first, history = trainer.processes.is_main, folder / "history.jsonl"
@@ -107,6 +115,7 @@ def train(
             line = json.dumps({k: _six_digits(v) for k, v in facts.items()})
             write_text(history, "\n".join([*_history_until(history, epoch), line]) + "\n")
             _save_checkpoint(folder / "last.pt", trainer.state())
+            log(epoch, facts)
 
 
 def _history_until(path: Path, epoch: int) -> list[str]:
@@ -221,17 +230,18 @@ def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelFile | None) -> No
 
 def train_run(options: RunOptions, processes: Processes) -> None:
     """Train, or finish, the run that the options describe; ``ValueError`` for what cannot be."""
+    log = tensorboard_log(options.output) if options.tensorboard and processes.is_main else no_log
     if options.recipe in STEP_RECIPES:
-        _train_steps(options, processes)
+        _train_steps(options, processes, log)
         return
     recipe = _choose_recipe(options)
     if isinstance(recipe, PatchRecipe):
-        _train_volumes(options, recipe, processes)
+        _train_volumes(options, recipe, processes, log)
     else:
-        _train_slices(options, recipe, processes)
+        _train_slices(options, recipe, processes, log)
 
 
-def _train_steps(options: RunOptions, processes: Processes) -> None:
+def _train_steps(options: RunOptions, processes: Processes, log: Log) -> None:
     if processes.count > 1:
         raise ValueError(f"{options.recipe} trains in one process; start it without torchrun.")
     recipe = STEP_RECIPES[options.recipe]
@@ -253,10 +263,11 @@ def _train_steps(options: RunOptions, processes: Processes) -> None:
         hold_out=held_out,
         weak_only=options.weak_only,
         minutes=options.minutes,
+        log=log,
     )
 
 
-def _train_slices(options: RunOptions, recipe: SliceRecipe, processes: Processes) -> None:
+def _train_slices(options: RunOptions, recipe: SliceRecipe, processes: Processes, log: Log) -> None:
     if options.masks is not None or options.fold is not None:
         raise ValueError("--masks and --fold are for the recipes of a cascade; leave them out.")
     data = load_split(options.prepared, "train", with_windowed=recipe.hu_shift > 0)
@@ -266,14 +277,16 @@ def _train_slices(options: RunOptions, recipe: SliceRecipe, processes: Processes
             shrink_step(part.preprocessing.size_px, stage.size_px)  # now, not an hour later
     trainer = SliceTrainer(recipe, data, **_machine(options, processes))
     spec = new_spec(recipe, options.prepared, validation, data, processes.count)
-    _run(options, trainer, validation, spec)
+    _run(options, trainer, validation, spec, log)
 
 
-def _train_volumes(options: RunOptions, recipe: PatchRecipe, processes: Processes) -> None:
+def _train_volumes(
+    options: RunOptions, recipe: PatchRecipe, processes: Processes, log: Log
+) -> None:
     data, validation = load_for(recipe, options.prepared, options.masks, options.fold)
     trainer = PatchTrainer(recipe, data, **_machine(options, processes))
     spec = new_volume_spec(recipe, options.prepared, validation, data, processes.count)
-    _run(options, trainer, validation, spec)
+    _run(options, trainer, validation, spec, log)
 
 
 def _machine(options: RunOptions, processes: Processes) -> dict[str, Any]:
@@ -287,6 +300,7 @@ def _run(
     trainer: Trainer[Any, DataT],
     validation: DataT,
     spec: ModelSpec,
+    log: Log,
 ) -> None:
     processes, recipe = trainer.processes, trainer.recipe
     file = ModelFile.load(options.init) if options.init is not None else None
@@ -299,7 +313,7 @@ def _run(
             print(_seen_warning(file.spec.name), file=sys.stderr)
         if trainer.normalizes_alone:
             print(_alone_warning(recipe.batch, processes.count), file=sys.stderr)
-    train(trainer, validation, options.output, spec)
+    train(trainer, validation, options.output, spec, log)
 
 
 def _seen_warning(name: str) -> str:

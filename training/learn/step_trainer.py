@@ -37,6 +37,7 @@ from training.cases.scattered import IGNORE
 from training.data.box_patches import Batch, PatchSampler, PatchSettings
 from training.data.boxes import WINDOW_HU, load_boxes
 from training.data.whole_slices import SliceSampler, load_slices
+from training.learn.tensorboard_log import Log, no_log
 from training.learn.trainer import WeightAverage
 
 CHECKPOINT_S = 600.0
@@ -213,8 +214,16 @@ class StepTrainer:
         with whole_file(self.folder / CHECKPOINT) as part:
             torch.save(state, part)
 
-    def train(self, sampler: PatchSampler | SliceSampler, minutes: float | None = None) -> None:
-        """Take the steps that are left, or those of so many minutes."""
+    def train(
+        self,
+        sampler: PatchSampler | SliceSampler,
+        minutes: float | None = None,
+        watch: Log = no_log,
+    ) -> None:
+        """Take the steps that are left, or those of so many minutes.
+
+        watch: receives what the log says, too.
+        """
         sampler.drawn = self.step
         began = saved = time.monotonic()
         before = self.seconds
@@ -224,7 +233,7 @@ class StepTrainer:
             now = time.monotonic()
             self.seconds = before + now - began
             if self.step % LOG_STEPS == 0:
-                self._write_log(log)
+                watch(self.step, self._write_log(log))
                 log = []
             if minutes is not None and now - began > 60 * minutes:
                 break
@@ -253,7 +262,8 @@ class StepTrainer:
         self.step += 1
         return parts
 
-    def _write_log(self, log: list[dict[str, float]]) -> None:
+    def _write_log(self, log: list[dict[str, float]]) -> dict[str, float]:
+        """A row of means, which is what comes back."""
         path = self.folder / LOG
         means = {name: sum(row[name] for row in log) / len(log) for name in log[0]}
         row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds)}
@@ -264,6 +274,7 @@ class StepTrainer:
             if new:
                 writer.writeheader()
             writer.writerow(row)
+        return row
 
 
 def train_steps(
@@ -277,6 +288,7 @@ def train_steps(
     hold_out: Collection[str] = (),
     weak_only: bool = False,
     minutes: float | None = None,
+    log: Log = no_log,
 ) -> None:
     """Begin or go on with a run; its folder gets checkpoint.pt, log.csv, run.json and the model.
 
@@ -294,7 +306,7 @@ def train_steps(
     }
     with whole_file(folder / RECORD) as part:
         part.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    trainer.train(sampler, minutes)
+    trainer.train(sampler, minutes, log)
     spec = step_spec(recipe, patients, steps=trainer.step, hours=trainer.seconds / 3600)
     ModelFile(spec, dict(trainer.average.net.state_dict())).save(folder / MODEL)
 

@@ -1,7 +1,8 @@
 """The report of an evaluation: everything that its folder of scores holds, on one page.
 
     undrawn = draw(folder, summary)
-    (folder / REPORT).write_text(report_html(folder, summary, Extras(), undrawn))
+    chapters = chapters_of(summary, Extras())
+    (folder / REPORT).write_text(report_html(folder, summary, chapters, undrawn))
 
 Nothing is computed from CTs here: tables and figures come from summary.json, and the pictures of
 slices from slices.npz beside it.
@@ -10,8 +11,8 @@ slices from slices.npz beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,30 @@ NEEDED = {"slices", "volumes", "detection", "cases", "lesions", "network", "hist
 class Extras:
     """What other evaluations add to a report; all of it may be missing.
 
-    validation, baseline: summaries. ablation: name -> summary.
+    validation, baseline: summaries. ablation: name -> summary. papers: whether the hybrid2d paper's
+    own tables stand beside, with its numbers and those that it quotes.
     """
 
     validation: Record | None = None
     baseline: Record | None = None
     ablation: Mapping[str, Record] = field(default_factory=dict)
+    papers: bool = False
 
     @classmethod
     def read(
-        cls, *, validation: Path | None, baseline: Path | None, ablation: Mapping[str, Path]
+        cls,
+        *,
+        validation: Path | None,
+        baseline: Path | None,
+        ablation: Mapping[str, Path],
+        papers: bool = False,
     ) -> Extras:
         """From folders of scores; ``ValueError`` for what cannot be read."""
         return cls(
             validation=read_summary(validation) if validation else None,
             baseline=read_summary(baseline) if baseline else None,
             ablation={name: read_summary(folder) for name, folder in ablation.items()},
+            papers=papers,
         )
 
 
@@ -89,34 +98,41 @@ def draw(folder: Path, summary: Record, look: Look = PNG) -> dict[str, str]:
     return reasons(draw_all(folder / FIGURE_FOLDER, summary, slices, look=look))
 
 
-def report_html(folder: Path, summary: Record, extras: Extras, undrawn: Mapping[str, str]) -> str:
+def chapters_of(summary: Record, extras: Extras) -> list[Chapter]:
+    """All that is told in tables."""
+    return [
+        Chapter(key="volumes-and-lesions", title="Volumes", tables=_volumes(summary, extras)),
+        Chapter(
+            key="lesions",
+            title="Lesions and burden",
+            text=[] if summary["lesion_confidence"] else [tables_lits.NO_CONFIDENCE],
+            tables=_lesions(summary),
+        ),
+        _paper_chapter(summary, extras) if extras.papers else _run_chapter(summary, extras),
+        *_grid_chapter(summary),
+    ]
+
+
+def tables_of(chapters: Sequence[Chapter]) -> list[Table]:
+    """In their order."""
+    return [table for chapter in chapters for table in chapter.tables]
+
+
+def report_html(
+    folder: Path, summary: Record, chapters: Sequence[Chapter], undrawn: Mapping[str, str]
+) -> str:
     """The page, with the figures that lie in the folder. undrawn: why others are missing."""
+    figures = Chapter(
+        key="figures",
+        title="Figures",
+        text=[f"{name}: {reason}" for name, reason in undrawn.items()],
+        figures=_drawn(folder),
+    )
     return page(
         f"{summary['model']}: {set_of(summary)}",
         _facts(summary),
         summary["warnings"],
-        [
-            Chapter(key="volumes-and-lesions", title="Volumes", tables=_volumes(summary, extras)),
-            Chapter(
-                key="lesions",
-                title="Lesions and burden",
-                text=[] if summary["lesion_confidence"] else [tables_lits.NO_CONFIDENCE],
-                tables=_lesions(summary),
-            ),
-            Chapter(
-                key="paper",
-                title="The hybrid2d paper's tables",
-                text=("Numbered as in Bader & Jarjees (2026), with what the paper leaves open.",),
-                tables=_paper(summary, extras),
-            ),
-            *_grid_chapter(summary),
-            Chapter(
-                key="figures",
-                title="Figures",
-                text=[f"{name}: {reason}" for name, reason in undrawn.items()],
-                figures=_drawn(folder),
-            ),
-        ],
+        [*chapters, figures],
     )
 
 
@@ -188,7 +204,16 @@ def _lesions(summary: Record) -> list[Table]:
     return tables
 
 
-def _paper(summary: Record, extras: Extras) -> list[Table]:
+def _run_chapter(summary: Record, extras: Extras) -> Chapter:
+    """The data, the training and what was asked for, without any paper's numbering."""
+    tables = [
+        replace(table, title=table.title.partition(". ")[2] or table.title, paper_notes=())
+        for table in _run_tables(summary, extras)
+    ]
+    return Chapter(key="run", title="Data and training", tables=tables)
+
+
+def _run_tables(summary: Record, extras: Extras) -> list[Table]:
     context = context_of(summary)
     sets = [SetFacts(**facts) for facts in summary["sets"]]
     tables = [tables_paper.data_table(sets, context)]
@@ -196,13 +221,26 @@ def _paper(summary: Record, extras: Extras) -> list[Table]:
         tables.append(tables_paper.ablation_table(extras.ablation, context))
     if summary["history"]:
         tables.append(tables_paper.history_table(summary["history"], context))
-    tables.append(tables_paper.slice_table(summary, context))
-    tables.append(tables_paper.slice_table(summary, context, labeled=False))
     tables.append(tables_paper.statistics_table(summary, context))
     if extras.validation is not None:
         tables.append(tables_paper.validation_table(extras.validation, summary, context))
-    tables.append(tables_paper.literature_table(summary, context))
     return tables
+
+
+def _paper_chapter(summary: Record, extras: Extras) -> Chapter:
+    context = context_of(summary)
+    tables = [
+        *_run_tables(summary, extras),
+        tables_paper.slice_table(summary, context),
+        tables_paper.slice_table(summary, context, labeled=False),
+        tables_paper.literature_table(summary, context),
+    ]
+    return Chapter(
+        key="paper",
+        title="The hybrid2d paper's tables",
+        text=("Numbered as in Bader & Jarjees (2026), with what the paper leaves open.",),
+        tables=tables,
+    )
 
 
 def _grid_chapter(summary: Record) -> list[Chapter]:

@@ -30,13 +30,17 @@ METRIC_NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """key: a short name to link to. context: the conditions (grid, policy, code) in one line."""
+    """key: a short name to link to. context: the conditions (grid, policy, code) in one line.
+
+    paper_notes: what a paper prints in its place.
+    """
 
     key: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    paper_notes: Sequence[str] = ()
     context: str = ""
 
     def __post_init__(self) -> None:
@@ -49,7 +53,8 @@ class Table:
         head = "".join(f'<th scope="col">{escape(column)}</th>' for column in self.columns)
         body = "\n".join(_row(row) for row in self.rows)
         context = f'<p class="context">{escape(self.context)}</p>\n' if self.context else ""
-        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in self.notes)
+        said = (*self.notes, *self.paper_notes)
+        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in said)
         return (
             f'<section id="{escape(self.key)}">\n<h3>{escape(self.title)}</h3>\n{context}'
             f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'

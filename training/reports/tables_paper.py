@@ -75,9 +75,9 @@ def data_table(sets: Sequence[SetFacts], context: str) -> Table:
         ),
         rows=rows,
         context=context,
-        notes=(
-            f"{every - kept} of {every} slices show neither liver nor tumor; the paper drops such"
-            " slices (2,847 of its 4,535).",
+        notes=(f"{every - kept} of {every} slices show neither liver nor tumor.",),
+        paper_notes=(
+            "The paper drops such slices (2,847 of its 4,535).",
             "The paper: 8, 1 and 2 volumes with 1,350, 168 and 170 slices; which ones is not said.",
         ),
     )
@@ -144,10 +144,8 @@ def history_table(history: Sequence[Record], context: str) -> Table:
             for n in shown
         ],
         context=context,
-        notes=(
-            "Dice here is pooled over all validation slices, the liver with its tumor. The paper's"
-            " epoch 98: .2931, .2766, .9382, .8226.",
-        ),
+        notes=("Dice here is pooled over all validation slices, the liver with its tumor.",),
+        paper_notes=("The paper's epoch 98: .2931, .2766, .9382, .8226.",),
     )
 
 
