@@ -202,7 +202,8 @@ class _Batch:
         """The same with all lesions and the page; at the end, for it reads every record."""
         from .batch_summary import write_tables
 
-        write_tables(self.out, self._sorted_rows())
+        if lost := write_tables(self.out, self._sorted_rows()):
+            self.reporter.warning(lost)
 
     def _sorted_rows(self) -> list[dict[str, Any]]:
         return [self._rows[number] for number in sorted(self._rows)]

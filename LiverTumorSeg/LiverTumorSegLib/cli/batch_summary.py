@@ -134,10 +134,11 @@ def write_summary(out: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     _write(out / SUMMARY, table_text(rows))
 
 
-def write_tables(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_tables(out: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     """Replace all tables and the page, of the rows in their order and the records in ``out``.
 
-    The page is left as it is where it shows the same already. ``ValueError`` when the disk refuses.
+    The page is left as it is where it shows the same already. What comes back is a sentence where
+    it could not be made. ``ValueError`` when the disk refuses.
     """
     from LiverTumorSegLib.result.cohort import CohortCase, render_cohort, shows
 
@@ -166,8 +167,14 @@ def write_tables(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         )
         for row, record in zip(rows, records.values(), strict=True)
     ]
-    if not shows(out / COHORT, cases):
-        _write(out / COHORT, render_cohort(cases, SUMMARY_MEANINGS))
+    if shows(out / COHORT, cases):
+        return ""
+    try:
+        page = render_cohort(cases, SUMMARY_MEANINGS)
+    except Exception as error:  # whatever it is, a night's cases are not lost for it
+        return f"{COHORT} could not be made ({type(error).__name__}); please report it."
+    _write(out / COHORT, page)
+    return ""
 
 
 def _record_of(out: Path, row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -198,7 +198,9 @@ def _histograms(records: Sequence[Mapping[str, Any]]) -> list[Histogram]:
 def _histogram(title: str, values: Sequence[float], *, rising: bool = False) -> Histogram:
     """Bars between round numbers; rising: from 1 to 2, 2 to 5, 5 to 10, for values that spread."""
     edges = _rising_edges(values) if rising else _even_edges(values)
-    counts, _ = np.histogram(values, [*edges[:-1], np.inf])  # the last bar is open above, too
+    # by the inner edges alone: rounding of the outer ones loses no value
+    bins = np.searchsorted(edges[1:-1], values, side="right")
+    counts = np.bincount(bins, minlength=len(edges) - 1)
     slot = min(WIDEST_BAR, DRAWING[0] / len(counts))
     every = 1 + len(counts) // 8
     bars = [

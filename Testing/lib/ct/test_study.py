@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import PATIENT, run, save_ct
+from command_line import PATIENT, rows_of, run, save_ct, some_hu
 from dicom_files import changed, save_series, some_ct
 from LiverTumorSegLib.ct.nifti import read_labels
 from LiverTumorSegLib.ct.phase import Phase, phase_of_delay, phase_of_words
@@ -204,3 +204,32 @@ def test_a_file_has_no_series_to_choose(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="no folder of DICOM"):
         read_input(save_ct(tmp_path / "ct.nii"), "portal*")
+
+
+@pytest.mark.usefixtures("known", "no_picture")
+def test_a_batch_looks_at_images_once_and_never_again(
+    tmp_path: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The series that was chosen by its gray values is known by its result later."""
+    looks: list[str] = []
+
+    def look(entry: StudySeries, segmenter: object) -> Phase:
+        looks.append(entry.series.folder.name)
+        return "portal-venous" if entry.series.folder.name == "b" else "arterial"
+
+    monkeypatch.setattr("LiverTumorSegLib.cli.phase_of_series.phase_of_series", look)
+    tall = CtVolume(np.ascontiguousarray(some_hu((64, 60, 31)).T), some_ct().ijk_to_ras)
+    for name in "ab":
+        change = changed(StudyInstanceUID=STUDY, SeriesDescription="Abdomen")
+        save_series(tmp_path / "in" / name, tall, change=change, names=lambda k: f"{k:03d}")
+    out = tmp_path / "out"
+    command = ("batch", tmp_path / "in", out, "--one-per-study", "--model", model)
+    for status in ("done", "skipped"):
+        assert run(capsys, *command, "--device", "cpu").code == 0
+        rows = {row["case"]: row for row in rows_of(out)}
+        assert (rows["a"]["status"], rows["b"]["status"]) == ("left out", status)
+        assert looks == ["a", "b"]
+    assert "Another series of this study was taken, b (" in rows["a"]["reason"]
