@@ -231,7 +231,8 @@ def _read_grid(name: str, file: IO[bytes]) -> _Grid:
 
     header = _read_header(name, file)
     try:
-        shape = tuple(int(n) for n in header.get_data_shape())
+        with np.errstate(all="ignore"):  # nibabel computes with whatever stands there
+            shape = tuple(int(n) for n in header.get_data_shape())
         dtype = header.get_data_dtype()
         slope, inter = header.get_slope_inter()
         start = int(header["vox_offset"])
