@@ -7,7 +7,6 @@ import gzip
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from command_line import save_ct
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels, write_ct, write_labels
 from LiverTumorSegLib.ct.read import read_input
 from LiverTumorSegLib.volume import CtVolume
@@ -471,15 +469,3 @@ def test_importing_the_reader_does_not_load_nibabel() -> None:
     library = Path(__file__).resolve().parents[3] / "LiverTumorSeg"
     environment = {**os.environ, "PYTHONPATH": str(library)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-
-
-def test_an_impossible_number_of_axes_is_one_sentence_and_no_warning(tmp_path: Path) -> None:
-    """nibabel adds one to it in 16 bits."""
-    path = save_ct(tmp_path / "ct.nii")
-    data = bytearray(path.read_bytes())
-    data[40:42] = (32767).to_bytes(2, "little")
-    path.write_bytes(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(ValueError, match=r"^ct\.nii .*\.$"):
-            read_ct(path)
