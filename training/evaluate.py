@@ -11,6 +11,9 @@ fold1.json and so on: each model is scored on the test cases of its fold, whose 
 seen, and with --choice by what training.tune has chosen on the other folds. --predictions keeps
 what the networks said, so that they are not run twice.
 
+What is scored is what users get: labels after the model's decision, its postprocessing and the
+check of the result (LiverTumorSegLib.result.plausibility), which --no-check leaves out.
+
 The folder receives, all together or not at all,
 
   report.html     tables and figures with their conditions, in one file
@@ -190,13 +193,10 @@ def select_folds(
 
 
 def about_folds(parts: Sequence[Judged]) -> Record:
-    """What the summary says of a cross-validation in place of a single model's header."""
-    first, *others = (part.segmenter.decision for part in parts)
-    same = all(other == first for other in others)
+    """What the summary says of a cross-validation, beside or in place of the first header."""
     return {
         "split": OUT_OF_FOLD,
         "sha256": joint_sha256(parts),
-        **({} if same else {"decision": None}),
         "decisions": {part.fold: part.segmenter.decision.to_dict() for part in parts},
         **described(parts),
     }
@@ -207,18 +207,19 @@ def scored_by(
     kept: Predictions,
     relabel: Callable[[Prediction], Labels] | None = None,
     *,
+    checked: bool = True,
     published_grid: bool = False,
 ) -> Score:
     """How a case is scored by its model. relabel: makes labels in place of the model's own steps.
 
-    kept: where predictions are looked for and left.
+    kept: where predictions are looked for and left. checked: as users' results are.
     """
     models = {case.name: part.segmenter for part in parts for case in part.cases}
 
     def score(case: Case, labels: Path) -> CaseScore:
         ct, true = read_pair(case)
         segmenter = models[case.name]
-        run = run_model(segmenter, ct, kept.of(segmenter, case, ct), relabel)
+        run = run_model(segmenter, ct, kept.of(segmenter, case, ct), relabel, checked=checked)
         write_labels(labels / f"{case.name}.nii.gz", run.labels_kji, ct)
         return score_run(case, ct, run, true, published_grid=published_grid)
 
@@ -270,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of a cascade: labels as the G-UNETR++ authors make them",
     )
     add("--published-grid", action="store_true", help="measure as the G-UNETR++ authors do, too")
+    add("--no-check", action="store_true", help="score labels as they are before the last check")
     add("--choice", type=Path, help=f"{RECORD} of training.tune on these very folds")
     add("--predictions", type=Path, metavar="FOLDER", help="keep what the networks say, or read it")
     add("--log", type=Path, default=TEST_LOG, help="where test uses are logged")
@@ -298,7 +300,9 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
     about = header(parts[0].segmenter, split=args.split, tta=args.tta, command=called)
     about |= about_folds(parts) if parts[0].fold else {}
     kept = Predictions(args.predictions, tta=args.tta, every_slice=args.no_coarse_search)
-    score = scored_by(parts, kept, relabel, published_grid=args.published_grid)
+    score = scored_by(
+        parts, kept, relabel, checked=not args.no_check, published_grid=args.published_grid
+    )
     with whole_folder(args.output, known=SCORE_FILES, overwrite=args.overwrite) as part:
         summary = evaluate(
             part,

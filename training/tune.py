@@ -70,7 +70,7 @@ from training.tuning.platt import (
     left_out,
 )
 from training.tuning.record import CHOICE_FILES, REGION, Choice, choice_text, write_choice
-from training.tuning.search import LeftOut, PredictedCase, Search, Setting
+from training.tuning.search import CroppedPrediction, LeftOut, PredictedCase, Search, Setting
 
 HEADER = ("model", "sha256", "split", "date", "code", "device", "tta", "command")
 SPLIT = "val"
@@ -196,7 +196,10 @@ def _predicted(segmenter: Segmenter, case: Case, kept: Predictions) -> Predicted
     ct, true_kji = read_pair(case)
     _, turn = ct.to_lps()
     prediction, _ = kept.of(segmenter, case, ct)
-    return PredictedCase(case.name, case.group, prediction, turn.apply(true_kji))
+    true = turn.apply(true_kji)
+    if sees_single_slices(segmenter):
+        return PredictedCase(case.name, case.group, prediction, true)
+    return PredictedCase(case.name, case.group, *CroppedPrediction.of(prediction, true))
 
 
 def _parser() -> argparse.ArgumentParser:

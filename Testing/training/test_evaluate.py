@@ -37,8 +37,16 @@ def scores(folder: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("evaluate") / "scores"
     run = tmp_path_factory.mktemp("run")
     (run / "history.jsonl").write_text(history_lines(3))
-    assert main([str(model), str(folder), "-o", str(out), "--run", str(run)]) == 0
+    assert main([str(model), str(folder), "-o", str(out), "--run", str(run), "--no-check"]) == 0
     return out
+
+
+def test_what_users_do_not_see_is_not_scored(folder: Path, model: Path, tmp_path: Path) -> None:
+    """The tiny model marks half of a cube that is no body: users read that no liver was found."""
+    out = tmp_path / "scores"
+    assert main([str(model), str(folder), "-o", str(out), "--no-figures"]) == 0
+    (row,) = csv.DictReader((out / "cases.csv").open())
+    assert float(row["liver_predicted_ml"]) == 0
 
 
 def test_every_file_is_there_and_they_agree(scores: Path, folder: Path) -> None:
@@ -130,7 +138,7 @@ def test_an_error_in_the_choice_of_slices_costs_no_score(
     monkeypatch.setattr(evaluate, "collect", lambda *_, **__: [][0])
     out = tmp_path / "scores"
     assert main([str(model), str(folder), "-o", str(out), "--no-figures"]) == 0
-    assert {path.name for path in out.iterdir()} == FILES | {SLICES, "labels"}
+    assert {path.name for path in out.iterdir()} == FILES | {SLICES, "labels", "tables"}
     text = (out / "report.html").read_text()
     assert "No slice could be chosen for the figures." in text
     assert "IndexError, list index out of range" in text

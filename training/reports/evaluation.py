@@ -172,6 +172,9 @@ def _decided(summary: Record) -> list[str]:
             "Decision: a voxel of the liver is tumor where p(tumor) / (p(liver) + p(tumor)) is over"
             f" {decision.tumor_threshold:g}{through if smoothing_mm else ', slice by slice'}."
         )
+    if folds := summary.get("decisions"):
+        thresholds = ", ".join(f"{one['tumor_threshold']:g}" for one in folds.values())
+        facts[0] = f"{facts[0]} Chosen for each fold on the others: {thresholds}."
     if summary["tta"]:
         facts.append("Probabilities are averaged with those of mirrored copies (--tta).")
     return facts

@@ -17,6 +17,7 @@ import numpy as np
 from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.result.plausibility import check
 from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
@@ -223,17 +224,24 @@ def run_model(
     ct: CtVolume,
     predicted: tuple[Prediction, float] | None = None,
     relabel: Callable[[Prediction], Labels] | None = None,
+    *,
+    checked: bool = True,
 ) -> Run:
     """What users would get, with the probabilities beside it.
 
     predicted: what the networks have said of this CT, in so many seconds; else they are run.
-    relabel: makes the labels, in LPS order, in place of the model's own steps.
+    relabel: makes the labels, in LPS order, in place of the model's own steps and unchecked.
+    checked: leave out what users' results do not show, such as marks in fat.
     """
     prediction, seconds = predicted or (None, 0.0)
     done = segmenter.segment(ct, keep_prediction=True, prediction=prediction)
-    labels_kji = done.labels_kji
     if relabel is not None and done.prediction is not None:
-        labels_kji = done.reorientation.undo(relabel(done.prediction))
+        labels_kji, probability = done.reorientation.undo(relabel(done.prediction)), None
+    else:
+        labels_kji, probability = done.labels_kji, done.tumor_probability_kji
+        if checked:
+            shown = check(ct, labels_kji, probability)
+            labels_kji, probability = shown.labels_kji, shown.tumor_probability_kji
     return Run(
         labels_kji,
         done.device,
@@ -241,7 +249,7 @@ def run_model(
         done.slices_run,
         seconds + done.seconds,
         done.probabilities,
-        None if relabel is not None else done.tumor_probability_kji,
+        probability,
     )
 
 
