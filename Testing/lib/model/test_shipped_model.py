@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.labels import Label
@@ -21,7 +22,7 @@ from LiverTumorSegLib.settings import RunSettings
 from looped import looped
 
 PHANTOM_SEEDS = (7, 21)  # training uses seeds from 1000 on
-CASCADE = "gunetrpp-small"
+CASCADE, SLICES, PAIR = "gunetrpp-small", "hybrid2d-w32", "liver-tumor"  # the last is the default
 TEST_CASES = {"16", "18", "30", "36", "47"}  # of the data's own split column
 STORAGE_COST = 0.002  # of pooled Dice, with the stored weights in place of those trained
 
@@ -38,8 +39,10 @@ def cascade() -> Segmenter:
 
 def preprocessing_of(spec: ModelSpec) -> dict[str, Any]:
     """The usual one, at the size that the network was trained with."""
+    if spec.preprocessing.get("kind") == LiverBoxPreprocessing.KIND:
+        return LiverBoxPreprocessing().to_dict()
     size_px = spec.preprocessing["size_px"]
-    if not stage_of(spec):
+    if spec.preprocessing.get("kind", SlicePreprocessing.KIND) == SlicePreprocessing.KIND:
         return SlicePreprocessing(size_px=size_px).to_dict()
     margin_mm, masked = (spec.preprocessing[n] for n in ("liver_margin_mm", "mask_as_channel"))
     return VolumePreprocessing(
@@ -50,7 +53,8 @@ def preprocessing_of(spec: ModelSpec) -> dict[str, Any]:
 def test_every_shipped_model_is_whole_and_says_what_it_is() -> None:
     entries = shipped_models()
     assert sum(entry.default for entry in entries) == 1
-    assert {entry.name for entry in entries} == {"hybrid2d-w32", CASCADE}
+    assert {entry.name for entry in entries} == {PAIR, SLICES, CASCADE}
+    assert next(entry.name for entry in entries if entry.default) == PAIR
     for entry in entries:
         verify(entry)
         spec = read_spec(entry.file.path)
@@ -62,11 +66,27 @@ def test_every_shipped_model_is_whole_and_says_what_it_is() -> None:
         assert "not for diagnosis" in spec.provenance["notice"]
 
 
-def test_the_cascade_is_small() -> None:
-    assert find_model(CASCADE).file.path.stat().st_size <= 10_000_000
+def test_the_cascades_are_small() -> None:
+    for name in (CASCADE, PAIR):
+        assert find_model(name).file.path.stat().st_size <= 12_000_000
 
 
-@looped("name", [None, CASCADE])
+def test_the_default_was_chosen_out_of_fold_and_knows_what_its_threshold_trades() -> None:
+    """It is trained on all patients; each was judged once, by a fold that had not seen it."""
+    spec = read_spec(find_model(None).file.path)
+    chosen = spec.provenance["chosen"]
+    judged = [case for fold in chosen["folds"].values() for case in fold["cases"]]
+    assert len(judged) == len(set(judged)) == len(chosen["cases"]) == 30
+    assert chosen["patients"] == 24
+    assert set(judged) <= set(spec.provenance["train"])
+    points = spec.tuning["points"]
+    found = [point["lesions_from_10_mm"][0] for point in points]
+    assert found == sorted(found, reverse=True), "a higher threshold finds less"
+    assert points[0]["false_lesions_per_volume"] > points[-1]["false_lesions_per_volume"]
+    assert spec.decision["tumor_threshold"] in [point["tumor_threshold"] for point in points]
+
+
+@looped("name", [SLICES, CASCADE])
 def test_trained_on_no_case_of_the_other_splits(name: str | None) -> None:
     spec = read_spec(find_model(name).file.path)
     for one in (spec, *spec.networks.values()):
@@ -75,7 +95,7 @@ def test_trained_on_no_case_of_the_other_splits(name: str | None) -> None:
         assert not set(stored["val"]) & set(stored["train"])
 
 
-@looped("name", [None, CASCADE])
+@looped("name", [SLICES, CASCADE])
 def test_storage_costs_next_to_nothing(name: str | None) -> None:
     for spec in read_spec(find_model(name).file.path).networks.values():
         things = "volumes" if stage_of(spec) else "slices"
@@ -110,7 +130,7 @@ def test_the_cascade_finds_the_liver_of_a_phantom(cascade: Segmenter) -> None:
 
 
 @pytest.mark.slow
-@looped("name", [None, CASCADE])
+@looped("name", [PAIR, SLICES, CASCADE])
 def test_a_ct_from_another_scanner(name: str | None, shared_data: Path) -> None:
     """Unenhanced, 3 mm, the upper liver outside the field of view; never in training."""
     ct, _ = read_ct(shared_data / "fixtures" / "example_ct.nii.gz")
