@@ -104,6 +104,7 @@ def main_window(scene: Any) -> Any:
 
     window = main_window()
     window.show()
+    window.activateWindow()  # a dialog of an earlier test may have been the last; keys go there
     return window
 
 
