@@ -42,6 +42,7 @@ COARSE = {"shape_kji": (8, 48, 48), "spacing_kji_mm": (30.0, 8.0, 8.0)}
 FINE = {"shape_kji": (36, 160, 160), "spacing_kji_mm": (8.0, 2.4, 2.4)}
 PHANTOM_SEED = 7  # has a tumor of 37 mm, which shows in a small 3D view
 MOST_SECONDS = 120
+STILL_SECONDS = 0.2
 RED_SHARE = 0.5  # of red without green: 0.41 in the liver's color, 0.79 in the tumor's
 COLOR_DIFFERENCE = 25  # of 255: what is tinted, in a gray picture
 
@@ -75,9 +76,16 @@ def loadCt() -> Any:
 
 
 def click(button: Any) -> str:
-    """Scroll to a button and press the mouse on it; how that was done."""
-    slicer.util.mainWindow().findChild(qt.QScrollArea).ensureWidgetVisible(button)
-    slicer.app.processEvents()
+    """Scroll to a button and, once it stands still, press the mouse on it; how that was done."""
+    place, before = None, object()
+    while place != before:
+        before = place
+        slicer.util.mainWindow().findChild(qt.QScrollArea).ensureWidgetVisible(button)
+        pause = time.monotonic() + STILL_SECONDS
+        while time.monotonic() < pause:
+            slicer.app.processEvents()
+        corner = button.mapToGlobal(qt.QPoint(0, 0))
+        place = corner.x(), corner.y()
     center = qt.QPoint(button.width // 2, button.height // 2)
     if qt.QGuiApplication.platformName() != "xcb" or shutil.which("xdotool") is None:
         qt.QTest.mouseClick(button, qt.Qt.LeftButton)
