@@ -49,9 +49,7 @@ def child(ct_file: str, model: str | None, scan: bool) -> None:
     idle_gb = peak_gb()
     ct, _ = read_ct(ct_file)
     with_ct_gb = peak_gb()
-    done = load_segmenter(RunSettings(model=str(model), device="cpu", coarse_search=scan)).segment(
-        ct
-    )
+    done = load_segmenter(RunSettings(model=model, device="cpu", coarse_search=scan)).segment(ct)
     measure(done.labels_kji, ct)
     print(json.dumps({"idle": idle_gb, "with CT": with_ct_gb, "peak": peak_gb()}))
 

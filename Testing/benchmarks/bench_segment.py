@@ -91,7 +91,7 @@ def compare(model: str | None, slices: int, pairs: int, *, scan: bool) -> list[s
     """A row of the table."""
     spacing_kji_mm = (HEIGHT_MM / slices, 0.75, 0.75)
     ct = make_phantom(seed=5, shape_kji=(slices, 512, 512), spacing_kji_mm=spacing_kji_mm).ct
-    segmenter = load_segmenter(RunSettings(model=str(model), device="cpu", coarse_search=scan))
+    segmenter = load_segmenter(RunSettings(model=model, device="cpu", coarse_search=scan))
     bundle = ModelFile.load(find_model(model).file.path)
     ours, net = OurRun(segmenter, bundle.build_net(), ct), bundle.build_net()
     expected = eager(ct, segmenter, net)  # both are warm after this and the next line
@@ -118,7 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", metavar="NAME|FILE", help="default: the shipped one")
+    parser.add_argument(
+        "--model", metavar="NAME|FILE", default="hybrid2d-w32", help="a model of one network"
+    )
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 150])
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--no-coarse-search", action="store_true", help="we run every slice too")

@@ -44,7 +44,7 @@ def child(ct_file: str, model: str | None, device: str) -> None:
     from LiverTumorSegLib.settings import RunSettings
 
     idle_gb, started = peak_gb(), time.perf_counter()
-    segmenter = load_segmenter(RunSettings(model=str(model), device=device))
+    segmenter = load_segmenter(RunSettings(model=model, device=device))
     loaded = time.perf_counter()
     steps: list[str] = []
     ct, _ = read_ct(ct_file)
@@ -150,7 +150,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", metavar="NAME|FILE", help="the slice model; default: the shipped one")
+    add("--model", metavar="NAME|FILE", default="hybrid2d-w32", help="the slice model")
     add("--cascade", metavar="NAME|FILE", help="its name or its file")
     add("--net", choices=("small", "full"), default="small", help="without --cascade")
     add("--slices", type=int, nargs="+", default=[60])

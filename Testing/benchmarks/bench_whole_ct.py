@@ -43,7 +43,7 @@ def child(ct_file: str, way: str, model: str | None, naive_slices: int) -> None:
     else:
         ct, _ = read_ct(ct_file)
         run, scale = (
-            load_segmenter(RunSettings(model=str(model), device="cpu", coarse_search=way == "scan"))
+            load_segmenter(RunSettings(model=model, device="cpu", coarse_search=way == "scan"))
             .segment(ct)
             .slices_run,
             1.0,
@@ -66,8 +66,8 @@ def naive(ct_file: str, model: str | None, wanted: int) -> tuple[int, float]:
     step = max(1, hu.shape[2] // wanted)
     some = np.ascontiguousarray(hu[:, :, ::step].T.astype(np.int16))
     affine = image.affine @ np.diag([1, 1, step, 1])
-    net = ModelFile.load(find_model(model).paths[0]).build_net()
-    eager(CtVolume(some, affine), load_segmenter(RunSettings(model=str(model), device="cpu")), net)
+    net = ModelFile.load(find_model(model).file.path).build_net()
+    eager(CtVolume(some, affine), load_segmenter(RunSettings(model=model, device="cpu")), net)
     return len(some), hu.shape[2] / len(some)
 
 
@@ -106,7 +106,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", metavar="NAME|FILE", help="default: the shipped one")
+    parser.add_argument(
+        "--model", metavar="NAME|FILE", default="hybrid2d-w32", help="a model of one network"
+    )
     parser.add_argument("--slices", type=int, nargs="+", default=[150, 800])
     parser.add_argument("--naive-slices", type=int, default=40)
     parser.add_argument("--child", nargs=2, metavar=("CT", "WAY"), help=argparse.SUPPRESS)
