@@ -72,6 +72,8 @@ def _all_properties(obj):
     table = {name: p for name, p in table.items() if name not in unknown}
     if isinstance(obj, QtWidgets.QProgressBar):
         del table["text"]  # a virtual reader too
+    if isinstance(obj, QtWidgets.QLayout):
+        table.pop("spacing", None)  # and this one, since Qt 6
     return table
 
 
