@@ -129,12 +129,12 @@ class Cascade:
                 k / count,
                 sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
             )
-            if k in liver.by_slice and liver.by_slice[k].sum(axis=0).max() > HALF:
+            if join and k in tumor.by_slice:
+                liver_lps[k] = _mean_foreground(liver, tumor, k) > HALF
+            elif k in liver.by_slice and liver.by_slice[k].sum(axis=0).max() > HALF:
                 liver_lps[k] = liver.foreground_native(k) > HALF
             if tumor_lps is not None and k in tumor.by_slice:
                 tumor_lps[k] = _is_foreground(tumor, k)
-                if join:
-                    liver_lps[k] = _mean_foreground(liver, tumor, k) > HALF
         return Prediction(
             liver_lps=liver_lps,
             tumor_lps=tumor_lps,
