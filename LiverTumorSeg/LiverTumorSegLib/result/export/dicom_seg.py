@@ -38,23 +38,30 @@ def make_seg(case: SegmentedCase, source: DicomSource) -> Segmentation:
         segment_descriptions=[
             _description(segment, case, str(tracking[segment.number])) for segment in case.segments
         ],
-        series_instance_uid=highdicom.UID(),
-        series_number=series_number(source, 1),
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-        device_serial_number=serial_number(case),
-        series_description=DESCRIPTION,
+        **new_series(case, source, 1),
         content_description=DESCRIPTION,
         content_label="LIVER_TUMOR",
     )
 
 
-def series_number(source: DicomSource, place: int) -> int:
-    """Beside the CT's series in a list: series 4 has 401 and 402."""
-    return min(source.series_number, 10**6) * 100 + place
+def new_series(case: SegmentedCase, source: DicomSource, place: int) -> dict[str, Any]:
+    """What both files say of their series and of who made it.
+
+    place: from 1, of the series beside the CT's in a list: series 4 has 401 and 402.
+    """
+    import highdicom
+
+    return {
+        "series_instance_uid": highdicom.UID(),
+        "series_number": min(source.series_number, 10**6) * 100 + place,
+        "sop_instance_uid": highdicom.UID(),
+        "instance_number": 1,
+        "manufacturer": MAKER,
+        "manufacturer_model_name": MAKER,
+        "software_versions": __version__,
+        "device_serial_number": serial_number(case),
+        "series_description": DESCRIPTION,
+    }
 
 
 def serial_number(case: SegmentedCase) -> str:

@@ -14,7 +14,7 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import lesion_rows, measures_to_dict
 
-from .dicom_seg import DESCRIPTION, MAKER, UNKNOWN_ORIGIN, code, serial_number, series_number
+from .dicom_seg import DESCRIPTION, MAKER, UNKNOWN_ORIGIN, code, new_series, serial_number
 from .dicom_source import DicomSource
 from .segments import Segment, SegmentedCase
 
@@ -33,7 +33,6 @@ LONGEST_MEANING = 64
 
 def make_sr(case: SegmentedCase, source: DicomSource, seg: Segmentation) -> Comprehensive3DSR:
     """The dataset, which refers to this SEG."""
-    import highdicom
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
     from pydicom.sr.codedict import codes
@@ -50,15 +49,7 @@ def make_sr(case: SegmentedCase, source: DicomSource, seg: Segmentation) -> Comp
     return Comprehensive3DSR(
         evidence=[*source.images, seg],
         content=report,
-        series_instance_uid=highdicom.UID(),
-        series_number=series_number(source, 2),
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-        device_serial_number=serial_number(case),
-        series_description=DESCRIPTION,
+        **new_series(case, source, 2),
         is_complete=True,
         coding_schemes=[CodingSchemeIdentificationItem(OURS, name=OUR_SCHEME)],
     )
