@@ -79,13 +79,11 @@ from training.score.cases import (
 from training.score.files import TABLES, header, log_test_use, shown_command, write_tables
 from training.score.folds import (
     OUT_OF_FOLD,
-    Fold,
     Judged,
     described,
     is_cross_validation,
     joint_sha256,
-    judged,
-    read_folds,
+    judge_folds,
 )
 from training.score.predictions import Predictions
 from training.score.summary import Record, json_able, summarize
@@ -114,7 +112,6 @@ CHOSEN_ON_OTHERS = (
     "Each fold's decision was chosen on the other folds, whose models have seen this fold's"
     " patients in training."
 )
-Load = Callable[[str | Path], Segmenter]
 TOY = (
     "This network was trained for a few seconds, as the recipe tour does to show that every step"
     " works: its scores mean nothing."
@@ -176,11 +173,8 @@ def evaluate(output: Path, selection: Selection, about: Record, score: Score, sh
     return summary
 
 
-def select_folds(
-    folds: Sequence[Fold], every: list[Case], choice: StoredChoice | None, load: Load
-) -> tuple[list[Judged], Selection]:
-    """Each fold's model with its cases; choice: of training.tune on these very folds."""
-    parts = [judged(fold, load(fold.model), every) for fold in folds]
+def select_folds(parts: Sequence[Judged], choice: StoredChoice | None) -> Selection:
+    """All cases of a cross-validation; choice: of training.tune, by which each fold decides."""
     warnings = [] if choice is None else [CHOSEN_ON_OTHERS]
     if choice is not None:
         if choice.how["sha256"] != joint_sha256(parts):
@@ -189,7 +183,7 @@ def select_folds(
             )
         for part in parts:
             part.segmenter.decision, part.segmenter.postprocessing = choice.of_fold(part.fold)
-    return parts, Selection([case for part in parts for case in part.cases], [], warnings)
+    return Selection([case for part in parts for case in part.cases], [], warnings)
 
 
 def about_folds(parts: Sequence[Judged]) -> Record:
@@ -334,7 +328,8 @@ def _judged(args: argparse.Namespace) -> tuple[list[Judged], Selection]:
     choice = None if args.choice is None else read_choice(args.choice)
     if is_cross_validation(args.model):
         every = folder.find_cases(args.data, table=args.table)
-        return select_folds(read_folds(Path(args.model)), every, choice, load)
+        parts = judge_folds(Path(args.model), every, load)
+        return parts, select_folds(parts, choice)
     if choice is not None:
         raise ValueError("--choice is for a cross-validation; a model file holds its own.")
     segmenter = load(args.model)

@@ -45,6 +45,7 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.inference.slices import SliceNetwork
 from LiverTumorSegLib.settings import RunSettings
+from LiverTumorSegLib.volume import Reorientation
 
 from training import command
 from training.cases import folder
@@ -58,8 +59,7 @@ from training.score.folds import (
     described,
     is_cross_validation,
     joint_sha256,
-    judged,
-    read_folds,
+    judge_folds,
 )
 from training.score.predictions import Predictions
 from training.tuning.platt import (
@@ -109,8 +109,7 @@ def _judged(args: argparse.Namespace) -> tuple[list[Judged], str]:
     """Each model with the cases to choose on, and what must be said of the split, if anything."""
     if is_cross_validation(args.model):
         cases = folder.find_cases(args.data, table=args.table)
-        folds = read_folds(Path(args.model))
-        return [judged(fold, _load(args, fold.model), cases) for fold in folds], ""
+        return judge_folds(Path(args.model), cases, lambda model: _load(args, model)), ""
     segmenter = _load(args, args.model)
     every, split_warning = find_cases(args.data, args.table, args.split_file)
     cases = chosen_cases(every, args.split)
@@ -124,14 +123,13 @@ def best_choice(search: Search) -> Choice:
     evidence = search.evidence(best)
     enough = len(evidence) >= FEWEST_PATIENTS
     confidence = _confidence(evidence)
-    by_fold = any(name not in search.patients for name in search.parts)
     apart = search.leave_one_out()
     return Choice(
         default=search.default,
         chosen=_confident(best, confidence),
         tried={setting: search.scores(setting) for setting in tried},
-        left_out=[_with_confidence(search, left) for left in apart] if by_fold else apart,
-        left_out_by="fold" if by_fold else "patient",
+        left_out=[_with_confidence(search, left) for left in apart] if search.by_fold else apart,
+        left_out_by="fold" if search.by_fold else "patient",
         curve=search.curve(best),
         cases=[volume.case for volume in search.volumes],
         patients=len(search.patients),
@@ -194,7 +192,7 @@ def _region(segmenter: Segmenter) -> dict[str, Any]:
 
 def _predicted(segmenter: Segmenter, case: Case, kept: Predictions) -> PredictedCase:
     ct, true_kji = read_pair(case)
-    _, turn = ct.to_lps()
+    turn = Reorientation.to_lps(ct.ijk_to_ras, ct.shape_kji)
     prediction, _ = kept.of(segmenter, case, ct)
     true = turn.apply(true_kji)
     if sees_single_slices(segmenter):

@@ -11,7 +11,7 @@ case is judged by a model that was trained on other patients, and counts once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,14 @@ def _refuse_shared(folds: Sequence[Fold]) -> None:
         fold_of |= dict.fromkeys(groups, fold.name)
 
 
-def judged(fold: Fold, segmenter: Segmenter, cases: Sequence[Case]) -> Judged:
+def judge_folds(
+    folder: Path, cases: Sequence[Case], load: Callable[[Path], Segmenter]
+) -> list[Judged]:
+    """Each fold's model with the cases that it is new to; load: how a model is made ready."""
+    return [_judged(fold, load(fold.model), cases) for fold in read_folds(folder)]
+
+
+def _judged(fold: Fold, segmenter: Segmenter, cases: Sequence[Case]) -> Judged:
     """The fold's model with its test cases; ``ValueError`` when it was trained on one of them."""
     tested = chosen_cases(apply_split(fold.split, cases), "test")
     refuse_training_cases(segmenter, tested)

@@ -342,6 +342,7 @@ class Search:
         folds: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.volumes, self.default, self._show = volumes, default, show
+        self.by_fold = bool(folds)
         self.parts = folds or {patient: [patient] for patient in self.patients}
         self._known: dict[Setting, tuple[VolumeCounts, ...]] = {}
         self._evidence: dict[Setting, list[Evidence]] = {}
