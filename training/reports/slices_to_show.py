@@ -193,7 +193,7 @@ def collect(scores: Sequence[CaseScore], cases: Sequence[Case], labels: Path) ->
 def _read(case: Case, slice_indices: Sequence[int], predicted: Path) -> Iterable[SliceView]:
     """Slices of one case, which is read once."""
     ct, _ = case.read_ct()
-    lps, reorientation = ct.to_lps()
+    lps, reorientation = ct.to_lps(copy=False)
     true, made = (
         reorientation.apply(labels[0]) for labels in (case.read_labels(), read_labels(predicted))
     )

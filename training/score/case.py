@@ -260,7 +260,7 @@ def score_run(
 
     published_grid: also by the G-UNETR++ authors' measures, on their grid.
     """
-    lps, turn = ct.to_lps()
+    lps, turn = ct.to_lps(copy=False)
     predicted, true = turn.apply(run.labels_kji), turn.apply(true_kji)
     spacing_mm = lps.spacing_kji_mm
     tumor = surface_scores(predicted == Label.TUMOR, true == Label.TUMOR, spacing_mm)

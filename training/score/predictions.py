@@ -43,7 +43,7 @@ class Predictions:
         clock = path.with_suffix(".json")
         if path.is_file() and clock.is_file():
             prediction = Prediction.load(path)
-            if prediction.liver_lps.shape == ct.to_lps()[0].shape_kji:
+            if prediction.liver_lps.shape == ct.to_lps(copy=False)[0].shape_kji:
                 return prediction, float(read_json(clock)["seconds"])
         prediction, seconds = _timed(segmenter, ct)
         prediction.save(path)

@@ -105,7 +105,7 @@ def _describe_series(folder: Path, n: int, entry: StudySeries) -> str:
 def _describe_ct(ct: CtVolume, warnings: tuple[str, ...]) -> str:
     k, j, i = ct.shape_kji
     sk, sj, si = ct.spacing_kji_mm
-    lps, turn = ct.to_lps()
+    lps, turn = ct.to_lps(copy=False)
     axial = "ijk"[2 - turn.order_kji[0]]
     return "\n".join(
         [

@@ -38,7 +38,7 @@ def phase_of_series(entry: StudySeries, segmenter: Segmenter) -> Phase:
         raise KeyboardInterrupt from None
     except ValueError:
         return "unknown"  # what is wrong is said when it is read to be segmented
-    lps, turn = ct.to_lps()
+    lps, turn = ct.to_lps(copy=False)
     if not done.found_liver:
         return "unknown"
     trunk = Trunk.around_liver(lps, turn.apply(done.labels_kji))
