@@ -12,6 +12,7 @@ from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
+SHAPE_KJI, SPACING_MM = (4, 48, 40), (6.0, 6.0, 7.0)  # of the small patients that are prepared
 
 
 def write_case(folder: Path, name: str, ct: CtVolume, labels: Bytes) -> None:

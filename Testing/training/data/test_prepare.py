@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, write_labels
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
+from LiverTumorSegLib.phantom.phantom import Phantom
 from LiverTumorSegLib.volume import CtVolume
 from looped import looped
 from numpy.typing import NDArray
-from prepared_cases import arrays, file_times, turned, write_case, write_manifest
+from prepared_cases import (
+    SHAPE_KJI,
+    SPACING_MM,
+    arrays,
+    file_times,
+    turned,
+    write_case,
+    write_manifest,
+)
 
 from training.data.prepared import Source, find_sources, prepare
 from training.data.slices import load_split
@@ -24,26 +32,6 @@ from training.prepare import main
 
 Bytes = NDArray[np.uint8]
 SMALL = SlicePreprocessing(grid_px=128, size_px=64)
-SHAPE_KJI, SPACING_MM = (4, 48, 40), (6.0, 6.0, 7.0)
-
-
-@pytest.fixture(scope="module")
-def patients() -> tuple[Phantom, ...]:
-    return tuple(
-        make_phantom(seed=seed, shape_kji=SHAPE_KJI, spacing_kji_mm=SPACING_MM) for seed in (1, 2)
-    )
-
-
-@pytest.fixture
-def data(tmp_path: Path, patients: tuple[Phantom, ...]) -> Path:
-    """A folder in the LiTS style: case 0 for training with its context, case 1 for validation."""
-    folder = tmp_path / "data"
-    first, second = patients
-    write_case(folder, "0", first.ct, first.labels)
-    write_case(folder, "0-context", first.ct, np.zeros_like(first.labels))
-    write_case(folder, "1", second.ct, second.labels)
-    write_manifest(folder, {"0": "train", "0-context": "train", "1": "val"})
-    return folder
 
 
 def prepare_all(data: Path, folder: Path, **options: Any) -> dict[str, Any]:

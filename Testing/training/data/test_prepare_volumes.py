@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_ct
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
-from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
-from prepared_cases import arrays, file_times, turned, write_case, write_manifest
+from LiverTumorSegLib.phantom.phantom import Phantom
+from prepared_cases import (
+    SHAPE_KJI,
+    arrays,
+    file_times,
+    turned,
+    write_case,
+)
 
 from training.cases.splits import Split, save_split
 from training.data.prepared import Source, find_sources
@@ -19,26 +25,6 @@ from training.data.prepared_volumes import prepare_volumes
 from training.prepare import main
 
 STEPS = VolumePreprocessing(window_hu=(-40, 160), size_px=64)
-SHAPE_KJI, SPACING_MM = (4, 48, 40), (6.0, 6.0, 7.0)
-
-
-@pytest.fixture(scope="module")
-def patients() -> tuple[Phantom, ...]:
-    return tuple(
-        make_phantom(seed=seed, shape_kji=SHAPE_KJI, spacing_kji_mm=SPACING_MM) for seed in (1, 2)
-    )
-
-
-@pytest.fixture
-def data(tmp_path: Path, patients: tuple[Phantom, ...]) -> Path:
-    """Case 0 for training, with its single slices, and case 1 for validation."""
-    folder = tmp_path / "data"
-    first, second = patients
-    write_case(folder, "0", first.ct, first.labels)
-    write_case(folder, "0-context", first.ct, np.zeros_like(first.labels))
-    write_case(folder, "1", second.ct, second.labels)
-    write_manifest(folder, {"0": "train", "0-context": "train", "1": "val"})
-    return folder
 
 
 def prepare_all(data: Path, folder: Path, steps: VolumePreprocessing = STEPS) -> dict[str, Any]:
