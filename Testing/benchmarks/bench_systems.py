@@ -52,7 +52,7 @@ def child(ct_file: str, model: str | None, device: str) -> None:
     on_gpu = torch.cuda.max_memory_allocated() / 1e9 if segmenter.device != "cpu" else 0.0
     told: Row = {
         "device": done.device,
-        "steps": sum(": Window " in s or s.startswith("Slice ") for s in dict.fromkeys(steps)),
+        "steps": sum(": Window " in s or "Slice " in s for s in dict.fromkeys(steps)),
         "s": done.seconds,
         "loading": loaded - started,
         "idle": idle_gb,
