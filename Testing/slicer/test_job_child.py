@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.result.plausibility import check
 from LiverTumorSegLib.settings import RunSettings
@@ -84,6 +86,17 @@ class Run:
         return end
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Here and in the child: several add up a sum in an order of their own."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_the_labels_are_those_of_the_library(tmp_path: Path, model: str) -> None:
     run = Run(tmp_path, model, probabilities=True)
     result = run.end()
