@@ -27,7 +27,7 @@ from training.cases.splits import load_split as load_split_file
 from training.data.slices import load_split, read_manifest, shrink_step
 from training.files import read_record, write_json, write_text
 from training.learn.distributed import Processes, pick_bf16, pick_device
-from training.learn.model_spec import (
+from training.learn.provenance import (
     as_dict,
     init_record,
     initialized_from,

@@ -13,7 +13,7 @@ from LiverTumorSegLib.model.file import ModelFile, ModelSpec
 from looped import looped
 from score_material import case
 
-from training.learn.model_spec import (
+from training.learn.provenance import (
     as_dict,
     initialized_from,
     known_validation_cases,

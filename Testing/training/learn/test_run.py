@@ -21,7 +21,7 @@ from toy_slices import PLAIN, TINY
 
 from training.data.augment import STRONG
 from training.data.slices import Sampling, SliceSet, load_split
-from training.learn.model_spec import new_spec
+from training.learn.provenance import new_spec
 from training.learn.recipes import SizePhase, SliceRecipe
 from training.learn.run import train
 from training.learn.trainer import SliceTrainer

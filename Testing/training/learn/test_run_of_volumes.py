@@ -22,7 +22,7 @@ from toy_volumes import STEPS, TINY_NET, tiny
 from training import export
 from training.data.augment3d import PAPER
 from training.data.patches import PatchSampling
-from training.learn.model_spec import CASCADE_STEPS
+from training.learn.provenance import CASCADE_STEPS
 from training.learn.recipes3d import VOLUME_RECIPES, Validation
 from training.learn.trainer3d import PatchTrainer
 from training.train import main

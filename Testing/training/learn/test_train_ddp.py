@@ -24,7 +24,7 @@ from toy_slices import write_toy
 from training.data.augment import NONE, STRONG
 from training.data.slices import Sampling, SliceSet, load_split
 from training.learn.distributed import ALONE, Processes, run_together
-from training.learn.model_spec import new_spec
+from training.learn.provenance import new_spec
 from training.learn.recipes import SizePhase, SliceRecipe
 from training.learn.run import train
 from training.learn.trainer import Clock, SliceTrainer

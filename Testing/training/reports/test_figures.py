@@ -13,7 +13,7 @@ from LiverTumorSegLib.result.files import NOTICE
 from matplotlib.figure import Figure
 from toy_figures import NO_SLICES, check_readable, toy_slices, toy_summary, toy_views
 
-from training.learn.model_spec import as_dict
+from training.learn.provenance import as_dict
 from training.learn.recipes import RECIPES
 from training.reports import figures
 from training.reports import style as figures_style

@@ -12,7 +12,7 @@ import pytest
 from looped import looped
 from toy_figures import check_readable, texts_of, toy_history, toy_summary
 
-from training.learn.model_spec import as_dict
+from training.learn.provenance import as_dict
 from training.learn.recipes import RECIPES
 from training.reports.evaluation import read_history
 from training.reports.figures_training import (

@@ -19,7 +19,7 @@ from toy_figures import (
     toy_view,
 )
 
-from training.learn.model_spec import as_dict
+from training.learn.provenance import as_dict
 from training.learn.recipes import RECIPES
 from training.reports.figures_method import Steps, draw_enhancement, draw_preprocessing
 from training.reports.figures_workflow import augmentation_lines, augmented, draw_workflow
