@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 from LiverTumorSegLib.tables import csv_text
 
 from training.cases.case import Case
-from training.cases.draw import draw_sets
 from training.cases.folder import CaseCheck, CaseReport
+from training.cases.stratified import stratified_sets
 from training.cases.table import key_column, read_csv
 from training.files import write_text
 
@@ -167,7 +167,9 @@ def _drawn(judged: Sequence[Selected], count: int, seed: int) -> list[Selected]:
     sizes_ml = {group: one.check.tumor_ml for group, one in best.items()}
     chosen = set(best)
     if count < len(best):
-        chosen = set(draw_sets(sizes_ml, Counter(best.keys()), (len(best) - count, count, 0), seed))
+        chosen = set(
+            stratified_sets(sizes_ml, Counter(best.keys()), (len(best) - count, count, 0), seed)
+        )
     taken = {best[group].check.case.name for group in chosen}
     return [_unless_taken(one, taken, best, count, seed) for one in judged]
 

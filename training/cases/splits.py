@@ -26,7 +26,7 @@ from typing import Literal, cast, get_args
 from LiverTumorSegLib.files import read_json
 
 from training.cases.case import SET_NAMES, Case, SetName, ircad_patient
-from training.cases.draw import Three, draw_parts, draw_sets, largest_tumor_ml
+from training.cases.stratified import Three, largest_tumor_ml, stratified_folds, stratified_sets
 from training.files import write_text
 
 PAPER_COUNTS = (8, 1, 2)  # patients in train, val, test of the hybrid2d paper (11 in all)
@@ -203,7 +203,7 @@ def stratified_split(
     if counts is not None:
         weights = Counter(weights.keys())
     targets = _targets(len(weights), weights.total(), shares or SHARES, counts)
-    sets = draw_sets(largest_tumor_ml(drawn, tumor_ml), weights, targets, seed)
+    sets = stratified_sets(largest_tumor_ml(drawn, tumor_ml), weights, targets, seed)
     # What was not drawn trains, patients of whom there are only context files among them.
     by_name = {case.name: sets.get(case.group, "train") for case in drawn}
     return _split(cases, by_name, seed, group_by)
@@ -231,7 +231,7 @@ def kfold_splits(
             f"{folds} folds of {len(sizes_ml)} patients cannot be made; give a number from "
             f"{FEWEST_FOLDS} up to that of the patients."
         )
-    parts = draw_parts(sizes_ml, folds, seed)
+    parts = stratified_folds(sizes_ml, folds, seed)
     splits = []
     for n in range(folds):
         sets = dict.fromkeys(parts[n], "test") | dict.fromkeys(parts[(n + 1) % folds], "val")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.cases.draw import draw_parts
+from training.cases.stratified import stratified_folds
 
 FOLD_SEED = 42
 
@@ -28,4 +28,4 @@ def fold_groups(manifest: Mapping[str, Any], count: int) -> list[list[str]]:
             f"{count} folds of {len(sizes_ml)} training patients cannot be made; give a number from"
             " 2 up to that of the patients."
         )
-    return draw_parts(sizes_ml, count, FOLD_SEED)
+    return stratified_folds(sizes_ml, count, FOLD_SEED)

@@ -1,7 +1,7 @@
 """Draw patients evenly from small, medium and large tumors.
 
-    sets = draw_sets({"anna": 12.5, "ben": 0.0, ...}, weights, (8, 1, 2), seed=42)
-    parts = draw_parts({"anna": 12.5, "ben": 0.0, ...}, 5, seed=42)
+    sets = stratified_sets({"anna": 12.5, "ben": 0.0, ...}, weights, (8, 1, 2), seed=42)
+    parts = stratified_folds({"anna": 12.5, "ben": 0.0, ...}, 5, seed=42)
 
 Only names and numbers here: what a patient's scans are and where they go is
 :mod:`training.split`. The same patients in any order give the same draw.
@@ -36,7 +36,7 @@ def largest_tumor_ml(cases: Iterable[Case], tumor_ml: Mapping[str, float]) -> di
     return largest
 
 
-def draw_sets(
+def stratified_sets(
     sizes_ml: Mapping[str, float], weights: Mapping[str, int], targets: Three, seed: int
 ) -> dict[str, str]:
     """The set of each patient that was drawn for val or test; the others train.
@@ -52,7 +52,7 @@ def draw_sets(
     return {group: set_name for set_name, groups in drawn.items() for group in groups}
 
 
-def draw_parts(sizes_ml: Mapping[str, float], count: int, seed: int) -> list[list[str]]:
+def stratified_folds(sizes_ml: Mapping[str, float], count: int, seed: int) -> list[list[str]]:
     """All patients in ``count`` parts of (nearly) equal numbers.
 
     Patients are lined up by tumor volume; of each ``count`` neighbors in that line every part gets
