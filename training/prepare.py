@@ -40,7 +40,7 @@ from training import command
 from training.cases import splits
 from training.cases.scattered import read_stacks
 from training.data.boxes import prepare_boxes
-from training.data.prepared import find_sources, prepare, print_sets
+from training.data.prepared import cases_to_prepare, prepare, print_sets
 from training.data.prepared_volumes import prepare_volumes
 from training.data.whole_slices import prepare_slices
 from training.learn.step_trainer import STEP_RECIPES
@@ -109,18 +109,18 @@ def _prepare_sets(args: argparse.Namespace) -> None:
 
     folder = args.data[0] if args.data else None
     split = splits.load_split(args.split_file) if args.split_file else None
-    sources = find_sources(folder, args.table, args.phantoms, split)
+    cases = cases_to_prepare(folder, args.table, args.phantoms, split)
     size: dict[str, Any] = {} if args.size_px is None else {"size_px": args.size_px}
     common: dict[str, Any] = {
         "workers": args.workers,
         "group_by": split.group_by if split else "patient",
-        "progress": lambda items: tqdm(items, total=len(sources), unit="case"),
+        "progress": lambda items: tqdm(items, total=len(cases), unit="case"),
     }
     if args.volumes:
         volume = VolumePreprocessing(**size)
         if args.window is not None:
             volume = replace(volume, window_hu=tuple(args.window))
-        manifest = prepare_volumes(sources, args.output, volume, **common)
+        manifest = prepare_volumes(cases, args.output, volume, **common)
     else:
         steps = SlicePreprocessing(
             preset=args.preset,
@@ -128,7 +128,7 @@ def _prepare_sets(args: argparse.Namespace) -> None:
             use_gamma="gamma" not in args.without,
         )
         steps = replace(steps, **size)
-        manifest = prepare(sources, args.output, steps, windowed=args.windowed, **common)
+        manifest = prepare(cases, args.output, steps, windowed=args.windowed, **common)
     print_sets(manifest, "scans" if args.volumes else "cases", split)
 
 

@@ -18,12 +18,13 @@ from typing import Literal, get_args
 
 import numpy as np
 from LiverTumorSegLib.ct import nifti
-from LiverTumorSegLib.volume import CtVolume
+from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
 from training.cases import ircad
 
-Kind = Literal["case", "context"]
+FileKind = Literal["case", "context"]
+Kind = Literal[FileKind, "phantom"]
 SetName = Literal["train", "val", "test"]
 SET_NAMES: tuple[SetName, ...] = get_args(SetName)
 
@@ -34,13 +35,14 @@ FIRST_IRCAD, IRCAD_PATIENTS = 28, 20
 
 @dataclass(frozen=True)
 class Case:
-    """One CT and its labels.
+    """One CT and its labels: two files, two folders, or a phantom that is computed.
 
     name: the number in the file's name, "7", or "7-context" for liver-free slices of that scan.
     ct: a NIfTI file, or a folder of DICOM slices (3D-IRCADb).
     labels: ``None`` when there is no label file; in 3D-IRCADb the folder of all masks.
     group: patients are told apart by this; never split within a group.
     split: from the table's column, ``None`` without one.
+    phantom_seed: of a phantom, which is drawn by :mod:`LiverTumorSegLib.phantom` and has no files.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Case:
     group: str
     split: SetName | None
     kind: Kind
+    phantom_seed: int | None = None
 
     @property
     def number(self) -> int:
@@ -65,6 +68,29 @@ class Case:
         """What sentences call the labels; empty without any."""
         return "" if self.labels is None else shown_name(self.labels)
 
+    def read(self) -> tuple[CtVolume, NDArray[np.uint8]]:
+        """The CT and its labels on the same grid (k, j, i); ``ValueError`` if one is unreadable.
+
+        Some public label files have a slightly different origin, which is let pass; a different
+        direction is an error.
+        """
+        if self.phantom_seed is not None:
+            from LiverTumorSegLib.phantom.phantom import make_phantom
+
+            phantom = make_phantom(
+                seed=self.phantom_seed, shape_kji=(40, 384, 384), spacing_kji_mm=(7.0, 1.0, 1.0)
+            )
+            return phantom.ct, phantom.labels
+        ct, _ = self.read_ct()
+        labels, labels_affine = self.read_labels()
+        turns = [Reorientation.to_lps(a, ct.shape_kji) for a in (ct.ijk_to_ras, labels_affine)]
+        if turns[0] != turns[1]:
+            raise ValueError(
+                f"{self.name}: CT and labels lie in different directions by their headers; export"
+                " the labels on the CT's grid."
+            )
+        return ct, labels
+
     def read_ct(self) -> tuple[CtVolume, tuple[str, ...]]:
         """The scan and warnings of one sentence each; ``ValueError`` when it cannot be read."""
         return read_ct(self.ct)
@@ -77,6 +103,12 @@ class Case:
         if self.labels is None:
             raise ValueError(f"{self.file} has no label file; add it or remove the CT.")
         return read_labels(self.labels, self.ct)
+
+
+def phantom_case(seed: int) -> Case:
+    """A synthetic patient of the training set."""
+    name = f"phantom-{seed}"
+    return Case(name, Path(), None, name, "train", "phantom", phantom_seed=seed)
 
 
 def ircad_patient(lits_id: int) -> int | None:

@@ -18,7 +18,7 @@ from typing import cast, get_args
 
 from LiverTumorSegLib.tables import csv_value
 
-from training.cases.case import SET_NAMES, Case, Kind, SetName
+from training.cases.case import SET_NAMES, Case, FileKind, SetName
 
 
 def with_table(cases: Sequence[Case], table: Path) -> list[Case]:
@@ -33,7 +33,7 @@ def with_table(cases: Sequence[Case], table: Path) -> list[Case]:
                 f"{case.file} has no row in {table.name}; add its row with its patient_group."
             )
         split = cast("SetName | None", row.get("split") or None)
-        kind = cast(Kind, row.get("kind") or case.kind)
+        kind = cast(FileKind, row.get("kind") or case.kind)
         merged.append(replace(case, group=row["patient_group"], split=split, kind=kind))
     _refuse_parted_scans(merged, table)
     return merged
@@ -97,7 +97,7 @@ def _refuse_row(line: Mapping[str, str], shown: str, table: Path) -> None:
             f"{table.name} has no patient_group for {shown}; give every scan of one patient "
             "the same group."
         )
-    for column, allowed in (("split", SET_NAMES), ("kind", get_args(Kind))):
+    for column, allowed in (("split", SET_NAMES), ("kind", get_args(FileKind))):
         if line.get(column) and line[column] not in allowed:
             raise ValueError(
                 f'{table.name} has {column} "{line[column]}" for {shown}; '

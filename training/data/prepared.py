@@ -1,6 +1,7 @@
 """Cases as memory-mapped slices: one folder a case, ``manifest.json`` last.
 
-    manifest = prepare(find_sources(folder, split=split), Path("prepared"), SlicePreprocessing())
+    cases = cases_to_prepare(folder, None, 0, split)
+    manifest = prepare(cases, Path("prepared"), SlicePreprocessing())
 
 A case's folder holds images.npy, labels.npy and case.json. A second call goes on where the first
 stopped: cases whose files and settings have not changed are kept, in whatever set they are now.
@@ -21,58 +22,16 @@ import numpy as np
 from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.volume import CtVolume, Reorientation
+from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
 from training.cases import splits
-from training.cases.case import SET_NAMES, files_of, read_ct, read_labels
+from training.cases.case import SET_NAMES, Case, files_of, phantom_case
 from training.cases.folder import find_cases
 from training.files import write_array, write_json
 
 Bytes = NDArray[np.uint8]
 BOOKKEEPING = ("split", "group", "kind")  # of a case's record; its arrays do not depend on them
-
-
-@dataclass(frozen=True)
-class Source:
-    """One case to prepare, or a phantom by its seed.
-
-    ct, labels: paths of files, or of 3D-IRCADb's folders of DICOM slices.
-    """
-
-    name: str
-    group: str
-    split: str
-    kind: str
-    ct: str = ""
-    labels: str = ""
-    phantom_seed: int | None = None
-
-    def read(self) -> tuple[CtVolume, Bytes]:
-        """The volume and its labels on the same grid (k, j, i)."""
-        if self.phantom_seed is not None:
-            from LiverTumorSegLib.phantom.phantom import make_phantom
-
-            phantom = make_phantom(
-                seed=self.phantom_seed, shape_kji=(40, 384, 384), spacing_kji_mm=(7.0, 1.0, 1.0)
-            )
-            return phantom.ct, phantom.labels
-        ct, _ = read_ct(Path(self.ct))
-        labels, labels_affine = read_labels(Path(self.labels), Path(self.ct))
-        # some public label files carry a slightly other origin; another direction is an error
-        turns = [Reorientation.to_lps(a, ct.shape_kji) for a in (ct.ijk_to_ras, labels_affine)]
-        if turns[0] != turns[1]:
-            raise ValueError(
-                f"{self.name}: CT and labels lie in different directions by their headers; export"
-                " the labels on the CT's grid."
-            )
-        return ct, labels
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What the prepared arrays depend on, besides the preprocessing."""
-        if self.phantom_seed is not None:
-            return {"phantom_seed": self.phantom_seed}
-        return {"ct_sha256": _sha256(self.ct), "labels_sha256": _sha256(self.labels)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +41,7 @@ class PrepareCase(ABC):
     settings: what the arrays depend on besides the case, JSON-able. kinds: names of the arrays.
     """
 
-    source: Source
+    case: Case
     folder: Path
 
     @property
@@ -99,10 +58,10 @@ class PrepareCase(ABC):
 
     def run(self) -> dict[str, Any]:
         """Write the case unless it is there already; its record."""
-        target = self.folder / self.source.name
+        target = self.folder / self.case.name
         wanted = {
-            **{k: v for k, v in asdict(self.source).items() if k not in ("ct", "labels")},
-            **self.source.fingerprint(),
+            **{k: v for k, v in asdict(self.case).items() if k not in ("ct", "labels")},
+            **fingerprint(self.case),
             **self.settings,
         }
         done = _read_record(target / "case.json")
@@ -119,15 +78,15 @@ class PrepareCase(ABC):
         return record
 
     def _write_arrays(self, target: Path) -> dict[str, Any]:
-        ct, labels = self.source.read()
+        ct, labels = self.case.read()
         if labels.shape != ct.shape_kji:
             raise ValueError(
-                f"{self.source.name}: the labels are {labels.shape}, the CT {ct.shape_kji};"
+                f"{self.case.name}: the labels are {labels.shape}, the CT {ct.shape_kji};"
                 " give the two the same grid."
             )
         if labels.max() > max(Label):
             raise ValueError(
-                f"{self.source.name}: the labels hold the label {labels.max()}; use only"
+                f"{self.case.name}: the labels hold the label {labels.max()}; use only"
                 " 0, 1 liver and 2 tumor."
             )
         ct, turn = ct.to_lps()
@@ -179,7 +138,7 @@ def run_jobs(
 
 
 def prepare(
-    sources: Sequence[Source],
+    cases: Sequence[Case],
     folder: Path,
     preprocessing: SlicePreprocessing,
     *,
@@ -188,7 +147,7 @@ def prepare(
     group_by: splits.GroupBy = "patient",
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> dict[str, Any]:
-    """Prepare every source and write ``manifest.json``; returns the manifest.
+    """Prepare every case and write ``manifest.json``; returns the manifest.
 
     group_by: "volume" marks sets that may share patients, in the manifest too: scores of a model
         trained on them are leaking.
@@ -197,7 +156,7 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
-    jobs = [PrepareSlices(source, folder, preprocessing, windowed) for source in sources]
+    jobs = [PrepareSlices(case, folder, preprocessing, windowed) for case in cases]
     records = run_jobs(jobs, workers, progress)
     if preprocessing.preset == "paper":
         refuse_windowed(records)
@@ -231,9 +190,9 @@ def refuse_windowed(records: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def find_sources(
+def cases_to_prepare(
     data: Path | None, table: Path | None, phantoms: int, split: splits.Split | None = None
-) -> list[Source]:
+) -> list[Case]:
     """Labeled cases of a folder that belong to a set, and phantoms (seeds 1000 on, train).
 
     split: which case is in which set, instead of the table's column. Raises ``ValueError`` when
@@ -246,24 +205,27 @@ def find_sources(
         splits.assert_disjoint(cases)
     else:
         cases = splits.apply_split(split, cases)
-    sources = []
+    chosen = []
     for case in cases:
         if split is not None and case.labels is None:
             raise ValueError(f"{case.file} is in the split but has no labels; add its label file.")
-        if case.split is None or case.labels is None:
-            continue
-        sources.append(
-            Source(case.name, case.group, case.split, case.kind, str(case.ct), str(case.labels))
-        )
-    for seed in range(1000, 1000 + phantoms):
-        name = f"phantom-{seed}"
-        sources.append(Source(name, name, "train", "phantom", phantom_seed=seed))
-    if not sources:
+        if case.split is not None and case.labels is not None:
+            chosen.append(case)
+    chosen += [phantom_case(seed) for seed in range(1000, 1000 + phantoms)]
+    if not chosen:
         raise ValueError(
             "No case with labels and a split was found; give a split file (training.split) by"
             " --split-file, or a CSV with the columns file, patient_group and split by --table."
         )
-    return sources
+    return chosen
+
+
+def fingerprint(case: Case) -> dict[str, Any]:
+    """What the prepared arrays depend on, besides the preprocessing."""
+    if case.phantom_seed is not None:
+        return {"phantom_seed": case.phantom_seed}
+    assert case.labels is not None
+    return {"ct_sha256": _sha256(case.ct), "labels_sha256": _sha256(case.labels)}
 
 
 def slice_facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
@@ -280,10 +242,10 @@ def slice_facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
     }
 
 
-def _sha256(path: str) -> str:
+def _sha256(path: Path) -> str:
     """Of a file's bytes, or of those of a folder's slices one after the other."""
     digest = hashlib.sha256()
-    for part in files_of(Path(path)):
+    for part in files_of(path):
         with open(part, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)

@@ -19,10 +19,10 @@ from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
 from training.cases import splits
+from training.cases.case import Case
 from training.data.prepared import (
     Bytes,
     PrepareCase,
-    Source,
     hu_range,
     run_jobs,
     slice_facts,
@@ -65,7 +65,7 @@ class PrepareVolume(PrepareCase):
 
 
 def prepare_volumes(
-    sources: Sequence[Source],
+    cases: Sequence[Case],
     folder: Path,
     preprocessing: VolumePreprocessing = PUBLISHED,
     *,
@@ -78,12 +78,12 @@ def prepare_volumes(
     group_by: as in :func:`training.data.prepared.prepare`. Raises ``ValueError`` when there are
     only context files.
     """
-    scans = [source for source in sources if source.kind != "context"]
+    scans = [case for case in cases if case.kind != "context"]
     if not scans:
         raise ValueError("These are single slices, not scans; a patch network needs whole scans.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for arrays written below
-    jobs = [PrepareVolume(source, folder, preprocessing) for source in scans]
+    jobs = [PrepareVolume(case, folder, preprocessing) for case in scans]
     records = run_jobs(jobs, workers, progress)
     manifest = {
         "format": 1,

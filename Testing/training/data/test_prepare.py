@@ -26,7 +26,8 @@ from prepared_cases import (
     write_manifest,
 )
 
-from training.data.prepared import Source, find_sources, prepare
+from training.cases.case import Case
+from training.data.prepared import cases_to_prepare, prepare
 from training.data.slices import load_split
 from training.prepare import main
 
@@ -35,7 +36,7 @@ SMALL = SlicePreprocessing(grid_px=128, size_px=64)
 
 
 def prepare_all(data: Path, folder: Path, **options: Any) -> dict[str, Any]:
-    return prepare(find_sources(data, None, 0), folder, SMALL, **options)
+    return prepare(cases_to_prepare(data, None, 0), folder, SMALL, **options)
 
 
 def test_arrays_are_the_preprocessing_of_the_files_slices(data: Path, tmp_path: Path) -> None:
@@ -68,20 +69,18 @@ def test_any_orientation_of_the_file_gives_the_same_arrays(
 ) -> None:
     patient = patients[0]
     ways = list(product(permutations(range(3)), product((False, True), repeat=3)))
-    sources = []
+    cases = []
     for n, (order, flips) in enumerate(ways[::5]):
         ct, labels = turned(patient.ct, patient.labels, order, flips)
         write_case(tmp_path / "data", str(n), ct, labels)
-        files = [
-            str(tmp_path / "data" / f"{kind}-{n}.nii.gz") for kind in ("volume", "segmentation")
-        ]
-        sources.append(Source(str(n), str(n), "train", "case", *files))
-    prepare(sources, tmp_path / "out", SMALL, windowed=True)
+        files = [tmp_path / "data" / f"{kind}-{n}.nii.gz" for kind in ("volume", "segmentation")]
+        cases.append(Case(str(n), *files, str(n), "train", "case"))
+    prepare(cases, tmp_path / "out", SMALL, windowed=True)
     straight = arrays(tmp_path / "out", "0")
     assert straight["labels"].any()
-    for source in sources[1:]:
-        for kind, array in arrays(tmp_path / "out", source.name).items():
-            assert np.array_equal(array, straight[kind]), (source.name, kind)
+    for one in cases[1:]:
+        for kind, array in arrays(tmp_path / "out", one.name).items():
+            assert np.array_equal(array, straight[kind]), (one.name, kind)
 
 
 def test_the_manifest_says_what_was_prepared(
@@ -232,7 +231,7 @@ def test_paper_is_refused_for_windowed_data(
 
 def test_paper_is_allowed_for_raw_data(data: Path, tmp_path: Path) -> None:
     paper = SlicePreprocessing(preset="paper", grid_px=128, size_px=64)
-    manifest = prepare(find_sources(data, None, 0), tmp_path / "out", paper)
+    manifest = prepare(cases_to_prepare(data, None, 0), tmp_path / "out", paper)
     assert manifest["preprocessing"]["preset"] == "paper"
     hu = read_ct(data / "volume-0.nii.gz")[0].hu[0]
     assert np.array_equal(arrays(tmp_path / "out", "0")["images"][0], paper(hu, SPACING_MM[1:]))
@@ -291,20 +290,20 @@ def test_labels_beyond_tumor_are_refused(
 def test_cases_without_a_split_or_labels_are_left_out(data: Path) -> None:
     write_manifest(data, {"0": "train", "0-context": "train", "1": ""})
     (data / "segmentation-0-context.nii.gz").unlink()
-    assert [source.name for source in find_sources(data, None, 0)] == ["0"]
+    assert [case.name for case in cases_to_prepare(data, None, 0)] == ["0"]
 
 
 def test_a_folder_without_any_split_is_refused(data: Path) -> None:
     (data / "manifest.csv").unlink()
     with pytest.raises(ValueError, match="--table"):
-        find_sources(data, None, 0)
+        cases_to_prepare(data, None, 0)
 
 
 def test_phantoms_are_training_cases_of_their_own_patients() -> None:
-    sources = find_sources(None, None, 3)
-    assert len({source.group for source in sources}) == 3
-    assert {(source.split, source.kind) for source in sources} == {("train", "phantom")}
-    assert [source.phantom_seed for source in sources] == [1000, 1001, 1002]
+    cases = cases_to_prepare(None, None, 3)
+    assert len({case.group for case in cases}) == 3
+    assert {(case.split, case.kind) for case in cases} == {("train", "phantom")}
+    assert [case.phantom_seed for case in cases] == [1000, 1001, 1002]
 
 
 @looped("what", ["no such folder", "empty"])

@@ -13,7 +13,7 @@ from prepared_cases import arrays, file_times, write_case
 from test_prepare import SMALL
 
 from training.cases.splits import Split, load_split, save_split
-from training.data.prepared import find_sources, prepare
+from training.data.prepared import cases_to_prepare, prepare
 from training.prepare import main
 
 NAMES = ("0", "0-context", "1", "2", "3")  # 0 and 1 are one patient, as in LiTS
@@ -69,7 +69,9 @@ def test_sets_of_a_table_are_by_patient(data: Path, tmp_path: Path) -> None:
     (data / "manifest.csv").write_text(
         "\n".join(["file,patient_group,split", *(f"volume-{n}.nii.gz,{n[0]},train" for n in NAMES)])
     )
-    assert prepare(find_sources(data, None, 0), tmp_path / "out", SMALL)["group_by"] == "patient"
+    assert (
+        prepare(cases_to_prepare(data, None, 0), tmp_path / "out", SMALL)["group_by"] == "patient"
+    )
 
 
 def test_a_leaking_file_keeps_its_mark_in_the_manifest_and_is_warned_of(
@@ -111,17 +113,17 @@ def test_a_file_that_does_not_fit_ends_with_2_before_anything_is_written(
 def test_a_case_without_labels_is_no_case_of_a_split(data: Path, tmp_path: Path) -> None:
     (data / "segmentation-3.nii.gz").unlink()
     with pytest.raises(ValueError, match=r"volume-3\.nii\.gz is in the split but has no labels"):
-        find_sources(data, None, 0, BY_PATIENT)
+        cases_to_prepare(data, None, 0, BY_PATIENT)
     with pytest.raises(ValueError, match="A split file needs its cases; give"):
-        find_sources(None, None, 2, BY_PATIENT)
+        cases_to_prepare(None, None, 2, BY_PATIENT)
 
 
 def test_another_fold_prepares_no_slice_again(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    prepare(find_sources(data, None, 0, BY_PATIENT), out, SMALL)
+    prepare(cases_to_prepare(data, None, 0, BY_PATIENT), out, SMALL)
     before, images = file_times(out), arrays(out, "3")["images"]
     other = Split(("2", "3"), ("0", "1"), ())
-    manifest = prepare(find_sources(data, None, 0, other), out, SMALL)
+    manifest = prepare(cases_to_prepare(data, None, 0, other), out, SMALL)
     assert sets_of(manifest) == {
         "0": "val",
         "0-context": "val",
@@ -140,6 +142,6 @@ def test_the_sets_can_be_loaded(data: Path, tmp_path: Path) -> None:
     from training.data.slices import load_split as load_slices
 
     path = save(tmp_path, BY_PATIENT)
-    prepare(find_sources(data, None, 0, load_split(Path(path))), tmp_path / "out", SMALL)
+    prepare(cases_to_prepare(data, None, 0, load_split(Path(path))), tmp_path / "out", SMALL)
     assert load_slices(tmp_path / "out", "train").cases == ("0", "0-context", "1")
     assert load_slices(tmp_path / "out", "val").cases == ("3",)

@@ -19,8 +19,9 @@ from prepared_cases import (
     write_case,
 )
 
+from training.cases.case import Case
 from training.cases.splits import Split, save_split
-from training.data.prepared import Source, find_sources
+from training.data.prepared import cases_to_prepare
 from training.data.prepared_volumes import prepare_volumes
 from training.prepare import main
 
@@ -28,7 +29,7 @@ STEPS = VolumePreprocessing(window_hu=(-40, 160), size_px=64)
 
 
 def prepare_all(data: Path, folder: Path, steps: VolumePreprocessing = STEPS) -> dict[str, Any]:
-    return prepare_volumes(find_sources(data, None, 0), folder, steps)
+    return prepare_volumes(cases_to_prepare(data, None, 0), folder, steps)
 
 
 def test_arrays_are_what_inference_sees_of_the_file(
@@ -51,7 +52,7 @@ def test_single_slices_are_left_out(data: Path, tmp_path: Path) -> None:
     manifest = prepare_all(data, tmp_path / "out")
     assert [case["name"] for case in manifest["cases"]] == ["0", "1"]
     assert not (tmp_path / "out" / "0-context").exists()
-    only = [s for s in find_sources(data, None, 0) if s.kind == "context"]
+    only = [s for s in cases_to_prepare(data, None, 0) if s.kind == "context"]
     with pytest.raises(ValueError, match="needs whole scans"):
         prepare_volumes(only, tmp_path / "none", STEPS)
 
@@ -59,16 +60,14 @@ def test_single_slices_are_left_out(data: Path, tmp_path: Path) -> None:
 def test_any_orientation_of_the_file_gives_the_same_volume(
     tmp_path: Path, patients: tuple[Phantom, ...]
 ) -> None:
-    patient, sources = patients[0], []
+    patient, cases = patients[0], []
     ways = [((0, 1, 2), (False,) * 3), ((2, 0, 1), (True, False, True)), ((1, 2, 0), (True,) * 3)]
     for n, (order, flips) in enumerate(ways):
         ct, labels = turned(patient.ct, patient.labels, order, flips)
         write_case(tmp_path / "data", str(n), ct, labels)
-        files = [
-            str(tmp_path / "data" / f"{kind}-{n}.nii.gz") for kind in ("volume", "segmentation")
-        ]
-        sources.append(Source(str(n), str(n), "train", "case", *files))
-    manifest = prepare_volumes(sources, tmp_path / "out", STEPS)
+        files = [tmp_path / "data" / f"{kind}-{n}.nii.gz" for kind in ("volume", "segmentation")]
+        cases.append(Case(str(n), *files, str(n), "train", "case"))
+    manifest = prepare_volumes(cases, tmp_path / "out", STEPS)
     straight = arrays(tmp_path / "out", "0")
     for case in manifest["cases"][1:]:
         for kind, array in arrays(tmp_path / "out", case["name"]).items():
