@@ -42,7 +42,7 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofModels = (*_modelFiles(), *_weights(), *_catalog(), *_settings(), *_networks())
-    return (*ofRuns, *ofModels, *_exchanges(), *_clicks())
+    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_sensitivity())
 
 
 def _steps() -> tuple[str, ...]:
@@ -425,6 +425,20 @@ def _clicks() -> tuple[str, ...]:
         _(
             "What is there ({lesion_hu:.0f} HU) looks like the liver around it ({liver_hu:.0f} HU);"
             " draw it in Segment Editor."
+        ),
+    )
+
+
+def _sensitivity() -> tuple[str, ...]:
+    """What a step of sensitivity did in tests, and which steps there are."""
+    return (
+        _(
+            "In tests it found {large} of {large_true} tumors from 10 mm and {small} of"
+            " {small_true} smaller ones, with {false_marks:.1f} false marks a CT."
+        ),
+        _(
+            "The sensitivity is {steps}; this model has {fewest} (fewer marks) to {most}"
+            " (more marks), and 0 as tested."
         ),
     )
 
