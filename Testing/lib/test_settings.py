@@ -14,7 +14,7 @@ from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.settings import RunSettings, Settings
 
 ALL: list[Settings] = [
-    Decision(tumor_threshold=0.7, smoothing_mm=2.0, calibration=(1.5, -0.25)),
+    Decision(tumor_threshold=0.7, smoothing_mm=2.0, seed_threshold=0.9, calibration=(1.5, -0.25)),
     Postprocessing(clean_liver=True, smallest_lesion_mm=3.0),
     SlicePreprocessing(window_hu=(-100, 200), gamma=1.0),
     VolumePreprocessing(liver_margin_mm=3.5, mask_as_channel=True),

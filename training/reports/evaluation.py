@@ -172,9 +172,12 @@ def _decided(summary: Record) -> list[str]:
             "Decision: a voxel of the liver is tumor where p(tumor) / (p(liver) + p(tumor)) is over"
             f" {decision.tumor_threshold:g}{through if smoothing_mm else ', slice by slice'}."
         )
+    if decision.has_seeds:
+        facts.append(f"A lesion stays where one of its voxels is over {decision.seed_threshold:g}.")
     if folds := summary.get("decisions"):
-        thresholds = ", ".join(f"{one['tumor_threshold']:g}" for one in folds.values())
-        facts[0] = f"{facts[0]} Chosen for each fold on the others: {thresholds}."
+        chosen = [Decision.from_dict(one) for one in folds.values()]
+        pairs = ", ".join(f"{one.tumor_threshold:g} and {one.seed_threshold:g}" for one in chosen)
+        facts.append(f"Chosen for each fold on the others, outline and surest voxel: {pairs}.")
     if summary["tta"]:
         facts.append("Probabilities are averaged with those of mirrored copies (--tta).")
     return facts

@@ -52,7 +52,7 @@ class Choice:
     tried: each setting with its scores over all volumes; chosen's is there without a confidence.
     left_out: each patient, or each fold, by a choice on the others; empty for a single one.
     left_out_by: "patient" or "fold".
-    curve: by tumor threshold what the chosen setting would have scored with it.
+    curve: what the chosen setting would have scored with other thresholds, from many marks to few.
     cases: names of the volumes. patients: how many they are of.
     confident: how many patients have voxels labeled tumor. lesions: (confidence, true share) of
         each predicted lesion, by a calibration that has not seen its patient.
@@ -63,7 +63,7 @@ class Choice:
     tried: Mapping[Setting, Scores]
     left_out: Sequence[LeftOut]
     left_out_by: str
-    curve: Mapping[float, Scores]
+    curve: Mapping[Decision, Scores]
     cases: Sequence[str]
     patients: int
     confident: int
@@ -192,21 +192,21 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
 
 
 def curve_record(choice: Choice) -> Record:
-    """For a model file: what its tumor threshold trades, measured on whom it was chosen on."""
+    """For a model file: what its thresholds trade, measured on whom they were chosen on."""
     scores = choice.scores(choice.chosen)
     return {
         "patients": choice.patients,
         "volumes": len(choice.cases),
         "volumes_without_tumor": scores.volumes_without_tumor,
-        "chosen_threshold": choice.chosen.decision.tumor_threshold,
-        "points": [_point(threshold, of) for threshold, of in choice.curve.items()],
+        "points": [_point(decision, of) for decision, of in choice.curve.items()],
     }
 
 
-def _point(threshold: float, scores: Scores) -> Record:
+def _point(decision: Decision, scores: Scores) -> Record:
     found = scores.detection
     return {
-        "tumor_threshold": threshold,
+        "tumor_threshold": decision.tumor_threshold,
+        "seed_threshold": decision.seed_threshold,
         "lesions_from_10_mm": [scores.large_found, scores.large_true],
         "lesions_under_10_mm": [
             found.tp - scores.large_found,
@@ -330,7 +330,7 @@ def _left_out_table(choice: Choice) -> str:
 
 
 def _curve_table(choice: Choice) -> str:
-    """A line a threshold: what more or fewer marks would have meant."""
+    """A line a pair of thresholds: what more or fewer marks would have meant."""
     rows = []
     for point in curve_record(choice)["points"]:
         large, small = point["lesions_from_10_mm"], point["lesions_under_10_mm"]
@@ -338,13 +338,14 @@ def _curve_table(choice: Choice) -> str:
         rows.append(
             [
                 f"{point['tumor_threshold']:g}",
+                f"{point['seed_threshold']:g}",
                 f"{large[0]} of {large[1]}",
                 f"{small[0]} of {small[1]}",
                 f"{point['false_lesions_per_volume']:.2f}",
                 "n/a" if dice is None else f"{dice:.3f}",
             ]
         )
-    head = ["tumor threshold", "lesions from 10 mm found", "under 10 mm found"]
+    head = ["tumor threshold", "seed threshold", "lesions from 10 mm found", "under 10 mm found"]
     return _markdown([*head, "false lesions a volume", "tumor Dice, pooled"], rows)
 
 

@@ -6,11 +6,11 @@
     for left in search.leave_one_out():
         print(left.name, left.setting, left.scores.score)
 
-Tumor share and smoothing are tried in all pairs; with the best pair the smallest lesion, and then
-the margin around the liver. The score is the mean of the tumor Dice, all voxels of all volumes in
-one pot, and the F1 of lesions at any overlap (6-neighborhood, ``clean``): voxels alone would forget
-small lesions, and lesions alone their outlines. What scores the same goes to the setting nearest
-the one that the model had.
+Tumor threshold and smoothing are tried in all pairs; then, with that smoothing, tumor and seed
+threshold; with the best pair the smallest lesion, and then the margin around the liver. The score
+is the mean of the tumor Dice, all voxels of all volumes in one pot, and the F1 of lesions at any
+overlap (6-neighborhood, ``clean``): voxels alone would forget small lesions, and lesions alone
+their outlines. What scores the same goes to the setting nearest the one that the model had.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from math import fsum
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.decision import Decision, with_seeds_only
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.labels import Label
@@ -36,11 +36,13 @@ from training.tuning.platt import Evidence, by_patient
 TRIED: dict[str, tuple[float, ...]] = {
     "tumor_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "smoothing_mm": (0.0, 2.0, 4.0, 6.0, 8.0),
+    "seed_threshold": (0.0, 0.9, 0.95, 0.98, 0.99, 0.995, 0.997, 0.998, 0.999),
     "smallest_lesion_mm": (0.0, 3.0, 5.0, 7.0, 10.0),
     "max_distance_to_liver_mm": (0.0, 5.0, 10.0, 20.0),
 }
 STEPS = (
     ("tumor_threshold", "smoothing_mm"),
+    ("tumor_threshold", "seed_threshold"),
     ("smallest_lesion_mm",),
     ("max_distance_to_liver_mm",),
 )
@@ -241,7 +243,10 @@ class CroppedPrediction:
         """Where tumor is before any step; ``ValueError`` for a decision over several slices."""
         if decision.smoothing_mm > 0:
             raise ValueError("A cropped prediction knows each slice alone.")
-        return self.share > decision.tumor_threshold, None
+        tumor = self.share > decision.tumor_threshold
+        if decision.has_seeds:
+            with_seeds_only(tumor, self.share > decision.seed_threshold)
+        return tumor, None
 
     def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Each slice of the box with its shares, (j, i)."""
@@ -395,13 +400,19 @@ class Search:
         setting = self.default if blind else self.best(others)
         return LeftOut(name, setting, self.counts(setting, left), blind)
 
-    def curve(self, setting: Setting) -> dict[float, Scores]:
-        """What other tumor thresholds would have given, the rest as it is: by threshold."""
-        thresholds = {*TRIED["tumor_threshold"], setting.decision.tumor_threshold}
-        return {
-            threshold: self.scores(setting.with_value("tumor_threshold", threshold))
-            for threshold in sorted(thresholds)
-        }
+    def curve(self, setting: Setting) -> dict[Decision, Scores]:
+        """What marking more or fewer lesions would have given, the rest as it is.
+
+        From many marks to few: by the seed threshold, which leaves outlines as they are, where the
+        setting has one; else by the tumor threshold.
+        """
+        decision = setting.decision
+        name = "seed_threshold" if decision.has_seeds else "tumor_threshold"
+        values = sorted({*TRIED[name], setting.values[name]})
+        steps = [setting.with_value(name, value) for value in values]
+        if decision.has_seeds:
+            steps = [one for one in steps if one.decision.has_seeds or not one.values[name]]
+        return {one.decision: self.scores(one) for one in steps}
 
     def _can_choose(self, patients: Collection[str]) -> bool:
         return any(

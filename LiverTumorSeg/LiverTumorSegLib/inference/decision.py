@@ -7,6 +7,9 @@ A slice network sees no neighbors, so a bright vessel on one slice looks to it a
 tumor goes on from slice to slice: its share of liver and tumor, averaged through the plane, tells
 the two apart. Where liver or tumor is at all is each slice's own and does not depend on these
 settings. They are chosen on a model's validation patients and lie in its file.
+
+How far a tumor reaches and whether there is one are two questions, so there are two thresholds
+(hysteresis, Canny 1986): a low one for the outline, and one that a lesion's surest voxel must pass.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
+from LiverTumorSegLib.volume import bounding_box
 
 Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 REACH_SD = 3.0  # the Gaussian is cut here
 LEAST_SHARE = 1e-4  # what a share is clipped to, and 1 minus it, before its logit is taken
@@ -35,6 +40,8 @@ class Decision(Settings):
 
     tumor_threshold: inside what is liver or tumor, a voxel is tumor where the share
         p_tumor / (p_liver + p_tumor) is above this.
+    seed_threshold: a lesion stays, whole, only where one of its voxels has a share above this
+        (lesions: the 26-neighborhood); 0 keeps all.
     smoothing_mm: standard deviation of a Gaussian through the plane, by which both sums of the
         share are averaged over neighboring slices; 0 leaves each slice to itself.
     calibration: (slope, offset) of the probability that a voxel is tumor,
@@ -48,10 +55,14 @@ class Decision(Settings):
         "confidence": "calibration",
     }
 
-    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {"smoothing_mm": (0.0, 100.0)}
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "smoothing_mm": (0.0, 100.0),
+        "seed_threshold": (0.0, 1.0),
+    }
 
     tumor_threshold: float = 0.5
     smoothing_mm: float = 0.0
+    seed_threshold: float = 0.0
     calibration: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -81,6 +92,11 @@ class Decision(Settings):
         weights[away_mm > self.reach_mm * (1 + 1e-6)] = 0
         return weights.astype(np.float32)
 
+    @property
+    def has_seeds(self) -> bool:
+        """Whether a lesion needs a surer voxel than its outline has."""
+        return self.seed_threshold > self.tumor_threshold
+
     def probability(self, share: Floats) -> Floats:
         """That voxels with such shares of tumor are tumor, as calibrated; any shape.
 
@@ -99,6 +115,22 @@ class Decision(Settings):
         So that 0 means one thing only: the model has not labeled the voxel tumor.
         """
         return np.rint(FULL_SCALE * self.probability(share)).clip(1, FULL_SCALE).astype(np.uint8)
+
+
+def with_seeds_only(lesions: Mask, seeds: Mask) -> None:
+    """Clear, in place, each lesion without any seed; bool (k, j, i), 26-neighborhood."""
+    if (box := bounding_box(lesions)) is None:
+        return
+    from scipy import ndimage
+
+    window = lesions[box]
+    numbers = np.zeros(window.shape, np.int32)
+    count = ndimage.label(window, structure=np.ones((3, 3, 3), np.bool_), output=numbers)
+    has_seed = np.zeros(int(count) + 1, np.bool_)
+    has_seed[numbers[seeds[box]]] = True
+    has_seed[0] = False  # background
+    for plane, plane_numbers in zip(window, numbers, strict=True):
+        plane[...] = has_seed[plane_numbers]
 
 
 def _checked_pair(pair: object) -> tuple[float, float]:

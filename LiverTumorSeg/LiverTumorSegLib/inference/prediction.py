@@ -24,7 +24,7 @@ from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
 
-from .decision import Decision
+from .decision import Decision, with_seeds_only
 from .grids import SliceGrid, grid_from_dict
 from .postprocess import Postprocessing
 from .progress import Progress, no_progress, subrange
@@ -118,6 +118,7 @@ class Prediction:
         """Where tumor is before any step, and its probability there as in :class:`Decided`."""
         tumor, slices = np.zeros(self.liver_lps.shape, np.bool_), self._tumor_slices()
         probability = None if decision.calibration is None else np.zeros(tumor.shape, np.uint8)
+        seeds = np.zeros(tumor.shape, np.bool_) if decision.has_seeds else None
         for n, (k, sums) in enumerate(self._sums(slices, decision)):
             progress(
                 n / len(slices),
@@ -129,8 +130,12 @@ class Prediction:
             tumor[k] = share > decision.tumor_threshold
             if self.tumor_lps is not None:
                 tumor[k] &= self.tumor_lps[k]
+            if seeds is not None:
+                seeds[k] = tumor[k] & (share > decision.seed_threshold)
             if probability is not None:
                 probability[k][tumor[k]] = decision.certainty(share[tumor[k]])
+        if seeds is not None:
+            with_seeds_only(tumor, seeds)
         return tumor, probability
 
     def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, Floats]]:

@@ -21,6 +21,7 @@ from LiverTumorSegLib.volume import CtVolume
 from looped import ALL_AXES, looped
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import reconstruction
 from threshold_slices import (
     AS_IT_IS,
     FAST,
@@ -135,6 +136,37 @@ def test_shares_give_the_labels_of_every_threshold(share: float) -> None:
         expected[k][expected[k] > 0] = 1
         expected[k][(expected[k] > 0) & (shares > share)] = 2
     np.testing.assert_array_equal(labels, expected)
+
+
+@looped("seed", [0.0, 0.6, 0.75, 0.9, 0.9999])
+def test_a_lesion_stays_whole_where_it_has_a_seed_and_else_goes(seed: float) -> None:
+    """Oracle: morphological reconstruction of the low mask from the high one."""
+    prediction = predicted(random_probabilities(empty=(3,)))
+    made = decided(prediction, Decision(tumor_threshold=0.6, seed_threshold=seed)) == 2
+    low = decided(prediction, Decision(tumor_threshold=0.6)) == 2
+    high = low.copy()
+    if seed > 0:
+        high = decided(prediction, Decision(tumor_threshold=max(seed, 0.6))) == 2
+    grown = reconstruction(high, low, footprint=np.ones((3, 3, 3))).astype(bool)
+    np.testing.assert_array_equal(made, grown)
+    assert made.any() == (seed < 0.99)
+    assert (made == low).all() == (seed <= 0.6)
+
+
+def test_what_has_no_seed_is_liver_and_has_no_probability() -> None:
+    prediction = predicted(random_probabilities())
+    low = Decision(tumor_threshold=0.6, calibration=(1.0, 0.0))
+    every, sure = (
+        prediction.decide(one, AS_IT_IS) for one in (low, replace(low, seed_threshold=0.9))
+    )
+    gone = (every.labels == 2) & (sure.labels != 2)
+    assert gone.any()
+    assert (sure.labels[gone] == 1).all()
+    assert every.tumor_probability is not None
+    assert sure.tumor_probability is not None
+    stays = sure.labels == 2
+    np.testing.assert_array_equal(sure.tumor_probability > 0, stays)
+    np.testing.assert_array_equal(sure.tumor_probability[stays], every.tumor_probability[stays])
 
 
 @looped("smoothing_mm", [0.0, 4.0])

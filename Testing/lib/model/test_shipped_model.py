@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
+from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
@@ -83,7 +84,9 @@ def test_the_default_was_chosen_out_of_fold_and_knows_what_its_threshold_trades(
     found = [point["lesions_from_10_mm"][0] for point in points]
     assert found == sorted(found, reverse=True), "a higher threshold finds less"
     assert points[0]["false_lesions_per_volume"] > points[-1]["false_lesions_per_volume"]
-    assert spec.decision["tumor_threshold"] in [point["tumor_threshold"] for point in points]
+    pairs = [(point["tumor_threshold"], point.get("seed_threshold", 0)) for point in points]
+    decision = Decision.from_dict(spec.decision)
+    assert (decision.tumor_threshold, decision.seed_threshold) in pairs
 
 
 @looped("name", [SLICES, CASCADE])

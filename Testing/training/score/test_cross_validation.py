@@ -140,7 +140,8 @@ def test_a_cropped_prediction_decides_as_the_whole_one() -> None:
         cropped = PredictedCase("3", "anna", *CroppedPrediction.of(whole.prediction, whole.true))
         steps = [Postprocessing(), Postprocessing(smallest_lesion_mm=0.0)]
         for threshold in (0.3, 0.5, 0.7, 0.9):
-            decision = Decision(tumor_threshold=threshold)
+            seed_threshold = 0.8 if threshold < 0.6 else 0.0
+            decision = Decision(tumor_threshold=threshold, seed_threshold=seed_threshold)
             assert cropped.counts(decision, steps) == whole.counts(decision, steps)
         own, other = (case.evidence(DEFAULT) for case in (whole, cropped))
         np.testing.assert_array_equal(own.shares, other.shares)

@@ -32,6 +32,7 @@ UNSURE = Spot(4, 5, 40, share=0.65, true=False)
 SETTINGS = [
     DEFAULT,
     Setting(Decision(tumor_threshold=0.7), Postprocessing(smallest_lesion_mm=0.0)),
+    Setting(Decision(tumor_threshold=0.3, seed_threshold=0.8), Postprocessing()),
     Setting(
         Decision(tumor_threshold=0.4, smoothing_mm=6.0),
         Postprocessing(max_distance_to_liver_mm=20.0),
@@ -79,6 +80,23 @@ def test_smoothing_is_chosen_against_what_is_sure_on_one_slice() -> None:
     assert found.scores(DEFAULT).score < 1
 
 
+def test_a_seed_threshold_is_chosen_where_it_alone_tells_lesions_apart() -> None:
+    """The true lesion has a rim as sure as the false spot, and a surer core."""
+    true = [Spot(2, 7, 10, share=0.65, side=6), Spot(3, 6, 12, share=0.97, side=2, row=22)]
+    false = Spot(1, 9, 40, share=0.94, side=8, true=False)
+    found = search(answered("3", "anna", [*true, false]))
+    best = found.best()
+    assert found.scores(best).score == 1
+    assert (best.decision.tumor_threshold, best.decision.seed_threshold) == (0.5, 0.95)
+    points = list(found.curve(best).items())
+    seeds = [decision.seed_threshold for decision, _ in points]
+    assert seeds == sorted(seeds)
+    assert {decision.tumor_threshold for decision, _ in points} == {0.5}
+    marked = [scores.detection.tp + scores.detection.fp for _, scores in points]
+    assert marked[0] == 2
+    assert marked == sorted(marked, reverse=True)
+
+
 def test_small_lesions_go_when_all_small_ones_are_false() -> None:
     """Of 8.2 mm in diameter and as sure and as thick as the true one."""
     spots = [Spot(1, 9, 10, share=1.0), Spot(1, 9, 40, share=1.0, side=1, true=False)]
@@ -118,7 +136,8 @@ def test_the_best_is_no_worse_than_anything_tried(seed: int) -> None:
     best = found.scores(found.best()).score
     assert best == max(found.scores(setting).score for setting in tried)
     assert DEFAULT in tried
-    assert len(tried) == len(set(tried)) == 35 + 4 + 3  # one of each later step is known already
+    # one of each later step is known already; of the pairs with a seed threshold, 7 are
+    assert len(tried) == len(set(tried)) == 35 + 7 * 8 + 4 + 3
 
 
 def test_what_scores_the_same_stays_as_it_was() -> None:
@@ -143,8 +162,8 @@ def test_each_decision_is_made_once_a_volume(monkeypatch: pytest.MonkeyPatch) ->
     found.best()
     found.leave_one_out()
     found.tried()
-    # each of 35, and again that of the best pair for the lesions and for the margin
-    assert len(made) <= 2 * (35 + 2 + 2 * 2)
+    # each of 35 and 56, and again that of the best pair for the lesions and for the margin
+    assert len(made) <= 2 * (35 + 56 + 2 + 2 * 2)
 
 
 def test_who_is_left_out_has_no_say() -> None:
