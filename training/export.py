@@ -14,7 +14,11 @@ and summary, stores the weights as int8, fp16 or fp32, and, with --prepared, mea
 Dice on the validation slices, or volumes, with the fp32 weights and with the stored ones, so that
 the file itself says what its storage costs. The tumor network of a cascade is measured inside the
 liver masks, before it is joined. With --choice the file decides on tumors as training.tune has
-found best for these very weights.
+found best for these very weights. With --livers the file says how bright the livers are that
+it was trained on, so that a run can tell of one that is unlike them:
+
+    python -m training.export pair.safetensors -o final.safetensors --name final \\
+        --livers LITS_FOLDER
 """
 
 from __future__ import annotations
@@ -33,9 +37,10 @@ from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.region import CascadeSettings
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
 from LiverTumorSegLib.model.file import ModelFile, join_files
-from LiverTumorSegLib.model.spec import STORAGES, ModelSpec, stage_of
+from LiverTumorSegLib.model.spec import LIVER_HU, STORAGES, ModelSpec, stage_of
 
 from training import command
+from training.cases.livers import liver_hu_range
 from training.data.slices import load_split, read_manifest
 from training.learn.distributed import pick_device
 from training.learn.recipes import SliceRecipe
@@ -106,6 +111,8 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         "notice": NOTICE,
         "code_version": args.version,
     }
+    if args.livers is not None:
+        provenance[LIVER_HU] = liver_hu_range(args.livers, spec.provenance.get("train", []))
     spec = replace(
         spec,
         name=args.name,
@@ -227,6 +234,9 @@ def _parser() -> argparse.ArgumentParser:
         "--prepared", type=Path, help="measure on the validation set of this folder"
     )
     parser.add_argument("--masks", type=Path, help="liver masks of training.liver_masks")
+    parser.add_argument(
+        "--livers", type=Path, metavar="FOLDER", help="labeled CTs that it was trained on"
+    )
     parser.add_argument("--choice", type=Path, help=f"{RECORD} of training.tune")
     parser.add_argument(
         "--closing-mm",

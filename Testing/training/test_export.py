@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_model import save_halves
+from LiverTumorSegLib.ct.nifti import write_ct, write_labels
 from LiverTumorSegLib.inference.cascade import Cascade
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
@@ -19,7 +20,9 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import ModelSpec, file_sha256
 from LiverTumorSegLib.nets import NETS
+from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegLib.settings import RunSettings
+from LiverTumorSegLib.volume import CtVolume
 
 from training.data.slices import load_split
 from training.export import main
@@ -104,6 +107,37 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main([str(tmp_path), "-o", str(out), "--name", "m"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not out.exists()
+
+
+def test_the_file_says_how_bright_the_livers_of_its_training_were(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the training cases alone; tumors and slices without liver do not count."""
+    phantom = make_phantom(seed=0, n_tumors=2, shape_kji=(40, 96, 96), spacing_kji_mm=(6, 4, 4))
+    median = float(np.median(phantom.ct.hu[phantom.labels == Label.LIVER]))
+    data = tmp_path / "lits"
+    data.mkdir()
+    for number, shift in ((0, 0), (1, 30), (3, -50)):
+        ct = CtVolume(phantom.ct.hu + np.int16(shift), phantom.ct.ijk_to_ras)
+        write_ct(data / f"volume-{number}.nii.gz", ct)
+        write_labels(data / f"segmentation-{number}.nii.gz", phantom.labels, ct)
+    trained = ModelFile.load(run / "best.safetensors")
+    words = {**trained.spec.provenance, "train": ["0", "0-context", "1"]}
+    ModelFile(replace(trained.spec, provenance=words), trained.state).save(
+        tmp_path / "m.safetensors"
+    )
+    told, silent = tmp_path / "told.safetensors", tmp_path / "silent.safetensors"
+    command = [str(tmp_path / "m.safetensors"), "--name", "m"]
+    assert main([*command, "-o", str(told), "--livers", str(data)]) == 0
+    assert main([*command, "-o", str(silent)]) == 0
+    low, high = (np.floor(median), np.floor(median + 30) + 1)
+    assert ModelFile.load(told).spec.trained_liver_hu == (low, high)
+    assert ModelFile.load(silent).spec.trained_liver_hu is None
+    (data / "volume-0.nii.gz").unlink(), (data / "volume-1.nii.gz").unlink()
+    (data / "segmentation-0.nii.gz").unlink(), (data / "segmentation-1.nii.gz").unlink()
+    capsys.readouterr()
+    assert main([*command, "-o", str(tmp_path / "x.safetensors"), "--livers", str(data)]) == 2
+    assert "no labeled liver that the model was trained on" in capsys.readouterr().err
 
 
 CHOSEN = Decision(tumor_threshold=0.7, smoothing_mm=4.0, calibration=(1.2, -0.3))

@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
 from LiverTumorSegLib.settings import Exports, RunSettings
 
 from .interrupts import raise_if_interrupted
@@ -39,7 +40,7 @@ def segment(
     settings: RunSettings,
     reporter: Reporter,
     *,
-    series: str | None = None,
+    series: WantedSeries = ANY_SERIES,
     overwrite: bool = False,
     model_folder: Path | None = None,
     exports: Exports = NO_EXPORTS,
@@ -64,7 +65,7 @@ def segment(
 
 
 def _read_or_propose(
-    path: Path, series: str | None, load: Callable[[], Segmenter], reporter: Reporter
+    path: Path, series: WantedSeries, load: Callable[[], Segmenter], reporter: Reporter
 ) -> tuple[CtVolume, tuple[str, ...], Series | None]:
     """The CT, its warnings and its series; of a study the one that is likely meant, and why.
 
@@ -156,7 +157,12 @@ def segment_case(
     except Cancelled:
         raise KeyboardInterrupt from None
     reporter.progress(SEGMENTED, "Checking and measuring")
-    checked = check(ct, done.labels_kji, done.tumor_probability_kji)
+    checked = check(
+        ct,
+        done.labels_kji,
+        done.tumor_probability_kji,
+        trained_liver_hu=segmenter.spec.trained_liver_hu,
+    )
     warnings = (*done.warnings, *checked.warnings)
     for warning in warnings:
         reporter.warning(warning)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,12 @@ from LiverTumorSegLib.sentences import sentence, sentence_of
 
 FORMAT_ONE, FORMAT_PAIR = 1, 2  # of a model of one network, and of a cascade's two in one file
 MOST_HU = 1e6  # either way
+PROVENANCE_TYPES: dict[str, type] = {  # of what is read there, and not only shown
+    **dict.fromkeys(("train", "train_groups", "val"), list),
+    "split_group_by": str,
+    "scores": dict,
+}
+LIVER_HU = "liver_hu"  # in the provenance, written by training.export; see ModelSpec
 STORAGES = ("fp32", "fp16", "int8")
 LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 GET_AGAIN = "Get the file again from where it came."
@@ -104,7 +110,10 @@ class ModelSpec:
         for key in DICTIONARIES:
             object.__setattr__(self, key, _as_json_keeps_it(key, getattr(self, key)))
         _check_labels(self.labels)
-        object.__setattr__(self, "training_hu_range", _checked_range(self.training_hu_range))
+        hu_range = _checked_range("training_hu_range", self.training_hu_range)
+        object.__setattr__(self, "training_hu_range", hu_range)
+        _checked_range(LIVER_HU, self.provenance.get(LIVER_HU))
+        _check_provenance(self.provenance)
         if self.storage not in STORAGES:
             raise ValueError(
                 sentence(
@@ -133,6 +142,12 @@ class ModelSpec:
     def networks(self) -> dict[str, ModelSpec]:
         """One network, or a cascade's "liver" and "tumor"; their names begin the tensors' names."""
         return self.pair or {ALL: self}
+
+    @property
+    def trained_liver_hu(self) -> tuple[float, float] | None:
+        """Between which HU the livers lie that it was trained on, each by its median; None when the
+        file does not say."""
+        return _checked_range(LIVER_HU, self.provenance.get(LIVER_HU))
 
     @property
     def is_cascade(self) -> bool:
@@ -203,21 +218,21 @@ def join_specs(
         for key in ("train", "train_groups", "val")
     }
     ranges = [spec.training_hu_range for spec in both if spec.training_hu_range is not None]
+    livers = [spec.trained_liver_hu for spec in both if spec.trained_liver_hu is not None]
     scores = {n: v for spec in both for n, v in dict(spec.provenance.get("scores", {})).items()}
     by_volume = groups == {"volume"}
     return ModelSpec(
         name=name,
         version=version,
         labels={"background": 0, "liver": 1, "tumor": 2},
-        training_hu_range=(min(r[0] for r in ranges), max(r[1] for r in ranges))
-        if ranges
-        else None,
+        training_hu_range=_around(ranges) if ranges else None,
         postprocessing=tumor.postprocessing,
         decision=tumor.decision,
         provenance={
             **{k: v for k, v in tumor.provenance.items() if k not in ("recipe", "init")},
             **lists,
             **({"scores": scores} if scores else {}),
+            **({LIVER_HU: _around(livers)} if livers else {}),
             "split_group_by": "volume" if by_volume else "patient",
         },
         storage=tumor.storage,
@@ -227,6 +242,11 @@ def join_specs(
         },
         cascade=cascade,
     )
+
+
+def _around(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The range that holds all of these."""
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def read_spec(path: str | Path) -> ModelSpec:
@@ -426,6 +446,18 @@ def _as_json_keeps_it(key: str, value: object) -> dict[str, Any]:
     return kept
 
 
+def _check_provenance(provenance: Mapping[str, object]) -> None:
+    for key, kind in PROVENANCE_TYPES.items():
+        if key in provenance and not isinstance(provenance[key], kind):
+            raise ValueError(
+                sentence(
+                    "The model's provenance says {value!r} of {key}, which is of another kind.",
+                    value=provenance[key],
+                    key=key,
+                )
+            )
+
+
 def _check_labels(labels: Mapping[str, object]) -> None:
     numbers = list(labels.values())
     whole = all(type(number) is int for number in numbers)
@@ -439,11 +471,12 @@ def _check_labels(labels: Mapping[str, object]) -> None:
         )
 
 
-def _checked_range(hu_range: object) -> tuple[float, float] | None:
+def _checked_range(key: str, hu_range: object) -> tuple[float, float] | None:
     if hu_range is None:
         return None
     problem = sentence(
-        "The model's training_hu_range must be two rising HU numbers; it is {hu_range!r}.",
+        "The model's {key} must be two rising HU numbers; it is {hu_range!r}.",
+        key=key,
         hu_range=hu_range,
     )
     if not isinstance(hu_range, (tuple, list)) or len(hu_range) != 2:

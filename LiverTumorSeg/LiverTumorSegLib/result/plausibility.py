@@ -61,9 +61,7 @@ THICK_SLICES_MM = 5.05
 SHORT_SCAN_MM = 100.0
 ADULT_LIVER_ML = (600.0, 3500.0)
 PIECE_ML, MANY_PIECES = 0.1, 4
-# Medians of the livers of the patients that the models in the catalog were trained on: 64 to 125 HU
-# and one of 160, as high as their window shows.
-TRAINED_LIVER_HU = (60.0, 165.0)
+BEYOND_TRAINED_HU = 5.0  # that a liver may lie outside of the range that a model knows
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +85,13 @@ def check(
     tumor_probability_kji: Labels | None = None,
     *,
     by_model: bool = True,
+    trained_liver_hu: tuple[float, float] | None = None,
 ) -> Checked:
     """Check labels (0, 1, 2) of a CT; all ``(k, j, i)``. The arrays that come in stay as they are.
 
     A pure function of the CT's numbers, its grid and the labels. by_model: False for labels that a
-    person may have drawn, of which nothing is dropped.
+    person may have drawn, of which nothing is dropped. trained_liver_hu: as the model's file says
+    (``ModelSpec``); None where that is unknown, and nothing is said of it.
     """
     lps, turn = ct.to_lps(copy=False)
     labels, pieces = turn.apply(labels_kji), list[_Piece]()
@@ -107,7 +107,7 @@ def check(
         labels = _without(labels, dropped)
         if trunk is not None:
             sentences = [*_liver_sentences(lps, labels, trunk)]
-            sentences += _brightness_sentences(trunk) if by_model else ()
+            sentences += _brightness_sentences(trunk, trained_liver_hu) if by_model else ()
         sentences += _dropped_sentence(dropped)
     is_same = reason is None and not dropped
     native = labels_kji if is_same else turn.undo(labels)
@@ -295,8 +295,10 @@ def _place_sentences(trunk: Trunk) -> Iterator[str]:
         )
 
 
-def _brightness_sentences(trunk: Trunk) -> Iterator[str]:
-    """The phase, or else a brightness that the models have not seen."""
+def _brightness_sentences(
+    trunk: Trunk, trained_liver_hu: tuple[float, float] | None
+) -> Iterator[str]:
+    """The phase, or else a brightness that the model has not seen."""
     if not trunk.found:
         return
     contrast = contrast_of(trunk)
@@ -311,8 +313,10 @@ def _brightness_sentences(trunk: Trunk) -> Iterator[str]:
             )
         )
         return
-    low, high = TRAINED_LIVER_HU
-    if not low <= contrast.liver_hu <= high:
+    if trained_liver_hu is None:
+        return
+    low, high = trained_liver_hu
+    if not low - BEYOND_TRAINED_HU <= contrast.liver_hu <= high + BEYOND_TRAINED_HU:
         unlike = "darker" if contrast.liver_hu < low else "brighter"
         yield (
             sentence(

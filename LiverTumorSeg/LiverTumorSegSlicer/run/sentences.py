@@ -278,7 +278,8 @@ def _modelFiles() -> tuple[str, ...]:
             "are {labels}."
         ),
         _("The model's networks are not described by dictionaries."),
-        _("The model's training_hu_range must be two rising HU numbers; it is {hu_range!r}."),
+        _("The model's {key} must be two rising HU numbers; it is {hu_range!r}."),
+        _("The model's provenance says {value!r} of {key}, which is of another kind."),
         _("The model's tta must be true or false; it is {tta!r}."),
         _(
             "The model's {key} holds something that JSON cannot keep ({problem}). Use plain "

@@ -89,6 +89,11 @@ def test_the_default_was_chosen_out_of_fold_and_knows_what_its_threshold_trades(
     assert (decision.tumor_threshold, decision.seed_threshold) in pairs
 
 
+def test_the_default_says_how_bright_the_livers_of_its_training_were() -> None:
+    """By which a run tells of another one; ``training.export --livers`` puts it into the file."""
+    assert read_spec(find_model(None).file.path).trained_liver_hu == (64.0, 161.0)
+
+
 @looped("name", [SLICES, CASCADE])
 def test_trained_on_no_case_of_the_other_splits(name: str | None) -> None:
     spec = read_spec(find_model(name).file.path)

@@ -84,12 +84,18 @@ def test_a_decision_is_written_only_if_there_is_one(spec: ModelSpec) -> None:
         {"preprocessing": None},
         {"decision": None},
         {"decision": {"tumor_threshold": float("nan")}},
+        {"provenance": {"liver_hu": [125, 64]}},
+        {"provenance": {"liver_hu": "bright"}},
+        {"provenance": {"train": 5}},
+        {"provenance": {"val": "3"}},
+        {"provenance": {"split_group_by": []}},
+        {"provenance": {"scores": None}},
         {"tta": 1},
         {"pair": {"liver": 1}},
     ],
 )
 def test_wrong_values_are_refused(spec: ModelSpec, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must|unknown|cannot keep|only 1"):
+    with pytest.raises(ValueError, match=r"must|unknown|cannot keep|only 1|another kind"):
         replace(spec, **wrong)
 
 

@@ -241,13 +241,25 @@ def enhanced(monkeypatch: pytest.MonkeyPatch, liver_hu: float, vein_hu: float) -
 
 
 @looped(
-    ("liver_hu", "vein_hu", "told"), [(105, 145, None), (85, 110, None), (215, 250, "brighter")]
+    ("liver_hu", "vein_hu", "trained", "told"),
+    [
+        (105, 145, (64.0, 160.0), None),
+        (85, 110, (64.0, 160.0), None),
+        (215, 250, (64.0, 160.0), "brighter than those that the model has learned from (64 to 160"),
+        (105, 145, (115.0, 130.0), "darker than those that the model has learned from (115 to 130"),
+        (105, 145, (108.0, 130.0), None),  # by little
+        (215, 250, None, None),
+    ],
 )
-def test_portal_venous_livers_of_any_usual_brightness_need_no_words(
-    liver_hu: float, vein_hu: float, told: str | None, monkeypatch: pytest.MonkeyPatch
+def test_a_liver_unlike_those_that_the_model_s_own_file_tells_of_is_told(
+    liver_hu: float,
+    vein_hu: float,
+    trained: tuple[float, float] | None,
+    told: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scan = enhanced(monkeypatch, liver_hu, vein_hu)
-    warnings = check(scan.ct, scan.labels).warnings
+    warnings = check(scan.ct, scan.labels, trained_liver_hu=trained).warnings
     assert len(warnings) == (told is not None)
     assert told is None or told in warnings[0]
 
@@ -335,6 +347,24 @@ def test_a_ct_that_was_cut_out_around_the_liver_keeps_it() -> None:
     ct = CtVolume(np.ascontiguousarray(truth.ct.hu[box]), truth.ct.ijk_to_ras)
     for scan in (ct, windowed(ct)):
         assert check(scan, truth.labels[box]).labels_kji.any()
+
+
+@pytest.mark.slow
+def test_the_default_model_finds_no_liver_where_there_is_none() -> None:
+    """In head, chest, pelvis and legs, after the check as users get it."""
+    segmenter = load_segmenter(RunSettings(device="cpu"))
+    tall = make_phantom(
+        seed=5, n_tumors=0, shape_kji=(130, 128, 128), spacing_kji_mm=(5.0, 3.0, 3.0)
+    )
+    held = np.flatnonzero(tall.labels.any(axis=(1, 2)))
+    scans = [slices(tall.ct, 0, int(held[0])), slices(tall.ct, int(held[-1]) + 1, 130)]
+    for part in (head, legs, touching_thighs):
+        hu = part()[0] + np.random.default_rng(0).normal(0, 12, part()[0].shape)
+        scans.append(CtVolume(hu.round().astype(np.int16), np.diag([-3.0, -3.0, 3.0, 1.0])))
+    for number, scan in enumerate(scans):
+        made = segmenter.segment(scan)
+        checked = check(scan, made.labels_kji, made.tumor_probability_kji)
+        assert not checked.labels_kji.any(), number
 
 
 # Real CTs
