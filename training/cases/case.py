@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from LiverTumorSegLib.ct import nifti
+from LiverTumorSegLib.ct.checks import is_bare
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
 
@@ -151,11 +152,6 @@ def read_labels(
         if shape_kji == labels.shape and not is_bare(ct_to_ras):
             return labels, ct_to_ras
     return labels, ijk_to_ras
-
-
-def is_bare(ijk_to_ras: NDArray[np.float64]) -> bool:
-    """Whether an affine says neither spacing nor direction: the identity, up to a shift."""
-    return np.array_equal(np.abs(ijk_to_ras[:3, :3]), np.eye(3))
 
 
 def has_bare_labels(labels: Path | None, ct: Path) -> bool:

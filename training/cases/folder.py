@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from LiverTumorSegLib.ct.checks import is_bare
+from LiverTumorSegLib.ct.label_map import LIVER_MEAN_HU
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 from numpy.typing import NDArray
@@ -34,13 +36,11 @@ from training.cases.case import (
     has_bare_labels,
     ircad_lits_id,
     ircad_patient,
-    is_bare,
 )
 from training.cases.table import with_table
 
 Files = tuple[dict[str, Path], dict[str, Path]]  # CTs and labels by case name
 MANIFEST = "manifest.csv"
-LIVER_HU = (-50.0, 300.0)  # mean; fatty livers without contrast reach -20, bright late phases 200
 GRIDS_DIFFER = 0.05  # of the smallest spacing, at the far corner; rounding stays far below
 
 
@@ -312,7 +312,7 @@ def _label_problems(case: Case, labels: NDArray[np.uint8], ct: CtVolume) -> Iter
         yield f"{name} is empty; label the liver, or name the pair -context if there is none."
     elif labels.any() and labels.shape == ct.shape_kji:
         mean_hu = ct.hu.mean(where=labels > 0, dtype=np.float64)
-        if not LIVER_HU[0] <= mean_hu <= LIVER_HU[1]:
+        if not LIVER_MEAN_HU[0] <= mean_hu <= LIVER_MEAN_HU[1]:
             yield (
                 f"{name} marks voxels of {mean_hu:.0f} HU on average, which is no liver; check "
                 "that labels and CT belong together, the same way up, and that the CT is in HU."

@@ -24,6 +24,7 @@ def compare(
     baseline_ct: Path | None = None,
     followup_ct: Path | None = None,
     numbers: str | None = None,
+    trust_voxels: bool = False,
     reader: str = "",
     overwrite: bool = False,
     model_folder: Path | None = None,
@@ -32,6 +33,7 @@ def compare(
 
     baseline, followup: result folders, or label maps, for which both CTs must be named.
     numbers: which of a label map mean liver and tumor, as LabelNumbers.parse takes it.
+    trust_voxels: as ``read_label_map`` takes it.
     """
     from LiverTumorSegLib.files import whole_folder
     from LiverTumorSegLib.result.files import NOTICE
@@ -43,9 +45,9 @@ def compare(
     reporter.started()
     with whole_folder(output, known=(TABLE, RECORD, PAGE), overwrite=overwrite) as part:
         reporter.progress(0.0, "Reading the baseline")
-        before = _read(baseline, baseline_ct, "--baseline-ct", numbers)
+        before = _read(baseline, baseline_ct, "--baseline-ct", numbers, trust_voxels)
         reporter.progress(0.2, "Reading the follow-up")
-        after = _read(followup, followup_ct, "--followup-ct", numbers)
+        after = _read(followup, followup_ct, "--followup-ct", numbers, trust_voxels)
         reporter.progress(0.4, "Laying the livers onto each other")
         found = compare_dates(before, after)
         reporter.progress(0.7, "Drawing and writing")
@@ -66,7 +68,9 @@ def compare(
     return 0
 
 
-def _read(path: Path, ct: Path | None, option: str, numbers: str | None) -> StoredResult:
+def _read(
+    path: Path, ct: Path | None, option: str, numbers: str | None, trust_voxels: bool
+) -> StoredResult:
     from LiverTumorSegLib.ct.label_map import LabelNumbers
     from LiverTumorSegLib.ct.read import is_folder
     from LiverTumorSegLib.result.stored import read_pair, read_result
@@ -81,7 +85,8 @@ def _read(path: Path, ct: Path | None, option: str, numbers: str | None) -> Stor
         raise ValueError(
             f"{path.name} is a label map; name the CT that it was made of by {option}."
         )
-    return read_pair(ct, path, None if numbers is None else LabelNumbers.parse(numbers))
+    meaning = None if numbers is None else LabelNumbers.parse(numbers)
+    return read_pair(ct, path, meaning, trust_voxels=trust_voxels)
 
 
 def _summary(found: Comparison) -> list[str]:

@@ -11,7 +11,14 @@ from typing import Any
 from LiverTumorSegLib.ct.dicom import read_series
 from LiverTumorSegLib.ct.phase import Phase
 from LiverTumorSegLib.ct.read import is_folder, read_input
-from LiverTumorSegLib.ct.study import StudySeries, matching, propose_series, read_study
+from LiverTumorSegLib.ct.study import (
+    ANY_SERIES,
+    StudySeries,
+    WantedSeries,
+    matching,
+    propose_series,
+    read_study,
+)
 from LiverTumorSegLib.model.catalog import ModelEntry, installed_models
 from LiverTumorSegLib.model.spec import ALL, ModelSpec, file_sha256, read_spec, stage_of
 from LiverTumorSegLib.volume import CtVolume
@@ -19,7 +26,7 @@ from LiverTumorSegLib.volume import CtVolume
 
 def describe_file(
     path: Path,
-    series: str | None = None,
+    series: WantedSeries = ANY_SERIES,
     model_folder: Path | None = None,
     phase_of_image: Callable[[StudySeries], Phase] | None = None,
 ) -> str:
@@ -27,7 +34,7 @@ def describe_file(
 
     phase_of_image: looks at each CT of a folder too.
 
-    series: the one of a folder to tell of, as ``matching`` takes it; several are listed only.
+    series: the one of a folder to tell of; several are listed only.
     model_folder: of imported models. Errors as the readers raise them.
     """
     if not path.exists():

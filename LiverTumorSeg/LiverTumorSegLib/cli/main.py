@@ -23,7 +23,7 @@ from .progress import Console, JsonLines, Reporter, say, stand_in_for_closed_str
 
 if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
-    from LiverTumorSegLib.ct.study import StudySeries
+    from LiverTumorSegLib.ct.study import StudySeries, WantedSeries
 
 Work = Callable[[], int]  # what a command line asks for, its words read; the exit code
 EXIT_BAD_INPUT = 2
@@ -95,11 +95,17 @@ def _segment(args: argparse.Namespace, reporter: Reporter) -> Work:
         args.output,
         settings,
         reporter,
-        series=args.series,
+        series=_wanted(args),
         overwrite=args.overwrite,
         model_folder=args.model_folder,
         exports=Exports.from_parsed(args),
     )
+
+
+def _wanted(args: argparse.Namespace) -> WantedSeries:
+    from LiverTumorSegLib.ct.study import WantedSeries
+
+    return WantedSeries(args.series, args.phase)
 
 
 def _batch(args: argparse.Namespace, reporter: Reporter) -> Work:
@@ -146,7 +152,8 @@ def _measure(args: argparse.Namespace, reporter: Reporter) -> Work:
         args.output,
         reporter,
         numbers=args.numbers,
-        series=args.series,
+        trust_voxels=args.trust_voxels,
+        series=_wanted(args),
         overwrite=args.overwrite,
         exports=Exports.from_parsed(args),
     )
@@ -160,7 +167,7 @@ def _report(args: argparse.Namespace, reporter: Reporter) -> Work:
         args.folder,
         reporter,
         ct=args.ct,
-        series=args.series,
+        series=_wanted(args),
         output=args.output,
         reader=args.reader,
         with_patient=args.with_patient,
@@ -181,6 +188,7 @@ def _compare(args: argparse.Namespace, reporter: Reporter) -> Work:
         baseline_ct=args.baseline_ct,
         followup_ct=args.followup_ct,
         numbers=args.numbers,
+        trust_voxels=args.trust_voxels,
         reader=args.reader,
         overwrite=args.overwrite,
         model_folder=args.model_folder,
@@ -208,10 +216,12 @@ def _models(args: argparse.Namespace, reporter: Reporter) -> Work:
 
 
 def _info(args: argparse.Namespace, reporter: Reporter) -> Work:
+    from LiverTumorSegLib.ct.study import WantedSeries
+
     from .info import describe_file
     from .segment import load_model
 
-    describe = partial(describe_file, args.file, args.series, args.model_folder)
+    describe = partial(describe_file, args.file, WantedSeries(args.series), args.model_folder)
     load = cache(partial(load_model, RunSettings(), args.model_folder))
 
     def look(entry: StudySeries) -> Phase:

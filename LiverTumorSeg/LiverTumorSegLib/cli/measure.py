@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
 from LiverTumorSegLib.settings import Exports
 
 from .progress import Reporter
@@ -18,13 +19,15 @@ def measure_label_map(
     reporter: Reporter,
     *,
     numbers: str | None = None,
-    series: str | None = None,
+    trust_voxels: bool = False,
+    series: WantedSeries = ANY_SERIES,
     overwrite: bool = False,
     exports: Exports = NO_EXPORTS,
 ) -> int:
     """``livertumorseg measure``: table, record and picture of a label map, all or nothing.
 
-    numbers: which of the map mean liver and tumor, as LabelNumbers.parse takes it.
+    numbers: which of the map mean liver and tumor, as LabelNumbers.parse takes it. trust_voxels:
+    as ``read_label_map`` takes it.
     """
     from LiverTumorSegLib.ct.label_map import LabelNumbers, read_label_map
     from LiverTumorSegLib.ct.read import dicom_series, read_input
@@ -40,7 +43,7 @@ def measure_label_map(
         reporter.progress(0.0, "Reading the CT")
         ct, warnings = read_input(ct_path, series)
         reporter.progress(0.3, "Reading the label map")
-        labels_kji, notes = read_label_map(labels_path, ct, meaning)
+        labels_kji, notes = read_label_map(labels_path, ct, meaning, trust_voxels=trust_voxels)
         reporter.progress(0.5, "Checking and measuring")
         result = MeasuredLabels.of(ct, labels_kji, (*warnings, *notes))
         for warning in result.warnings:

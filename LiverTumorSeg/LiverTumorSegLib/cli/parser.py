@@ -38,7 +38,8 @@ SEGMENT_HELP = """Find the liver and its tumors in a CT.
 The CT is a NIfTI file in Hounsfield units, of any orientation and spacing, or a folder that holds a
 DICOM series (pip install 'livertumorseg[dicom]'); portal-venous contrast is what the model knows
 best. Of a study's several series the likely portal-venous thin axial one is taken, and the result
-says which and why; `livertumorseg info` lists them, and --series chooses another.
+says which and why; `livertumorseg info` lists them, and --series chooses another (--phase, where
+one series holds several phases).
 The result folder receives
 
   seg.nii.gz      labels on the CT's own grid: 1 liver, 2 tumor
@@ -119,6 +120,10 @@ a report of it.
   livertumorseg measure ct.nii.gz Segmentation.seg.nrrd -o result        by its own codes
   livertumorseg measure ct.nii.gz total.nii.gz -o result --labels liver=5
   livertumorseg measure ct.nii.gz nnunet.nii.gz -o result --labels liver=1+3,tumor=2
+  livertumorseg measure volume-53.nii segmentation-53.nii -o result --trust-voxels
+
+The last is for a map that lost its geometry, as some of LiTS have: its voxels are then those of the
+CT, which is refused where they are no liver.
 
 For research only, not for diagnosis."""
 REPORT_HELP = """A result as one page to read, print and file: report.html, complete in itself.
@@ -212,7 +217,7 @@ def _add_segment(commands: Any) -> None:
         help="for programs, instead of CT and -o: ct.npy and ct.json are read from FOLDER, and"
         " labels.npy, record.json and more written there",
     )
-    add("--series", metavar="WHICH", help=SERIES_HELP)
+    _add_series_options(parser)
     _add_parent_option(parser)
     _add_run_options(parser, "replace results that are in the folder")
     Exports.add_options(parser)
@@ -271,7 +276,8 @@ def _add_measure(commands: Any) -> None:
         metavar="liver=1,tumor=2",
         help="which numbers of the map mean liver and tumor (default: as shown)",
     )
-    parser.add_argument("--series", metavar="WHICH", help=SERIES_HELP)
+    _add_trust_option(parser)
+    _add_series_options(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder"
     )
@@ -284,7 +290,7 @@ def _add_report(commands: Any) -> None:
     add = parser.add_argument
     add("folder", type=Path, metavar="RESULT", help="folder that holds a result")
     add("--ct", type=Path, metavar="CT", help="the CT that it was made of")
-    add("--series", metavar="WHICH", help=SERIES_HELP)
+    _add_series_options(parser)
     add("-o", "--output", type=Path, metavar="FILE", help="where (default: RESULT/report.html)")
     add("--reader", default="", metavar="NAME", help="who read it, to be printed")
     add(
@@ -313,6 +319,7 @@ def _add_compare(commands: Any) -> None:
         metavar="liver=1,tumor=2",
         help="which numbers of a label map mean liver and tumor (default: as shown)",
     )
+    _add_trust_option(parser)
     add("--reader", default="", metavar="NAME", help="who read it, to be printed")
     add("--overwrite", action="store_true", help="replace results that are in the folder")
     _add_events_option(parser)
@@ -364,6 +371,26 @@ def _add_run_options(parser: argparse.ArgumentParser, overwrite: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help=overwrite)
     _add_events_option(parser)
     _add_folder_option(parser)
+
+
+def _add_series_options(parser: argparse.ArgumentParser) -> None:
+    """Which CT of a DICOM folder is meant."""
+    parser.add_argument("--series", metavar="WHICH", help=SERIES_HELP)
+    parser.add_argument(
+        "--phase",
+        type=int,
+        metavar="N",
+        help="which phase of a series that holds several, as `info` counts them",
+    )
+
+
+def _add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """For label maps whose place was lost on the way."""
+    parser.add_argument(
+        "--trust-voxels",
+        action="store_true",
+        help="take a label map voxel by voxel, though its header puts it elsewhere than the CT",
+    )
 
 
 def _add_events_option(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
+
 from .progress import Reporter
 
 
@@ -12,7 +14,7 @@ def report(
     reporter: Reporter,
     *,
     ct: Path | None = None,
-    series: str | None = None,
+    series: WantedSeries = ANY_SERIES,
     output: Path | None = None,
     reader: str = "",
     with_patient: bool = False,

@@ -191,6 +191,11 @@ def _field_warning(pixels: NDArray[Any], spacing_mm: NDArray[np.float64]) -> tup
     )
 
 
+def is_bare(ijk_to_ras: NDArray[np.float64]) -> bool:
+    """Whether an affine says neither spacing nor direction: the identity, up to a shift."""
+    return np.array_equal(np.abs(ijk_to_ras[:3, :3]), np.eye(3))
+
+
 def _identity_warning(ijk_to_ras: NDArray[np.float64]) -> tuple[str, ...]:
     """Programs that drop a scan's geometry leave 1 mm along the axes, and the corner at 0."""
     if not np.array_equal(np.abs(ijk_to_ras), np.eye(4)):

@@ -172,12 +172,12 @@ def _only_stack(source: Series | Sequence[str | Path]) -> Stack:
     stacks = find_stacks([image for file in source for image in read_images(Path(file))])
     if len(stacks) > 1 and len({stack.phase for stack in stacks}) > 1:
         raise ValueError(
-            f"{NAME} holds {len(stacks)} phases; choose one with --series (`livertumorseg info` on"
+            f"{NAME} holds {len(stacks)} phases; choose one with --phase (`livertumorseg info` on"
             " its folder lists them), or export one alone."
         )
     if not stacks:
         return Stack(())
-    return Stack(tuple(image for stack in stacks for image in stack.images), "", stacks[0].notes)
+    return Stack(tuple(image for stack in stacks for image in stack.images), notes=stacks[0].notes)
 
 
 def _read_hu(images: list[DicomImage]) -> tuple[NDArray[np.int16], float, float]:

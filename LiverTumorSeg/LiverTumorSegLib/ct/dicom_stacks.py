@@ -10,6 +10,7 @@ identifiers, every contrast phase. What is left out is said; which phase is mean
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,11 +33,13 @@ class Stack:
     """Images that may be one CT, in no order.
 
     phase: what tells them from the others of their series, in words; "" where they are alone.
+    number: of the phase in its series, from 1; 0 where it is alone.
     notes: warnings, one sentence each, about images that were left out.
     """
 
     images: tuple[DicomImage, ...]
     phase: str = ""
+    number: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -136,7 +139,8 @@ def _phases(images: Images) -> list[Stack]:
         if len(parts) < 2 or not all(map(_is_regular, parts.values())):
             continue
         if not is_regular or _overlap(list(parts.values())):
-            return _named(list(parts.values()), [f", {tag} {value}" for value in parts])
+            in_order = sorted(parts, key=_as_number)
+            return _named([parts[v] for v in in_order], [f", {tag} {v}" for v in in_order])
     rounds = [] if is_regular else _rounds(images)
     if len(rounds) > 1 and all(map(_is_regular, rounds)):
         return _named(rounds, [""] * len(rounds))
@@ -169,9 +173,17 @@ def _rounds(images: Images) -> list[Images]:
 def _named(parts: list[Images], words: list[str]) -> list[Stack]:
     """Phases, told by a number of ours and by a tag that holds a number, never by its text."""
     return [
-        Stack(tuple(part), f"phase {n} of {len(parts)}{_plain(word)}")
+        Stack(tuple(part), f"phase {n} of {len(parts)}{_plain(word)}", n)
         for n, (part, word) in enumerate(zip(parts, words, strict=True), 1)
     ]
+
+
+def _as_number(value: str) -> tuple[float, str]:
+    """To sort values of a tag by: numbers and times of day as such, other texts after them."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
 
 
 def _plain(word: str) -> str:

@@ -3,7 +3,8 @@
     labels_kji, notes = read_label_map("seg.nii.gz", ct, LabelNumbers.parse("liver=5,tumor=9"))
 
 A map on another grid of the same place (other voxels, or the same stored the other way round) is
-brought to the CT's grid by its nearest voxels.
+brought to the CT's grid by its nearest voxels. One whose program lost its place is read voxel by
+voxel where somebody asks for that, and never by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
 
+from .checks import is_bare
 from .dicom_headers import shown_name
 from .formats import is_format, read_format_labels
 from .nifti import read_labels
@@ -26,6 +28,11 @@ Array = NDArray[Any]
 
 SAME_PLACE = 0.1  # voxels: how far a voxel may lie off and still be the same; headers are rounded
 LEAST_INSIDE = 0.5  # share of what is labeled that lies in the CT
+LIVER_MEAN_HU = (-50.0, 300.0)  # fatty ones without contrast reach -20, bright late phases 200
+VOXELS_TRUSTED = (
+    "The label map was taken voxel by voxel, as asked, whatever its header says of its place; look"
+    " whether it lies on the liver."
+)
 LISTED_NUMBERS = 8
 
 
@@ -65,14 +72,19 @@ OURS = LabelNumbers()
 
 
 def read_label_map(
-    path: str | Path, ct: CtVolume, numbers: LabelNumbers | None = None
+    path: str | Path,
+    ct: CtVolume,
+    numbers: LabelNumbers | None = None,
+    *,
+    trust_voxels: bool = False,
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Labels 0, 1, 2 as uint8 ``(k, j, i)`` on the CT's grid, and notes of one sentence each.
 
     numbers: None means what the codes of a .seg.nrrd say, and in other files that 1 is liver, 2 is
-    tumor, and that there are no others.
+    tumor, and that there are no others. trust_voxels: the map marks the CT's own voxels, wherever
+    its header puts them.
     Raises ``ValueError`` with one sentence for what is no label map, holds numbers that nobody
-    explained, or lies elsewhere than the CT.
+    explained, lies elsewhere than the CT, or says nothing of where it lies.
     """
     labels, ijk_to_ras, coded = _read(Path(path))
     name = shown_name(Path(path))
@@ -83,6 +95,14 @@ def read_label_map(
         labels = numbers.apply(labels)
     if labels.shape == ct.shape_kji and same_grid(ijk_to_ras, ct.ijk_to_ras, ct.shape_kji):
         return labels, ()
+    if trust_voxels:
+        _refuse_other_voxels(name, labels, ct)
+        return labels, (VOXELS_TRUSTED,)
+    if labels.shape == ct.shape_kji and is_bare(ijk_to_ras):
+        raise ValueError(
+            f"{name} does not say where it lies (its affine is the identity); give it with the"
+            " CT's geometry, or add --trust-voxels if its voxels are those of the CT."
+        )
     return _on_grid_of(ct, name, labels, ijk_to_ras)
 
 
@@ -101,6 +121,22 @@ def same_grid(one: Array, other: Array, shape_kji: tuple[int, int, int]) -> bool
     apart_mm = (one[:3, :3] - other[:3, :3]) @ corners_ijk + (one[:3, 3:] - other[:3, 3:])
     voxel_mm = np.linalg.norm(other[:3, :3], axis=0).min()
     return bool(np.linalg.norm(apart_mm, axis=0).max() <= SAME_PLACE * voxel_mm)
+
+
+def _refuse_other_voxels(name: str, labels: NDArray[np.uint8], ct: CtVolume) -> None:
+    """``ValueError`` where the map cannot mark the CT's own voxels."""
+    if labels.shape != ct.shape_kji:
+        raise ValueError(
+            f"{name} has {labels.shape} voxels (k, j, i) and the CT {ct.shape_kji}, so it does not"
+            " mark the CT's voxels; leave out --trust-voxels."
+        )
+    if labels.any():
+        mean_hu = ct.hu.mean(where=labels > 0, dtype=np.float64)
+        if not LIVER_MEAN_HU[0] <= mean_hu <= LIVER_MEAN_HU[1]:
+            raise ValueError(
+                f"{name} marks voxels of {mean_hu:.0f} HU on average, which is no liver, so it does"
+                " not mark the voxels of this CT; give the map with its own geometry."
+            )
 
 
 def _on_grid_of(

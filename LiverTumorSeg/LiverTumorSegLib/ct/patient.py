@@ -1,6 +1,6 @@
 """Who was scanned, from a DICOM folder; read for a report alone, and only where somebody asks.
 
-read_patient(Path("study"), series="2")      # {"Patient": "Doe, Jane", "Patient ID": "1234", ...}
+read_patient(Path("study"))      # {"Patient": "Doe, Jane", "Patient ID": "1234", ...}
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .dicom_headers import require_pydicom, shown_name, silenced_pydicom
 from .read import is_folder
-from .study import choose_series, read_study
+from .study import ANY_SERIES, WantedSeries, choose_series, read_study
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOT_STATED = "not stated"
 
 
-def read_patient(path: Path, series: str | None = None) -> dict[str, str]:
+def read_patient(path: Path, series: WantedSeries = ANY_SERIES) -> dict[str, str]:
     """Name, number, date of birth and date of the CT, as the report labels them.
 
     Raises ``ValueError`` with one sentence where the path is no DICOM folder or cannot be read.

@@ -1,7 +1,7 @@
 """A CT by its path: a NIfTI, NRRD or MetaImage file, or a folder that holds a DICOM series.
 
 ct, warnings = read_input(Path("ct.nii.gz"))
-ct, warnings = read_input(Path("study"), series="2")   # as `livertumorseg info study` counts
+ct, warnings = read_input(Path("study"), WantedSeries("2"))  # as `livertumorseg info study` counts
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from .dicom import Series, read_series
 from .dicom_headers import looks_like_dicom, shown_name
 from .formats import is_format, read_format, stated_grid
 from .nifti import read_ct
-from .study import choose_series, read_study
+from .study import ANY_SERIES, WantedSeries, choose_series, read_study
 
 
-def read_input(path: Path, series: str | None = None) -> tuple[CtVolume, tuple[str, ...]]:
+def read_input(path: Path, series: WantedSeries = ANY_SERIES) -> tuple[CtVolume, tuple[str, ...]]:
     """The scan and warnings of one sentence each; errors as of ``read_ct`` and ``read_series``.
 
-    series: which one of a folder, as ``choose_series`` takes it; it need not be said where there is
-    one.
+    series: which one of a folder; it need not be said where there is one.
     """
     if is_folder(path):
         return read_series(choose_series(read_study(path), series).series)
-    if series is not None:
-        raise ValueError(f"{shown_name(path)} is no folder of DICOM; use --series with one only.")
+    if not series.is_any:
+        raise ValueError(
+            f"{shown_name(path)} is no folder of DICOM; use --series and --phase with one only."
+        )
     if looks_like_dicom(path):
         raise ValueError(
             f"{shown_name(path)} is not a NIfTI file but one of a DICOM series; give the folder"
@@ -67,6 +68,6 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def dicom_series(path: Path, series: str | None = None) -> Series | None:
+def dicom_series(path: Path, series: WantedSeries = ANY_SERIES) -> Series | None:
     """The series that :func:`read_input` reads; None where the CT is no DICOM."""
     return choose_series(read_study(path), series).series if is_folder(path) else None

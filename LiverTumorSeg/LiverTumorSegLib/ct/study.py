@@ -1,7 +1,7 @@
 """A study's CT series: what their headers say, and which is likely portal-venous, thin and axial.
 
     entries = read_study(Path("study"))            # a StudySeries each, as `info` counts
-    chosen, why = choose_series(entries, "portal*")
+    chosen = choose_series(entries, WantedSeries("portal*", phase=2))
     chosen, why = propose_series(entries)
 
 Descriptions are what somebody typed at the scanner and may name a patient: they are shown where a
@@ -174,22 +174,63 @@ def _seconds(stated: str) -> float | None:
 # Choosing
 
 
-def choose_series(entries: Sequence[StudySeries], wanted: str | None) -> StudySeries:
-    """The only series there is, or the one that somebody names; ``ValueError`` saying how to.
+@dataclass(frozen=True)
+class WantedSeries:
+    """What somebody says of the series that is meant; None where nothing is said.
 
-    wanted: its number as `info` counts from 1, its UID, or a pattern of its description.
+    which: its number as `info` counts from 1, its UID, or a pattern of its description. phase: of a
+    series that holds several, as `info` counts them from 1.
     """
+
+    which: str | None = None
+    phase: int | None = None
+
+    @property
+    def is_any(self) -> bool:
+        return self.which is None and self.phase is None
+
+
+ANY_SERIES = WantedSeries()
+
+
+def choose_series(entries: Sequence[StudySeries], wanted: WantedSeries = ANY_SERIES) -> StudySeries:
+    """The only series there is, or the one that somebody names; ``ValueError`` saying how to."""
     found = matching(entries, wanted)
-    if len(found) > 1:
-        which = "This folder holds" if wanted is None else f"{wanted!r} fits"
+    if len(found) == 1:
+        return found[0]
+    if wanted.phase is None and len({entry.uid for entry in found}) == 1:
+        phases = [entry.series.stack.number for entry in found]
+        if sorted(phases) == list(range(1, len(phases) + 1)):
+            raise ValueError(
+                f"This series holds {len(found)} phases; choose one with --phase, 1 to"
+                f" {len(found)} (`livertumorseg info` on the folder lists them)."
+            )
+    which = "This folder holds" if wanted.which is None else f"{wanted.which!r} fits"
+    raise ValueError(
+        f"{which} {len(found)} CT series; choose one with --series, 1 to {len(entries)}"
+        " (`livertumorseg info` on the folder lists them)."
+    )
+
+
+def matching(
+    entries: Sequence[StudySeries], wanted: WantedSeries = ANY_SERIES
+) -> list[StudySeries]:
+    """The series that may be meant; at least one."""
+    found = _of_name(entries, wanted.which)
+    if wanted.phase is None:
+        return found
+    phases = sorted({entry.series.stack.number for entry in found} - {0})
+    if not phases:
+        raise ValueError("No series here holds several phases; leave out --phase.")
+    if wanted.phase not in phases:
         raise ValueError(
-            f"{which} {len(found)} CT series; choose one with --series, 1 to {len(entries)}"
-            " (`livertumorseg info` on the folder lists them)."
+            f"There is no phase {wanted.phase} here; choose a number from {phases[0]} to"
+            f" {phases[-1]}."
         )
-    return found[0]
+    return [entry for entry in found if entry.series.stack.number == wanted.phase]
 
 
-def matching(entries: Sequence[StudySeries], wanted: str | None) -> list[StudySeries]:
+def _of_name(entries: Sequence[StudySeries], wanted: str | None) -> list[StudySeries]:
     """The series that a number, UID or pattern means, all for None; at least one."""
     if wanted is None:
         return list(entries)

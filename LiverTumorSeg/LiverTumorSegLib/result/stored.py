@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.ct.dicom_headers import shown_name
 from LiverTumorSegLib.ct.label_map import LabelNumbers, read_label_map
 from LiverTumorSegLib.ct.read import read_input
+from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
 from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.volume import CtVolume
 
@@ -83,7 +84,7 @@ class StoredResult:
 def read_result(
     folder: Path,
     ct_path: Path | None = None,
-    series: str | None = None,
+    series: WantedSeries = ANY_SERIES,
     *,
     option: str = "--ct",
 ) -> StoredResult:
@@ -138,11 +139,15 @@ def stored_result(
 
 
 def read_pair(
-    ct_path: Path, labels_path: Path, numbers: LabelNumbers | None = None
+    ct_path: Path,
+    labels_path: Path,
+    numbers: LabelNumbers | None = None,
+    *,
+    trust_voxels: bool = False,
 ) -> StoredResult:
     """The same of a CT and any program's label map; errors as of what reads them."""
     ct, notes = read_input(ct_path)
-    labels_kji, more = read_label_map(labels_path, ct, numbers)
+    labels_kji, more = read_label_map(labels_path, ct, numbers, trust_voxels=trust_voxels)
     checked = check(ct, labels_kji, by_model=False)
     warnings = (*notes, *more, *checked.warnings)
     review = ("",) * len(checked.measures.lesions)

@@ -120,6 +120,38 @@ def test_what_cannot_be_measured_is_one_sentence_and_leaves_nothing(
         assert tree(tmp_path) == before
 
 
+def test_a_map_that_lost_its_place_is_read_voxel_by_voxel_where_somebody_asks(
+    phantom: Phantom, ct_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As LiTS 53 is: its affine is the identity, up to a shift, and its CT's is not."""
+    bare = np.eye(4)
+    bare[:3, 3] = 1
+    far = phantom.ct.ijk_to_ras.copy()
+    far[:3, 3] += 1000
+    for name, place in (("bare", bare), ("far", far)):
+        path, out = tmp_path / f"{name}.nii.gz", tmp_path / name
+        write_labels(path, phantom.labels, place)
+        refused = run(capsys, "measure", ct_file, path, "-o", out)
+        assert (refused.code, out.exists()) == (2, False)
+        assert ("--trust-voxels" in refused.err) == (name == "bare")
+        done = run(capsys, "measure", ct_file, path, "-o", out, "--trust-voxels")
+        assert done.code == 0
+        assert "voxel by voxel, as asked" in (out / "lesions.json").read_text()
+        labels, ijk_to_ras = read_labels(out / "seg.nii.gz")
+        np.testing.assert_array_equal(labels, phantom.labels)
+        np.testing.assert_allclose(ijk_to_ras, phantom.ct.ijk_to_ras, atol=1e-4)
+    write_labels(tmp_path / "air.nii.gz", (phantom.ct.hu < -900).astype(np.uint8), bare)
+    write_labels(tmp_path / "part.nii.gz", phantom.labels[1:], bare)
+    for name, sentence in (
+        ("air", "HU on average, which is no liver"),
+        ("part", "voxels (k, j, i"),
+    ):
+        path, out = tmp_path / f"{name}.nii.gz", tmp_path / "none"
+        refused = run(capsys, "measure", ct_file, path, "-o", out, "--trust-voxels")
+        assert (refused.code, out.exists()) == (2, False)
+        assert sentence in refused.err
+
+
 def test_a_map_corrected_in_its_own_folder_is_not_replaced(
     phantom: Phantom, ct_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from command_line import PATIENT, run, save_ct, tree
 from dicom_files import save_series, some_ct
 from LiverTumorSegLib.ct.nifti import read_labels
 from LiverTumorSegLib.ct.read import read_input
+from LiverTumorSegLib.ct.study import WantedSeries
 
 
 @pytest.fixture
@@ -32,12 +33,12 @@ def test_a_file_and_a_folder_give_the_same_ct(tmp_path: Path, study: Path) -> No
 def test_one_of_several_series(study: Path) -> None:
     with pytest.raises(ValueError, match=r"2 CT series; choose one with --series, 1 to 2"):
         read_input(study)
-    assert read_input(study, "1")[0].shape_kji == (10, 60, 64)
-    ct, _ = read_input(study, "2")
+    assert read_input(study, WantedSeries("1"))[0].shape_kji == (10, 60, 64)
+    ct, _ = read_input(study, WantedSeries("2"))
     np.testing.assert_array_equal(ct.hu, some_ct().hu[::2])
     for wrong in ("0", "3", "-1"):
         with pytest.raises(ValueError, match=rf"no series {wrong} .* from 1 to 2"):
-            read_input(study, wrong)
+            read_input(study, WantedSeries(wrong))
 
 
 def test_what_is_no_ct_input(tmp_path: Path, study: Path) -> None:
@@ -48,7 +49,7 @@ def test_what_is_no_ct_input(tmp_path: Path, study: Path) -> None:
     with pytest.raises(ValueError, match=f"{single.name} is not a NIfTI .* give the folder"):
         read_input(single)
     with pytest.raises(ValueError, match=r"ct\.nii is no folder of DICOM"):
-        read_input(save_ct(tmp_path / "ct.nii"), "1")
+        read_input(save_ct(tmp_path / "ct.nii"), WantedSeries("1"))
     with pytest.raises(ValueError, match="none does not exist"):
         read_input(tmp_path / "none")
 

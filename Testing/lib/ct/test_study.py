@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import PATIENT, rows_of, run, save_ct, some_hu
 from dicom_files import changed, save_series, some_ct
+from LiverTumorSegLib.ct.dicom import read_series
 from LiverTumorSegLib.ct.nifti import read_labels
 from LiverTumorSegLib.ct.phase import Phase, phase_of_delay, phase_of_words
-from LiverTumorSegLib.ct.study import StudySeries, choose_series, propose_series, read_study
+from LiverTumorSegLib.ct.study import (
+    StudySeries,
+    WantedSeries,
+    choose_series,
+    propose_series,
+    read_study,
+)
 from LiverTumorSegLib.volume import CtVolume
 from pydicom.uid import generate_uid
 
@@ -123,11 +131,11 @@ def test_a_series_is_named_by_number_description_or_uid(tmp_path: Path) -> None:
     first, second = add(tmp_path, "nativ 5.0"), add(tmp_path, "Portal 5.0")
     entries = read_study(tmp_path)
     for wanted, uid in ((first, first), ("1", first), ("portal*", second), ("PORTAL 5.0", second)):
-        assert choose_series(entries, wanted).uid == uid
+        assert choose_series(entries, WantedSeries(wanted)).uid == uid
     with pytest.raises(ValueError, match=r"'\*5.0' fits 2 CT series; choose one with --series, 1"):
-        choose_series(entries, "*5.0")
+        choose_series(entries, WantedSeries("*5.0"))
     with pytest.raises(ValueError, match="No series in this folder is called like 'late'"):
-        choose_series(entries, "late")
+        choose_series(entries, WantedSeries("late"))
 
 
 def test_phases_in_one_series_are_not_named_by_its_description(tmp_path: Path) -> None:
@@ -145,6 +153,62 @@ def test_phases_in_one_series_are_not_named_by_its_description(tmp_path: Path) -
         f"phase {n} of 2, AcquisitionNumber {n}" for n in (1, 2)
     ]
     assert {entry.phase for entry in entries} == {"unknown"}
+
+
+def save_phases(folder: Path) -> list[CtVolume]:
+    """One series of acquisitions 2, 9 and 10, whose files lie in another order; each 10 HU more."""
+    uid, cts = generate_uid(), []
+    for name, number in (("c", 2), ("b", 9), ("a", 10)):
+        cts.append(CtVolume(some_ct().hu + np.int16(10 * len(cts)), some_ct().ijk_to_ras))
+        change = changed(AcquisitionNumber=number, StudyInstanceUID=STUDY)
+        names = lambda k, name=name: f"{name}{k}"  # noqa: E731
+        save_series(folder, cts[-1], change=change, names=names, series=uid)
+    return cts
+
+
+def test_a_phase_is_chosen_by_its_number_in_the_order_of_acquisition(tmp_path: Path) -> None:
+    cts = save_phases(tmp_path / "s")
+    with pytest.raises(ValueError, match="3 phases; choose one with --phase, 1 to 3"):
+        choose_series(read_study(tmp_path))
+    with pytest.raises(ValueError, match=r"no phase 10 here; choose a number from 1 to 3\."):
+        choose_series(read_study(tmp_path), WantedSeries(phase=10))
+    for n, (ct, number) in enumerate(zip(cts, (2, 9, 10), strict=True), 1):
+        for wanted in (WantedSeries(phase=n), WantedSeries(str(n)), WantedSeries("*", n)):
+            entry = choose_series(read_study(tmp_path), wanted)
+            assert entry.series.stack.phase == f"phase {n} of 3, AcquisitionNumber {number}"
+            np.testing.assert_array_equal(read_series(entry.series)[0].hu, ct.hu)
+    save_series(tmp_path / "alone")
+    entries = read_study(tmp_path)
+    assert choose_series(entries, WantedSeries(phase=2)).series.stack.number == 2
+    alone = next(entry for entry in entries if not entry.series.stack.number)
+    with pytest.raises(ValueError, match="No series here holds several phases"):
+        choose_series([alone], WantedSeries(phase=1))
+
+
+def mean_hu_of(result: Path) -> float:
+    """Of the largest lesion."""
+    record = json.loads((result / "lesions.json").read_text())
+    return float(record["lesions"][0]["mean_hu"])
+
+
+@pytest.mark.usefixtures("known", "no_picture")
+def test_segment_measure_and_report_take_the_phase_that_is_asked_for(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, means = tmp_path / "study", []
+    save_phases(study)
+    for n in (1, 2, 3):
+        out, phase = tmp_path / str(n), ("--phase", n)
+        done = run(capsys, "segment", study, *phase, "-o", out, "--model", model, "--device", "cpu")
+        assert done.code == 0
+        means.append(mean_hu_of(out))
+        measured = run(capsys, "measure", study, out / "seg.nii.gz", *phase, "-o", out / "again")
+        assert measured.code == 0
+        assert mean_hu_of(out / "again") == means[-1]
+        assert run(capsys, "report", out, "--ct", study, *phase).code == 0
+        other = run(capsys, "report", out, "--ct", study, "--phase", n % 3 + 1, "--overwrite")
+        assert (other.code, "not the CT that" in other.err) == (2, True)
+    assert np.diff(means).tolist() == pytest.approx([10, 10], abs=0.2)
 
 
 def test_a_coronal_series_is_known_as_one(tmp_path: Path) -> None:
@@ -203,7 +267,7 @@ def test_a_file_has_no_series_to_choose(tmp_path: Path) -> None:
     from LiverTumorSegLib.ct.read import read_input
 
     with pytest.raises(ValueError, match="no folder of DICOM"):
-        read_input(save_ct(tmp_path / "ct.nii"), "portal*")
+        read_input(save_ct(tmp_path / "ct.nii"), WantedSeries(phase=1))
 
 
 @pytest.mark.usefixtures("known", "no_picture")
