@@ -107,8 +107,9 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; ``ValueError`` for anything else, ``OSError`` as the disk's."""
+    is_pipe = path.exists() and not path.is_file()  # or a folder: nothing would come
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = None if is_pipe else json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):

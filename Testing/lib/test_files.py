@@ -145,6 +145,29 @@ def test_only_what_dead_runs_of_ours_left_is_removed(tmp_path: Path) -> None:
     assert tree(mine) == OTHERS
 
 
+def test_a_run_that_ran_out_of_memory_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was making is still held while it fails, and the first try to remove it may too."""
+    remove, tries = shutil.rmtree, []
+
+    def fails_once(path: Path, **options: object) -> None:
+        tries.append(path)
+        if len(tries) > 1:
+            remove(path, **options)
+
+    def run_out() -> None:
+        with files.whole_folder(tmp_path / "result", known=("seg",), overwrite=False) as part:
+            (part / "seg").write_bytes(b"half")
+            raise MemoryError
+
+    monkeypatch.setattr(shutil, "rmtree", fails_once)
+    with pytest.raises(MemoryError):
+        run_out()
+    assert len(tries) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_marker_moves_nothing(tmp_path: Path) -> None:
     place = lay(tmp_path / "result", OLD)
     for marker in ("", "[]", '{"becomes": "../result"}', '{"becomes": 5}', "[" * 100_000):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch_threads
@@ -276,6 +278,77 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(
     assert code == 2
     assert said[fault] in capsys.readouterr().err
     assert not run.exists()
+
+
+class _Evil:
+    """A pickle that would write a file when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_run_folder_that_was_damaged_is_refused_in_a_sentence_and_runs_no_code(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, ran = tmp_path / "run", tmp_path / "ran"
+    assert call(prepared, run, "--epochs", 1) == 0
+    whole = {name: (run / name).read_bytes() for name in ("last.pt", "recipe.json")}
+    torch.save({"epoch": 1, "net": [1, 2]}, tmp_path / "foreign.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save(_Evil(ran), tmp_path / "evil.pt")
+    damaged = {
+        "last.pt": (
+            *(b"", b"text", pickle.dumps(_Evil(ran)), whole["last.pt"][:5000]),
+            *((tmp_path / f"{name}.pt").read_bytes() for name in ("foreign", "list", "evil")),
+        ),
+        "recipe.json": (b"", whole["recipe.json"][:40], b"[]", b"[" * 100_000),
+    }
+    for name, contents in damaged.items():
+        for content in contents:
+            (run / name).write_bytes(content)
+            capsys.readouterr()
+            assert call(prepared, run, "--epochs", 1) == 2, content[:20]
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith(name)
+            assert line.endswith(("new folder.", "new folder with -o."))
+            assert (run / name).read_bytes() == content
+        (run / name).write_bytes(whole[name])
+    assert not ran.exists()
+    assert call(prepared, run, "--epochs", 1) == 0
+
+
+def test_prepared_data_that_were_damaged_are_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_toy(tmp_path / "toy", windowed=False)
+    labels, manifest = data / "1" / "labels.npy", data / "manifest.json"
+    nines = np.load(labels)
+    nines[0, 0, 0] = 9
+    np.save(tmp_path / "nines.npy", nines)
+    evil = np.array([_Evil(tmp_path / "ran")], dtype=object)
+    np.save(tmp_path / "evil.npy", evil, allow_pickle=True)
+    without_cases = {**json.loads(manifest.read_text()), "cases": None}
+    for path, content in (
+        (labels, (tmp_path / "nines.npy").read_bytes()),
+        (labels, (tmp_path / "evil.npy").read_bytes()),
+        (labels, labels.read_bytes()[:-100]),
+        (labels, b""),
+        (manifest, json.dumps(without_cases).encode()),
+        (manifest, b"{}"),
+        (manifest, b"[" * 100_000),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        capsys.readouterr()
+        assert call(data, tmp_path / "run") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(path.name)
+        assert line.endswith("run python -m training.prepare again.")
+        path.write_bytes(whole)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:

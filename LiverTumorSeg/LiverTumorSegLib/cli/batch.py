@@ -255,7 +255,10 @@ def _refuse_foreign_summary(out: Path) -> None:
         is_file = out.exists() and not out.is_dir()
     if is_file:
         raise ValueError(f"{out.name} is a file; name a folder for the results.")
+    is_pipe = (out / SUMMARY).exists() and not (out / SUMMARY).is_file()
     try:
+        if is_pipe:
+            raise OSError  # it would be waited for
         with (out / SUMMARY).open(encoding="utf-8", errors="replace") as file:
             is_ours = is_summary(file.readline())
     except (FileNotFoundError, NotADirectoryError):

@@ -110,7 +110,9 @@ def _single_files(folder: Path, files: list[Path]) -> Iterator[Case]:
         name, place = path.name.lower(), path.relative_to(folder)
         is_ours = path.name in OUR_LABELS and path.with_name(RECORD).exists()
         if name.endswith(ENDINGS) and not is_ours and not _is_label_map(path):
-            yield Case(place, (path,), is_dicom=False)
+            is_pipe = path.exists() and not path.is_file()  # it would be waited for
+            problem = f"{shown_name(path)} is a pipe or a device; give a file." if is_pipe else ""
+            yield Case(place, (path,), is_dicom=False, problem=problem)
         for endings, advice in PASSED_OVER.items():
             if name.endswith(endings):
                 problem = f"{shown_name(path)} {advice}"

@@ -138,8 +138,8 @@ def _finished_row(place: Path, settings: dict[str, Any], case: Case) -> dict[str
         stamp = read_json(place / STAMP)
         is_so = (
             stamp["settings"] == json.loads(json.dumps(settings))
+            and all((place / name).is_file() for name in (RECORD, *stamp["files"]))
             and stamp["record_sha256"] == hashlib.sha256((place / RECORD).read_bytes()).hexdigest()
-            and all((place / name).is_file() for name in stamp["files"])
             and (
                 stamp["source_fingerprint"] == case.fingerprint()
                 or stamp["source_sha256"] == case.sha256()

@@ -37,6 +37,7 @@ from .nifti import DEFLATE_AT_MOST, whole_hu
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DETACHED = (".nhdr", ".mhd")  # the voxels lie in a file beside them
+NRRD_ENDINGS = (".nrrd", ".nhdr")
 GET_FORMATS = "get it with: pip install 'livertumorseg[formats]', or save the scan as .nii.gz."
 SAYS_HOW_IT_LIES = re.compile(rb"^(space:|TransformMatrix\s*=|Orientation\s*=)", re.M)
 UNREADABLE = (
@@ -145,8 +146,7 @@ def _opened(path: Path) -> tuple[Any, bool]:
         ) from None
 
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # they print, and quote the header
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = _reader(path)
     with _explained(name):
         reader.ReadImageInformation()
     return reader, SAYS_HOW_IT_LIES.search(start[:HEADER_BYTES]) is not None
@@ -169,12 +169,20 @@ def _voxels(reader: Any, shape_kji: tuple[int, int, int]) -> NDArray[Any]:
     return voxels
 
 
-def stated_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """Voxels along i, j, k and 4 x 4 ijk_to_ras of a header; errors as SimpleITK raises them."""
+def _reader(path: Path) -> Any:
+    """For the format that the name says; ITK would try all of its own on what is none."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
+    is_nrrd = path.name.lower().endswith(NRRD_ENDINGS)
+    reader.SetImageIO("NrrdImageIO" if is_nrrd else "MetaImageIO")
     reader.SetFileName(str(path))
+    return reader
+
+
+def stated_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Voxels along i, j, k and 4 x 4 ijk_to_ras of a header; errors as SimpleITK raises them."""
+    reader = _reader(path)
     with _silent_library():
         reader.ReadImageInformation()
     return tuple(int(n) for n in reader.GetSize()), _ijk_to_ras(reader)

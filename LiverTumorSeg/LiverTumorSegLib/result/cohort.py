@@ -30,6 +30,7 @@ from .report import environment
 
 THUMBNAILS = 200
 THUMBNAIL_WIDTH = 300
+PNG_MARK = b"\x89PNG\r\n\x1a\n"
 MOST_BARS = 14
 DRAWING, WIDEST_BAR = (320, 70), 30.0  # width and height of bars, in the drawing's own units
 LEAST_EDGE = 0.1  # of rising bars
@@ -168,7 +169,10 @@ def _entry(case: CohortCase, with_thumbnail: bool) -> CaseEntry:
 
 def _thumbnail(picture: Path) -> str:
     """A small copy as an address that holds it; "" where there is no picture."""
-    image = cv2.imread(str(picture))
+    data = picture.read_bytes() if picture.is_file() else b""
+    if not data.startswith(PNG_MARK):  # OpenCV would try its decoders of all other formats
+        return ""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         return ""
     height = max(1, round(image.shape[0] * THUMBNAIL_WIDTH / image.shape[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -366,6 +367,29 @@ def test_every_patient_has_a_row_also_one_whose_images_are_left_out(
     assert "unpack it" in left_out["three.zip"]
     assert "6 cases: 2 done, 0 skipped, 0 failed, 4 left out" in outcome.out
     assert {path.name for path in out.iterdir()} == {"one", "two", *TABLES}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as POSIX has them")
+def test_no_pipe_is_waited_for(batch: Batch, cts: Path, out: Path) -> None:
+    """As a CT, beside one, and where a batch keeps its own files."""
+    for name in ("three.nii.gz", "pipe"):
+        os.mkfifo(cts / name)
+    assert batch().code == 0
+    rows = {row["case"]: row for row in rows_of(out)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        **dict.fromkeys(("one", "two"), "done"),
+        "three": "left out",
+    }
+    assert "is a pipe" in rows["three"]["reason"]
+    for name in ("one/batch.json", "one/lesions.json"):
+        (out / name).rename(out / "kept")
+        os.mkfifo(out / name)
+        assert batch().code == 1
+        assert rows_of(out)[0]["status"] == "failed"
+        (out / "kept").replace(out / name)
+    (out / "summary.csv").unlink()
+    os.mkfifo(out / "summary.csv")
+    assert "that no batch made" in batch().err
 
 
 def test_no_cell_of_the_summary_is_a_formula(batch: Batch, cts: Path, out: Path) -> None:

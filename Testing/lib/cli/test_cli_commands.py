@@ -20,6 +20,7 @@ from command_line import (
     tree,
 )
 from LiverTumorSegLib.cli.parser import DEMO_SEED, build_parser
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.phantom import phantom
 from looped import looped
@@ -102,6 +103,26 @@ def test_models_from_import_to_removal(
     assert list(folder.iterdir()) == []
     gone = run(capsys, "models", "remove", "mine", *here)
     assert (gone.code, len(gone.err.splitlines())) == (2, 1)
+
+
+def test_what_cannot_be_loaded_is_not_imported(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A header that is whole, with words that its tensors or this version do not bear out."""
+    spec = ModelFile.load(model).spec.to_json()
+    data, (at, end) = model.read_bytes(), (8, 8 + int.from_bytes(model.read_bytes()[:8], "little"))
+    folder, broken = tmp_path / "models", tmp_path / PATIENT / "m.safetensors"
+    broken.parent.mkdir()
+    for good, bad in (('"width":8', '"width":16'), ('"net":"hybrid2d"', '"net":"unknown"')):
+        assert good in spec
+        header = json.loads(data[at:end])
+        header["__metadata__"] = {"spec": spec.replace(good, bad)}
+        text = json.dumps(header).encode()
+        broken.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+        outcome = run(capsys, "models", "import", broken, "--model-folder", folder)
+        assert (outcome.code, outcome.out, len(outcome.err.splitlines())) == (2, "", 1)
+        assert PATIENT not in outcome.err
+        assert not folder.exists()
 
 
 @pytest.mark.usefixtures("known", "no_picture")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from command_line import save_ct, some_affine
-from dicom_files import some_ct
+from dicom_files import save_series, some_ct
 from LiverTumorSegLib.ct.formats import ENDINGS
 from LiverTumorSegLib.ct.read import read_file, read_input
 from numpy.typing import NDArray
@@ -120,6 +120,8 @@ def test_the_checks_are_those_of_nifti(tmp_path: Path, capfd: pytest.CaptureFixt
         "cut.nrrd": (lambda p: p, "cut off"),
         "cut.mha": (lambda p: p, "cut off"),
         "no-size.mha": (lambda p: p.write_bytes(whole.replace(b"DimSize", b"DimSixe")), "cut off"),
+        "dicom.mha": (lambda p: save_series(tmp_path, only=[0])[0].replace(p), "save it as"),
+        "nifti.mha": (lambda p: save_ct(tmp_path / "a.nii").replace(p), "save it as"),
         "none.nrrd": (lambda p: p, "does not exist"),
     }
     for name, (write, says) in cases.items():

@@ -80,6 +80,17 @@ def test_the_page_needs_nothing_and_runs_nothing(tmp_path: Path) -> None:
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
 
 
+def test_no_file_of_another_kind_is_decoded_as_our_picture(tmp_path: Path) -> None:
+    """Whoever else writes to the folder: OpenCV reads dozens of formats, some with holes."""
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    for ending, shown in (("png", 1), ("jpg", 0), ("bmp", 0)):
+        _, data = cv2.imencode(f".{ending}", picture)
+        for content, count in ((data.tobytes(), shown), (data.tobytes()[:20], 0), (b"", 0)):
+            (tmp_path / "overview.png").write_bytes(content)
+            seen = Seen(render_cohort([case("a", record(), tmp_path)], {}))
+            assert sum(one.startswith("data:image") for one in seen.addresses) == count
+
+
 def test_an_empty_cohort_is_a_page_too(tmp_path: Path) -> None:
     assert "Cohort of 0 CTs" in render_cohort([], {})
     assert "Cohort of 0 CTs" in render_cohort([case("a", None, tmp_path, "Why.")], {})

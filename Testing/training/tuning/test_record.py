@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_used(
     assert "\n" not in str(raised.value)
 
 
-@looped("text", ["", "[]", "no", '{"notice": 1}'])
+@looped("text", ["", "[]", "no", '{"notice": 1}', "[" * 100_000])
 def test_other_files_and_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(ValueError, match=r"other\.json is no choice"):
