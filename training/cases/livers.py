@@ -40,7 +40,6 @@ def liver_hu_range(folder: Path, names: Collection[str]) -> tuple[float, float]:
 
 def _median_hu(case: Case) -> float | None:
     """Of the liver without its tumors; None where no voxel is liver."""
-    ct, _ = case.read_ct()
-    labels, _ = case.read_labels()
+    ct, labels = case.read()
     liver = ct.hu[labels == Label.LIVER]
     return float(np.median(liver)) if liver.size else None
