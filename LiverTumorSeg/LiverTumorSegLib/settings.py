@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from LiverTumorSegLib.sentences import sentence
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
+MOST_STEPS = 50  # of sensitivity, either way: far more than a model knows
 RAY_HERE = "here"  # no address: RAY_ADDRESS, else a small cluster of this machine's own
 AnyOptions = TypeVar("AnyOptions", bound="Options")
 
@@ -31,8 +32,8 @@ class Settings:
     NOUN: what they are settings of, in sentences. KIND: stored as "kind", where it is not empty.
     RENAMED: the key that an earlier version stored -> the field it is now.
     RANGES: the least and the greatest that a number, or each one of several, may be.
-    Every bool must be true or false, and every plain number finite and 0 or more: else
-    ``ValueError``. Subclasses check the rest in ``__post_init__``, after the base.
+    Every bool must be true or false, and every plain number finite and, unless RANGES has it, 0 or
+    more: else ``ValueError``. Subclasses check the rest in ``__post_init__``, after the base.
     """
 
     NOUN: ClassVar[str] = ""
@@ -50,7 +51,8 @@ class Settings:
                 raise ValueError(
                     sentence("{name} is {value!r}; give true or false.", name=one.name, value=value)
                 )
-            if kinds[0] in ("float", "int") and not _is_number(value, whole=kinds[0] == "int"):
+            least, is_whole = -inf if one.name in self.RANGES else 0.0, kinds[0] == "int"
+            if kinds[0] in ("float", "int") and not _is_number(value, least, whole=is_whole):
                 number = "whole number" if kinds[0] == "int" else "number"
                 raise ValueError(
                     sentence(
@@ -145,7 +147,7 @@ class Options(Settings):
                     _option(one), dest=one.name, action=action, help=one.metadata["help"]
                 )
             else:
-                kind = float if str(one.type).startswith("float") else str
+                kind = {"float": float, "int": int}.get(str(one.type).split(" | ")[0], str)
                 parser.add_argument(
                     _option(one), dest=one.name, default=one.default, type=kind, **one.metadata
                 )
@@ -167,10 +169,16 @@ class RunSettings(Options):
     coarse_search: whether slices clearly outside the liver are skipped.
     probabilities: whether they are handed back too.
     smallest_lesion_mm: smaller tumors are dropped; None leaves it to the model.
+    sensitivity: steps from what the model was tested with, above 0 to more marks, below to fewer.
+    tumor_threshold: in place of the model's own, with every lesion above it; not tested.
     A further field needs a default and a line of help, and is an option of every command then.
     """
 
     NOUN = "run"
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "tumor_threshold": (0.01, 0.99),
+        "sensitivity": (-MOST_STEPS, MOST_STEPS),
+    }
 
     model: str | None = field(
         default=None,
@@ -195,9 +203,27 @@ class RunSettings(Options):
             "metavar": "MM",
         },
     )
+    sensitivity: int = field(
+        default=0,
+        metadata={
+            "help": "mark more (1, 2, ...) or fewer (-1, -2, ...) tumors than the model as tested;"
+            " `info NAME` lists what each step found in tests",
+            "metavar": "STEPS",
+        },
+    )
+    tumor_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "mark as tumor what has at least this probability, 0.01 to 0.99 (default: the"
+            " model's, which was tested)",
+            "metavar": "P",
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.sensitivity and self.tumor_threshold is not None:
+            raise ValueError("Give a sensitivity or a tumor threshold, not both.")
         if self.model is not None and (not isinstance(self.model, str) or not self.model):
             raise ValueError(
                 sentence("model is {model!r}; give a name or a file.", model=self.model)
@@ -304,8 +330,8 @@ def _option(one: Field[Any]) -> str:
     return f"--no-{name}" if one.default is True else f"--{name}"
 
 
-def _is_number(value: object, *, whole: bool) -> bool:
+def _is_number(value: object, least: float, *, whole: bool) -> bool:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         return False
-    return 0 <= value < inf
+    return least <= value < inf

@@ -73,6 +73,9 @@ def test_the_settings_of_a_run_survive_the_command_line() -> None:
         {"model": "a b.safetensors", "device": "cuda:1", "coarse_search": False},
         {"probabilities": True, "smallest_lesion_mm": 0.0},
         {"smallest_lesion_mm": 1e-07},
+        {"sensitivity": -2},
+        {"sensitivity": 3, "device": "cpu"},
+        {"tumor_threshold": 0.35},
     ):
         settings = RunSettings(**values)
         assert RunSettings.from_arguments(settings.to_arguments()) == settings
@@ -84,7 +87,11 @@ def test_settings_of_a_run_that_cannot_be_are_refused() -> None:
     for name, value in (
         *(("model", ""), ("model", 5), ("device", ""), ("device", None)),
         *(("coarse_search", 1), ("probabilities", "yes")),
+        *(("tumor_threshold", 0.0), ("tumor_threshold", "high"), ("sensitivity", 1.5)),
+        *(("sensitivity", 1000), ("sensitivity", None), ("sensitivity", True)),
         *(("smallest_lesion_mm", -1.0), ("smallest_lesion_mm", float("nan"))),
     ):
         with pytest.raises(ValueError, match=f"^{name} is "):
             RunSettings(**{name: value})
+    with pytest.raises(ValueError, match="not both"):
+        RunSettings(sensitivity=1, tumor_threshold=0.5)

@@ -19,6 +19,7 @@ from LiverTumorSegLib.ct.study import (
     propose_series,
     read_study,
 )
+from LiverTumorSegLib.inference.sensitivity import Sensitivity
 from LiverTumorSegLib.model.catalog import ModelEntry, installed_models
 from LiverTumorSegLib.model.spec import ALL, ModelSpec, file_sha256, read_spec, stage_of
 from LiverTumorSegLib.volume import CtVolume
@@ -145,6 +146,7 @@ def _describe_model(path: Path) -> str:
         ("labels", json.dumps(spec.labels)),
         ("trained on HU", _range(spec)),
         ("storage", spec.storage),
+        *_sensitivity_rows(spec),
         *((key, _short(value)) for key, value in spec.provenance.items()),
     ]
     return "\n".join(f"{name:<16} {value}" for name, value in rows)
@@ -156,6 +158,15 @@ def _network_rows(name: str, spec: ModelSpec) -> list[tuple[str, Any]]:
     return [
         ("network", f"{place}{spec.net} {json.dumps(spec.net_args)}"),
         ("preprocessing", f"{place}{json.dumps(spec.preprocessing)}"),
+    ]
+
+
+def _sensitivity_rows(spec: ModelSpec) -> list[tuple[str, Any]]:
+    """What each step of sensitivity has found in tests; none for a model without steps."""
+    known = Sensitivity.of(spec)
+    return [
+        ("sensitivity", f"{stop.steps:+d}: {stop.expected()}")
+        for stop in (known.stops if known else ())
     ]
 
 

@@ -35,6 +35,7 @@ from .preprocess_liver_box import LiverBoxPreprocessing
 from .preprocess_volume import VolumePreprocessing
 from .progress import Progress, no_progress, subrange
 from .region import CascadeSettings
+from .sensitivity import Sensitivity
 from .slices import SliceNetwork
 from .sliding_window import SlidingWindow
 
@@ -271,13 +272,32 @@ def load_segmenter(
     segmenter = Segmenter(
         network,
         spec,
-        parse_settings(Decision, spec.decision),
+        _decision(spec, settings),
         parse_settings(Postprocessing, spec.postprocessing),
         file.sha256,
     )
     if settings.smallest_lesion_mm is not None:
         segmenter.set_smallest_lesion(settings.smallest_lesion_mm)
     return segmenter
+
+
+def _decision(spec: ModelSpec, settings: RunSettings) -> Decision:
+    """The model's own, or what is asked for in its place."""
+    own = parse_settings(Decision, spec.decision)
+    if settings.tumor_threshold is not None:
+        return replace(own, tumor_threshold=settings.tumor_threshold, seed_threshold=0.0)
+    if settings.sensitivity == 0:
+        return own
+    known = Sensitivity.of(spec)
+    if known is None:
+        raise ValueError(
+            sentence(
+                "The model {name} was tested with one decision only, so it has no steps of"
+                " sensitivity; give a tumor threshold in place of them.",
+                name=spec.name,
+            )
+        )
+    return known.at(settings.sensitivity).decision
 
 
 def _network(spec: ModelSpec, net: Any, settings: RunSettings, tta: bool) -> StageNetwork:

@@ -377,6 +377,11 @@ def _settings() -> tuple[str, ...]:
         _("device is {device!r}; give auto, cpu, cuda or cuda:1."),
         _("model is {model!r}; give a name or a file."),
         _("whole number"),
+        _("Give a sensitivity or a tumor threshold, not both."),
+        _(
+            "The model {name} was tested with one decision only, so it has no steps of"
+            " sensitivity; give a tumor threshold in place of them."
+        ),
         _("{name} is {value!r}; give a {number} of 0 or more."),
         _("{name} is {value!r}; give true or false."),
         _("{name} is {value!r}; give {least:g} to {most:g}."),

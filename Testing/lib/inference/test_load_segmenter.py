@@ -147,6 +147,35 @@ def test_the_decision_is_the_files(tmp_path: Path) -> None:
     assert plain.segment(tiny_ct()).tumor_probability_kji is None
 
 
+def test_a_run_may_mark_more_or_fewer_in_steps_that_were_tested(tmp_path: Path) -> None:
+    """Found in tests at each seed threshold: from many marks to few."""
+    decision = Decision(tumor_threshold=0.5, seed_threshold=0.9, calibration=(1.0, 0.0))
+    points = [
+        {
+            "tumor_threshold": 0.5,
+            "seed_threshold": seed,
+            "lesions_from_10_mm": [large, 70],
+            "lesions_under_10_mm": [20, 60],
+            "false_lesions_per_volume": false_marks,
+        }
+        for seed, large, false_marks in ((0.0, 66, 2.5), (0.9, 60, 1.0), (0.99, 55, 0.5))
+    ]
+    path = tmp_path / "steps.safetensors"
+    write_bundle(path, decision=decision.to_dict(), tuning={"points": points})
+
+    def loaded(**settings: Any) -> Decision:
+        return load_segmenter(RunSettings(model=str(path), device="cpu", **settings)).decision
+
+    for steps, seed in ((0, 0.9), (1, 0.0), (-1, 0.99)):
+        assert loaded(sensitivity=steps) == replace(decision, seed_threshold=seed)
+    assert loaded(tumor_threshold=0.3) == replace(decision, tumor_threshold=0.3, seed_threshold=0)
+    with pytest.raises(ValueError, match=r"has -1 \(fewer marks\) to 1 \(more marks\)"):
+        loaded(sensitivity=2)
+    write_bundle(path, decision=decision.to_dict())
+    with pytest.raises(ValueError, match="tested with one decision only"):
+        loaded(sensitivity=1)
+
+
 def test_a_mirrored_slice_model_sees_the_mirrored_patient_alike(tmp_path: Path) -> None:
     steps = replace(SMALL, use_clahe=False)  # whose tiles are not seen alike from both sides
     write_bundle(tmp_path / "tiny.safetensors", preprocessing=steps.to_dict())
