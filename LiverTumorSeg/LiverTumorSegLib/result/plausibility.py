@@ -50,6 +50,7 @@ LISTED = 5
 # No liver
 LEAST_WHOLE_LIVER_ML = 150.0  # a child of one year has 250
 LEAST_SOLID_LIVER_ML = 300.0  # smaller ones, cut off or not, must be solid
+KIDNEY_HU = 180.0  # and more; no liver is that bright, with any contrast
 NARROW_MM = 220.0  # heads and single legs are narrower than this
 CENTRAL = (0.3, 0.62)  # share of the liver on the right of the body's middle: livers have 0.75 to 1
 LEAST_SPINE_MM2 = 60.0
@@ -141,9 +142,9 @@ def _has_liver(labels: Labels) -> bool:
 def _why_no_liver(lps: CtVolume, labels: Labels, trunk: Trunk | None) -> str | None:
     """Why what was marked is no liver, as one sentence; None for what may be one.
 
-    Too small for a liver that the scan shows whole; or small and of fluid, gas or fat; or in a body
-    without a spine; or in the middle of a narrow body, as brain and muscles of the thigh lie and as
-    no liver does.
+    Too small for a liver that the scan shows whole; or small and of fluid, gas or fat, or as bright
+    as a kidney; or in a body without a spine; or in the middle of a narrow body, as brain and
+    muscles of the thigh lie and as no liver does; or within a skull.
     """
     volume_ml = np.count_nonzero(labels) * lps.voxel_ml
     complete = max(_cut_cm2(lps, labels)) < CUT_CM2
@@ -154,6 +155,10 @@ def _why_no_liver(lps: CtVolume, labels: Labels, trunk: Trunk | None) -> str | N
         why = "no whole liver is that small"
     elif volume_ml < LEAST_SOLID_LIVER_ML and trunk.liver_hu < FLUID_HU:
         why = sentence("its {liver_hu:.0f} HU are those of fluid or bowel", liver_hu=trunk.liver_hu)
+    elif volume_ml < LEAST_SOLID_LIVER_ML and trunk.liver_hu > KIDNEY_HU:
+        why = sentence("its {liver_hu:.0f} HU are those of a kidney", liver_hu=trunk.liver_hu)
+    elif trunk.within_bone > MOSTLY:
+        why = "bone closes around it, as a skull does"
     elif trunk.seen_whole and trunk.spine_mm2 < LEAST_SPINE_MM2:
         why = "no spine lies behind it"
     elif trunk.seen_whole and trunk.width_mm < NARROW_MM and _is_central(trunk):

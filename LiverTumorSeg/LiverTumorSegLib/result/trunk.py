@@ -139,6 +139,13 @@ class Trunk:
         pixel_mm2 = self.spacing_kji_mm[1] * self.spacing_kji_mm[2]
         return float(np.median(near[self.broad].sum(axis=(1, 2)))) * pixel_mm2
 
+    @property
+    def within_bone(self) -> float:
+        """Share of the liver inside closed rings of bone; ribs leave gaps on every slice."""
+        bone = self.hu >= BONE_HU
+        inside = np.stack([ndimage.binary_fill_holes(plane) for plane in bone]) & ~bone
+        return np.count_nonzero(inside & self.liver) / np.count_nonzero(self.liver)
+
     def _sides(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """First and last column of the body on each broad slice."""
         columns = [np.flatnonzero(self.outline[k].any(axis=0)) for k in self.broad]

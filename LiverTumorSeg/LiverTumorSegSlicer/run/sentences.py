@@ -226,6 +226,7 @@ def _doubtsOfResults() -> tuple[str, ...]:
             "tumor is like that."
         ),
         _("its {liver_hu:.0f} HU are those of fluid or bowel"),
+        _("its {liver_hu:.0f} HU are those of a kidney"),
         _(
             "The liver is cut off at the {where} of the scan, where it has {area_cm2:.0f} cm2: "
             "its volume is that of a part."
@@ -507,6 +508,7 @@ def _words() -> tuple[str, ...]:
         _("no whole liver is that small"),
         _("no spine lies behind it"),
         _("it lies in the middle of a narrow part of the body"),
+        _("bone closes around it, as a skull does"),
         _("computes other numbers than the CPU"),
         _("it computes other numbers than the CPU"),
         _("it computes {numbers} instead of 9"),

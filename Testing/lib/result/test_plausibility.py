@@ -302,6 +302,13 @@ def head() -> tuple[np.ndarray, np.ndarray]:
     return hu, (radius < 0.7).astype(np.uint8)
 
 
+def half_a_brain() -> tuple[np.ndarray, np.ndarray]:
+    """On the right, as a model marks it."""
+    hu, brain = head()
+    brain[:, :, 48:] = 0
+    return hu, brain
+
+
 def legs() -> tuple[np.ndarray, np.ndarray]:
     z, y, x = on_grid((60, 90, 140), 3.0)
     radius = np.hypot(np.abs(x) - 95, y) + 0 * z
@@ -323,7 +330,7 @@ def pelvis() -> tuple[np.ndarray, np.ndarray]:
     return truth.ct.hu, place.astype(np.uint8)
 
 
-@looped("part", [head, legs, touching_thighs, pelvis])
+@looped("part", [head, half_a_brain, legs, touching_thighs, pelvis])
 def test_what_was_marked_where_there_is_no_liver_is_dropped_with_the_reason(
     part: Callable[[], tuple[np.ndarray, np.ndarray]],
 ) -> None:
@@ -337,6 +344,19 @@ def test_what_was_marked_where_there_is_no_liver_is_dropped_with_the_reason(
         assert checked.measures.lesions == ()
         assert len(checked.warnings) == 1
         assert "marked as liver and dropped, because" in checked.warnings[0]
+
+
+def test_a_kidney_full_of_contrast_is_no_part_of_a_liver() -> None:
+    """Where a scan ends below the liver; a dark piece there may be its lowest part."""
+    truth = patient(0)
+    end = int(np.flatnonzero(truth.labels.any(axis=(1, 2)))[0])
+    place = ball(truth.ct, (end, 70, 45), 26.0)[:end]
+    scan = slices(truth.ct, 0, end)
+    for hu, kept in ((205, False), (150, True)):
+        ct = CtVolume(np.where(place, np.int16(hu), scan.hu), scan.ijk_to_ras)
+        checked = check(ct, place.astype(np.uint8))
+        assert checked.labels_kji.any() == kept
+        assert ("those of a kidney" in checked.warnings[0]) != kept
 
 
 def test_a_ct_that_was_cut_out_around_the_liver_keeps_it() -> None:
