@@ -87,6 +87,7 @@ SLICER_MAY_USE = {
     "inference.add_lesion",
     "phantom.phantom",
     "result.lesions",
+    "result.step_labels",
 }
 HEAVY = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage", "pydicom", "jinja2"}
 SLICER = {"slicer", "qt", "ctk", "vtk", "LiverTumorSegSlicer"}

@@ -14,12 +14,19 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from LiverTumorSegLib.sentences import said, sentence
 from LiverTumorSegLib.settings import RunSettings
 
+from .interrupts import raise_if_interrupted
 from .progress import Reporter
-from .segment import load_model, segment_case
+from .segment import SEGMENTED, load_model, segment_case
+
+if TYPE_CHECKING:
+    from LiverTumorSegLib.inference.segmenter import Segmenter
+    from LiverTumorSegLib.result.files import CaseResult
+    from LiverTumorSegLib.result.step_labels import StepLabels
 
 HANDING_OVER = 0.97  # of the progress, after all computing
 SCAN_NAME = "The volume"  # in sentences: the scan has no file name here
@@ -33,6 +40,7 @@ def segment_raw(
 ) -> int:
     """``livertumorseg segment --raw FOLDER``: exchange.py says what the folder holds."""
     from LiverTumorSegLib.ct.checks import check_ct, check_geometry, refuse_one_slice
+    from LiverTumorSegLib.result.steps import tumor_seen
 
     from .exchange import Answer, read_request, write_answer
 
@@ -48,12 +56,14 @@ def segment_raw(
         reporter.warning(note)
     reporter.progress(0.0, "Loading the model")
     segmenter = load_model(settings, model_folder)
-    result = segment_case(segmenter, settings, reporter, ct, notes)
+    result = segment_case(segmenter, settings, reporter, ct, notes, keep_prediction=True)
+    seen, steps = tumor_seen(result.segmentation), _at_steps(segmenter, result, reporter)
     reporter.progress(HANDING_OVER, "Handing over the labels")
     done = result.segmentation
     record = {**result.to_dict(), "said": [said(warning) for warning in result.warnings]}
+    probabilities = done.probabilities if settings.probabilities else None
     try:
-        write_answer(folder, Answer(done.labels_kji, record, done.probabilities))
+        write_answer(folder, Answer(done.labels_kji, record, probabilities, seen, steps))
     except OSError as error:
         raise ValueError(
             sentence(
@@ -64,6 +74,24 @@ def segment_raw(
         ) from error
     reporter.finished("The labels are in the folder.", result.to_dict())
     return 0
+
+
+def _at_steps(segmenter: Segmenter, result: CaseResult, reporter: Reporter) -> StepLabels | None:
+    """The labels at the model's other sensitivities; None where it knows of none."""
+    from LiverTumorSegLib.inference.sensitivity import Sensitivity
+    from LiverTumorSegLib.result.steps import labels_at_steps
+
+    sensitivity = Sensitivity.of(segmenter.spec)
+    if sensitivity is None or not result.segmentation.found_liver:
+        return None
+
+    def between(done: int, count: int) -> None:
+        raise_if_interrupted()
+        share = done / count
+        fraction = SEGMENTED + (HANDING_OVER - SEGMENTED) * share
+        reporter.progress(fraction, "Deciding at other sensitivities")
+
+    return labels_at_steps(result.ct, segmenter.decision, result.segmentation, sensitivity, between)
 
 
 def end_with_parent() -> None:

@@ -8,6 +8,8 @@
     ct.json             {"ijk_to_ras": 4 x 4}, millimeters
     labels.npy          uint8 (k, j, i): 0 background, 1 liver, 2 tumor
     probabilities.npy   float16 (3, k, j, i), when asked for
+    seen.npz            where tumor was seen, before any decision
+    steps.npz           the labels at other steps of sensitivity, where the model knows of some
     record.json         what lesions.json holds
 
 Raw arrays are written and read at the speed of the disk, and nothing of the patient but the voxels
@@ -22,11 +24,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen
 from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
@@ -35,7 +39,9 @@ if TYPE_CHECKING:
 
 CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
 LABELS, PROBABILITIES, RECORD = "labels.npy", "probabilities.npy", "record.json"
+SEEN, STEPS = "seen.npz", "steps.npz"
 CLASSES = 3
+Rest = TypeVar("Rest", TumorSeen, StepLabels)
 BLOCK_BYTES = 32_000_000  # written at once
 
 
@@ -44,11 +50,14 @@ class Answer:
     """What a segmentation hands back.
 
     labels_kji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i) or None.
+    seen: where the network for tumors saw how much of one. steps: labels at other sensitivities.
     """
 
     labels_kji: NDArray[np.uint8]
     record: dict[str, Any]
     probabilities: NDArray[np.float16] | None
+    seen: TumorSeen | None = None
+    steps: StepLabels | None = None
 
 
 def write_request(
@@ -83,11 +92,15 @@ def write_answer(folder: Path, answer: Answer) -> None:
 
     An earlier answer in the folder is replaced; between the two there is none.
     """
-    for name in (RECORD, PROBABILITIES):
+    for name in (RECORD, PROBABILITIES, SEEN, STEPS):
         (folder / name).unlink(missing_ok=True)
     _write_array(folder / LABELS, answer.labels_kji)
     if answer.probabilities is not None:
         _write_array(folder / PROBABILITIES, answer.probabilities)
+    if answer.seen is not None:
+        answer.seen.save(folder / SEEN)
+    if answer.steps is not None:
+        answer.steps.save(folder / STEPS)
     _write_json(folder / RECORD, answer.record)
 
 
@@ -99,7 +112,8 @@ def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
     probabilities = None
     if (folder / PROBABILITIES).exists():
         probabilities = _read_result(folder / PROBABILITIES, np.dtype(np.float16), classes)
-    return Answer(labels, record, probabilities)
+    seen, steps = _read_rest(folder, SEEN, TumorSeen), _read_rest(folder, STEPS, StepLabels)
+    return Answer(labels, record, probabilities, seen, steps)
 
 
 def is_exchange(folder: Path) -> bool:
@@ -138,6 +152,16 @@ def _write_array(
                     between_blocks()
                 block = array[index][first : first + slices]
                 stream.write(np.ascontiguousarray(block).data)
+
+
+def _read_rest(folder: Path, name: str, kind: type[Rest]) -> Rest | None:
+    """What a run may leave beside its labels; None where it has left none."""
+    if not (folder / name).exists():
+        return None
+    try:
+        return kind.load(folder / name)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(sentence("{file} is damaged; write it anew.", file=name)) from error
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -142,8 +142,13 @@ def segment_case(
     reporter: CaseReporter,
     ct: CtVolume,
     notes: tuple[str, ...],
+    *,
+    keep_prediction: bool = False,
 ) -> CaseResult:
-    """Segment, check and measure; warnings are reported as they are known."""
+    """Segment, check and measure; warnings are reported as they are known.
+
+    keep_prediction: also where no probabilities are asked for.
+    """
     from LiverTumorSegLib.inference.progress import Cancelled
     from LiverTumorSegLib.result.files import CaseResult
     from LiverTumorSegLib.result.plausibility import check
@@ -153,7 +158,9 @@ def segment_case(
         reporter.progress(SEGMENTED * fraction, phrase)
 
     try:
-        done = segmenter.segment(ct, progress, keep_prediction=settings.probabilities)
+        done = segmenter.segment(
+            ct, progress, keep_prediction=keep_prediction or settings.probabilities
+        )
     except Cancelled:
         raise KeyboardInterrupt from None
     reporter.progress(SEGMENTED, "Checking and measuring")

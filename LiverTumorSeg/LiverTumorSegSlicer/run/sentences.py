@@ -56,6 +56,7 @@ def _steps() -> tuple[str, ...]:
         _("Drawing and writing"),
         _("Done"),
         _("Cleaning up"),
+        _("Deciding at other sensitivities"),
         _("Back to the CT's own pixels, slice {k} of {count}"),
         _("Slice {n} of {count}"),
         _("Slice {done} of about {expected}"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 from command_line import PACKAGE_FOLDER, run, save_ct, some_affine, some_hu
 from LiverTumorSegLib.cli import child
-from LiverTumorSegLib.cli.exchange import read_answer, write_request
+from LiverTumorSegLib.cli.exchange import Answer, read_answer, write_request
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.settings import RunSettings
 from numpy.typing import NDArray
 from random_model import save_random_model
@@ -91,7 +94,7 @@ def test_arrays_and_files_give_the_same_labels(
     assert told[0]["pid"] == process.pid
     fractions = [event["fraction"] for event in told if event["event"] == "progress"]
     assert fractions == sorted(fractions)
-    assert {path.suffix for path in folder.iterdir()} == {".npy", ".json"}
+    assert {path.suffix for path in folder.iterdir()} == {".npy", ".json", ".npz"}
 
     ct = tmp_path / "ct.nii.gz"
     assert run(capsys, "segment", ct, "-o", tmp_path / "r", *options).code == 0
@@ -107,6 +110,44 @@ def test_arrays_and_files_give_the_same_labels(
     keys = [one["key"] for one in answer.record.pop("said")]
     assert len(keys) == len(record["warnings"]), "for translations, beside each warning"
     assert answer.record == record
+
+
+def test_at_every_step_of_sensitivity_the_labels_are_those_of_a_run_that_decides_so(
+    tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, thresholds = ModelFile.load(model), (0.8, 0.5, 0.2)
+    points = [
+        {
+            "tumor_threshold": threshold,
+            "lesions_from_10_mm": [10 + n, 20],
+            "lesions_under_10_mm": [n, 20],
+            "false_lesions_per_volume": 1.0 + n,
+        }
+        for n, threshold in enumerate(thresholds)
+    ]
+
+    def answer_at(threshold: float) -> Answer:
+        decision = Decision(tumor_threshold=threshold).to_dict()
+        spec = replace(file.spec, decision=decision, tuning={"points": points})
+        ModelFile(spec, file.state).save(tmp_path / "curve.safetensors")
+        options = ("--model", tmp_path / "curve.safetensors", *KEEP)
+        assert run(capsys, "segment", "--raw", folder, "--events", *options).code == 0
+        return read_answer(folder, hu_kji().shape)
+
+    answers = [answer_at(threshold) for threshold in thresholds]
+    tested = answers[1]
+    assert tested.steps is not None
+    assert tested.seen is not None
+    assert (tested.steps.fewest, tested.steps.most) == (-1, 1)
+    for step, other in zip((-1, 0, 1), answers, strict=True):
+        labels = tested.steps.labels_kji(tested.labels_kji, step)
+        np.testing.assert_array_equal(labels, other.labels_kji)
+        told = tested.steps.at(step)[1]
+        assert told["lesions"] == other.record["lesions"]
+        assert told["sensitivity"]["tumor_threshold"] == thresholds[1 + step]
+    assert (answers[0].labels_kji != answers[2].labels_kji).any()
+    seen = tested.seen.whole_kji(hu_kji().shape)
+    assert seen[tested.labels_kji == 2].min() > seen[tested.labels_kji == 1].mean()
 
 
 def test_a_program_s_run_and_its_proof_need_no_nibabel(

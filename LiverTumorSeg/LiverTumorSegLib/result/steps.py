@@ -1,0 +1,97 @@
+"""A result at every step of sensitivity, made of what the networks have said once.
+
+steps = labels_at_steps(ct, segmenter.decision, done, sensitivity)
+seen = tumor_seen(done)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.segmenter import Segmentation
+from LiverTumorSegLib.inference.sensitivity import Sensitivity, Stop
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.sentences import said
+from LiverTumorSegLib.volume import CtVolume, bounding_box
+
+from .lesions import lesion_rows
+from .plausibility import check
+from .step_labels import StepLabels, TumorSeen
+
+Labels = NDArray[np.uint8]
+
+
+def tumor_seen(done: Segmentation) -> TumorSeen | None:
+    """Where the network for tumors saw how much of one; None where there is no liver.
+
+    done: with its prediction.
+    """
+    assert done.prediction is not None, "the run was to keep what the networks said"
+    labels = done.reorientation.apply(done.labels_kji)
+    box = bounding_box(labels)
+    if box is None:
+        return None
+    seen = np.zeros(labels.shape, np.uint8)
+    for k in range(box[0].start, box[0].stop):
+        if k in done.prediction.tumor.by_slice:
+            share = done.prediction.tumor.last_native(k)[box[1:]]
+            seen[(k, *box[1:])] = np.rint(255 * share.clip(0, 1))
+    native = done.reorientation.undo(seen)
+    first = bounding_box(done.labels_kji) or box
+    start = (first[0].start, first[1].start, first[2].start)
+    return TumorSeen(start, np.ascontiguousarray(native[first]))
+
+
+def labels_at_steps(
+    ct: CtVolume,
+    decision: Decision,
+    done: Segmentation,
+    sensitivity: Sensitivity,
+    between: Callable[[int, int], None] = lambda _done, _count: None,
+) -> StepLabels:
+    """Decide, clean and check at every step.
+
+    done: a segmentation by ``decision``, checked, with its prediction.
+    between(done, count): called before each step; what it raises stops the work.
+    """
+    found: list[tuple[Labels, dict[str, Any]]] = []
+    for stop in sensitivity.stops:
+        between(len(found), len(sensitivity.stops))
+        is_done = stop.decision == decision
+        found.append(_checked(ct, done, stop, None if is_done else _decided(done, stop)))
+    count = ct.hu.size
+    differs, first = np.zeros(count, np.bool_), found[0][0].reshape(-1)
+    for labels, _ in found:
+        flat = labels.reshape(-1)
+        differs |= (flat == Label.TUMOR) | (flat != first)
+    voxels = np.flatnonzero(differs)
+    return StepLabels(
+        sensitivity.fewest,
+        voxels,
+        np.stack([labels.reshape(-1)[voxels] for labels, _ in found]),
+        tuple(told for _, told in found),
+    )
+
+
+def _decided(done: Segmentation, stop: Stop) -> tuple[Labels, Labels | None]:
+    assert done.prediction is not None, "the run was to keep what the networks said"
+    labels, certainty = done.prediction.decide(stop.decision, done.postprocessing)
+    undo = done.reorientation.undo
+    return undo(labels), None if certainty is None else undo(certainty)
+
+
+def _checked(
+    ct: CtVolume, done: Segmentation, stop: Stop, decided: tuple[Labels, Labels | None] | None
+) -> tuple[Labels, dict[str, Any]]:
+    checked = check(ct, *(decided or (done.labels_kji, done.tumor_probability_kji)))
+    return checked.labels_kji, {
+        "sensitivity": stop.to_dict(),
+        "expected": said(stop.expected()),
+        "decision": stop.decision.to_dict(),
+        "lesions": lesion_rows(checked.measures),
+    }
