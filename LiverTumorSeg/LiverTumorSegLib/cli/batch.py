@@ -80,11 +80,7 @@ def batch(
             run.out.mkdir(parents=True, exist_ok=True)
         with _alone_in(run.out, with_others=where.array is not None):
             settle(run.out)  # what a batch that was killed had not finished
-            if where.ray is None:
-                run.all_cases(waiting)
-            else:
-                run.all_on_ray(waiting)
-                settle(run.out)  # what lost workers had not finished
+            run.all(waiting)
             if where.array is None:
                 run.write_tables()
     except KeyboardInterrupt:
@@ -157,7 +153,21 @@ class _Batch:
                 waiting.append((number, case))
         return waiting
 
-    def all_cases(self, waiting: list[tuple[int, Case]]) -> None:
+    def all(self, waiting: list[tuple[int, Case]]) -> None:
+        """Run them; when that is stopped, the table has those that have ended."""
+        from LiverTumorSegLib.files import settle
+
+        try:
+            if self.where.ray is None:
+                self.all_here(waiting)
+            else:
+                self.all_on_ray(waiting)
+                settle(self.out)  # what lost workers had not finished
+        except KeyboardInterrupt:
+            self._try_summary(at_once=True)
+            raise
+
+    def all_here(self, waiting: list[tuple[int, Case]]) -> None:
         """Run one after the other, each a part of the way; the table grows with them."""
         self._try_summary()
         for done, (number, case) in enumerate(waiting):
@@ -183,9 +193,10 @@ class _Batch:
         self._try_summary()
         run_on_ray(self.runner, waiting, self.where, end)
 
-    def _try_summary(self) -> None:
+    def _try_summary(self, *, at_once: bool = False) -> None:
         began = time.monotonic()
-        if began < self._next_summary or self.where.array is not None:
+        is_early = began < self._next_summary and not at_once
+        if is_early or self.where.array is not None:
             return  # of an array the batch that follows it makes the tables
         with suppress(ValueError):  # a spreadsheet holds it open: later, or at the end
             self.write_summary()

@@ -27,6 +27,7 @@ def test_a_stopped_batch_keeps_what_is_done(
     how: type[BaseException],
     events: list[str],
 ) -> None:
+    """The table too, though it was to be written later only: the disk was slow, say."""
     calls = iter(range(1000))
 
     def stop(engine: Any, grays: Any) -> Any:
@@ -35,6 +36,7 @@ def test_a_stopped_batch_keeps_what_is_done(
         return disks(engine, grays)
 
     monkeypatch.setattr(ENGINE, stop)
+    monkeypatch.setattr("LiverTumorSegLib.cli.batch.SUMMARY_PAUSE", 1e9)
     outcome = batch(*events)
     assert outcome.code == 130
     assert {path.name for path in out.iterdir()} == {"one", "summary.csv"}
