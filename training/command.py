@@ -5,7 +5,8 @@
         command.add_cases(parser)
         return command.run(parser, check, arguments)
 
-A command that cannot do what it was asked for prints one sentence and ends with exit code 2.
+A command that cannot do what it was asked for prints one sentence and ends with exit code 2; one
+that is stopped by Ctrl-C ends with 130.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from LiverTumorSegLib.model.spec import BundleError
 from training.files import error_sentence
 
 EXIT_REFUSED = 2
+EXIT_CANCELLED = 130
 EXPECTED: tuple[type[Exception], ...] = (ValueError, OSError, BundleError)
 
 
@@ -30,14 +32,22 @@ def run(
 ) -> int:
     """Do ``work`` with the parsed arguments; its exit code, 0 when it returns none.
 
-    2 when the input was bad, a file could not be read or written, or a model file is damaged.
+    2 when the input was bad, a file could not be read or written, or a model file is damaged; 130
+    after Ctrl-C.
     """
-    options = parser.parse_args(arguments)
     try:
-        return work(options) or 0
+        return work(parser.parse_args(arguments)) or 0
+    except KeyboardInterrupt:
+        return cancelled()
     except EXPECTED as error:
         print(error_sentence(error), file=sys.stderr)
         return EXIT_REFUSED
+
+
+def cancelled() -> int:
+    """Say that a person has stopped the command; the exit code."""
+    print("Cancelled; no file is left half-written.", file=sys.stderr)
+    return EXIT_CANCELLED
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:

@@ -109,9 +109,13 @@ def _options(argv: Sequence[str] | None, processes: Processes) -> RunOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run_together(
-        lambda processes: train_run(_options(arguments, processes), processes), command.EXPECTED
-    )
+    def work(processes: Processes) -> None:
+        train_run(_options(arguments, processes), processes)
+
+    try:
+        return run_together(work, command.EXPECTED)
+    except KeyboardInterrupt:
+        return command.cancelled()
 
 
 if __name__ == "__main__":

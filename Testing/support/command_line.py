@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,18 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """The command line in a process of its own, its output to be read."""
+    """A command line in a process of its own, its output to be read.
+
+    It hears Ctrl-C even where the tests run in a shell's background, which ignores it.
+    """
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "LiverTumorSegLib", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hears if os.name == "posix" else None,
     )
 
 

@@ -1,8 +1,9 @@
-"""Several processes on this machine, told their numbers as torchrun tells them.
+"""Several processes on this machine, started and ended as torchrun does it.
 
     codes, said = side_by_side(tmp_path, task)
 
-``task(folder)`` is a function of a test file's top level; what it returns is the exit code.
+``task(folder)`` is a function of a test file's top level; what it returns is the exit code. When
+one process fails, the others are ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +32,13 @@ def side_by_side(folder: Path, task: Task, count: int = 2) -> tuple[list[int | N
     ]
     for one in started:
         one.start()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and any(one.is_alive() for one in started):
+        if any(one.exitcode for one in started):
+            break
+        time.sleep(0.05)
     for one in started:
-        one.join(120)
-        one.kill()
+        one.terminate()
         one.join()
     return [one.exitcode for one in started], [output.read_text() for output in outputs]
 

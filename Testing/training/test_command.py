@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +41,46 @@ def test_input_that_is_not_there_is_said_on_one_line_and_leaves_nothing(
     assert said.endswith(".")
     assert "\n" not in said
     assert not list(tmp_path.iterdir())
+
+
+@looped("name", CALLS)
+def test_a_command_that_is_stopped_says_so_on_one_line_and_ends_with_130(
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    assert importlib.import_module(f"training.{name}").main([]) == 130
+    assert capsys.readouterr().err == "Cancelled; no file is left half-written.\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_ctrl_c_while_several_processes_prepare_cases_shows_no_traceback(tmp_path: Path) -> None:
+    """A terminal sends it to all of them. A shell in whose background tests run ignores it."""
+    out = tmp_path / "prepared"
+    options = ["--phantoms", "50", "--workers", "2", "--size-px", "64"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "training.prepare", "-o", out, *options],
+        env={**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"},
+        cwd=Path(command.__file__).parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    with started as process:
+        while process.poll() is None and not list(out.glob("*/case.json")):
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read() == "Cancelled; no file is left half-written.\n"
+    assert process.returncode == 130
+    assert 1 <= len(list(out.glob("*/case.json"))) < 50
+    assert not (out / "manifest.json").exists()
 
 
 def test_every_command_has_its_call_here() -> None:

@@ -10,6 +10,7 @@ stopped: cases whose files and settings have not changed are kept, in whatever s
 from __future__ import annotations
 
 import hashlib
+import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -132,7 +133,11 @@ def run_jobs(
 ) -> list[dict[str, Any]]:
     """The records of all jobs, in order; ``workers`` at a time."""
     if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
+        # Ctrl-C reaches these processes too: they finish their case, and end without a traceback.
+        ignore_interrupt = signal.SIGINT, signal.SIG_IGN
+        with ProcessPoolExecutor(
+            workers, initializer=signal.signal, initargs=ignore_interrupt
+        ) as pool:
             return list(progress(pool.map(PrepareCase.run, jobs)))
     return [job.run() for job in progress(jobs)]
 

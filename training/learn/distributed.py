@@ -2,9 +2,8 @@
 
     torchrun --nproc_per_node=4 -m training.train prepared -o runs/mine --recipe paper
 
-torchrun starts the processes and tells each its number. What they share goes through here: sums
-over the whole batch, what the first process decides, which device each takes, and which of them
-says that a run has failed.
+torchrun starts the processes and gives each its rank. What they share goes through here: sums
+over the whole batch, what the first process decides, and which device each takes.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,16 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training.files import error_sentence
 
 Errors = tuple[type[Exception], ...]
-FIRST_SPEAKS_S = 2.0  # how long the others leave an error to the first process, which may share it
-SPOKEN_S = 10.0
-
-
-class Store(Protocol):
-    """Words and counters that all processes see, as torch.distributed's stores keep them."""
-
-    def add(self, key: str, amount: int) -> int: ...
-    def set(self, key: str, value: str) -> None: ...
-    def wait(self, keys: list[str], timeout: timedelta) -> None: ...
+OTHERS_FIRST_S = 2.0  # how long a process that fails leaves another one to say why, and end all
 
 
 class _Sum(torch.autograd.Function):
@@ -65,7 +54,6 @@ class Processes:
     """The processes of a run, as one of them sees them: alone by default.
 
     rank: this one's number, 0 for the first. local_rank: its number on its machine.
-    store: where they leave words for each other outside any exchange.
     ``all_reduce``, ``broadcast``, ``wrap_ddp`` and ``average_statistics`` are exchanges: all must
     call them, in the same order. Alone they are free and change nothing.
     """
@@ -73,7 +61,6 @@ class Processes:
     rank: int = 0
     count: int = 1
     local_rank: int = 0
-    store: Store | None = None
 
     @property
     def is_main(self) -> bool:
@@ -139,41 +126,6 @@ class Processes:
                 if statistic is not None:
                     statistic.copy_(self.all_reduce(statistic, 1 / self.count))
 
-    def speak(self, sentence: str) -> None:
-        """Print an error, unless another process does: the first one if that has met it too."""
-        if not self.is_main and self.spoken(FIRST_SPEAKS_S):
-            return
-        if not self.claims():
-            self.spoken(SPOKEN_S)
-            return
-        print(sentence, file=sys.stderr, flush=True)
-        self.say_spoken()
-
-    def claims(self) -> bool:
-        """Whether this process is the first to fail; what the others meet then follows from it."""
-        if self.store is None:
-            return True
-        try:
-            return self.store.add("errors", 1) == 1
-        except RuntimeError:  # the process that held the store is gone, and has said why
-            return False
-
-    def say_spoken(self) -> None:
-        """Tell the others that the error is told."""
-        if self.store is not None:
-            with suppress(RuntimeError):
-                self.store.set("spoken", "1")
-
-    def spoken(self, wait_s: float) -> bool:
-        """Whether some process has told the error, or does so within that time."""
-        if self.store is None:
-            return False
-        try:
-            self.store.wait(["spoken"], timedelta(seconds=wait_s))
-        except RuntimeError:
-            return False
-        return True
-
 
 ALONE = Processes()
 
@@ -195,8 +147,9 @@ def _keep_statistics() -> dict[str, Any]:
 def run_together(work: Callable[[Processes], None], expected: Errors) -> int:
     """Do ``work`` in each process that torchrun has started, or in this one; the exit code.
 
-    0 when all are done. 2 after an ``expected`` error in any of them, said once and in one
-    sentence; the others then end too, for they can go no further without it.
+    0 when all are done, 2 after an ``expected`` error, which is said in one sentence. torchrun ends
+    all processes when one has failed. So the first one says at once what all have met, and a
+    process that fails alone, or because another is gone, waits to be ended before it speaks.
     """
     processes = ALONE
     try:
@@ -205,17 +158,14 @@ def run_together(work: Callable[[Processes], None], expected: Errors) -> int:
         processes.broadcast(0.0)  # none is gone while another may still fail
     except expected as error:
         # No goodbye to the group: it could wait for an exchange that will never come.
-        processes.speak(error_sentence(error))
+        if not processes.is_main:
+            time.sleep(OTHERS_FIRST_S)
+        print(error_sentence(error), file=sys.stderr, flush=True)
         return 2
-    except SystemExit as end:
-        if end.code and not processes.is_main:
-            processes.spoken(SPOKEN_S)  # torchrun ends all when one has ended
-        processes.say_spoken()
+    except (Exception, SystemExit):
+        if processes.count > 1:
+            time.sleep(OTHERS_FIRST_S)
         raise
-    except Exception:
-        if processes.claims():
-            raise
-        return 2  # the exchange broke off because another process had failed
     if processes.count > 1:
         dist.destroy_process_group()
     return 0
@@ -225,13 +175,9 @@ def _meet() -> Processes:
     """Join the processes that torchrun's environment variables speak of, if there are any."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
-    from torch.distributed.rendezvous import rendezvous  # absent where torch was built without
-
-    store, rank, count = next(rendezvous("env://"))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    group_store = dist.PrefixStore("group", store)  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=group_store, rank=rank, world_size=count)
-    return Processes(rank, count, int(os.environ.get("LOCAL_RANK", rank)), store)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    rank = dist.get_rank()
+    return Processes(rank, dist.get_world_size(), int(os.environ.get("LOCAL_RANK", rank)))
 
 
 def pick_device(wanted: str, processes: Processes = ALONE) -> str:
