@@ -15,7 +15,7 @@ import vtk
 from LiverTumorSegSlicer.environment.requirements import Environment
 from LiverTumorSegSlicer.module_tests import ModuleTests
 from LiverTumorSegSlicer.panel.about import acknowledgementText, helpText
-from LiverTumorSegSlicer.panel.choices import DeviceChoice, ModelChoice
+from LiverTumorSegSlicer.panel.dialogs import Questions, Replace
 from LiverTumorSegSlicer.panel.environment_panel import (
     EnvironmentPanel,
     openWhereInstallationWaits,
@@ -30,7 +30,7 @@ from LiverTumorSegSlicer.panel.inputs import (
 )
 from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
 from LiverTumorSegSlicer.panel.license import isAgreed
-from LiverTumorSegSlicer.panel.questions import Questions, Replace
+from LiverTumorSegSlicer.panel.models import DeviceChoice, ModelChoice
 from LiverTumorSegSlicer.panel.report_panel import ReportPanel
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.review_panel import ReviewPanel
@@ -50,7 +50,7 @@ from LiverTumorSegSlicer.run.sentences import errorInWords
 from LiverTumorSegSlicer.run.waiting import segmentAndWait
 from LiverTumorSegSlicer.scene.editing import is3DShown
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments
-from LiverTumorSegSlicer.scene.samples import registerSamples
+from LiverTumorSegSlicer.scene.sample_data import registerSamples
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate

@@ -252,7 +252,7 @@ def test_the_slicer_side_uses_torch_free_files_only() -> None:
 
 def test_light_files_load_nothing_heavy() -> None:
     """Slicer imports these before the user has agreed to install anything."""
-    light = SLICER_MAY_USE - {"phantom.phantom"} | {"cli.probe", "cli.child", "cli.main"}
+    light = SLICER_MAY_USE - {"phantom.phantom"} | {"cli.selfcheck", "cli.child", "cli.main"}
     code = "import sys\n"
     for name in sorted(light):
         code += (

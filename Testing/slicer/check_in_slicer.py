@@ -106,7 +106,7 @@ def checkEmptyScene(bench: Bench) -> str:
 
 def checkPackages(bench: Bench) -> str:
     environment = bench.panel.environmentPanel
-    waitUntil(lambda: environment.report.isProven or environment.report.problems, 120)
+    waitUntil(lambda: environment.report.isChecked or environment.report.problems, 120)
     assert not environment.report.problems, environment.report.problems[0].sentence
     report = environment.report
     return f"PyTorch {report.torch}, GPU: {report.gpu or report.gpuProblem or 'none'}"
@@ -274,7 +274,7 @@ def checkAll(makeCt: Callable[[], Any], say: Callable[[str], None] = print) -> l
 
 def main() -> None:
     """In Slicer, on its own sample."""
-    from LiverTumorSegSlicer.scene.samples import loadPhantom
+    from LiverTumorSegSlicer.scene.sample_data import loadPhantom
 
     slicer.util.selectModule("LiverTumorSeg")
     checkAll(loadPhantom)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from LiverTumorSegSlicer.scene.placement import toMatrix
+from LiverTumorSegSlicer.scene.geometry import toMatrix
 
 SHAPE_KJI = (14, 18, 22)
 RECORD: dict[str, Any] = {

@@ -11,20 +11,22 @@ import slicer
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment import remembered
 from LiverTumorSegSlicer.environment.installer import InstallFailed
-from LiverTumorSegSlicer.environment.prober import PACKAGES, Found, Proof
+from LiverTumorSegSlicer.environment.packages import PACKAGES, Found, PackageCheck
 from LiverTumorSegSlicer.environment.requirements import Environment
 
 
-class FakeProber:
-    """Finds every package but those named; what ``prove`` finds is set by the test."""
+class FakePackages:
+    """Finds every package but those named; what ``checkInChild`` finds is set by the test."""
 
-    def __init__(self, *missing: str, proof: Proof | None = None, hasPython: bool = True) -> None:
+    def __init__(
+        self, *missing: str, packageCheck: PackageCheck | None = None, hasPython: bool = True
+    ) -> None:
         versions = {"torch": "2.8.0+cu126", "cv2": "4.12", "safetensors": "0.6"}
         self.found: dict[str, Found | None] = {
             name: None if name in missing else Found(versions.get(name, "1.16"), True)
             for name in ("torch", *PACKAGES)
         }
-        self.proof = proof or Proof()
+        self.packageCheck = packageCheck or PackageCheck()
         self.hasPython = hasPython
         self.imported: set[str] = set()
 
@@ -37,19 +39,19 @@ class FakeProber:
     def cleanUp(self) -> None:
         self.isCleanedUp = True
 
-    def prove(self, onProof: Callable[[Proof], None]) -> None:
-        onProof(self.proof)
+    def checkInChild(self, onChecked: Callable[[PackageCheck], None]) -> None:
+        onChecked(self.packageCheck)
 
 
 class FakeInstaller:
-    """Notes what it is asked for, and puts it where the prober finds it."""
+    """Notes what it is asked for, and puts it where the packages are looked for."""
 
-    def __init__(self, prober: FakeProber, *, canInstallTorch: bool = True) -> None:
+    def __init__(self, packages: FakePackages, *, canInstallTorch: bool = True) -> None:
         self.canInstallTorch = canInstallTorch
         self.asked: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
         self.isInVain = False
-        self._prober = prober
+        self._packages = packages
 
     def installTorch(self, requirement: str, *, isRepair: bool, isAsked: bool) -> None:
         self._install("torch", requirement, isRepair, isAsked, ["torch"])
@@ -66,7 +68,7 @@ class FakeInstaller:
         if self.failure is not None:
             raise self.failure
         for name in [] if self.isInVain else names:
-            self._prober.found[name] = Found("99.0", True)
+            self._packages.found[name] = Found("99.0", True)
 
 
 def noNetwork() -> InstallFailed:
@@ -79,11 +81,11 @@ def forgetAll() -> None:
 
 
 def environmentOf(
-    prober: FakeProber, folder: Path | None = None, **options: Any
+    packages: FakePackages, folder: Path | None = None, **options: Any
 ) -> tuple[Environment, FakeInstaller]:
     """An environment on fakes; folder: of imported models."""
-    installer = FakeInstaller(prober, **options)
-    return Environment(prober, installer, folder), installer
+    installer = FakeInstaller(packages, **options)
+    return Environment(packages, installer, folder), installer
 
 
 def shipSmallModel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.ModelEntry:

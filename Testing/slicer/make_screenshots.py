@@ -31,13 +31,13 @@ boot()
 import qt  # noqa: E402
 import slicer  # noqa: E402
 from LiverTumorSegLib.phantom.phantom import make_phantom  # noqa: E402
-from LiverTumorSegSlicer.environment.prober import Found  # noqa: E402
+from LiverTumorSegSlicer.environment.packages import Found  # noqa: E402
 from LiverTumorSegSlicer.environment.requirements import Environment  # noqa: E402
-from LiverTumorSegSlicer.panel.questions import Questions  # noqa: E402
+from LiverTumorSegSlicer.panel.dialogs import Questions  # noqa: E402
 from LiverTumorSegSlicer.run.process import ProcessRunner  # noqa: E402
-from LiverTumorSegSlicer.scene import samples  # noqa: E402
+from LiverTumorSegSlicer.scene import sample_data  # noqa: E402
 from LiverTumorSegSlicer.self_test import AnsweringRunner  # noqa: E402
-from panel_desk import FakeProber, writeModel  # noqa: E402
+from panel_desk import FakePackages, writeModel  # noqa: E402
 from PIL import Image  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
@@ -68,7 +68,7 @@ class QuietQuestions(Questions):
         """The panel says it too."""
 
 
-class MissingProber:
+class MissingPackages:
     """A Slicer into which nothing was installed yet."""
 
     hasPython = True
@@ -77,7 +77,7 @@ class MissingProber:
         missing = dict.fromkeys(("torch", "cv2", "safetensors"))
         return {**missing, "scipy": Found("99.0", True)}  # Slicer's own
 
-    def prove(self, onProof: Callable[[Any], None]) -> None:
+    def checkInChild(self, onChecked: Callable[[Any], None]) -> None:
         """There is nothing to try."""
 
     def isImported(self, name: str) -> bool:
@@ -96,7 +96,7 @@ class TorchOffering:
 def draftEnvironment() -> Environment:
     """All is installed, and a model that cannot run."""
     folder = Path(tempfile.mkdtemp())
-    environment = Environment(FakeProber(), modelFolder=folder / "models")
+    environment = Environment(FakePackages(), modelFolder=folder / "models")
     environment.importModel(writeModel(folder / "draft.safetensors", title="Draft, no model"))
     return environment
 
@@ -149,13 +149,13 @@ class Studio:
 
     def loadPhantom(self) -> None:
         """The sample of the module, through its own door."""
-        samples.loadPhantom()
+        sample_data.loadPhantom()
         slicer.app.processEvents()
         if self.isDraft:
             phantom = make_phantom(
-                seed=samples.PHANTOM_SEED,
-                shape_kji=samples.PHANTOM_SHAPE_KJI,
-                spacing_kji_mm=samples.PHANTOM_SPACING_KJI_MM,
+                seed=sample_data.PHANTOM_SEED,
+                shape_kji=sample_data.PHANTOM_SHAPE_KJI,
+                spacing_kji_mm=sample_data.PHANTOM_SPACING_KJI_MM,
             )
             self.makeRunner = lambda: AnsweringRunner(
                 lambda ct: phantom.labels,
@@ -231,7 +231,7 @@ def shootError(studio: Studio) -> None:
 
 def shootEnvironment(studio: Studio) -> None:
     """Before the packages are installed."""
-    studio.open(Environment(MissingProber(), TorchOffering(), Path(tempfile.mkdtemp())))
+    studio.open(Environment(MissingPackages(), TorchOffering(), Path(tempfile.mkdtemp())))
     studio.loadPhantom()
     studio.shoot("environment")
     studio.panel.cleanup()

@@ -15,10 +15,10 @@ import slicer
 from fake_runner import FakeRunner
 from LiverTumorSegLib.model.spec import ModelSpec
 from LiverTumorSegSlicer.environment.installer import InstallFailed
+from LiverTumorSegSlicer.environment.packages import Found, PackageCheck
 from LiverTumorSegSlicer.environment.preflight import OnVerdicts, Verdict
-from LiverTumorSegSlicer.environment.prober import Found, Proof
 from LiverTumorSegSlicer.environment.requirements import Environment
-from LiverTumorSegSlicer.panel.questions import Questions, Replace
+from LiverTumorSegSlicer.panel.dialogs import Questions, Replace
 from LiverTumorSegSlicer.self_test import AnsweringRunner, makeTestCt
 
 LEFT = qt.Qt.LeftButton
@@ -41,15 +41,15 @@ def waitUntil(condition: Callable[[], Any], seconds: float = 20.0, *, lookEveryM
     assert condition(), "it did not come to pass"
 
 
-class FakeProber:
-    """Finds what the test says; a proof waits until ``tell`` is called."""
+class FakePackages:
+    """Finds what the test says; a check waits until ``tell`` is called."""
 
     hasPython = True
 
     def __init__(self) -> None:
         names = ("torch", "scipy", "cv2", "safetensors")
         self.found: dict[str, Found | None] = {name: Found("99.0", True) for name in names}
-        self.asked: list[Callable[[Proof], None]] = []
+        self.asked: list[Callable[[PackageCheck], None]] = []
 
     def find(self) -> dict[str, Found | None]:
         return dict(self.found)
@@ -60,20 +60,20 @@ class FakeProber:
     def cleanUp(self) -> None:
         self.isCleanedUp = True
 
-    def prove(self, onProof: Callable[[Proof], None]) -> None:
-        self.asked.append(onProof)
+    def checkInChild(self, onChecked: Callable[[PackageCheck], None]) -> None:
+        self.asked.append(onChecked)
 
-    def tell(self, proof: Proof) -> None:
-        self.asked.pop()(proof)
+    def tell(self, packageCheck: PackageCheck) -> None:
+        self.asked.pop()(packageCheck)
 
 
 class FakeInstaller:
-    """Installs by telling the prober that it is there now, unless it is to fail."""
+    """Installs by noting that it is there now, unless it is to fail."""
 
     canInstallTorch = True
 
-    def __init__(self, prober: FakeProber) -> None:
-        self.prober = prober
+    def __init__(self, packages: FakePackages) -> None:
+        self.packages = packages
         self.failure: Exception | None = None
         self.whileInstalling: Callable[[], None] = lambda: None
 
@@ -89,7 +89,7 @@ class FakeInstaller:
         self.whileInstalling()
         if self.failure is not None:
             raise self.failure
-        self.prober.found.update({name: Found("99.0", True) for name in names})
+        self.packages.found.update({name: Found("99.0", True) for name in names})
 
 
 class FakePreflight:
@@ -204,12 +204,12 @@ class PanelDesk:
         self, module: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, window: Any
     ) -> None:
         self.window, self.folder = window, folder
-        self.prober, self.questions = FakeProber(), FakeQuestions()
-        self.installer = FakeInstaller(self.prober)
+        self.packages, self.questions = FakePackages(), FakeQuestions()
+        self.installer = FakeInstaller(self.packages)
         self.models = folder / "models"
         self.preflight, self.kits = FakePreflight(), FakeKits()
         self.environment = Environment(
-            self.prober, self.installer, self.models, preflight=self.preflight, kits=self.kits
+            self.packages, self.installer, self.models, preflight=self.preflight, kits=self.kits
         )
         self.environment.importModel(writeModel(folder / "first.safetensors"))
         self.runners: list[Any] = []

@@ -52,7 +52,7 @@ def test_every_check_passes_with_the_shipped_model() -> None:
 
 
 def test_what_is_wrong_is_a_verdict_and_ends_what_needs_it(desk: PanelDesk) -> None:
-    desk.prober.found["torch"] = None
+    desk.packages.found["torch"] = None
     desk.panel.environmentPanel.look()
     said: list[str] = []
     assert check_in_slicer.checkAll(desk.loadCt, said.append) == ["Packages"]

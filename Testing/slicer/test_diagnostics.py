@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import slicer
 from fake_environment import (
-    FakeProber,
+    FakePackages,
     environmentOf,
     shipSmallModel,
 )
 from LiverTumorSegLib.model import catalog
-from LiverTumorSegSlicer.environment.prober import Proof
+from LiverTumorSegSlicer.environment.packages import PackageCheck
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
 
 
@@ -27,12 +27,12 @@ def test_diagnostics_tell_what_a_developer_asks(
     scene: Any, tmp_path: Path, shippedModel: catalog.ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://jane:secret@proxy:80")
-    prober = FakeProber("safetensors", proof=Proof(gpu="NVIDIA RTX"))
-    environment, _ = environmentOf(prober, tmp_path / "models")
+    packages = FakePackages("safetensors", packageCheck=PackageCheck(gpu="NVIDIA RTX"))
+    environment, _ = environmentOf(packages, tmp_path / "models")
     text = environment.diagnostics()
     rows = dict(line.split(": ", 1) for line in text.splitlines())
     assert rows["GPU"] == "not looked for yet"
-    environment.prove(lambda report: None)
+    environment.checkInChild(lambda report: None)
     rows = dict(line.split(": ", 1) for line in environment.diagnostics().splitlines())
     assert rows["GPU"] == "NVIDIA RTX"
     assert rows["torch"] == "2.8.0+cu126"
@@ -47,7 +47,7 @@ def test_diagnostics_tell_what_a_developer_asks(
 
 def test_diagnostics_come_even_with_a_damaged_list_of_models(tmp_path: Path, scene: Any) -> None:
     (tmp_path / "bad.model.json").write_text("{")
-    text = environmentOf(FakeProber(), tmp_path)[0].diagnostics()
+    text = environmentOf(FakePackages(), tmp_path)[0].diagnostics()
     assert "cannot be read" in text
 
 
@@ -57,7 +57,7 @@ def test_diagnostics_name_nobody(
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "jane.doe")
     monkeypatch.setattr("getpass.getuser", lambda: "jane.doe")
     folder = tmp_path / "jane.doe" / "models"
-    rows = environmentOf(FakeProber(), folder)[0].diagnostics()
+    rows = environmentOf(FakePackages(), folder)[0].diagnostics()
     assert "jane" not in rows
     assert f"~{os.sep}models" in rows
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_environment import (
-    FakeProber,
+    FakePackages,
     environmentOf,
     forgetAll,
     noNetwork,
@@ -18,8 +18,8 @@ from fake_environment import (
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment import requirements as environment_module
 from LiverTumorSegSlicer.environment.installer import Declined
+from LiverTumorSegSlicer.environment.packages import PACKAGES, Found, PackageCheck
 from LiverTumorSegSlicer.environment.preflight import Verdict
-from LiverTumorSegSlicer.environment.prober import PACKAGES, Found, Proof
 from LiverTumorSegSlicer.environment.requirements import (
     TORCH_REQUIREMENT,
     Environment,
@@ -43,13 +43,13 @@ def shippedModel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalog.Mod
 
 
 def test_nothing_to_install() -> None:
-    environment, installer = environmentOf(FakeProber())
+    environment, installer = environmentOf(FakePackages())
     assert environment.installMissing(isAsked=True).kind == "nothing"
     assert installer.asked == []
 
 
 def test_what_is_missing_is_installed_after_one_question() -> None:
-    environment, installer = environmentOf(FakeProber("torch", "cv2", "safetensors"))
+    environment, installer = environmentOf(FakePackages("torch", "cv2", "safetensors"))
     question = environment.question((Verdict(True, "There is room."),))
     outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "done"
@@ -64,66 +64,73 @@ def test_what_is_missing_is_installed_after_one_question() -> None:
 
 
 def test_without_a_question_of_ours_the_installers_ask() -> None:
-    environment, installer = environmentOf(FakeProber("torch", "cv2"))
+    environment, installer = environmentOf(FakePackages("torch", "cv2"))
     environment.installMissing()
     assert [isAsked for _, _, _, isAsked in installer.asked] == [False, False]
 
 
 def test_no_is_no() -> None:
-    environment, installer = environmentOf(FakeProber("torch"))
+    environment, installer = environmentOf(FakePackages("torch"))
     installer.failure = Declined()
     assert environment.installMissing().kind == "declined"
 
 
 def test_what_is_broken_is_put_in_anew() -> None:
-    prober = FakeProber(proof=Proof(errors={"torch": "cut off", "cv2": "cut off"}))
-    environment, installer = environmentOf(prober)
-    environment.prove(lambda report: None)
+    packages = FakePackages(
+        packageCheck=PackageCheck(errors={"torch": "cut off", "cv2": "cut off"})
+    )
+    environment, installer = environmentOf(packages)
+    environment.checkInChild(lambda report: None)
     assert environment.installMissing(isAsked=True).kind == "done"
     assert [(what, isRepair) for what, _, isRepair, _ in installer.asked] == [
         ("packages", True),
         ("torch", True),
     ]
-    assert not environment.check().isProven, "what was found before counts no more"
+    assert not environment.check().isChecked, "what was found before counts no more"
 
 
 def test_a_repair_in_vain_is_not_offered_again() -> None:
     """A build that does not fit this Slicer would be put in anew without end."""
-    prober = FakeProber(proof=Proof(errors={"torch": "no {NumPy}", "cv2": "no createCLAHE"}))
+    packages = FakePackages(
+        packageCheck=PackageCheck(errors={"torch": "no {NumPy}", "cv2": "no createCLAHE"})
+    )
     for round_, canInstall in enumerate((True, False, True)):
-        environment, installer = environmentOf(prober)  # Slicer was started again
-        environment.prove(lambda report: None)
+        environment, installer = environmentOf(packages)  # Slicer was started again
+        environment.checkInChild(lambda report: None)
         report = environment.check()
         assert report.canInstall is canInstall, round_
         assert len(report.problems) == 2
         if canInstall:
             environment.installMissing(isAsked=True)
             assert len(installer.asked) == 2
-            prober.found.update(torch=Found("99.0", True), cv2=Found("99.0", True))
+            packages.found.update(torch=Found("99.0", True), cv2=Found("99.0", True))
         else:
             for problem in report.problems:
                 assert "99.0" in problem.sentence
                 assert "still does not work" in problem.sentence
             assert "no {NumPy}" in report.problems[0].sentence
-            prober.found.update(torch=Found("99.1", True), cv2=Found("99.1", True))
+            packages.found.update(torch=Found("99.1", True), cv2=Found("99.1", True))
 
 
 def test_what_works_may_be_repaired_anew_later() -> None:
-    prober = FakeProber(proof=Proof(errors={"torch": "cut off"}))
-    environment, _ = environmentOf(prober)
-    environment.prove(lambda report: None)
+    packages = FakePackages(packageCheck=PackageCheck(errors={"torch": "cut off"}))
+    environment, _ = environmentOf(packages)
+    environment.checkInChild(lambda report: None)
     environment.installMissing(isAsked=True)
-    for proof, canInstall in ((Proof(), False), (Proof(errors={"torch": "cut off"}), True)):
-        prober.proof = proof
-        environment.prove(lambda report: None)
+    for packageCheck, canInstall in (
+        (PackageCheck(), False),
+        (PackageCheck(errors={"torch": "cut off"}), True),
+    ):
+        packages.packageCheck = packageCheck
+        environment.checkInChild(lambda report: None)
         assert environment.check().canInstall is canInstall
 
 
 def test_files_in_use_are_replaced_after_a_restart() -> None:
-    prober = FakeProber(proof=Proof(errors={"torch": "cut off"}))
-    prober.imported = {"torch"}
-    environment, installer = environmentOf(prober)
-    environment.prove(lambda report: None)
+    packages = FakePackages(packageCheck=PackageCheck(errors={"torch": "cut off"}))
+    packages.imported = {"torch"}
+    environment, installer = environmentOf(packages)
+    environment.checkInChild(lambda report: None)
     outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "restart"
     assert "PyTorch" in outcome.sentence
@@ -132,7 +139,7 @@ def test_files_in_use_are_replaced_after_a_restart() -> None:
 
 def test_a_second_installation_does_not_begin_inside_the_first() -> None:
     """Slicer serves clicks between two lines of pip."""
-    environment, installer = environmentOf(FakeProber("torch"))
+    environment, installer = environmentOf(FakePackages("torch"))
     inside: list[Any] = []
     whole = installer.installTorch
 
@@ -147,7 +154,7 @@ def test_a_second_installation_does_not_begin_inside_the_first() -> None:
 
 
 def test_a_bad_verdict_is_in_the_question() -> None:
-    environment, _ = environmentOf(FakeProber("torch"))
+    environment, _ = environmentOf(FakePackages("torch"))
     verdicts = (Verdict(True, "There is room."), Verdict(False, "There is no network."))
     question = environment.question(verdicts)
     assert "\u2713 There is room.\n\u2717 There is no network." in question
@@ -155,7 +162,7 @@ def test_a_bad_verdict_is_in_the_question() -> None:
 
 
 def test_what_cannot_be_installed_from_here_is_said() -> None:
-    environment, installer = environmentOf(FakeProber("torch"), canInstallTorch=False)
+    environment, installer = environmentOf(FakePackages("torch"), canInstallTorch=False)
     outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "nothing"
     assert "Extensions Manager" in outcome.sentence
@@ -163,7 +170,7 @@ def test_what_cannot_be_installed_from_here_is_said() -> None:
 
 
 def test_a_failure_is_told_with_its_log() -> None:
-    environment, installer = environmentOf(FakeProber("torch", "cv2"))
+    environment, installer = environmentOf(FakePackages("torch", "cv2"))
     installer.failure = noNetwork()
     installer.failure.log = f"in {Path.home()}/Slicer/lib"
     outcome = environment.installMissing(isAsked=True)
@@ -174,7 +181,7 @@ def test_a_failure_is_told_with_its_log() -> None:
 
 
 def test_an_installation_in_vain_asks_for_a_restart() -> None:
-    environment, installer = environmentOf(FakeProber("cv2"))
+    environment, installer = environmentOf(FakePackages("cv2"))
     installer.isInVain = True
     outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "restart"
@@ -220,7 +227,7 @@ def test_the_real_installer_is_asked_through_slicer(
     calls: list[Any] = []
     packaging.pip_ensure = lambda lines, **options: calls.append((lines, options))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    environment = Environment(FakeProber("safetensors"), SlicerInstaller())
+    environment = Environment(FakePackages("safetensors"), SlicerInstaller())
     outcome = environment.installMissing(isAsked=True)
     assert outcome.kind == "restart", "nothing was put in place"
     ((lines, options),) = calls
@@ -233,7 +240,7 @@ def test_models_are_imported_and_removed_through_the_catalog(tmp_path: Path) -> 
     from random_model import save_random_model
 
     source = save_random_model(tmp_path / "mine.safetensors")
-    environment, _ = environmentOf(FakeProber(), tmp_path / "models")
+    environment, _ = environmentOf(FakePackages(), tmp_path / "models")
     assert environment.modelFolder() == tmp_path / "models"
     entry = environment.importModel(source, name="mine")
     assert [model.name for model in environment.models()] == ["m", "mine"]

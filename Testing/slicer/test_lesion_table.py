@@ -13,7 +13,7 @@ import pytest
 import slicer
 from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, lesion_rows, measure
 from LiverTumorSegSlicer.panel.lesion_table import LesionTable, headers
-from LiverTumorSegSlicer.scene import placement
+from LiverTumorSegSlicer.scene import geometry
 from LiverTumorSegSlicer.scene.nodes import readVolume, writeSegmentation
 
 POINTS = ("centroid_ras_mm", "diameter_lines_ras_mm")
@@ -166,7 +166,7 @@ def test_the_point_of_a_row_is_in_the_lesion_on_its_slice(scene):
     )
     table = LesionTable(writeSegmentation(labels, volume, toys.RECORD), volume)
     table.compute()
-    toIjk = np.linalg.inv(placement.worldIjkToRas(volume))
+    toIjk = np.linalg.inv(geometry.worldIjkToRas(volume))
     i, j, k = np.rint(toIjk[:3, :3] @ table.rows[0].pointRasMm + toIjk[:3, 3]).astype(int)
     assert k == 4
     assert labels[k, j, i] == 2

@@ -13,7 +13,7 @@ from LiverTumorSegLib.ct.nifti import write_ct
 from LiverTumorSegLib.result.stored import read_result
 from LiverTumorSegSlicer.run.process import ProcessRunner
 from LiverTumorSegSlicer.scene.exports import exportResult
-from LiverTumorSegSlicer.scene.placement import toMatrix
+from LiverTumorSegSlicer.scene.geometry import toMatrix
 from LiverTumorSegSlicer.scene.volumes import readVolume
 from panel_desk import PanelDesk, waitUntil
 

@@ -10,8 +10,8 @@ import qt
 import slicer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import label_lesions
+from LiverTumorSegSlicer.scene.geometry import worldIjkToRas
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments, readLabels
-from LiverTumorSegSlicer.scene.placement import worldIjkToRas
 from LiverTumorSegSlicer.scene.review import rejectedLesions, reviewOf
 from LiverTumorSegSlicer.scene.segments import segmentIds
 from panel_desk import PanelDesk, waitUntil

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegSlicer.scene import placement, segments
+from LiverTumorSegSlicer.scene import geometry, segments
 from LiverTumorSegSlicer.scene.nodes import readLabels, readVolume, resultRecord, writeSegmentation
 from slicersim import home
 
@@ -175,7 +175,7 @@ def test_under_nested_transforms_it_overlays_the_volume_and_moves_with_it(scene)
     shift[:3, 3] = (10, -20, 5)
     inner = toys.addTransform(shift @ toys.rotation(0, 15), outer)
     volume.SetAndObserveTransformNodeID(inner.GetID())
-    world = placement.worldIjkToRas(volume)
+    world = geometry.worldIjkToRas(volume)
     assert np.allclose(
         world, toys.rotation(1, 30) @ shift @ toys.rotation(0, 15) @ toys.obliqueAffine()
     )
@@ -183,7 +183,7 @@ def test_under_nested_transforms_it_overlays_the_volume_and_moves_with_it(scene)
     node = writeSegmentation(labels, volume, toys.RECORD)
     assertSlicerSees(node, volume, labels)
     assertInPlace(node, volume, labels)
-    outer.SetMatrixTransformToParent(placement.toMatrix(toys.rotation(2, 60)))
+    outer.SetMatrixTransformToParent(geometry.toMatrix(toys.rotation(2, 60)))
     assertInPlace(node, volume, labels)
     node.HardenTransform()
     volume.HardenTransform()
@@ -192,7 +192,7 @@ def test_under_nested_transforms_it_overlays_the_volume_and_moves_with_it(scene)
 
 def assertInPlace(node: Any, volume: Any, labels: np.ndarray) -> None:
     """On an upright grid of the world, Slicer puts the liver where numpy puts the voxels."""
-    world = placement.worldIjkToRas(volume)
+    world = geometry.worldIjkToRas(volume)
     voxels = np.argwhere(labels == Label.LIVER)[:, ::-1]
     voxelsMm = voxels @ world[:3, :3].T + world[:3, 3]
     # The margin is wide because Slicer's own export cuts off near the border under nested

@@ -22,7 +22,7 @@ from slicersim import scripted
 LIB = Path(LiverTumorSegLib.__file__).parent
 SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
     *(LIB / f"{name}.py" for name in ("settings", "volume")),
-    *(LIB / "cli" / f"{name}.py" for name in ("child", "exchange", "main", "probe", "segment")),
+    *(LIB / "cli" / f"{name}.py" for name in ("child", "exchange", "main", "selfcheck", "segment")),
     *sorted((LIB / "model").glob("*.py")),
     *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values")),
     LIB / "result" / "plausibility.py",

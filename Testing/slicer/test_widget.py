@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 from ct_scenes import sceneState
-from LiverTumorSegSlicer.panel.questions import Replace
+from LiverTumorSegSlicer.panel.dialogs import Replace
 from LiverTumorSegSlicer.scene.nodes import hasResult, readLabels
 from panel_desk import PanelDesk, waitUntil
 

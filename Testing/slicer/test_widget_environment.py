@@ -11,15 +11,15 @@ import slicer
 from fake_environment import forgetAll
 from LiverTumorSegSlicer.environment.installer import Declined, InstallFailed
 from LiverTumorSegSlicer.environment.kit import KitEnd
+from LiverTumorSegSlicer.environment.packages import PackageCheck
 from LiverTumorSegSlicer.environment.preflight import Verdict
-from LiverTumorSegSlicer.environment.prober import Proof
 from LiverTumorSegSlicer.panel.environment_panel import openWhereInstallationWaits
 from panel_desk import PanelDesk, waitUntil, writeModel
 
 
 def miss(desk: PanelDesk, *names: str) -> None:
     """These packages are not there, and the panel has looked."""
-    desk.prober.found.update(dict.fromkeys(names))
+    desk.packages.found.update(dict.fromkeys(names))
     desk.panel.environmentPanel.look()
 
 
@@ -39,7 +39,7 @@ def unfolded(desk: PanelDesk) -> None:
 def test_nothing_is_unfolded_where_nothing_is_missing(desk: PanelDesk) -> None:
     """There is no default model on the desk; the imported one will do."""
     assert desk.ui.environmentCollapsibleButton.collapsed
-    desk.prober.tell(Proof(gpu="Some GPU"))
+    desk.packages.tell(PackageCheck(gpu="Some GPU"))
     assert desk.ui.environmentCollapsibleButton.collapsed
     assert "PyTorch 99.0, GPU: Some GPU." in desk.ui.environmentLabel.text
     desk.loadCt()
@@ -72,7 +72,7 @@ def test_nothing_is_installed_without_consent(desk: PanelDesk) -> None:
     miss(desk, "torch")
     desk.questions.agrees = False
     desk.click(desk.ui.installButton)
-    assert desk.prober.found["torch"] is None
+    assert desk.packages.found["torch"] is None
     assert desk.ui.installButton.enabled
     assert desk.questions.failures == [], "saying no is no failure"
 
@@ -147,7 +147,7 @@ def test_after_a_restart_the_installation_goes_on_by_itself(
     desk.installer.failure = None
     slicer.util.selectModule("SampleData")
     openWhereInstallationWaits()  # Slicer's start
-    waitUntil(lambda: desk.prober.found["torch"] is not None)
+    waitUntil(lambda: desk.packages.found["torch"] is not None)
     assert slicer.util.moduleSelector().selectedModule == "LiverTumorSeg"
     assert desk.questions.asked == [], "the person has agreed before"
     assert not desk.environment.remembered.installationWaits
@@ -202,19 +202,19 @@ def test_a_kit_that_is_refused_or_fails_is_a_sentence(desk: PanelDesk) -> None:
 
 
 def test_packages_are_tried_once_in_the_background(desk: PanelDesk) -> None:
-    assert len(desk.prober.asked) == 1
+    assert len(desk.packages.asked) == 1
     slicer.util.selectModule("SampleData")
     slicer.util.selectModule("LiverTumorSeg")
-    assert len(desk.prober.asked) == 1, "one trial at a time"
-    desk.prober.tell(Proof(gpu="Some GPU"))
+    assert len(desk.packages.asked) == 1, "one trial at a time"
+    desk.packages.tell(PackageCheck(gpu="Some GPU"))
     desk.panel.environmentPanel.look()
-    assert desk.prober.asked == [], "and only once"
+    assert desk.packages.asked == [], "and only once"
 
 
 def test_what_fails_when_it_is_tried_stops_the_run(desk: PanelDesk) -> None:
     desk.loadCt()
     assert desk.ui.segmentButton.enabled
-    desk.prober.tell(Proof(errors={"torch": "DLL load failed"}))
+    desk.packages.tell(PackageCheck(errors={"torch": "DLL load failed"}))
     assert not desk.ui.segmentButton.enabled
     assert "DLL load failed" in desk.ui.environmentLabel.text
     assert desk.ui.installButton.enabled
@@ -223,7 +223,7 @@ def test_what_fails_when_it_is_tried_stops_the_run(desk: PanelDesk) -> None:
 def test_a_trial_that_ends_after_the_panel_tells_nobody(desk: PanelDesk) -> None:
     desk.panel.cleanup()
     before = desk.ui.environmentLabel.text
-    desk.prober.tell(Proof(errors={"torch": "DLL load failed"}))
+    desk.packages.tell(PackageCheck(errors={"torch": "DLL load failed"}))
     assert desk.ui.environmentLabel.text == before
 
 

@@ -114,10 +114,10 @@ def test_coming_back_connects_the_parameters_once(desk: PanelDesk) -> None:
 def test_a_reloaded_panel_looks_at_the_environment_without_being_entered(
     desk: PanelDesk,
 ) -> None:
-    asked = len(desk.prober.asked)
+    asked = len(desk.packages.asked)
     desk.panel.cleanup()
     desk.page.reload()
-    assert len(desk.prober.asked) == asked + 1
+    assert len(desk.packages.asked) == asked + 1
 
 
 def test_a_panel_in_a_window_of_its_own_is_set_up(desk: PanelDesk, module: ModuleType) -> None:

@@ -12,10 +12,10 @@ import pytest
 import qt
 import slicer
 from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures, measure, measures_to_dict
+from LiverTumorSegSlicer.panel.dialogs import Replace
 from LiverTumorSegSlicer.panel.lesion_panel import resultText
-from LiverTumorSegSlicer.panel.questions import Replace
+from LiverTumorSegSlicer.scene.geometry import ijkToRas
 from LiverTumorSegSlicer.scene.nodes import readLabels
-from LiverTumorSegSlicer.scene.placement import ijkToRas
 from LiverTumorSegSlicer.scene.volumes import readVolume
 from LiverTumorSegSlicer.self_test import AnsweringRunner
 from panel_desk import PanelDesk, waitUntil

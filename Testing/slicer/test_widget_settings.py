@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import slicer
-from LiverTumorSegSlicer.environment.prober import Found, Proof
+from LiverTumorSegSlicer.environment.packages import Found, PackageCheck
 from panel_desk import PanelDesk, writeModel
 
 
@@ -73,7 +73,7 @@ def test_a_gpu_that_is_not_there_is_told_before_the_run(desk: PanelDesk) -> None
     desk.loadCt()
     desk.parameters.device = "cuda"
     assert desk.ui.segmentButton.enabled, "nobody has looked yet"
-    desk.prober.tell(Proof())
+    desk.packages.tell(PackageCheck())
     assert not desk.ui.segmentButton.enabled
     assert desk.ui.segmentButton.toolTip.endswith("Choose Automatic or CPU.")
     desk.parameters.device = "auto"
@@ -92,7 +92,7 @@ def test_what_is_missing_stops_the_run_before_it_starts(
     desk: PanelDesk, found: Found | None
 ) -> None:
     desk.loadCt()
-    desk.prober.found["torch"] = found
+    desk.packages.found["torch"] = found
     desk.panel.environmentPanel.look()
     assert not desk.ui.segmentButton.enabled
     assert "PyTorch" in desk.ui.segmentButton.toolTip

@@ -9,7 +9,7 @@ import pytest
 import qt
 import slicer
 from LiverTumorSegLib.model.catalog import shipped_models
-from LiverTumorSegSlicer.panel.choices import recallText
+from LiverTumorSegSlicer.panel.models import recallText
 from panel_desk import PanelDesk, writeModel
 
 from LiverTumorSeg import ADVANCED

@@ -18,7 +18,7 @@ from slicer.i18n import tr as _
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
 
 from .installer import packagesFolder
-from .prober import Found
+from .packages import Found
 
 Rows = list[tuple[str, str]]
 

@@ -2,7 +2,7 @@
 
     environment = Environment()
     report = environment.check()               # at once; nothing is imported
-    environment.prove(lambda report: ...)      # in a child, some seconds: do they work?
+    environment.checkInChild(lambda report: ...)      # in a child, some seconds: do they work?
     environment.lookBefore(lambda verdicts: ...)   # what would stand in the way of installing
     environment.installMissing(isAsked=True)   # where report.canInstall
 
@@ -27,8 +27,8 @@ from LiverTumorSegSlicer.run.sentences import errorInWords
 from .diagnostics import asText, modelRows, packageRows, systemRows
 from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
 from .kit import KitEnd, Kits
+from .packages import PACKAGES, Found, PackageCheck, Packages, SlicerPackages
 from .preflight import OnVerdicts, Preflight, Verdict
-from .prober import PACKAGES, Found, Prober, Proof, SlicerProber
 from .remembered import Remembered
 
 TORCH_REQUIREMENT = ">=2.2"
@@ -64,7 +64,7 @@ class Problem:
 class EnvironmentReport:
     """torch: its version, None when there is none that can work. cv2 and so on: whether usable.
 
-    gpu: the GPU's name; None when there is none, or nobody has looked yet (isProven False).
+    gpu: the GPU's name; None when there is none, or nobody has looked yet (isChecked False).
     gpuProblem: why a GPU that is there cannot be used.
     """
 
@@ -76,7 +76,7 @@ class EnvironmentReport:
     gpuProblem: str | None
     model: bool
     problems: tuple[Problem, ...]
-    isProven: bool
+    isChecked: bool
 
     @property
     def isReady(self) -> bool:
@@ -103,35 +103,35 @@ class InstallOutcome:
 
 
 class Environment:
-    """Looks, proves and mends.
+    """The Python packages and models that a segmentation needs: checked, installed, repaired.
 
-    prober: looks for packages, and proves them; installer: installs; preflight: looks what would
-    stand in the way; kits: packages without a network; modelFolder: of imported models. Each is the
-    real one unless given.
+    packages: finds packages, and checks them in a child process; installer: installs; preflight:
+    finds what would stand in the way; kits: packages without a network; modelFolder: of imported
+    models. The default of each is that of the running Slicer.
     """
 
     def __init__(
         self,
-        prober: Prober | None = None,
+        packages: Packages | None = None,
         installer: Installer | None = None,
         modelFolder: Path | None = None,
         *,
         preflight: Preflight | None = None,
         kits: Kits | None = None,
     ) -> None:
-        self._prober = prober or SlicerProber()
+        self._packages = packages or SlicerPackages()
         self._installer = installer or SlicerInstaller()
         self._preflight, self._kits = preflight or Preflight(), kits or Kits()
         self._modelFolder = modelFolder
-        self._proof: Proof | None = None
+        self._packageCheck: PackageCheck | None = None
         self._isInstalling = False
         self.remembered = Remembered()
 
     # --- look ------------------------------------------------------------------------------------
 
     def check(self) -> EnvironmentReport:
-        """What is there, by its files; what ``prove`` has found counts more."""
-        found, proof = self._prober.find(), self._proof
+        """What is there, by its files; what ``checkInChild`` has found counts more."""
+        found, packageCheck = self._packages.find(), self._packageCheck
         problems = (
             *self._pythonProblems(),
             *self._torchProblems(found),
@@ -144,27 +144,27 @@ class Environment:
             cv2="cv2" in usable,
             safetensors="safetensors" in usable,
             scipy="scipy" in usable,
-            gpu=proof.gpu if proof else None,
-            gpuProblem=proof.gpuProblem if proof else None,
+            gpu=packageCheck.gpu if packageCheck else None,
+            gpuProblem=packageCheck.gpuProblem if packageCheck else None,
             model=modelProblem is None,
             problems=(*problems, *([modelProblem] if modelProblem else [])),
-            isProven=proof is not None,
+            isChecked=packageCheck is not None,
         )
 
-    def prove(self, onReport: Callable[[EnvironmentReport], None]) -> None:
+    def checkInChild(self, onReport: Callable[[EnvironmentReport], None]) -> None:
         """Try everything in a child process; onReport is called on the main thread."""
 
-        def take(proof: Proof) -> None:
-            self._proof = proof
+        def take(packageCheck: PackageCheck) -> None:
+            self._packageCheck = packageCheck
             for name in ("torch", *PACKAGES):
-                if name not in proof.errors:
+                if name not in packageCheck.errors:
                     self.remembered.noteRepair(name, "")
             onReport(self.check())
 
-        self._prober.prove(take)
+        self._packages.checkInChild(take)
 
     def _pythonProblems(self) -> list[Problem]:
-        if self._prober.hasPython:
+        if self._packages.hasPython:
             return []
         sentence = _("Slicer's own Python (PythonSlicer) was not found; install Slicer again.")
         return [Problem("python", sentence, False)]
@@ -251,7 +251,7 @@ class Environment:
 
     def _why(self, name: str) -> str:
         """What the child said of it, in brackets; empty when it works or nobody tried."""
-        error = self._proof.errors.get(name) if self._proof else None
+        error = self._packageCheck.errors.get(name) if self._packageCheck else None
         return f" ({error})" if error else ""
 
     def _modelProblem(self) -> Problem | None:
@@ -260,7 +260,7 @@ class Environment:
             entry = catalog.find_model(None, self._modelFolder)
         except (ValueError, BundleError) as error:
             return Problem("model", errorInWords(error), False)
-        fault = self._proof.errors.get("model") if self._proof else None
+        fault = self._packageCheck.errors.get("model") if self._packageCheck else None
         return self.modelProblem(entry, fault)
 
     def modelProblem(self, entry: catalog.ModelEntry, fault: str | None = None) -> Problem | None:
@@ -294,7 +294,7 @@ class Environment:
         """Whether to install what is missing, with what was found before."""
         report = self.check()
         kinds = {problem.kind for problem in report.problems if problem.canInstall}
-        found = self._prober.find()
+        found = self._packages.find()
         names = [PACKAGES[n] for n in (*self._missingPackages(found), *self._brokenPackages(found))]
         rows = [f"- {', '.join(names)} ({packagesSize()})"] if names else []
         if kinds & TORCH_KINDS:
@@ -334,12 +334,12 @@ class Environment:
             return InstallOutcome(failure.kind, failure.sentence, log, failure.isShown)
         finally:
             self._isInstalling = False
-            self.forgetProof()
+            self.forgetCheck()
         return self._outcome()
 
-    def forgetProof(self) -> None:
+    def forgetCheck(self) -> None:
         """Packages are others than they were."""
-        self._proof = None
+        self._packageCheck = None
         importlib.invalidate_caches()
 
     def saveKit(
@@ -355,24 +355,24 @@ class Environment:
         self, folder: Path, onLine: Callable[[str], None], onEnd: Callable[[KitEnd], None]
     ) -> None:
         """Install a kit without a network; ``InstallFailed`` when it is none, or not for here."""
-        if self._prober.isImported("torch"):
+        if self._packages.isImported("torch"):
             sentence = _("PyTorch is in use; restart Slicer and choose Install from folder first.")
             raise InstallFailed("restart", sentence)
 
         def end(kitEnd: KitEnd) -> None:
-            self.forgetProof()
+            self.forgetCheck()
             onEnd(kitEnd)
 
         self._kits.install(folder, onLine, end)
 
     def cleanUp(self) -> None:
         """End what is tried, asked, saved or installed in a child."""
-        self._prober.cleanUp()
+        self._packages.cleanUp()
         self._preflight.cleanUp()
         self._kits.cleanUp()
 
     def _kitRequirements(self) -> list[str]:
-        found, wanted = self._prober.find(), requirements()
+        found, wanted = self._packages.find(), requirements()
         lines = {"torch": f"torch{TORCH_REQUIREMENT}", **wanted}
         for name, pip in {"torch": "torch", **PACKAGES}.items():
             package = found.get(name)
@@ -381,7 +381,7 @@ class Environment:
         return [*lines.values(), f"numpy=={sys.modules['numpy'].__version__}"]
 
     def _alreadyThere(self) -> list[Verdict]:
-        found = self._prober.find()
+        found = self._packages.find()
         usable = {n: p for n, p in found.items() if p and p.isWhole and not self._why(n)}
         if not usable:
             return []
@@ -390,13 +390,13 @@ class Environment:
 
     def _inUse(self, kinds: set[str]) -> list[str]:
         """What is to be put in anew and was imported by this Slicer, whose files it then holds."""
-        found = self._prober.find()
+        found = self._packages.find()
         names = self._brokenPackages(found) if "packages-broken" in kinds else []
         torch = ["torch"] if kinds & (TORCH_KINDS - {"torch"}) else []
-        return [name for name in (*torch, *names) if self._prober.isImported(name)]
+        return [name for name in (*torch, *names) if self._packages.isImported(name)]
 
     def _install(self, kinds: set[str], *, isAsked: bool) -> None:
-        found = self._prober.find()
+        found = self._packages.find()
         wanted = requirements()
         for kind, names, isRepair in (
             ("packages", self._missingPackages(found), False),
@@ -413,7 +413,7 @@ class Environment:
 
     def _noteRepairs(self, names: list[str]) -> None:
         importlib.invalidate_caches()
-        found = self._prober.find()
+        found = self._packages.find()
         for name in names:
             package = found.get(name)
             self.remembered.noteRepair(name, package.version if package else "")
@@ -452,10 +452,10 @@ class Environment:
     def diagnostics(self) -> str:
         """What a developer asks first, to be copied; no name of a person or patient is in it."""
         report = self.check()
-        unknown = _("none") if report.isProven else _("not looked for yet")
-        rows = [*systemRows(), *packageRows(self._prober.find())]
+        unknown = _("none") if report.isChecked else _("not looked for yet")
+        rows = [*systemRows(), *packageRows(self._packages.find())]
         rows.append(("GPU", report.gpu or report.gpuProblem or unknown))
-        rows.append((_("Tried in a child process"), _("yes") if report.isProven else _("no")))
+        rows.append((_("Tried in a child process"), _("yes") if report.isChecked else _("no")))
         try:
             rows += modelRows(self.modelFolder(), self.models())
         except BundleError as error:

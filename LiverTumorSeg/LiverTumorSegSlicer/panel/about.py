@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.scene.samples import ctLiverNote
+from LiverTumorSegSlicer.scene.sample_data import ctLiverNote
 
 HOMEPAGE = "https://github.com/LiverTumorSeg/SlicerLiverTumorSeg"  # not public yet
 HYBRID2D_DOI, GUNETRPP_DOI = "10.35882/jeeemi.v8i3.1602", "10.3390/diagnostics16030429"

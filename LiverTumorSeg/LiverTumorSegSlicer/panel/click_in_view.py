@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 
 from LiverTumorSegSlicer.run.later import callLater
-from LiverTumorSegSlicer.scene.placement import isInScene, removeFromScene
+from LiverTumorSegSlicer.scene.geometry import isInScene, removeFromScene
 
 Point = tuple[float, float, float]
 

@@ -25,8 +25,8 @@ from LiverTumorSegSlicer.environment.requirements import (
 )
 from LiverTumorSegSlicer.run.sentences import errorInWords
 
-from .choices import ModelChoice
-from .questions import Questions
+from .dialogs import Questions
+from .models import ModelChoice
 
 MODEL_FILTER = "LiverTumorSeg (*.safetensors)"
 INSTALLED_ENOUGH = ("done", "nothing", "declined")
@@ -83,9 +83,9 @@ class EnvironmentPanel:
             return
         self._take(self._environment.check())
         areThere = all(problem.kind == "model" for problem in self.report.problems)
-        if areThere and not self.report.isProven and not self._isProving:
+        if areThere and not self.report.isChecked and not self._isProving:
             self._isProving = True
-            self._environment.prove(self._takeProof)
+            self._environment.checkInChild(self._takeCheck)
 
     def goOnInstalling(self) -> None:
         """After a restart: what a person agreed to before it is done now, without a question."""
@@ -97,7 +97,7 @@ class EnvironmentPanel:
             self._installNow(isSecondTry=True)
 
     def cleanUp(self) -> None:
-        """The panel goes; a proof that is under way finds nobody."""
+        """The panel goes; a check that is under way finds nobody."""
         self._isAlive = False
         self._environment.cleanUp()
 
@@ -105,7 +105,7 @@ class EnvironmentPanel:
         """Another model was chosen."""
         self._show()
 
-    def _takeProof(self, report: EnvironmentReport) -> None:
+    def _takeCheck(self, report: EnvironmentReport) -> None:
         self._isProving = False
         if self._isAlive:
             self._take(report)
@@ -274,7 +274,7 @@ def openWhereInstallationWaits() -> None:
 
 
 def _reportText(report: EnvironmentReport) -> str:
-    if not report.isProven:
+    if not report.isChecked:
         return _("All that is needed is installed; trying it now.")
     gpu = report.gpu or report.gpuProblem or _("none that PyTorch can use")
     return _("All that is needed is installed and works.\nPyTorch {torch}, GPU: {gpu}.").format(

@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.segmentation_run import RunSettings
 from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
+from LiverTumorSegSlicer.scene.geometry import isInScene
 from LiverTumorSegSlicer.scene.nodes import hasResult
-from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.probability_volumes import isProbabilityVolume
 
 CT = "CT"  # DICOM's word

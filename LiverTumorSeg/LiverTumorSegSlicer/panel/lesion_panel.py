@@ -13,14 +13,14 @@ from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
+from LiverTumorSegSlicer.scene.geometry import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion
 from LiverTumorSegSlicer.scene.nodes import resultRecord
-from LiverTumorSegSlicer.scene.placement import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.segments import rolesOf
 
-from .choices import recallText
+from .dialogs import Questions
 from .lesion_table import LesionRow, LesionTable, confidenceMeaning, headers
-from .questions import Questions
+from .models import recallText
 
 MOST_ROWS_SHOWN = 6  # then the table scrolls
 HEADER_LINES = 2

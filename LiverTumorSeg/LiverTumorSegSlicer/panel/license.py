@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.environment.remembered import Remembered
 
-from .questions import Questions
+from .dialogs import Questions
 
 FOR_EVERY_USE = ("cc0", "public domain", "apache", "mit", "bsd", "cc by 4", "cc-by-4")
 NON_COMMERCIAL = "nc"

@@ -14,14 +14,14 @@ from LiverTumorSegSlicer.run.page_job import PageCase, PageJob
 from LiverTumorSegSlicer.run.process import Runner
 from LiverTumorSegSlicer.run.sentences import errorInWords
 from LiverTumorSegSlicer.scene.file_writing import writeWhole
+from LiverTumorSegSlicer.scene.geometry import isInScene
 from LiverTumorSegSlicer.scene.lesion_measures import measureSegments
 from LiverTumorSegSlicer.scene.nodes import readLabels, readVolume
-from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.review import reviewedRecord
 
+from .dialogs import Questions
 from .inputs import sourceVolume
 from .lesion_panel import LesionPanel
-from .questions import Questions
 
 PAGE_FILTER = "HTML (*.html)"
 SHOWN_MS = 10_000

@@ -18,12 +18,12 @@ from LiverTumorSegSlicer.scene.exports import (
     exportSegNrrd,
     whyNoDicomSeg,
 )
+from LiverTumorSegSlicer.scene.geometry import removeFromScene
 from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, hasResult, removeResult
-from LiverTumorSegSlicer.scene.placement import removeFromScene
 from LiverTumorSegSlicer.scene.probability_volumes import probabilityVolumesOf
 
+from .dialogs import Questions
 from .lesion_panel import LesionPanel
-from .questions import Questions
 
 NIFTI_FILTER = "NIfTI (*.nii.gz *.nii)"
 SEG_NRRD_FILTER = "Segmentation (*.seg.nrrd)"

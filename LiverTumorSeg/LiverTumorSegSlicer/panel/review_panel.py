@@ -17,15 +17,15 @@ from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.later import Work
 from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.scene.geometry import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.nodes import readLabels
-from LiverTumorSegSlicer.scene.placement import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.probability_volumes import tumorShareOf
 from LiverTumorSegSlicer.scene.review import Undo, acceptLesion, addLesion, rejectLesion
 from LiverTumorSegSlicer.scene.volumes import readVolume
 
 from .click_in_view import ClickInView
+from .dialogs import Questions
 from .lesion_panel import LesionPanel
-from .questions import Questions
 
 MOST_UNDONE = 50
 

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.scene.placement import isInScene, removeFromScene
+from LiverTumorSegSlicer.scene.geometry import isInScene, removeFromScene
 
 Point = tuple[float, float, float]
 Line = tuple[Point, Point]

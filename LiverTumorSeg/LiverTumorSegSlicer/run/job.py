@@ -26,10 +26,10 @@ from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
 
+from .failures import JobFailure, explainExit, memorySentence, notStartedSentence, protocolSentence
 from .folder import makeJobFolder, removeJobFolder, removeLeftovers
 from .folder import temporaryFolder as slicerTemporaryFolder
 from .later import Later, Work, callLater
-from .outcome import JobFailure, explainExit, memorySentence, notStartedSentence, protocolSentence
 from .process import Runner
 from .protocol import eventOf
 from .sentences import inWords

@@ -17,9 +17,9 @@ import numpy as np
 from LiverTumorSegLib.cli.exchange import Answer, write_answer, write_request
 from slicer.i18n import tr as _
 
+from .failures import explainExit, notStartedSentence
 from .folder import makeJobFolder, removeJobFolder, temporaryFolder
 from .later import Work
-from .outcome import explainExit, notStartedSentence
 from .process import Runner
 from .protocol import eventOf
 from .sentences import inWords

@@ -18,8 +18,8 @@ from LiverTumorSegLib import settings
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.scene.appearance import showForReview
+from LiverTumorSegSlicer.scene.geometry import isInScene
 from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, readVolume, writeSegmentation
-from LiverTumorSegSlicer.scene.placement import isInScene
 from LiverTumorSegSlicer.scene.probability_volumes import (
     addProbabilityVolumes,
     forgetProbabilityVolumes,

@@ -9,7 +9,7 @@ import slicer
 from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
-from .placement import isInScene
+from .geometry import isInScene
 from .segments import CLOSED_SURFACE, rolesOf, segmentIds
 
 LIVER_OPACITY_3D = 0.4  # the tumors are inside

@@ -13,8 +13,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from .file_writing import refuseExisting, writeWhole
+from .geometry import ijkToRas, isInScene, toMatrix
 from .lesion_measures import measureSegments
-from .placement import ijkToRas, isInScene, toMatrix
 from .review import reviewedRecord
 from .segment_map import mapSegments
 from .segments import ALGORITHM_TYPE, isEdited

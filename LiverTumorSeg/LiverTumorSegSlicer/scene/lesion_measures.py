@@ -15,8 +15,8 @@ import slicer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import Lesion, LiverMeasures, lesion_rows, measure_labels
 
+from .geometry import worldIjkToRas
 from .nodes import resultRecord
-from .placement import worldIjkToRas
 from .segment_map import SegmentMap, mapSegments
 from .segments import boxAround
 

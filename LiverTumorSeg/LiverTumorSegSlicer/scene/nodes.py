@@ -22,7 +22,7 @@ import vtk
 from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
-from .placement import gridIn, ijkToRas, isInScene, placeBeside, removeFromScene
+from .geometry import gridIn, ijkToRas, isInScene, placeBeside, removeFromScene
 from .segment_map import mapSegments
 from .segments import (
     MODEL,

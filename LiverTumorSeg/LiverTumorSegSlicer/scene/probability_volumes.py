@@ -12,7 +12,7 @@ import slicer
 from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
-from .placement import ijkToRas, isInScene, placeBeside, toMatrix
+from .geometry import ijkToRas, isInScene, placeBeside, toMatrix
 
 ROLE = "LiverTumorSeg.Probability"  # node reference of the segmentation; attribute of a volume
 SHOWN = (Label.LIVER, Label.TUMOR)

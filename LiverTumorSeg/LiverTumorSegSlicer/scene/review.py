@@ -23,9 +23,9 @@ from LiverTumorSegLib.result.lesions import LiverMeasures, lesion_rows, measures
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .geometry import gridIn, worldIjkToRas
 from .lesion_measures import MeasuredLesion
 from .nodes import resultRecord
-from .placement import gridIn, worldIjkToRas
 from .segment_map import mapSegments
 from .segments import (
     ALGORITHM_NAME,

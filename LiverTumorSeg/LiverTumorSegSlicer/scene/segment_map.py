@@ -11,7 +11,7 @@ import vtk
 from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
-from .placement import (
+from .geometry import (
     gridIn,
     ijkToRas,
     isInScene,

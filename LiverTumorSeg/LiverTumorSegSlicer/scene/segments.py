@@ -21,7 +21,7 @@ from LiverTumorSegLib.result.lesions import label_lesions
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .placement import toMatrix
+from .geometry import toMatrix
 
 LABELMAP, CLOSED_SURFACE = "Binary labelmap", "Closed surface"  # Slicer's own representations
 TAG = "LiverTumorSeg."

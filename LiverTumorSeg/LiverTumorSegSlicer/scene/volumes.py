@@ -10,7 +10,7 @@ from LiverTumorSegLib.ct import checks as ct_checks
 from LiverTumorSegLib.volume import CtVolume
 from slicer.i18n import tr as _
 
-from .placement import bentMm, isInScene, worldIjkToRas
+from .geometry import bentMm, isInScene, worldIjkToRas
 
 NOTED_MM = 0.1  # rounded positions of slices bend a CT by less
 

@@ -160,7 +160,7 @@ def test_a_program_s_run_and_its_proof_need_no_nibabel(
     others = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(absent), str(PACKAGE_FOLDER), others]))
     run = ["-m", "LiverTumorSegLib", "segment", "--raw", folder, "--model", model]
-    for arguments in (run, ["-m", "LiverTumorSegLib.cli.probe"]):
+    for arguments in (run, ["-m", "LiverTumorSegLib.cli.selfcheck"]):
         done = subprocess.run(
             [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False
         )

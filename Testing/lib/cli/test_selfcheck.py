@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LiverTumorSegLib.cli import probe
+from LiverTumorSegLib.cli import selfcheck
 from looped import looped
 
-PACKAGE_FOLDER = Path(probe.__file__).resolve().parents[2]
+PACKAGE_FOLDER = Path(selfcheck.__file__).resolve().parents[2]
 
 
 def said(text: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -23,9 +23,9 @@ def said(text: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
     return [line["trying"] for line in lines if "trying" in line], results
 
 
-def run_probe(**environment: str) -> subprocess.CompletedProcess[str]:
+def run_selfcheck(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "LiverTumorSegLib.cli.probe"],
+        [sys.executable, "-m", "LiverTumorSegLib.cli.selfcheck"],
         env={**os.environ, "PYTHONPATH": str(PACKAGE_FOLDER), **environment},
         capture_output=True,
         text=True,
@@ -34,9 +34,9 @@ def run_probe(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_here_all_packages_work() -> None:
-    done = run_probe()
+    done = run_selfcheck()
     tried, results = said(done.stdout)
-    assert tried == list(results) == list(probe.PROOFS)
+    assert tried == list(results) == list(selfcheck.CHECKS)
     for name in ("numpy", "scipy", "cv2", "torch", "safetensors"):
         assert results[name]["ok"], results[name]
         assert results[name]["version"][0].isdigit()
@@ -47,7 +47,7 @@ def test_here_all_packages_work() -> None:
 def test_a_package_that_takes_python_down_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").write_text("import os; os._exit(3)")
     path = os.pathsep.join([str(tmp_path), str(PACKAGE_FOLDER)])
-    done = run_probe(PYTHONPATH=path)
+    done = run_selfcheck(PYTHONPATH=path)
     tried, results = said(done.stdout)
     assert done.returncode == 3
     assert tried[-1] == name
@@ -59,8 +59,8 @@ def test_a_package_in_part_is_told_and_the_rest_is_tried(tmp_path: Path) -> None
     (tmp_path / "cv2" / "__init__.py").write_text("")
     (tmp_path / "torch.py").write_text("raise OSError('[WinError 126] DLL not found')")
     path = os.pathsep.join([str(tmp_path), str(PACKAGE_FOLDER)])
-    tried, results = said(run_probe(PYTHONPATH=path).stdout)
-    assert tried == list(probe.PROOFS)
+    tried, results = said(run_selfcheck(PYTHONPATH=path).stdout)
+    assert tried == list(selfcheck.CHECKS)
     assert "createCLAHE" in results["cv2"]["error"]
     assert results["torch"] == {
         "name": "torch",
@@ -80,8 +80,8 @@ def test_a_model_that_was_changed_is_told(
     file = catalog.FileRecord(tmp_path / "m.safetensors", "0" * 64, 7)
     entry = catalog.ModelEntry("m", "M", "1", file, "CC0", {}, "", shipped=True)
     monkeypatch.setattr(catalog, "find_model", lambda: entry)
-    monkeypatch.setattr(probe, "PROOFS", {"model": probe.PROOFS["model"]})
-    probe.main()
+    monkeypatch.setattr(selfcheck, "CHECKS", {"model": selfcheck.CHECKS["model"]})
+    selfcheck.main()
     _, results = said(capsys.readouterr().out)
     assert "SHA-256" in results["model"]["error"]
     assert results["model"]["kind"] == "BundleError"

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch_threads
 from cascade_model import save_cascade
-from LiverTumorSegLib.cli import probe
+from LiverTumorSegLib.cli import selfcheck
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.inference.tensors import to_array, to_tensor
 from LiverTumorSegLib.phantom.phantom import make_phantom
@@ -87,7 +87,7 @@ def test_the_proof_finds_such_a_torch_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuse_numpy(monkeypatch)
-    monkeypatch.setattr(probe, "PROOFS", {"torch": probe.PROOFS["torch"]})
-    probe.main()
+    monkeypatch.setattr(selfcheck, "CHECKS", {"torch": selfcheck.CHECKS["torch"]})
+    selfcheck.main()
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["ok"], last

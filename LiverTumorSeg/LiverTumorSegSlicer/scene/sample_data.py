@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .placement import toMatrix
+from .geometry import toMatrix
 
 CATEGORY = "LiverTumorSeg"
 PHANTOM_NAME = "Liver phantom"

@@ -43,8 +43,8 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What came of trying.
+class PackageCheck:
+    """The result of importing every package in a child process.
 
     errors: name of a package, or "model" -> why it does not work. gpu: the GPU's name.
     """
@@ -54,8 +54,8 @@ class Proof:
     gpuProblem: str | None = None
 
 
-class Prober(Protocol):
-    """Looks and tries."""
+class Packages(Protocol):
+    """Which Python packages are installed, and whether they work."""
 
     @property
     def hasPython(self) -> bool:
@@ -67,15 +67,15 @@ class Prober(Protocol):
     def isImported(self, name: str) -> bool:
         """Whether this Slicer has a package's code loaded, and so holds its files."""
 
-    def prove(self, onProof: Callable[[Proof], None]) -> None:
-        """Try all in a child process; onProof is called once, on the main thread."""
+    def checkInChild(self, onChecked: Callable[[PackageCheck], None]) -> None:
+        """Try all in a child process; onChecked is called once, on the main thread."""
 
     def cleanUp(self) -> None:
         """End a trial that is under way: Slicer quits, or the module is reloaded."""
 
 
-class SlicerProber:
-    """The ``Prober`` of the real application."""
+class SlicerPackages:
+    """The ``Packages`` of the real application."""
 
     def __init__(self, makeRunner: Callable[[], Runner] = ProcessRunner) -> None:
         self._makeRunner = makeRunner
@@ -91,20 +91,20 @@ class SlicerProber:
     def isImported(self, name: str) -> bool:
         return name in sys.modules
 
-    def prove(self, onProof: Callable[[Proof], None]) -> None:
+    def checkInChild(self, onChecked: Callable[[PackageCheck], None]) -> None:
         lines: list[str] = []
         errors: list[str] = []
 
         def end(code: int, crashed: bool) -> None:
             self._runner = None
-            onProof(readProof(lines, "\n".join(errors)))
+            onChecked(readPackageCheck(lines, "\n".join(errors)))
 
         runner = self._runner = self._makeRunner()
-        arguments = ["-m", "LiverTumorSegLib.cli.probe", "--with-parent"]
+        arguments = ["-m", "LiverTumorSegLib.cli.selfcheck", "--with-parent"]
         try:
             runner.start(arguments, lines.append, errors.append, end)
         except OSError as error:
-            onProof(readProof([], str(error)))
+            onChecked(readPackageCheck([], str(error)))
 
     def cleanUp(self) -> None:
         if self._runner is not None:
@@ -125,8 +125,8 @@ def findPackage(name: str) -> Found | None:
     return Found(version or UNKNOWN_VERSION, hasCode and version is not None)
 
 
-def readProof(lines: list[str], errorText: str) -> Proof:
-    """What the child's JSON lines (LiverTumorSegLib/cli/probe.py) say together."""
+def readPackageCheck(lines: list[str], errorText: str) -> PackageCheck:
+    """What the child's JSON lines (LiverTumorSegLib/cli/selfcheck.py) say together."""
     results: dict[str, dict[str, Any]] = {}
     trying = None
     for line in lines:
@@ -144,7 +144,7 @@ def readProof(lines: list[str], errorText: str) -> Proof:
         )
     gpuProblem = errors.pop("gpu", None) if "torch" not in errors else None
     errors.pop("gpu", None)
-    return Proof(errors, results.get("gpu", {}).get("version") or None, gpuProblem)
+    return PackageCheck(errors, results.get("gpu", {}).get("version") or None, gpuProblem)
 
 
 def _told(values: dict[str, Any]) -> str:

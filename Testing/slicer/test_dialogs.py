@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import qt
 import slicer
-from LiverTumorSegSlicer.panel.questions import Questions, Replace
+from LiverTumorSegSlicer.panel.dialogs import Questions, Replace
 from slicersim.dialogs import answering
 
 pytestmark = pytest.mark.usefixtures("main_window")

@@ -1,6 +1,6 @@
 """Do the packages and the model work, or do they only lie there? Each is tried; JSON lines tell.
 
-    python -m LiverTumorSegLib.cli.probe [--with-parent]
+    python -m LiverTumorSegLib.cli.selfcheck [--with-parent]
 
 With --with-parent it ends when its standard input closes.
 It runs in a process of its own, because a package that is half installed may take down the Python
@@ -21,10 +21,10 @@ from .child import end_with_parent
 
 def main() -> None:
     """Try each in turn."""
-    for name, proof in PROOFS.items():
+    for name, check in CHECKS.items():
         _say(trying=name)
         try:
-            version = proof()
+            version = check()
         except Exception as error:
             text = sentence_of(error)
             _say(name=name, ok=False, kind=type(error).__name__, error=text, **as_event(text))
@@ -115,7 +115,7 @@ def _model() -> str:
     return f"{entry.name} {entry.version}"
 
 
-PROOFS: dict[str, Callable[[], str]] = {
+CHECKS: dict[str, Callable[[], str]] = {
     "numpy": _numpy,
     "scipy": _scipy,
     "cv2": _cv2,

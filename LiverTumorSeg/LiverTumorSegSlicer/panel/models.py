@@ -127,7 +127,7 @@ class DeviceChoice:
     def problem(self, report: EnvironmentReport) -> str:
         """Why no run can start on what is chosen; empty when one can, or nobody has looked yet."""
         wantsGpu = str(self._box.currentData) not in ("auto", "cpu")
-        if not wantsGpu or not report.isProven or report.gpu is not None:
+        if not wantsGpu or not report.isChecked or report.gpu is not None:
             return ""
         reason = report.gpuProblem or _("There is no GPU that PyTorch can use.")
         return _("{reason} Choose Automatic or CPU.").format(reason=reason)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from fake_runner import FakeRunner
-from LiverTumorSegSlicer.environment.prober import (
+from LiverTumorSegSlicer.environment.packages import (
     Found,
-    Proof,
-    SlicerProber,
+    PackageCheck,
+    SlicerPackages,
     findPackage,
-    readProof,
+    readPackageCheck,
 )
 
 NAME = "made_up_package"
@@ -104,63 +104,70 @@ def bad(name: str, error: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_all_works() -> None:
     lines = said(*good("torch"), *good("gpu", "NVIDIA RTX"), *good("model"))
-    assert readProof(["noise", "[1]", *lines], "") == Proof({}, "NVIDIA RTX", None)
+    assert readPackageCheck(["noise", "[1]", *lines], "") == PackageCheck({}, "NVIDIA RTX", None)
 
 
 def test_no_gpu() -> None:
-    assert readProof(said(*good("torch"), *good("gpu", "")), "") == Proof({}, None, None)
+    assert readPackageCheck(said(*good("torch"), *good("gpu", "")), "") == PackageCheck(
+        {}, None, None
+    )
 
 
 def test_what_fails_is_told_in_a_line() -> None:
     lines = said(*bad("cv2", "no createCLAHE\nand pages more"), *bad("safetensors", ""))
-    assert readProof(lines, "").errors == {"cv2": "no createCLAHE", "safetensors": "ImportError"}
+    assert readPackageCheck(lines, "").errors == {
+        "cv2": "no createCLAHE",
+        "safetensors": "ImportError",
+    }
 
 
 def test_a_gpu_that_does_not_run_is_no_error() -> None:
-    proof = readProof(said(*good("torch"), *bad("gpu", "no kernel image")), "")
-    assert proof == Proof({}, None, "no kernel image")
+    packageCheck = readPackageCheck(said(*good("torch"), *bad("gpu", "no kernel image")), "")
+    assert packageCheck == PackageCheck({}, None, "no kernel image")
 
 
 def test_without_torch_nothing_is_said_of_the_gpu() -> None:
-    proof = readProof(said(*bad("torch", "cut off"), *bad("gpu", "cut off")), "")
-    assert proof == Proof({"torch": "cut off"}, None, None)
+    packageCheck = readPackageCheck(said(*bad("torch", "cut off"), *bad("gpu", "cut off")), "")
+    assert packageCheck == PackageCheck({"torch": "cut off"}, None, None)
 
 
 def test_what_ends_its_python_is_named() -> None:
-    proof = readProof(said(*good("numpy"), {"trying": "torch"}), "Illegal instruction")
-    assert list(proof.errors) == ["torch"]
+    packageCheck = readPackageCheck(
+        said(*good("numpy"), {"trying": "torch"}), "Illegal instruction"
+    )
+    assert list(packageCheck.errors) == ["torch"]
 
 
 def test_a_child_that_says_nothing() -> None:
-    assert readProof([], "Traceback\nlast words\n").errors == {"torch": "last words"}
-    assert list(readProof([], "").errors) == ["torch"]
+    assert readPackageCheck([], "Traceback\nlast words\n").errors == {"torch": "last words"}
+    assert list(readPackageCheck([], "").errors) == ["torch"]
 
 
 def test_the_child_is_asked_once() -> None:
-    runner, proofs = FakeRunner(), []
-    SlicerProber(lambda: runner).prove(proofs.append)
-    assert runner.arguments == ["-m", "LiverTumorSegLib.cli.probe", "--with-parent"]
+    runner, checks = FakeRunner(), []
+    SlicerPackages(lambda: runner).checkInChild(checks.append)
+    assert runner.arguments == ["-m", "LiverTumorSegLib.cli.selfcheck", "--with-parent"]
     for line in said(*good("torch"), *good("gpu", "")):
         runner.print(line)
-    assert proofs == []
+    assert checks == []
     runner.exit()
-    assert proofs == [Proof()]
+    assert checks == [PackageCheck()]
 
 
 def test_no_python_to_ask() -> None:
-    proofs: list[Proof] = []
+    checks: list[PackageCheck] = []
     runner = FakeRunner(FileNotFoundError("PythonSlicer was not found."))
-    SlicerProber(lambda: runner).prove(proofs.append)
-    assert "not found" in proofs[0].errors["torch"]
+    SlicerPackages(lambda: runner).checkInChild(checks.append)
+    assert "not found" in checks[0].errors["torch"]
 
 
 def test_a_trial_ends_with_the_panel_and_with_slicer() -> None:
-    runner, proofs = FakeRunner(), []
-    prober = SlicerProber(lambda: runner)
-    prober.prove(proofs.append)
+    runner, checks = FakeRunner(), []
+    packages = SlicerPackages(lambda: runner)
+    packages.checkInChild(checks.append)
     assert "--with-parent" in runner.arguments
-    prober.cleanUp()
+    packages.cleanUp()
     assert runner.calls == ["closeInput", "kill"]
     runner.exit(9, crashed=True)
-    prober.cleanUp()
+    packages.cleanUp()
     assert len(runner.calls) == 2

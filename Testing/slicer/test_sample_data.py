@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import slicer
 from LiverTumorSegLib.phantom.phantom import make_phantom
-from LiverTumorSegSlicer.scene import samples
+from LiverTumorSegSlicer.scene import sample_data
 from LiverTumorSegSlicer.scene.nodes import checkVolume, readVolume
 
 
@@ -59,7 +59,7 @@ def sampleData(request, monkeypatch):
 
 
 def test_the_phantom_is_listed_in_our_own_category(scene, sampleData):
-    samples.registerSamples()
+    sample_data.registerSamples()
     (source,) = sampleData.sources
     assert (source.category, source.name) == ("LiverTumorSeg", "Liver phantom")
     assert source.thumbnail.endswith("Resources/Icons/LiverTumorSeg.png")
@@ -68,13 +68,13 @@ def test_the_phantom_is_listed_in_our_own_category(scene, sampleData):
 
 
 def test_a_click_makes_the_phantom_without_a_network(scene, sampleData, monkeypatch):
-    monkeypatch.setattr(samples, "PHANTOM_SHAPE_KJI", (24, 40, 40))
-    monkeypatch.setattr(samples, "PHANTOM_SPACING_KJI_MM", (12.0, 9.6, 9.6))
-    samples.registerSamples()
+    monkeypatch.setattr(sample_data, "PHANTOM_SHAPE_KJI", (24, 40, 40))
+    monkeypatch.setattr(sample_data, "PHANTOM_SPACING_KJI_MM", (12.0, 9.6, 9.6))
+    sample_data.registerSamples()
     source = sampleData.sources[0]
     node = source.download(source)
     expected = make_phantom(
-        seed=samples.PHANTOM_SEED, shape_kji=(24, 40, 40), spacing_kji_mm=(12.0, 9.6, 9.6)
+        seed=sample_data.PHANTOM_SEED, shape_kji=(24, 40, 40), spacing_kji_mm=(12.0, 9.6, 9.6)
     )
     ct = readVolume(node)
     assert np.array_equal(ct.hu, expected.ct.hu)
@@ -86,7 +86,7 @@ def test_a_click_makes_the_phantom_without_a_network(scene, sampleData, monkeypa
 
 
 def test_the_note_on_slicers_own_sample_says_where_it_is_from(scene):
-    note = samples.ctLiverNote()
+    note = sample_data.ctLiverNote()
     assert "CTLiver" in note
     assert "liver_100" in note
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
