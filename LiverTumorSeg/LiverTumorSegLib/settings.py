@@ -122,20 +122,22 @@ class Options(Settings):
     """Settings of which each field is an option of the command line, with a line of help."""
 
     def to_arguments(self) -> list[str]:
-        """Words of a command line; what is as by default is left out."""
-        words: list[str] = []
+        """Command-line arguments; those at their default are left out."""
+        arguments: list[str] = []
         for one in fields(self):
             value = getattr(self, one.name)
             if value != one.default:
-                words += [_option(one)] if isinstance(value, bool) else [_option(one), str(value)]
-        return words
+                arguments += (
+                    [_option(one)] if isinstance(value, bool) else [_option(one), str(value)]
+                )
+        return arguments
 
     @classmethod
-    def from_arguments(cls: type[AnyOptions], words: Sequence[str]) -> AnyOptions:
+    def from_arguments(cls: type[AnyOptions], arguments: Sequence[str]) -> AnyOptions:
         """The inverse of :meth:`to_arguments`."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         cls.add_options(parser)
-        return cls.from_parsed(parser.parse_args(words))
+        return cls.from_parsed(parser.parse_args(arguments))
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -154,7 +156,7 @@ class Options(Settings):
 
     @classmethod
     def from_parsed(cls: type[AnyOptions], parsed: argparse.Namespace) -> AnyOptions:
-        """What a parser with :meth:`add_options` has found."""
+        """From what a parser with :meth:`add_options` has parsed."""
         return cls(**{one.name: getattr(parsed, one.name) for one in fields(cls)})
 
 
@@ -236,7 +238,7 @@ class RunSettings(Options):
             )
 
     def what_counts(self) -> dict[str, Any]:
-        """What decides about the labels, beside the model itself; for a result's record."""
+        """The settings that change the labels, beside the model itself; for a result's record."""
         return {n: v for n, v in self.to_dict().items() if n not in ("model", "device")}
 
 
@@ -257,7 +259,7 @@ class Exports(Options):
     obj: bool = field(default=False, metadata={"help": "also write surfaces as OBJ, in LPS mm"})
 
     def what_counts(self) -> dict[str, Any]:
-        """For a result's record: nothing where nothing more was asked for."""
+        """The names of the further files, for a result's record."""
         names = [name for name, is_wanted in self.to_dict().items() if is_wanted]
         return {"exports": names} if names else {}
 

@@ -121,7 +121,7 @@ class _Batch:
             load_model(replace(self.runner.settings, device="cpu"), self.runner.model_folder)
 
     def choose(self, choice: Choice) -> None:
-        """Leave out what is not wanted; the model is loaded where only the images tell."""
+        """Leave out cases by the options; the model is loaded only to see a contrast phase."""
         from .batch_choice import choose_cases
         from .phase_of_series import phase_of_series
 

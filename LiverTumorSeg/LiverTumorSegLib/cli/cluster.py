@@ -191,7 +191,7 @@ def _slots(ray: Any, cpus: float, gpus: float) -> int:
 
 
 class _WithoutRay(io.TextIOBase):
-    """A stream without what Ray's own threads print: of what is lost the rows tell."""
+    """A stream without what Ray's own threads print: lost cases are in the rows."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

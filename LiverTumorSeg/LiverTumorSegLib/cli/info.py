@@ -35,7 +35,7 @@ def describe_file(
 
     phase_of_image: looks at each CT of a folder too.
 
-    series: the one of a folder to tell of; several are listed only.
+    series: the one of a folder to describe; several are listed only.
     model_folder: of imported models. Errors as the readers raise them.
     """
     if not path.exists():

@@ -1,4 +1,4 @@
-"""``livertumorseg``: what the words of the command line ask for, and how the process ends.
+"""``livertumorseg``: parse the command line, run the command, end with its exit code.
 
 main(["segment", "ct.nii.gz", "-o", "result"])        # the exit code
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
     from LiverTumorSegLib.ct.study import StudySeries, WantedSeries
 
-Work = Callable[[], int]  # what a command line asks for, its words read; the exit code
+Work = Callable[[], int]  # a parsed command, ready to run; returns the exit code
 EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
 OUTPUT_FAILS = "Standard output cannot be written; check where it goes ({reason})."
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reporter.failed("cancelled", str(stop) or "Cancelled; nothing was written.")
         return EXIT_CANCELLED
     except BrokenPipeError as error:
-        if error.errno == errno.EPIPE:  # nobody reads on (`| head`), so there is nobody to tell
+        if error.errno == errno.EPIPE:  # nobody reads on (`| head`), so nothing is printed
             return EXIT_CANCELLED
         Console().failed("output", sentence(OUTPUT_FAILS, reason=error.strerror))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The commands, their options and their help: the one place that argparse is told of.
+"""The commands, their options and their help: all that argparse needs.
 
 args = build_parser().parse_args(["segment", "ct.nii.gz", "-o", "result"])
 args.command, args.ct          # main.py makes a call with plain types of it
@@ -77,7 +77,7 @@ where it lies in IN. OUT receives
 
 CASE is the path of the file or of the series' folder below IN, with _ between its parts: the CT
 site1/p7.nii.gz is site1_p7. Where two would be called alike, the second is site1_p7-2. Several
-series in one folder are told apart by their number, as in p8_series3.
+series in one folder are distinguished by their number, as in p8_series3.
 
 A CT that cannot be segmented is a failed row; the others go on. Images that are no CT, archives,
 folders of DICOM without a CT series, and what --one-per-study, --description and --min-slices do

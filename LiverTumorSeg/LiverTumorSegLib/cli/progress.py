@@ -181,8 +181,8 @@ class JsonLines:
         left = self._left(fraction)
         seconds = None if left is None else round(left, 1)
         done = round(fraction, 4)
-        told = {"fraction": done, "phrase": phrase, "seconds_left": seconds}
-        self._say("progress", **told, **place, **as_event(phrase))
+        values = {"fraction": done, "phrase": phrase, "seconds_left": seconds}
+        self._say("progress", **values, **place, **as_event(phrase))
 
     def warning(self, text: str, **place: int) -> None:
         self._say("warning", text=text, **place, **as_event(text))

@@ -1,4 +1,4 @@
-"""Do the packages and the model work, or do they only lie there? Each is tried; JSON lines tell.
+"""Check that every package and the model work: imports and uses each, one JSON line a result.
 
     python -m LiverTumorSegLib.cli.selfcheck [--with-parent]
 
@@ -99,11 +99,11 @@ def _compare_with_cpu(device: str) -> None:
     from LiverTumorSegLib.inference.tensors import to_array
 
     images, weights = torch.linspace(0, 1, 1024).reshape(1, 1, 32, 32), torch.ones(4, 1, 3, 3)
-    answers = [
+    predictions = [
         to_array(torch.nn.functional.conv2d(images.to(d), weights.to(d)).softmax(1))
         for d in ("cpu", device)
     ]
-    if abs(answers[0] - answers[1]).max() > 1e-3:
+    if abs(predictions[0] - predictions[1]).max() > 1e-3:
         raise ArithmeticError("it computes other numbers than the CPU")
 
 

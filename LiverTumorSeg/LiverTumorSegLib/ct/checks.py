@@ -5,7 +5,7 @@
     warnings = check_ct(name, ct, least, greatest)
 
 ``name`` is how the scan is called in the sentences: a file's own name, never its folders. Warnings
-go into results and leave it out, for it may tell who the patient is. The ranges here hold for every
+go into results and leave it out, for it may name the patient. The ranges here hold for every
 way in: NIfTI, DICOM, NRRD, and arrays that another program hands over.
 """
 
@@ -220,7 +220,7 @@ def check_ct(name: str, ct: CtVolume, low: float, high: float) -> tuple[str, ...
 def check_ct_values(name: str, low: float, high: float) -> tuple[str, ...]:
     """Warnings, one sentence each, about a scan whose least and greatest values are low and high.
 
-    Warnings go into results and leave ``name`` out, which may tell who the patient is.
+    Warnings go into results and leave ``name`` out, which may name the patient.
 
     Raises ``ValueError`` with what is wrong and what to do when these cannot be Hounsfield units.
     """

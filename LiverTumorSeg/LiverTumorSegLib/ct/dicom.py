@@ -242,7 +242,7 @@ def _series(stack: Stack, damaged: Collection[Path]) -> Series:
 
 
 def _refuse_unlike(images: list[DicomImage]) -> None:
-    """``ValueError`` unless the images can be one CT, as far as their headers tell."""
+    """``ValueError`` unless the images can be one CT, as far as their headers say."""
     if not images:
         raise ValueError(f"{NAME} holds no CT image; give a CT series.")
     if len({image.shape_ji for image in images}) > 1:

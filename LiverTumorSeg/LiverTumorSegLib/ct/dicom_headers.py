@@ -141,7 +141,7 @@ def read_images(path: Path) -> list[DicomImage]:
     import pydicom
 
     name = shown_name(path)
-    with _explained(f"{name} is a damaged DICOM file; copy or export it again."):
+    with _errors_as_sentence(f"{name} is a damaged DICOM file; copy or export it again."):
         _refuse_bomb(path)
         try:
             header = pydicom.dcmread(
@@ -168,7 +168,9 @@ def read_texts(path: Path, names: Sequence[str], frame: int = 0) -> dict[str, st
     import pydicom
     from pydicom.multival import MultiValue
 
-    with _explained(f"{shown_name(path)} is a damaged DICOM file; copy or export it again."):
+    with _errors_as_sentence(
+        f"{shown_name(path)} is a damaged DICOM file; copy or export it again."
+    ):
         groups = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
         header = pydicom.dcmread(
             path, force=True, stop_before_pixels=True, specific_tags=[*names, *groups]
@@ -256,7 +258,7 @@ def decode(images: Sequence[DicomImage]) -> Iterator[NDArray[Any]]:
 
     first = images[0]
     name = shown_name(first.path)
-    with _explained(
+    with _errors_as_sentence(
         f"The image in {name} is cut off, damaged or compressed in a way that cannot be read;"
         " copy or export the series again, uncompressed."
     ):
@@ -271,7 +273,7 @@ def decode(images: Sequence[DicomImage]) -> Iterator[NDArray[Any]]:
 
 
 def _completed(image: DicomImage) -> Dataset:
-    """A whole file in memory, with what pydicom wants to be told before it looks at pixels."""
+    """A whole file in memory, with what pydicom must know before it decodes pixels."""
     import pydicom
 
     dataset = pydicom.dcmread(image.path, force=True)
@@ -291,8 +293,8 @@ class _Reason(ValueError):
 
 
 @contextmanager
-def _explained(sentence: str) -> Iterator[None]:
-    """A damaged file makes pydicom and its decoders raise nearly anything."""
+def _errors_as_sentence(sentence: str) -> Iterator[None]:
+    """Raise ``ValueError`` with the sentence for anything that a damaged file brings about."""
     try:
         yield
     except (MemoryError, _Reason):

@@ -4,7 +4,7 @@
         stack.images, stack.phase, stack.notes
 
 Scanners and archives put more into a series than a volume: a scout, the same images under new
-identifiers, every contrast phase. What is left out is said; which phase is meant, nobody guesses.
+identifiers, every contrast phase. What is left out is said; phases are listed, never guessed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .dicom_headers import PHASE_TAGS, DicomImage, decode
 FEWEST_SLICES = 3  # a scout has one or two
 OTHER_PLANE = 0.05  # of direction cosines
 PLACE_DIGITS = 2  # of mm
-ACQUISITION_TAGS = 3  # of PHASE_TAGS: they tell apart even what would make a regular stack together
+ACQUISITION_TAGS = 3  # of PHASE_TAGS: they separate even what would make a regular stack together
 OVERLAPPING = 0.5  # of the height of a phase
 Images = list[DicomImage]
 
@@ -32,7 +32,7 @@ Images = list[DicomImage]
 class Stack:
     """Images that may be one CT, in no order.
 
-    phase: what tells them from the others of their series, in words; "" where they are alone.
+    phase: how they differ from the others of their series; "" where they are alone.
     number: of the phase in its series, from 1; 0 where it is alone.
     notes: warnings, one sentence each, about images that were left out.
     """
@@ -46,7 +46,7 @@ class Stack:
 def find_stacks(images: Sequence[DicomImage]) -> list[Stack]:
     """The CTs in the images of a series; what cannot be sorted out stays one stack.
 
-    Reads pixels only where images share a place, to tell copies from phases.
+    Reads pixels only where images share a place, to distinguish copies from phases.
     """
     slices = [image for image in images if not image.is_localizer]
     stacks = []
@@ -170,11 +170,11 @@ def _rounds(images: Images) -> list[Images]:
     return rounds
 
 
-def _named(parts: list[Images], words: list[str]) -> list[Stack]:
-    """Phases, told by a number of ours and by a tag that holds a number, never by its text."""
+def _named(parts: list[Images], tags: list[str]) -> list[Stack]:
+    """Phases, named by a running number and a numeric tag, never by a tag's text."""
     return [
         Stack(tuple(part), f"phase {n} of {len(parts)}{_plain(word)}", n)
-        for n, (part, word) in enumerate(zip(parts, words, strict=True), 1)
+        for n, (part, word) in enumerate(zip(parts, tags, strict=True), 1)
     ]
 
 

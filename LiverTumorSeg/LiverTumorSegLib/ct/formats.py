@@ -73,7 +73,7 @@ def read_format(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
     """
     name = shown_name(path)
     reader, says_orientation = _opened(path)
-    with _explained(name):
+    with _errors_as_sentence(name):
         shape_kji = _checked_shape(path, reader)
         ijk_to_ras = _ijk_to_ras(reader)
         warnings = check_geometry(name, shape_kji, ijk_to_ras)
@@ -94,7 +94,7 @@ def read_format_labels(
     """
     name = shown_name(path)
     reader, _ = _opened(path)
-    with _explained(name):
+    with _errors_as_sentence(name):
         shape_kji = _checked_shape(path, reader, SEVERAL_LAYERS)
         ijk_to_ras = _ijk_to_ras(reader)
         voxels = _voxels(reader, shape_kji)
@@ -116,8 +116,8 @@ def _coded_segments(reader: Any) -> dict[str, tuple[int, ...]]:
         value_key = f"Segment{match[1]}_LabelValue" if match else ""
         if not match or not reader.HasMetaDataKey(value_key):
             continue
-        words = reader.GetMetaData(key).split("~")
-        code = words[2].split("^")[1] if len(words) > 2 and words[2].startswith("SCT^") else ""
+        codes = reader.GetMetaData(key).split("~")
+        code = codes[2].split("^")[1] if len(codes) > 2 and codes[2].startswith("SCT^") else ""
         value = reader.GetMetaData(value_key).strip()
         if code and value.isdigit():
             found[code] = (*found.get(code, ()), int(value))
@@ -147,14 +147,14 @@ def _opened(path: Path) -> tuple[Any, bool]:
 
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # they print, and quote the header
     reader = _reader(path)
-    with _explained(name):
+    with _errors_as_sentence(name):
         reader.ReadImageInformation()
     return reader, SAYS_HOW_IT_LIES.search(start[:HEADER_BYTES]) is not None
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """What SimpleITK cannot read becomes a sentence."""
+def _errors_as_sentence(name: str) -> Iterator[None]:
+    """Raise ``ValueError`` with a sentence for what SimpleITK cannot read."""
     try:
         with _silent_library():
             yield

@@ -2,7 +2,7 @@
 
     refuse_other_units("ct.nii.gz", hu_kji)
 
-The least and the greatest value tell little: one padding value or one metal clip sets them. What a
+The least and the greatest value say little: one padding value or one metal clip sets them. What a
 body is made of tells more. Soft tissue and fat are its uppermost large peak and lie between -250
 and 400 HU, air and lung below it near -1000 and -850.
 """

@@ -1,4 +1,4 @@
-"""Contrast phases, and what the words and times of a header say about the one of a CT.
+"""Contrast phases, and the phase of a CT by the texts and times of its header.
 
     phase_of_words("Abd Portalvenoes 1.0 B30f")     # "portal-venous"
     phase_of_delay(70.0)                            # "portal-venous"

@@ -125,7 +125,7 @@ def _one_line(text: str) -> str:
 
 
 def _header_phase(texts: dict[str, str], alone: bool) -> tuple[Phase, str]:
-    """The phase, and what says it. alone: words that stand over several phases tell of none."""
+    """The phase, and what says it. alone: a text that covers several phases names none."""
     for name, source in (("SeriesDescription", "description"), ("ProtocolName", "protocol")):
         if alone and (phase := phase_of_words(texts[name])) != "unknown":
             return phase, source
@@ -323,7 +323,7 @@ def _rank(entry: StudySeries) -> tuple[object, ...]:
 
 
 def say_series(entry: StudySeries) -> str:
-    """Its phase and grid in a few words; nothing that a person has typed."""
+    """Its phase and grid in short; nothing that a person has typed."""
     said = "no header says its phase"
     if entry.phase != "unknown":
         said = f"{entry.phase} by its {entry.phase_source}"

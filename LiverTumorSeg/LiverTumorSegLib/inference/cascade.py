@@ -120,7 +120,7 @@ class Cascade:
         warnings: tuple[str, ...],
         progress: Progress,
     ) -> Prediction:
-        """Both networks' answers as one, with the masks that no decision changes."""
+        """Both networks' predictions as one, with the masks that no decision changes."""
         liver_lps, count = np.zeros(lps.shape_kji, np.bool_), lps.shape_kji[0]
         tumor_lps = np.zeros(lps.shape_kji, np.bool_) if tumor.has_liver else None
         join = tumor_lps is not None and self.settings.join_liver

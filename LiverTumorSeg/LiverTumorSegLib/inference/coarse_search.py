@@ -1,6 +1,6 @@
 """Which slices of a CT need the network: a coarse search finds the liver, then its range is run.
 
-The order of the numbers is the caller's to run; what a slice showed is told back to the search.
+The search names slices; the caller runs the network on them and records what each showed.
 """
 
 from __future__ import annotations
@@ -109,5 +109,5 @@ class CoarseSearch:
             empty_run = empty_run + 1 if self._empty[k] else 0
             k += direction
 
-    def _missing(self, wanted: range) -> list[int]:
-        return [k for k in wanted if k not in self._empty]
+    def _missing(self, numbers: range) -> list[int]:
+        return [k for k in numbers if k not in self._empty]

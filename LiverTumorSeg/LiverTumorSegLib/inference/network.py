@@ -50,7 +50,7 @@ class NetworkRunner(ABC):
 
     def __init__(self, net: nn.Module, device: str = "auto", batch: int | None = None) -> None:
         self.device = choose_device(device)
-        self._is_proven, self._must_be_mps = self.device != MPS, device == MPS
+        self._is_checked, self._must_be_mps = self.device != MPS, device == MPS
         self.batch = batch or (self.cpu_batch if self.device == "cpu" else self.cuda_batch)
         self.warnings: list[str] = []
         self._net = fold_batch_norm(net)
@@ -62,9 +62,9 @@ class NetworkRunner(ABC):
             self._move_to_cpu()
 
     def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """Any number of inputs, the first axis, to as many answers."""
-        if not self._is_proven:
-            self._prove(inputs[:1])
+        """Any number of inputs, the first axis, to as many predictions."""
+        if not self._is_checked:
+            self._check_against_cpu(inputs[:1])
         while True:
             try:
                 parts = []
@@ -76,18 +76,18 @@ class NetworkRunner(ABC):
                     raise
             self._step_down()  # out here, where the error no longer holds what filled the memory
 
-    def _prove(self, one: NDArray[Any]) -> None:
-        """Use Apple's GPU only if it answers to one input as the CPU does."""
-        self._is_proven = True
+    def _check_against_cpu(self, one: NDArray[Any]) -> None:
+        """Use Apple's GPU only if its prediction of one input is the CPU's."""
+        self._is_checked = True
         reason = "computes other numbers than the CPU"
-        answer: NDArray[np.float32] | None = None
+        prediction: NDArray[np.float32] | None = None
         try:
-            answer = self._run(one)
+            prediction = self._run(one)
         except RuntimeError as error:  # an operation that it lacks, most often
             reason = sentence("cannot run this network ({error})", error=str(error).splitlines()[0])
         self.device = "cpu"
         self._place()
-        if answer is not None and np.abs(answer - self._run(one)).max() <= MPS_TOLERANCE:
+        if prediction is not None and np.abs(prediction - self._run(one)).max() <= MPS_TOLERANCE:
             self.device = MPS
             self._place()
         elif self._must_be_mps:
@@ -234,7 +234,7 @@ def choose_device(wanted: str) -> str:
 
 def _is_short_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(
-        words in str(error) for words in SHORT_OF_MEMORY
+        message in str(error) for message in SHORT_OF_MEMORY
     )
 
 

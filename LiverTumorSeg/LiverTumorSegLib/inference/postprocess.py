@@ -104,8 +104,8 @@ class Postprocessing(Settings):
         sizes = _sizes(pieces, count)
         is_liver = np.zeros(count + 1, dtype=bool)
         is_liver[pieces[labels == Label.LIVER]] = True
-        kept = _largest_only(is_liver, sizes) if self.largest_liver_component else is_liver
-        if sizes[kept].sum() * voxel_ml < self.smallest_liver_ml:
+        liver_pieces = _largest_only(is_liver, sizes) if self.largest_liver_component else is_liver
+        if sizes[liver_pieces].sum() * voxel_ml < self.smallest_liver_ml:
             return np.zeros_like(labels)
         loose = ~is_liver
         loose[0] = False  # background
@@ -114,8 +114,8 @@ class Postprocessing(Settings):
             loose &= ~_is_small(sizes, spacing_mm, self.smallest_lesion_mm)
             _small_lesions_to_liver(labels, spacing_mm, self.smallest_lesion_mm)
         if self.tumor_inside_liver:
-            loose &= _near(pieces, kept, loose, spacing_mm, self.max_distance_to_liver_mm)
-        labels[~_look_up(kept | loose, pieces)] = Label.BACKGROUND
+            loose &= _near(pieces, liver_pieces, loose, spacing_mm, self.max_distance_to_liver_mm)
+        labels[~_look_up(liver_pieces | loose, pieces)] = Label.BACKGROUND
         return labels
 
     @classmethod
@@ -238,9 +238,13 @@ def _small_lesions_to_liver(labels: Labels, spacing_mm: Spacing, smallest_mm: fl
 
 
 def _near(
-    pieces: NDArray[np.int32], kept: Mask, loose: Mask, spacing_mm: Spacing, margin_mm: float
+    pieces: NDArray[np.int32],
+    liver_pieces: Mask,
+    loose: Mask,
+    spacing_mm: Spacing,
+    margin_mm: float,
 ) -> Mask:
-    """Which of the ``loose`` pieces come within ``margin_mm`` of the ``kept`` ones.
+    """Which of the ``loose`` pieces come within ``margin_mm`` of the ``liver_pieces`` ones.
 
     The nearest voxels of two separate shapes lie on their surfaces, so surface points and a tree
     give the exact distances of a distance transform without its float64 volumes.
@@ -248,10 +252,10 @@ def _near(
     from scipy.spatial import cKDTree
 
     near = np.zeros_like(loose)
-    if not kept.any() or not loose.any():
+    if not liver_pieces.any() or not loose.any():
         return near
     scale = np.array(spacing_mm)
-    liver = np.argwhere(_surface(_look_up(kept, pieces)))
+    liver = np.argwhere(_surface(_look_up(liver_pieces, pieces)))
     tumor = np.argwhere(_surface(_look_up(loose, pieces)))
     reach_mm = margin_mm * (1.0 + 1e-9)  # the tree's bound leaves out equality
     distances_mm, _ = cKDTree(liver * scale).query(tumor * scale, distance_upper_bound=reach_mm)

@@ -47,7 +47,7 @@ class VolumePreprocessing(Settings):
     liver_margin_mm: None for a network that sees the whole image. For one that sees the liver
         alone, by how much the liver mask is dilated first: published 0, and a few mm keep a tumor
         at the rim that the liver network has missed.
-    mask_as_channel: the network is given the whole image and the mask behind it, and blanks the
+    mask_as_channel: the network takes the whole image and the mask behind it, and blanks the
         outside itself, so that the mask makes no edge in the derivatives it takes.
     """
 
@@ -147,7 +147,7 @@ class VolumePreprocessing(Settings):
         return square_spacing_kji_mm(spacing_kji_mm, shape_kji, self.size_px)
 
     def channels(self, image: Image, region: Mask | None = None) -> Image:
-        """What the network is given: (1 or 2, k, size_px, size_px).
+        """The network's input channels: (1 or 2, k, size_px, size_px).
 
         image: of this object. region: of :meth:`liver_region`, where the network needs one; outside
         of it the image is 0, or the region becomes the second channel (mask_as_channel).

@@ -81,7 +81,7 @@ class Segmentation:
     @cached_property
     def probabilities(self) -> NDArray[np.float16] | None:
         """Of the networks themselves, before any decision or step: float16 (classes, k, j, i) on
-        the CT's grid; None when the prediction was not kept."""
+        the CT's grid; None without ``keep_prediction``."""
         if self.prediction is None:
             return None
         return self.reorientation.undo(self.prediction.probabilities())
@@ -125,7 +125,7 @@ class Segmenter:
         progress(fraction 0-1, phrase) is called after every piece of work and may raise
             ``Cancelled``.
         keep_prediction: give it back beside the labels, for other decisions and probabilities.
-        prediction: what :meth:`predict` has said of this CT before, so that no network is run.
+        prediction: of :meth:`predict` for this CT, so that no network is run.
         Raises ``ValueError`` when the model cannot be used with these CT numbers.
         """
         progress, started = progress or no_progress, time.monotonic()
@@ -138,7 +138,7 @@ class Segmenter:
             self.decision, self.postprocessing, subrange(progress, PREDICTED, 1.0)
         )
         slices, slices_run = len(labels), prediction.slices_run
-        kept = prediction if keep_prediction else None
+        returned = prediction if keep_prediction else None
         lps = ct.to_lps(copy=False)[0]  # a copy lasts no longer than the networks need it
         warnings = (*prediction.warnings, *self._window_warnings(lps, labels))
         del prediction  # which may be as large as all the rest
@@ -148,7 +148,7 @@ class Segmenter:
             tumor_probability_kji=None
             if tumor_probability is None
             else reorientation.undo(tumor_probability),
-            prediction=kept,
+            prediction=returned,
             reorientation=reorientation,
             device=self.device,
             slices=slices,
@@ -341,7 +341,7 @@ def _refuse_misplaced(networks: dict[str, StageNetwork]) -> None:
 
 
 def _refuse_alone(spec: ModelSpec) -> None:
-    """One network alone must tell background, liver and tumor apart."""
+    """One network alone must distinguish background, liver and tumor."""
     if place := stage_of(spec):
         raise BundleError(
             sentence(

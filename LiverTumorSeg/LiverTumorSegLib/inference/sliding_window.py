@@ -32,11 +32,10 @@ Progress = Callable[[float, str], None]
 
 
 class PatchPredictor(Protocol):
-    """A network for patches, as an engine runs it.
+    """A network that takes a batch of patches.
 
-    batch: patches at a time. It is read before every call, so that an engine that has run short of
-        memory and halved it, or gone to the CPU, is given less from then on; what it had to change
-        it keeps in its own warnings.
+    batch: patches at a time. It is read before every call: a network that has run short of memory
+        lowers it, and notes that in its own warnings.
     """
 
     batch: int
@@ -48,12 +47,12 @@ class PatchPredictor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SlidingWindow:
-    """How a volume is covered.
+    """Sliding-window inference: how a volume is covered by overlapping patches.
 
     patch_kji: what the network takes. A volume that is smaller is centered in zeros.
     overlap: of neighboring windows, a share of the patch; published: a half.
     mirror_axes: of k, j, i (0, 1, 2); each window is also seen with every combination of them
-        turned around, and the answers, turned back, are averaged. All three are published; they
+        mirrored, and the predictions, mirrored back, are averaged. All three are published; they
         take eight times as long.
     """
 
@@ -125,26 +124,28 @@ class SlidingWindow:
         if not starts:
             raise ValueError("The region to look at is empty; there is nothing for the network.")
         sums = _Sums(cover)
-        for start, values in self._answers(volume, cover, starts, predictor, progress or _silent):
+        for start, values in self._window_values(
+            volume, cover, starts, predictor, progress or _silent
+        ):
             sums.expect(values)
             yield from sums.emit(start[0])
             sums.add(start, values)
         yield from sums.emit(cover.padded_kji[0])
 
-    def _answers(
+    def _window_values(
         self,
         volume: NDArray[Any],
         cover: _Cover,
         starts: list[Kji],
         predictor: PatchPredictor,
-        tell: Progress,
+        progress: Progress,
     ) -> Iterator[tuple[Kji, Floats]]:
         """Each window's start and values, batch by batch."""
         turns = [
             c for n in range(len(self.mirror_axes) + 1) for c in combinations(self.mirror_axes, n)
         ]
         done, total = 0, len(starts)
-        tell(0.0, sentence("Window {done} of {count}", done=1, count=total))
+        progress(0.0, sentence("Window {done} of {count}", done=1, count=total))
         while done < total:
             chunk = starts[done : done + predictor.batch]
             patches = np.stack([cover.cut(volume, start) for start in chunk])
@@ -153,7 +154,7 @@ class SlidingWindow:
                 seen = _mirrored(predictor, patches, turn)
                 values = seen if values is None else values + seen
                 fraction = (done + len(chunk) * n / len(turns)) / total
-                tell(
+                progress(
                     fraction,
                     sentence(
                         "Window {done} of {count}", done=min(done + len(chunk), total), count=total

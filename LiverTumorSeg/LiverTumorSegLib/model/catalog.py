@@ -136,22 +136,22 @@ def find_model(
     None and "default" mean the catalog's default. ``ValueError`` naming the known models when there
     is no such one; ``BundleError`` when a file is not a model.
     """
-    wanted, place = str(name_or_file or DEFAULT), default_model_folder(folder)
+    name, place = str(name_or_file or DEFAULT), default_model_folder(folder)
     shipped = shipped_models()
-    path = os.path.expanduser(wanted)
-    is_file = isinstance(name_or_file, Path) or _looks_like_file(wanted)
+    path = os.path.expanduser(name)
+    is_file = isinstance(name_or_file, Path) or _looks_like_file(name)
     if is_file and os.path.isfile(path):
         return _loose_model(Path(path))
     for entry in shipped:
-        if entry.name == wanted or (wanted == DEFAULT and entry.default):
+        if entry.name == name or (name == DEFAULT and entry.default):
             return entry
-    if wanted in _imported_names(place):
-        return _imported_model(wanted, place)
+    if name in _imported_names(place):
+        return _imported_model(name, place)
     known = ", ".join([entry.name for entry in shipped] + _imported_names(place)) or "none"
     problem = (
         "There is no default model"
-        if wanted == DEFAULT
-        else sentence("There is no model {wanted!r}", wanted=wanted)
+        if name == DEFAULT
+        else sentence("There is no model {wanted!r}", wanted=name)
     )
     raise ValueError(
         sentence(
@@ -350,7 +350,7 @@ def _check_texts(values: Mapping[str, Any]) -> None:
 
 
 def _with_one_file(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Earlier versions kept a list of files; one of two files is a cascade that was not joined."""
+    """Earlier versions had a list of files; one of two files is a cascade that was not joined."""
     if "files" not in values:
         return dict(values)
     files = values["files"]

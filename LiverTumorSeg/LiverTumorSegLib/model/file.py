@@ -243,25 +243,25 @@ def _check_state(state: State, expected: State) -> None:
                 other=OTHER_MODEL,
             )
         )
-    for name, wanted in expected.items():
+    for name, reference in expected.items():
         tensor = state[name]
-        if tensor.shape != wanted.shape:
+        if tensor.shape != reference.shape:
             raise BundleError(
                 sentence(
                     "{name} has shape {shape} and the net needs {needed}. {other}",
                     name=name,
                     shape=str(tuple(tensor.shape)),
-                    needed=str(tuple(wanted.shape)),
+                    needed=str(tuple(reference.shape)),
                     other=OTHER_MODEL,
                 )
             )
-        if tensor.is_floating_point() != wanted.is_floating_point():
+        if tensor.is_floating_point() != reference.is_floating_point():
             raise BundleError(
                 sentence(
                     "{name} is {kind}, not {needed}. {other}",
                     name=name,
                     kind=str(tensor.dtype),
-                    needed=str(wanted.dtype),
+                    needed=str(reference.dtype),
                     other=OTHER_MODEL,
                 )
             )

@@ -69,7 +69,7 @@ class ModelSpec:
     name, version: what the model is called in lists and results.
     net, net_args: a key of ``nets.NETS`` and the keyword arguments that built it.
     preprocessing: ``to_dict()`` of the object that prepared the training data.
-    tta: average with the answers to mirrored copies, always.
+    tta: always average with the predictions of mirrored copies.
     pair: of a cascade its networks, "liver" and "tumor", each described as a model of its own; net,
         net_args, preprocessing and tta are then theirs, and empty here. See :attr:`networks`.
     cascade: ``CascadeSettings.to_dict()`` of a cascade.
@@ -81,8 +81,8 @@ class ModelSpec:
     decision: ``Decision.to_dict()``; empty where a voxel gets its likeliest class.
     tuning: what other tumor thresholds would find, on the patients it was chosen on, none of whom
         had trained the networks that were asked; see :mod:`training.tuning.record`. Empty if none.
-    Values are kept as JSON keeps them (a tuple becomes a list), so that a spec equals its copy from
-    a file. ``ValueError`` when a value is not of its kind.
+    Values are stored as JSON stores them (a tuple becomes a list), so that a spec equals its copy
+    from a file. ``ValueError`` when a value is not of its kind.
     """
 
     name: str
@@ -108,7 +108,7 @@ class ModelSpec:
                     sentence("The model's {key} must be a text that is not empty.", key=key)
                 )
         for key in DICTIONARIES:
-            object.__setattr__(self, key, _as_json_keeps_it(key, getattr(self, key)))
+            object.__setattr__(self, key, _as_json(key, getattr(self, key)))
         _check_labels(self.labels)
         hu_range = _checked_range("training_hu_range", self.training_hu_range)
         object.__setattr__(self, "training_hu_range", hu_range)
@@ -429,11 +429,11 @@ def _is_required(one: Field[Any]) -> bool:
     return one.default is MISSING and one.default_factory is MISSING
 
 
-def _as_json_keeps_it(key: str, value: object) -> dict[str, Any]:
+def _as_json(key: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(sentence("The model's {key} must be a dictionary.", key=key))
     try:
-        kept: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+        stored: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             sentence(
@@ -443,7 +443,7 @@ def _as_json_keeps_it(key: str, value: object) -> dict[str, Any]:
                 problem=sentence_of(error),
             )
         ) from error
-    return kept
+    return stored
 
 
 def _check_provenance(provenance: Mapping[str, object]) -> None:

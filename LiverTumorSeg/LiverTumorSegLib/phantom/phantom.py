@@ -67,9 +67,9 @@ def make_phantom(
 ) -> Phantom:
     """The patient of a seed on a grid.
 
-    shape_kji: voxels. spacing_kji_mm: used when ``ijk_to_ras`` is not given (then i runs to the
+    shape_kji: voxels. spacing_kji_mm: used without ``ijk_to_ras`` (then i runs to the
     left, j to posterior, k to superior, and RAS 0 is the volume's center).
-    n_tumors: drawn from the seed (1 to 6) when not given.
+    n_tumors: drawn from the seed (1 to 6) by default.
     The patient is centered on the grid's center. The body is 280 to 375 mm wide, 200 to 310
     mm deep, and goes on beyond the grid above and below; the liver lies within 110 mm of the
     center's height.

@@ -157,7 +157,7 @@ def smooth_min(a: Array, b: Array, round_mm: float) -> Array:
 
 
 def ellipsoid(points: Points, center: Vector, radii: Vector, axes: Array | None = None) -> Array:
-    """axes: rows are the directions of the three radii; the patient's axes when not given."""
+    """axes: rows are the directions of the three radii; the patient's axes by default."""
     moved = [p - np.float32(c) for p, c in zip(points, center, strict=True)]
     if axes is not None:
         zero: Array = np.zeros((1, 1, 1), np.float32)

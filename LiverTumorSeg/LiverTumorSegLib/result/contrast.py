@@ -30,8 +30,8 @@ The rule, its first line that holds:
 Measured by ``Testing/lib/result/test_contrast.py`` with the reference livers of 30 CTs of 24
 patients of LiTS, all enhanced and windowed: 28 portal-venous, 2 unknown, none anything else. LiTS
 states no phase and the bounds were set on these CTs, so that is consistency, not accuracy. One
-unenhanced CT, and phantoms of all four phases, are told right; three more slices of another say
-nothing, as they should. No real arterial or late CT was at hand.
+unenhanced CT, and phantoms of all four phases, are classified correctly; three more slices of
+another are unknown, as they should be. No real arterial or late CT was at hand.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ RIGHT_OF_MIDDLE_MM = (21.0, 3.0)
 SPINE_SHARE = 0.35  # of a row of voxels that is bone, where the spine begins
 LEAST_LIVER_MM = 30.0  # from its lowest to its highest slice
 LEAST_DISKS = 50  # of spleen, to say anything
-SATURATED_HU = 140.0  # a liver in a CT that was cut to a window, below whose top nothing is told
+SATURATED_HU = 140.0  # a liver in a CT that was cut to a window, below whose top nothing is visible
 ARTERY_HU = 80.0  # over the liver: no vein is that bright
 EARLY_SPLEEN_HU, EARLY_VESSELS_HU = 55.0, 20.0  # over the liver
 VESSELS_OVER_LIVER_HU = 10.0
@@ -72,7 +72,7 @@ VESSELS_OVER_LIVER_HU = 10.0
 
 @dataclass(frozen=True)
 class Contrast:
-    """The phase, and the CT numbers that tell it; None where no such organ was found."""
+    """The phase, and the CT numbers that show it; None where no such organ was found."""
 
     phase: Phase
     blood_hu: float | None

@@ -77,7 +77,7 @@ class CaseResult:
                 "slices": done.slices,
                 "slices_run": done.slices_run,
             },
-            "settings": {**self.settings.what_counts(), **self.export.wanted.what_counts()},
+            "settings": {**self.settings.what_counts(), **self.export.requested.what_counts()},
             "warnings": list(self.warnings),
         }
         if self.agreement is not None:

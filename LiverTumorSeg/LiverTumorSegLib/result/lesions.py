@@ -65,12 +65,12 @@ class Lesion:
     perpendicular_diameter_mm: the longest line at a right angle to it on that slice, from
         outline to outline of this lesion; never longer than the longest diameter.
     slice_index: that slice, from 0, in the labelmap's own grid along ``LiverMeasures.slice_axis``.
-    mean_hu: None when no CT was given.
-    confidence: 0 to 1, the mean certainty of its voxels (:data:`CONFIDENCE_MEANING`). Voxels that
-        somebody else added, whose certainty is 0, do not count; None when there is no other, or no
-        certainty was given.
+    mean_hu: None without a CT.
+    confidence: 0 to 1, the mean tumor probability of its voxels (:data:`CONFIDENCE_MEANING`).
+        Voxels that somebody else added, whose probability is 0, do not count; None when there is
+        no other, or no probabilities were passed.
     diameter_lines_ras_mm: both ends of the longest diameter, then those of its perpendicular.
-    implausible: why it is hardly a liver tumor, a few words (``plausibility``); None when nothing
+    implausible: why it is hardly a liver tumor, in short (``plausibility``); None when nothing
         speaks against it, or nobody has looked.
     """
 
@@ -151,9 +151,9 @@ def measure_labels(
     hu_kji: NDArray[np.int16] | None = None,
     tumor_probability_kji: NDArray[np.uint8] | None = None,
 ) -> LiverMeasures:
-    """As :func:`measure`, for labels without a CT (mean HU None) and a grid given by its affine."""
+    """As :func:`measure`, for labels without a CT (mean HU None) on the grid of an affine."""
     _check_labels(labels_kji)
-    for name, array in (("CT", hu_kji), ("certainty", tumor_probability_kji)):
+    for name, array in (("CT", hu_kji), ("tumor probability", tumor_probability_kji)):
         if array is not None and array.shape != labels_kji.shape:
             raise ValueError(
                 f"The labels have shape {labels_kji.shape} and the {name} {array.shape}; "
@@ -264,7 +264,7 @@ def _find_lesions(
     labels: NDArray[np.uint8],
     ijk_to_ras: NDArray[np.float64],
     hu: NDArray[np.int16] | None,
-    certainty: NDArray[np.uint8] | None,
+    tumor_probability: NDArray[np.uint8] | None,
 ) -> list[Lesion]:
     """The lesions, largest first. Works on the box around all tumor, turned to LPS."""
     box = bounding_box(labels, Label.TUMOR)
@@ -281,7 +281,7 @@ def _find_lesions(
             components,
             turn.apply_affine(affine),
             None if hu is None else turn.apply(hu[box]),
-            None if certainty is None else turn.apply(certainty[box]),
+            None if tumor_probability is None else turn.apply(tumor_probability[box]),
         )
     )
     found.sort(key=lambda lesion: -lesion.voxels)
@@ -303,7 +303,7 @@ def _measure_components(
     components: NDArray[np.int32],
     ijk_to_ras: NDArray[np.float64],
     hu: NDArray[np.int16] | None,
-    certainty: NDArray[np.uint8] | None,
+    tumor_probability: NDArray[np.uint8] | None,
 ) -> Iterator[Lesion]:
     """Each numbered component of an LPS grid as a Lesion; slices counted in that grid."""
     from scipy import ndimage
@@ -326,15 +326,17 @@ def _measure_components(
             slice_index=diameters.slice_index + int(start_kji[0]),
             mean_hu=None if hu is None else float(hu[box][mask].mean()),
             voxels=voxels,
-            confidence=None if certainty is None else _confidence(certainty[box][mask]),
+            confidence=None
+            if tumor_probability is None
+            else _confidence(tumor_probability[box][mask]),
             diameter_lines_ras_mm=diameters.lines_ras_mm(start_kji, ijk_to_ras),
         )
 
 
 def _confidence(certainties: NDArray[np.uint8]) -> float | None:
-    """Mean, 0 to 1, of those that a model has given."""
-    given = certainties[certainties > 0]
-    return float(given.mean()) / FULL_SCALE if len(given) else None
+    """Mean, 0 to 1, over the voxels that a model has marked."""
+    by_model = certainties[certainties > 0]
+    return float(by_model.mean()) / FULL_SCALE if len(by_model) else None
 
 
 def _center(mask: Mask) -> NDArray[np.float64]:

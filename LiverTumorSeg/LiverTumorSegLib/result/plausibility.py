@@ -1,11 +1,11 @@
-"""What a person who knows livers would say of a result at first sight, before it is shown.
+"""Plausibility of a result, checked before it is shown: is this a liver, are these tumors?
 
     checked = check(ct, labels_kji, tumor_probability_kji)
     checked.labels_kji, checked.measures, checked.warnings
 
 Two things are taken out of the labels, because they are certain: what was marked as liver where
 there is no liver (head, legs, bowel), and marks of tumor in fat or gas that goes on around them.
-Everything else is kept, and said: a lesion that looks unlike a tumor may be one after treatment
+Everything else stays, with a warning: a lesion that looks unlike a tumor may be one after treatment
 (gas after ablation, lipiodol) or may matter to somebody (a cyst), so its ``Lesion.implausible``
 holds the reason, and only a person removes it.
 
@@ -112,16 +112,16 @@ def check(
         sentences += _dropped_sentence(dropped)
     is_same = reason is None and not dropped
     native = labels_kji if is_same else turn.undo(labels)
-    certainty = tumor_probability_kji
-    if certainty is not None and not is_same:
-        certainty = np.where(native == Label.TUMOR, certainty, np.uint8(0))
-    measures = measure(native, ct, certainty)
+    probability = tumor_probability_kji
+    if probability is not None and not is_same:
+        probability = np.where(native == Label.TUMOR, probability, np.uint8(0))
+    measures = measure(native, ct, probability)
     lesions = tuple(
         replace(lesion, implausible=piece.implausible)
         for lesion, piece in zip(measures.lesions, pieces, strict=True)
     )
     sentences += [*_lesion_sentences(lesions), *_scan_sentences(lps)]
-    return Checked(native, certainty, replace(measures, lesions=lesions), tuple(sentences))
+    return Checked(native, probability, replace(measures, lesions=lesions), tuple(sentences))
 
 
 def _without(labels: Labels, dropped: list[_Piece]) -> Labels:

@@ -284,7 +284,7 @@ def test_confidence_is_told_only_if_there_is_one() -> None:
     assert [lesion_rows(one)[0]["confidence"] for one in (with_it, without)] == [0.8, None]
     assert "share of a lesion's voxels" in measures_to_dict(with_it)["confidence_meaning"]
     assert "confidence_meaning" not in measures_to_dict(without)
-    with pytest.raises(ValueError, match=r"certainty .* own grid"):
+    with pytest.raises(ValueError, match=r"tumor probability .* own grid"):
         measure(labels, ct, sure[1:])
 
 

@@ -36,23 +36,23 @@ NOTHING_TO_EXPORT = "No liver was found, so there is nothing to write as {what}.
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """Which further files, and the DICOM images that they refer to."""
+    """Further files of a result: DICOM SEG and SR, seg.nrrd, surfaces."""
 
-    wanted: Exports = field(default_factory=Exports)
+    requested: Exports = field(default_factory=Exports)
     source: DicomSource | None = None
 
     @classmethod
-    def prepared(cls, wanted: Exports, series: Series | None) -> Export:
-        """Look whether all can be written; ``ValueError`` with one sentence where it cannot.
+    def prepared(cls, requested: Exports, series: Series | None) -> Export:
+        """Check that all can be written; ``ValueError`` with one sentence where it cannot.
 
         series: the CT's own; None where the CT is no DICOM.
         """
-        if wanted.seg_nrrd:
+        if requested.seg_nrrd:
             require_formats("SimpleITK", SEG_NRRD)
-        if wanted.stl or wanted.obj:
+        if requested.stl or requested.obj:
             require_formats("skimage", SURFACES)
         source = None
-        if wanted.dicom:
+        if requested.dicom:
             require_highdicom()
             if series is None:
                 raise ValueError(
@@ -60,7 +60,7 @@ class Export:
                     " of; give it as a DICOM folder, or leave out --dicom."
                 )
             source = DicomSource.read(series)
-        return cls(wanted, source)
+        return cls(requested, source)
 
     def write(
         self,
@@ -101,11 +101,11 @@ class Export:
 
     def _makers(self) -> dict[str, Callable[[Path, SegmentedCase], None]]:
         makers: dict[str, Callable[[Path, SegmentedCase], None]] = {}
-        if self.wanted.dicom:
+        if self.requested.dicom:
             makers["DICOM"] = self._write_dicom
-        if self.wanted.seg_nrrd:
+        if self.requested.seg_nrrd:
             makers[SEG_NRRD] = lambda folder, case: write_seg_nrrd(folder / SEG_NRRD, case)
-        endings = [name for name in ("stl", "obj") if getattr(self.wanted, name)]
+        endings = [name for name in ("stl", "obj") if getattr(self.requested, name)]
         if endings:
             makers[SURFACES] = lambda folder, case: write_surfaces(folder / SURFACES, case, endings)
         return makers

@@ -74,7 +74,7 @@ def _fields_of(segment: Segment, case: SegmentedCase) -> dict[str, str]:
 
 
 def terminology(label: Label) -> str:
-    """Slicer's words for a label's SNOMED codes: category, type, region."""
+    """A label's SNOMED codes as Slicer writes them: category, type, region."""
     category, kind = (f"SCT^{'^'.join(code)}" for code in (label.category, label.snomed))
     region = NO_CODE if label is Label.LIVER else f"SCT^{'^'.join(Label.LIVER.snomed)}"
     return "~".join((CATEGORIES, category, kind, NO_CODE, REGIONS, region, NO_CODE))

@@ -63,7 +63,7 @@ class ComparisonPage:
 
 
 def comparison_page(comparison: Comparison) -> ComparisonPage:
-    """Draw both dates of every lesion, and put the numbers into words."""
+    """Draw every lesion on both dates, and format the numbers."""
     cases = [
         Case.of(date.ct, date.labels_kji, None, date.measures)
         for date in (comparison.baseline, comparison.followup)
