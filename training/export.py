@@ -28,7 +28,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,55 +97,83 @@ def _volume_facts(file: ModelFile, prepared: Path, device: str, masks: Path | No
     return trainer.validate(data, recipe.size_at(1.0))
 
 
-def export(args: argparse.Namespace) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What becomes a model file, and what the file says of itself.
+
+    model: a run folder or a model file; two for a cascade, the liver's first. prepared, masks: to
+        measure on. choice: file of training.tune. closing_mm, margin_mm, join_liver: of a cascade,
+        as in ``CascadeSettings``.
+    """
+
+    model: Sequence[Path]
+    output: Path
+    name: str
+    version: str
+    title: str
+    summary: str
+    licence: str
+    storage: str
+    prepared: Path | None
+    masks: Path | None
+    choice: Path | None
+    closing_mm: float
+    margin_mm: float
+    join_liver: bool
+    device: str
+
+
+def export(options: ExportOptions) -> dict[str, Any]:
     """Write the model file; what was measured, as JSON-able values."""
-    if len(args.model) > 1 and args.prepared is not None:
+    if len(options.model) > 1 and options.prepared is not None:
         raise ValueError("--prepared measures one network; export each alone, then join the files.")
-    trained = _trained(args)
-    spec = trained.spec if args.choice is None else _as_chosen(trained, args.choice)
+    trained = _trained(options)
+    spec = trained.spec if options.choice is None else _as_chosen(trained, options.choice)
     provenance: dict[str, Any] = {
         **spec.provenance,
-        "title": args.title,
-        "summary": args.summary,
-        "licence": args.licence,
+        "title": options.title,
+        "summary": options.summary,
+        "licence": options.licence,
         "notice": NOTICE,
-        "code_version": args.version,
+        "code_version": options.version,
     }
     if args.livers is not None:
         provenance[LIVER_HU] = liver_hu_range(args.livers, spec.provenance.get("train", []))
     spec = replace(
         spec,
-        name=args.name,
-        version=args.version,
+        name=options.name,
+        version=options.version,
         provenance=provenance,
-        storage=args.storage,
+        storage=options.storage,
     )
     file = ModelFile(spec, trained.state)
     measured: dict[str, Any] = {}
-    if args.prepared is not None:
-        low, high = read_manifest(args.prepared)["hu_range"]
+    if options.prepared is not None:
+        low, high = read_manifest(options.prepared)["hu_range"]
         spec = replace(spec, training_hu_range=(low, high))
-        device = pick_device(args.device)
+        device = pick_device(options.device)
         of_volumes = spec.preprocessing["kind"] == VolumePreprocessing.KIND
         key = "validation_volumes_dice" if of_volumes else "validation_slices_dice"
         measured[key] = {
-            "fp32": validation_dice(file, args.prepared, device, args.masks),
-            args.storage: validation_dice(_stored(file), args.prepared, device, args.masks),
+            "fp32": validation_dice(file, options.prepared, device, options.masks),
+            options.storage: validation_dice(
+                _stored(file), options.prepared, device, options.masks
+            ),
         }
         provenance |= measured
         file = ModelFile(replace(spec, provenance=provenance), trained.state)
-    sha256 = file.save(args.output)
+    sha256 = file.save(options.output)
     return {
-        "file": args.output.name,
+        "file": options.output.name,
         "sha256": sha256,
-        "bytes": args.output.stat().st_size,
+        "bytes": options.output.stat().st_size,
         **(measured or {"validation_slices_dice": None}),
     }
 
 
-def _trained(args: argparse.Namespace) -> ModelFile:
+def _trained(options: ExportOptions) -> ModelFile:
     """The run or model file that is named, or two as one."""
-    files = [_load(path) for path in args.model]
+    files = [_load(path) for path in options.model]
     if len(files) == 1:
         return files[0]
     if len(files) > 2:
@@ -154,13 +182,13 @@ def _trained(args: argparse.Namespace) -> ModelFile:
     own = Postprocessing.from_dict(tumor.spec.postprocessing)
     search = CascadeSettings(
         smallest_liver_ml=own.smallest_liver_ml,
-        closing_mm=args.closing_mm,
-        fill_holes=args.closing_mm > 0,
-        margin_mm=args.margin_mm,
-        join_liver=args.join_liver,
+        closing_mm=options.closing_mm,
+        fill_holes=options.closing_mm > 0,
+        margin_mm=options.margin_mm,
+        join_liver=options.join_liver,
     )
     cascade = search.to_dict()
-    return join_files(liver, tumor, name=args.name, version=args.version, cascade=cascade)
+    return join_files(liver, tumor, name=options.name, version=options.version, cascade=cascade)
 
 
 def _load(path: Path) -> ModelFile:
@@ -261,7 +289,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command.run(_parser(), lambda args: print(json.dumps(export(args), indent=1)), arguments)
+    def work(args: argparse.Namespace) -> None:
+        print(json.dumps(export(ExportOptions(**vars(args))), indent=1))
+
+    return command.run(_parser(), work, arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -65,33 +66,59 @@ def _read_csv_lists(path: Path) -> dict[str, list[str]]:
     return lists
 
 
-def make_splits(args: argparse.Namespace) -> tuple[list[Case], list[Split]]:
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How patients are split: at most one of counts, shares, folds, lists, named and from_table.
+
+    data, table: the cases. select: a CSV of training.check; only its included cases. counts:
+        patients in train, val and test; shares: of the volumes. lists: file of names a set.
+    """
+
+    data: Path
+    output: Path
+    table: Path | None
+    select: Path | None
+    counts: tuple[int, int, int] | None
+    shares: tuple[float, float, float] | None
+    folds: int | None
+    lists: Path | None
+    named: str | None
+    from_table: bool
+    seed: int
+    group_by: GroupBy
+    overwrite: bool
+
+
+def make_splits(options: SplitOptions) -> tuple[list[Case], list[Split]]:
     """The cases that were to be split, and one split, or one a fold."""
-    cases = find_cases(args.data, table=args.table)
+    cases = find_cases(options.data, table=options.table)
     known_ml: Mapping[str, float] | None = None
-    if args.select is not None:
-        cases, known_ml = read_selection(args.select, cases)
-    group_by: GroupBy = args.group_by
-    if args.from_table:
+    if options.select is not None:
+        cases, known_ml = read_selection(options.select, cases)
+    seed, group_by = options.seed, options.group_by
+    if options.from_table:
         return cases, [splits.split_from_column(cases, group_by=group_by)]
-    if args.lists is not None:
-        lists = read_lists(args.lists)
+    if options.lists is not None:
+        lists = read_lists(options.lists)
         return cases, [splits.split_from_lists(cases, lists, group_by=group_by)]
     tumor_ml = _measured(cases) if known_ml is None else known_ml
-    if args.named is not None:
-        split, skipped = named_split(args.named, cases, tumor_ml, seed=args.seed, group_by=group_by)
+    if options.named is not None:
+        split, skipped = named_split(options.named, cases, tumor_ml, seed=seed, group_by=group_by)
         if skipped:
             print(skipped, file=sys.stderr)
         return cases, [split]
-    if args.folds is not None:
+    if options.folds is not None:
         return cases, splits.kfold_splits(
-            cases, tumor_ml, args.folds, seed=args.seed, group_by=group_by
+            cases, tumor_ml, options.folds, seed=seed, group_by=group_by
         )
-    counts = args.counts and (args.counts[0], args.counts[1], args.counts[2])
-    shares = args.shares and (args.shares[0], args.shares[1], args.shares[2])
     return cases, [
         splits.stratified_split(
-            cases, tumor_ml, seed=args.seed, shares=shares, counts=counts, group_by=group_by
+            cases,
+            tumor_ml,
+            seed=seed,
+            shares=options.shares,
+            counts=options.counts,
+            group_by=group_by,
         )
     ]
 
@@ -152,19 +179,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _split(args: argparse.Namespace) -> None:
+def _split(options: SplitOptions) -> None:
     """Write the split files and print what is in them."""
-    for path in outputs(args.output, args.folds or 1):
-        refuse_existing(path, overwrite=args.overwrite)
-    cases, made = make_splits(args)
-    paths = outputs(args.output, len(made))
+    for path in outputs(options.output, options.folds or 1):
+        refuse_existing(path, overwrite=options.overwrite)
+    cases, made = make_splits(options)
+    paths = outputs(options.output, len(made))
     for path, split in zip(paths, made, strict=True):
         splits.save_split(split, path)
         _show(path, split, cases)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command.run(_parser(), _split, arguments)
+    return command.run(_parser(), lambda args: _split(SplitOptions(**vars(args))), arguments)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def batch(
     from LiverTumorSegLib.files import disk_errors_as_sentences, settle
 
     from .batch_cases import find_cases
+    from .batch_summary import write_tables
 
     reporter.started()
     if where.ray is not None:
@@ -66,52 +67,46 @@ def batch(
         source = Path(os.path.abspath(source))  # workers stand in other folders
     _refuse_nested(source, output)
     reporter.progress(0.0, "Looking for CTs")
+    out = Path(os.path.realpath(output))  # "." and ".." get a name
     cases = find_cases(source, output, only)
-    run = _Batch(cases, output, settings, reporter, overwrite, model_folder, exports, where)
+    made_by = {
+        "model_sha256": model_sha256(settings, model_folder),
+        **settings.what_counts(),
+        **exports.what_counts(),
+    }
+    runner = CaseRunner(out, settings, exports, made_by, overwrite, model_folder)
+    run = _Batch(cases, runner, output, reporter, where)
     if choice is not None:
         run.choose(choice)
-    _refuse_foreign_summary(run.out)
+    _refuse_foreign_summary(out)
     try:
         waiting = run.end_what_is_done()
         if waiting:
             reporter.progress(0.0, "Loading the model")
             run.look_at_model()  # what is wrong with it is said before anything is written
-        with disk_errors_as_sentences(run.out.name):
-            run.out.mkdir(parents=True, exist_ok=True)
-        with _alone_in(run.out, with_others=where.array is not None):
-            settle(run.out)  # what a batch that was killed had not finished
+        with disk_errors_as_sentences(out.name):
+            out.mkdir(parents=True, exist_ok=True)
+        with _alone_in(out, with_others=where.array is not None):
+            settle(out)  # what a batch that was killed had not finished
             run.all(waiting)
-            if where.array is None:
-                run.write_tables()
+            if where.array is None and (lost := write_tables(out, run.sorted_rows())):
+                reporter.warning(lost)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(STOPPED) from None
     return run.finish()
 
 
+@dataclass(eq=False)
 class _Batch:
-    """The state of one run: its model, and the rows of the cases that have ended."""
+    """The state of one run: its cases, and the rows of those that have ended, by number."""
 
-    def __init__(
-        self,
-        cases: list[Case],
-        output: Path,
-        settings: RunSettings,
-        reporter: Reporter,
-        overwrite: bool,
-        model_folder: Path | None,
-        exports: Exports,
-        where: Where,
-    ) -> None:
-        self.cases, self.output, self.reporter, self.where = cases, output, reporter, where
-        self.out = Path(os.path.realpath(output))  # "." and ".." get a name
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._next_summary = 0.0
-        made_by = {
-            "model_sha256": model_sha256(settings, model_folder),
-            **settings.what_counts(),
-            **exports.what_counts(),
-        }
-        self.runner = CaseRunner(self.out, settings, exports, made_by, overwrite, model_folder)
+    cases: list[Case]
+    runner: CaseRunner
+    output: Path
+    reporter: Reporter
+    where: Where
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    next_summary: float = 0.0
 
     def look_at_model(self) -> None:
         """Load it, where the cases run in this process for good."""
@@ -162,7 +157,7 @@ class _Batch:
                 self.all_here(waiting)
             else:
                 self.all_on_ray(waiting)
-                settle(self.out)  # what lost workers had not finished
+                settle(self.runner.out)  # what lost workers had not finished
         except KeyboardInterrupt:
             self._try_summary(at_once=True)
             raise
@@ -180,13 +175,12 @@ class _Batch:
         """The same on the machines of a Ray cluster, in the order in which they end."""
         from .cluster import run_on_ray
 
-        ended = 0
+        before = len(self.rows)
 
         def end(number: int, row: dict[str, Any]) -> None:
-            nonlocal ended
-            ended += 1
             self._end(number, row)
             self._try_summary()
+            ended = len(self.rows) - before
             phrase = f"{ended} of {len(waiting)} cases have ended"
             self.reporter.progress(ended / len(waiting), phrase, cases=len(self.cases))
 
@@ -194,30 +188,20 @@ class _Batch:
         run_on_ray(self.runner, waiting, self.where, end)
 
     def _try_summary(self, *, at_once: bool = False) -> None:
+        from .batch_summary import write_summary
+
         began = time.monotonic()
-        is_early = began < self._next_summary and not at_once
+        is_early = began < self.next_summary and not at_once
         if is_early or self.where.array is not None:
             return  # of an array the batch that follows it makes the tables
         with suppress(ValueError):  # a spreadsheet holds it open: later, or at the end
-            self.write_summary()
+            write_summary(self.runner.out, self.sorted_rows())
         now = time.monotonic()  # a table of 100,000 rows is not written anew with each of them
-        self._next_summary = now + SUMMARY_PAUSE * (now - began)
+        self.next_summary = now + SUMMARY_PAUSE * (now - began)
 
-    def write_summary(self) -> None:
-        """Replace the table as a whole; ``ValueError`` when the disk refuses."""
-        from .batch_summary import write_summary
-
-        write_summary(self.out, self._sorted_rows())
-
-    def write_tables(self) -> None:
-        """The same with all lesions and the page; at the end, for it reads every record."""
-        from .batch_summary import write_tables
-
-        if lost := write_tables(self.out, self._sorted_rows()):
-            self.reporter.warning(lost)
-
-    def _sorted_rows(self) -> list[dict[str, Any]]:
-        return [self._rows[number] for number in sorted(self._rows)]
+    def sorted_rows(self) -> list[dict[str, Any]]:
+        """Rows in the order of their cases."""
+        return [self.rows[number] for number in sorted(self.rows)]
 
     def finish(self) -> int:
         """Say how it ended; the exit code."""
@@ -225,10 +209,9 @@ class _Batch:
 
         from .batch_summary import COHORT, DONE, FAILED, LEFT_OUT, SKIPPED, SUMMARY
 
-        statuses = [row["status"] for row in self._rows.values()]
-        counts = {status: statuses.count(status) for status in (DONE, SKIPPED, FAILED)}
-        if LEFT_OUT in statuses:
-            counts[LEFT_OUT] = statuses.count(LEFT_OUT)
+        statuses = [row["status"] for row in self.rows.values()]
+        said = (DONE, SKIPPED, FAILED, *([LEFT_OUT] if LEFT_OUT in statuses else ()))
+        counts = {status: statuses.count(status) for status in said}
         cases = "1 case" if len(statuses) == 1 else f"{len(statuses)} cases"
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())
         tables = f"{SUMMARY}, {COHORT} and the results are in {self.output}"
@@ -242,7 +225,7 @@ class _Batch:
     def _end(self, number: int, row: dict[str, Any]) -> None:
         from .batch_summary import line_of
 
-        self._rows[number] = row
+        self.rows[number] = row
         count = len(self.cases)
         record = {"number": number, "cases": count, **row}
         self.reporter.case_ended(f"{number}/{count} {line_of(row)}", record)
@@ -263,9 +246,8 @@ def _refuse_foreign_summary(out: Path) -> None:
     from .batch_summary import SUMMARY, is_summary
 
     with disk_errors_as_sentences(out.name):
-        is_file = out.exists() and not out.is_dir()
-    if is_file:
-        raise ValueError(f"{out.name} is a file; name a folder for the results.")
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"{out.name} is a file; name a folder for the results.")
     is_pipe = (out / SUMMARY).exists() and not (out / SUMMARY).is_file()
     try:
         if is_pipe:
@@ -292,9 +274,7 @@ def _alone_in(folder: Path, *, with_others: bool = False) -> Iterator[None]:
     """
     held = None
     try:
-        if (
-            sys.platform == "win32"
-        ):  # there a folder has no lock, but a file can go with its process
+        if sys.platform == "win32":  # no lock on a folder, but a file that goes with its process
             flags = os.O_CREAT | os.O_EXCL | os.O_TEMPORARY
             held = os.open(folder / ".livertumorseg-batch", flags)
         else:
