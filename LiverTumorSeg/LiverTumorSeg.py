@@ -46,7 +46,7 @@ from LiverTumorSegSlicer.run.segmentation_run import (
     RunSettings,
     SegmentationRun,
 )
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.run.waiting import segmentAndWait
 from LiverTumorSegSlicer.scene.editing import is3DShown
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments
@@ -85,7 +85,7 @@ class LiverTumorSeg(ScriptedLoadableModule):
 
 @parameterNodeWrapper
 class LiverTumorSegParameterNode:
-    """What the panel shows, kept in the scene.
+    """What the panel shows, stored in the scene.
 
     model: a name of the catalog; empty for the default one. device: "auto", "cuda", "mps" or "cpu".
     smallestLesionMm: 0 leaves it to the model.
@@ -102,7 +102,7 @@ class LiverTumorSegParameterNode:
 
 
 class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel. Tests hand in the environment, the answers to questions, and what runs."""
+    """The panel. Tests hand in the environment, the dialogs, and what runs."""
 
     def __init__(
         self,
@@ -351,7 +351,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 onEnd=lambda end: self._onEnd(end, volumeNode, was3D),
             )
         except ValueError as error:
-            self._refuse(errorInWords(error))
+            self._refuse(translatedError(error))
         except MemoryError:
             self._refuse(_("The memory does not hold a copy of this CT; close other programs."))
         else:
@@ -360,7 +360,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _refuse(self, sentence):
         self._updateButton()
         self.runPanel.say(sentence)
-        self._questions.tellFailure(sentence)
+        self._questions.showFailure(sentence)
 
     def _onEnd(self, end: RunEnd, volumeNode, was3D):
         self._updateButton()
@@ -376,7 +376,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     self.resultActions.show3DAgain()
             slicer.util.showStatusMessage(self.ui.statusLabel.text, 5000)
         elif end.outcome is Outcome.FAILED and end.failure is not None:
-            self._questions.tellFailure(end.failure.sentence, end.log)
+            self._questions.showFailure(end.failure.sentence, end.log)
 
 
 class LiverTumorSegLogic(ScriptedLoadableModuleLogic):
@@ -423,7 +423,7 @@ class LiverTumorSegLogic(ScriptedLoadableModuleLogic):
             self._run.cancel()
 
     def cleanUp(self) -> None:
-        """End a run, and tell nobody."""
+        """End a run without calling back."""
         if self._run is not None:
             self._run.cleanUp()
 

@@ -36,11 +36,11 @@ class ModuleTests:
     def test_resultFitsObliqueCt(self) -> None:
         """Every voxel comes back where it was, and the tumors are measured."""
         volumeNode, labelsKji = makeTestCt()
-        told: list[tuple[float, str]] = []
+        steps: list[tuple[float, str]] = []
         logic = self.makeLogic(lambda: AnsweringRunner(lambda ct: labelsKji))
-        node = logic.segment(volumeNode, progress=lambda *step: told.append(step))
+        node = logic.segment(volumeNode, progress=lambda *step: steps.append(step))
         np.testing.assert_array_equal(readLabels(node, volumeNode), labelsKji)
-        assert told[0][0] == 0.0
+        assert steps[0][0] == 0.0
         table = LesionTable(node, volumeNode)
         assert len(table.compute().lesions) == 2
         table.cleanUp()
@@ -56,7 +56,7 @@ class ModuleTests:
         assert slicer.mrmlScene.GetNumberOfNodes() == before
 
     def test_failureIsOneSentence(self) -> None:
-        """Why a run failed, in the child's own words."""
+        """A failed run shows the child process's message."""
         volumeNode, _labelsKji = makeTestCt()
         failed = {"event": "failed", "kind": "model", "text": "There is no such model."}
         logic = self.makeLogic(lambda: AnsweringRunner(None, (failed,), exitCode=2))

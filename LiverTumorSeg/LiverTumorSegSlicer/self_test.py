@@ -1,6 +1,6 @@
 """What the self test needs where there is no network, no torch and no model.
 
-A CT made of numbers, and a runner that answers as the command line does, in this process.
+A CT made of numbers, and a runner that sends what the command line does, in this process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _ellipsoid(centerKji: tuple[float, ...], radiiKji: tuple[float, ...]) -> np.
 
 
 class AnsweringRunner:
-    """A ``Runner`` without a process: it says each line in turn, and answers with given labels.
+    """A ``Runner`` without a process: it sends each line in turn, then the labels of a function.
 
     lines: events that a run says on its way, as dictionaries. answer(ct): the labels; None to end
     without any. exitCode: how it ends. pauseMs: between two lines. endsWhenAsked: whether

@@ -64,7 +64,7 @@ class QuietQuestions(Questions):
         """A person agrees to the model's license."""
         return True
 
-    def tellFailure(self, sentence: str, log: str = "") -> None:
+    def showFailure(self, sentence: str, log: str = "") -> None:
         """The panel says it too."""
 
 

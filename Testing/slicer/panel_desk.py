@@ -42,7 +42,7 @@ def waitUntil(condition: Callable[[], Any], seconds: float = 20.0, *, lookEveryM
 
 
 class FakePackages:
-    """Finds what the test says; a check waits until ``tell`` is called."""
+    """Finds what the test says; a check waits until ``finishCheck`` is called."""
 
     hasPython = True
 
@@ -63,7 +63,7 @@ class FakePackages:
     def checkInChild(self, onChecked: Callable[[PackageCheck], None]) -> None:
         self.asked.append(onChecked)
 
-    def tell(self, packageCheck: PackageCheck) -> None:
+    def finishCheck(self, packageCheck: PackageCheck) -> None:
         self.asked.pop()(packageCheck)
 
 
@@ -139,7 +139,7 @@ class FakeQuestions(Questions):
         self.path: Path | None = None
         self.asked: list[Any] = []
         self.failures: list[str] = []
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def replaceEdited(self, segmentNames: list[str]) -> Replace:
         self.asked.append(segmentNames)
@@ -149,10 +149,10 @@ class FakeQuestions(Questions):
         self.asked.append(text)
         return self.agrees
 
-    def tell(self, text: str) -> None:
-        self.told.append(text)
+    def showMessage(self, text: str) -> None:
+        self.messages.append(text)
 
-    def tellFailure(self, sentence: str, log: str = "") -> None:
+    def showFailure(self, sentence: str, log: str = "") -> None:
         self.failures.append(sentence)
 
     def _chosen(self, dialog: Any, nameFilter: str) -> Path | None:

@@ -46,7 +46,7 @@ def test_a_question_can_be_refused(button: str, answer: bool) -> None:
 
 def test_a_failure_is_told_with_its_log() -> None:
     with answering("OK") as shown:
-        Questions().tellFailure("The GPU is full; choose the CPU.", "pages\nof log")
+        Questions().showFailure("The GPU is full; choose the CPU.", "pages\nof log")
     assert "The GPU is full" in shown[0]
 
 

@@ -15,7 +15,7 @@ from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import said, sentence, sentence_of
 from LiverTumorSegSlicer.run import sentences
-from LiverTumorSegSlicer.run.sentences import errorInWords, forTranslators, inWords
+from LiverTumorSegSlicer.run.sentences import forTranslators, translated, translatedError
 from panel_desk import PanelDesk, writeModel
 from slicersim import scripted
 
@@ -29,7 +29,7 @@ SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
     *sorted((LIB / "inference").glob("*.py")),
 ]
 FOR_THE_SHELL = {"Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help."}
-TOLD = {"tell", "progress", "failed"}
+TOLD = {"progress", "failed"}
 KINDS = {"input", "model", "memory", "cancelled", "fault", "output"}  # words of the protocol
 
 
@@ -94,8 +94,8 @@ def test_a_sentence_is_its_english_text_and_keeps_what_it_was_made_of() -> None:
     inner = sentence("its {hu:.0f} HU are those of fluid", hu=np.float64(12.3))
     text = sentence("Dropped, because {why}: {count} in {name!r}.", why=inner, count=3, name="x{y}")
     assert text == "Dropped, because its 12 HU are those of fluid: 3 in 'x{y}'."
-    assert inWords(json.loads(json.dumps(said(text)))) == text
-    assert inWords(said("Cleaning up")) == "Cleaning up"
+    assert translated(json.loads(json.dumps(said(text)))) == text
+    assert translated(said("Cleaning up")) == "Cleaning up"
     assert sentence_of(ValueError(text)) is text
     assert sentence_of(ValueError("plain")) == "plain"
 
@@ -111,12 +111,12 @@ def test_the_words_are_the_translator_s_and_nested_ones_too(
     monkeypatch.setattr(scripted, "translations", german)
     key = next(iter(german))
     text = sentence(key, kind="unenhanced", liver_hu=55.4)
-    assert inWords(said(text), text) == "nativ: 55 HE"
+    assert translated(said(text), text) == "nativ: 55 HE"
 
 
 def test_what_another_version_says_is_shown_as_it_came() -> None:
     for told in (None, 3, {}, {"key": 3}, {"key": "{a} of {b}", "values": {"a": 1}}):
-        assert inWords(told, "In English.") == "In English."
+        assert translated(told, "In English.") == "In English."
 
 
 def test_what_is_wrong_with_a_model_is_translated_with_all_that_is_in_it(
@@ -140,14 +140,14 @@ def test_what_is_wrong_with_a_model_is_translated_with_all_that_is_in_it(
             ModelFile.load(tmp_path / name)
         errors.append(caught.value)
         sent = json.loads(json.dumps(said(sentence_of(caught.value))))
-        assert inWords(sent, "") == errorInWords(caught.value) == str(caught.value)
+        assert translated(sent, "") == translatedError(caught.value) == str(caught.value)
     german = {
         "{file}: {problem}": "{file} geht nicht: {problem}",
         "The file is cut off: {count} bytes are missing. {again}": "{count} Bytes fehlen. {again}",
         "Get the file again from where it came.": "Bitte neu laden.",
     }
     monkeypatch.setattr(scripted, "translations", german)
-    shown = errorInWords(errors[0])
+    shown = translatedError(errors[0])
     assert shown == "cut.safetensors geht nicht: 2 Bytes fehlen. Bitte neu laden."
 
 

@@ -39,7 +39,7 @@ def unfolded(desk: PanelDesk) -> None:
 def test_nothing_is_unfolded_where_nothing_is_missing(desk: PanelDesk) -> None:
     """There is no default model on the desk; the imported one will do."""
     assert desk.ui.environmentCollapsibleButton.collapsed
-    desk.packages.tell(PackageCheck(gpu="Some GPU"))
+    desk.packages.finishCheck(PackageCheck(gpu="Some GPU"))
     assert desk.ui.environmentCollapsibleButton.collapsed
     assert "PyTorch 99.0, GPU: Some GPU." in desk.ui.environmentLabel.text
     desk.loadCt()
@@ -180,7 +180,10 @@ def test_a_kit_is_saved_and_installed_with_the_window_alive(desk: PanelDesk) -> 
         kits.onEnd(KitEnd(desk.folder))
         assert button.enabled
         kits.begun.clear()
-    assert desk.questions.told == [f"The kit is saved in {desk.folder}.", "The kit was installed."]
+    assert desk.questions.messages == [
+        f"The kit is saved in {desk.folder}.",
+        "The kit was installed.",
+    ]
     assert kits.requirements[:3] == [
         "torch==99.0",
         "opencv-python-headless==99.0",
@@ -206,7 +209,7 @@ def test_packages_are_tried_once_in_the_background(desk: PanelDesk) -> None:
     slicer.util.selectModule("SampleData")
     slicer.util.selectModule("LiverTumorSeg")
     assert len(desk.packages.asked) == 1, "one trial at a time"
-    desk.packages.tell(PackageCheck(gpu="Some GPU"))
+    desk.packages.finishCheck(PackageCheck(gpu="Some GPU"))
     desk.panel.environmentPanel.look()
     assert desk.packages.asked == [], "and only once"
 
@@ -214,7 +217,7 @@ def test_packages_are_tried_once_in_the_background(desk: PanelDesk) -> None:
 def test_what_fails_when_it_is_tried_stops_the_run(desk: PanelDesk) -> None:
     desk.loadCt()
     assert desk.ui.segmentButton.enabled
-    desk.packages.tell(PackageCheck(errors={"torch": "DLL load failed"}))
+    desk.packages.finishCheck(PackageCheck(errors={"torch": "DLL load failed"}))
     assert not desk.ui.segmentButton.enabled
     assert "DLL load failed" in desk.ui.environmentLabel.text
     assert desk.ui.installButton.enabled
@@ -223,7 +226,7 @@ def test_what_fails_when_it_is_tried_stops_the_run(desk: PanelDesk) -> None:
 def test_a_trial_that_ends_after_the_panel_tells_nobody(desk: PanelDesk) -> None:
     desk.panel.cleanup()
     before = desk.ui.environmentLabel.text
-    desk.packages.tell(PackageCheck(errors={"torch": "DLL load failed"}))
+    desk.packages.finishCheck(PackageCheck(errors={"torch": "DLL load failed"}))
     assert desk.ui.environmentLabel.text == before
 
 

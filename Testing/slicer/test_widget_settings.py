@@ -73,7 +73,7 @@ def test_a_gpu_that_is_not_there_is_told_before_the_run(desk: PanelDesk) -> None
     desk.loadCt()
     desk.parameters.device = "cuda"
     assert desk.ui.segmentButton.enabled, "nobody has looked yet"
-    desk.packages.tell(PackageCheck())
+    desk.packages.finishCheck(PackageCheck())
     assert not desk.ui.segmentButton.enabled
     assert desk.ui.segmentButton.toolTip.endswith("Choose Automatic or CPU.")
     desk.parameters.device = "auto"

@@ -56,11 +56,11 @@ CAUSES = (
 
 
 class Declined(Exception):
-    """The user does not want it now."""
+    """The user has declined the installation."""
 
 
 class InstallFailed(Exception):
-    """It did not work. kind: one of CAUSES, "extension" or "other". log: what pip said.
+    """An installation failed. kind: one of CAUSES, "extension" or "other". log: what pip said.
 
     isShown: whether Slicer itself has shown the log in a window already.
     """
@@ -71,7 +71,7 @@ class InstallFailed(Exception):
 
 
 class Installer(Protocol):
-    """What an environment needs to mend itself. Both raise ``Declined`` or ``InstallFailed``.
+    """Installs Python packages into Slicer. Both methods raise ``Declined`` or ``InstallFailed``.
 
     isRepair: what is there is broken and is put in anew. isAsked: the user has said yes already.
     """
@@ -85,7 +85,7 @@ class Installer(Protocol):
 
 
 class SlicerInstaller:
-    """The ``Installer`` of the real application."""
+    """Installs into the running Slicer."""
 
     @property
     def canInstallTorch(self) -> bool:
@@ -97,7 +97,7 @@ class SlicerInstaller:
         if not self.canInstallTorch:
             raise InstallFailed("extension", extensionSentence())
         _refuseFullDisk(TORCH_BYTES)
-        with _explained():
+        with _failuresExplained():
             logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
             if isRepair:
                 _removePackages(["torch", "torchvision"])
@@ -111,7 +111,7 @@ class SlicerInstaller:
         """requirements: as in a requirements file."""
         _refuseFullDisk(PACKAGES_BYTES)
         packaging = _packaging()
-        with _explained(isShown=packaging is not None and not slicer.app.testingEnabled()):
+        with _failuresExplained(isShown=packaging is not None and not slicer.app.testingEnabled()):
             if isRepair:
                 slicer.util.pip_install(["--force-reinstall", "--no-deps", *requirements])
             elif packaging:
@@ -122,7 +122,7 @@ class SlicerInstaller:
 
 
 def extensionSentence() -> str:
-    """torch is missing, and so is what installs it."""
+    """What to do where torch is missing, and so is the extension that installs it."""
     return _(
         "PyTorch is missing, and so is the extension that installs it; install the extension"
         " PyTorch in View / Extensions Manager and restart Slicer."
@@ -130,9 +130,9 @@ def extensionSentence() -> str:
 
 
 def causeOf(log: str) -> str:
-    """Why pip failed, by its own words; "other" when they tell nothing known."""
+    """Why pip failed, by its messages; "other" when none of them is known."""
     text = log.lower()
-    return next((kind for kind, words in CAUSES if any(w in text for w in words)), "other")
+    return next((kind for kind, messages in CAUSES if any(m in text for m in messages)), "other")
 
 
 def sentenceOf(kind: str) -> str:
@@ -193,7 +193,7 @@ def _confirm(requirements: list[str], isAsked: bool) -> None:
 
 
 def _removePackages(names: list[str]) -> None:
-    """What is not registered as installed cannot be removed, and need not be."""
+    """Uninstall packages; those that are not registered as installed are left out."""
     with contextlib.suppress(Exception):
         slicer.util.pip_uninstall(" ".join(names))
 
@@ -216,8 +216,8 @@ def packagesFolder() -> Path:
 
 
 @contextlib.contextmanager
-def _explained(*, isShown: bool = False) -> Iterator[None]:
-    """A failure inside becomes an ``InstallFailed`` by what pip printed meanwhile.
+def _failuresExplained(*, isShown: bool = False) -> Iterator[None]:
+    """Turn a failure inside into an ``InstallFailed`` by what pip printed meanwhile.
 
     isShown: whether Slicer, which runs pip in a window, shows the log of a failure by itself.
     """
@@ -236,7 +236,7 @@ def _explained(*, isShown: bool = False) -> Iterator[None]:
 
 
 class _Tee(io.TextIOBase):
-    """Passes text on, and keeps it: Slicer prints pip's output and raises without it."""
+    """Copies a stream into memory: Slicer prints pip's output and raises without it."""
 
     def __init__(self, target: Any) -> None:
         self._target = target

@@ -55,7 +55,7 @@ class Kits:
 
     def __init__(self, makeRunner: Callable[[], Runner] = ProcessRunner) -> None:
         self._makeRunner = makeRunner
-        self._runner: Runner | None = None  # kept while it runs
+        self._runner: Runner | None = None  # held while it runs
 
     def save(
         self,
@@ -179,7 +179,7 @@ def _about(folder: Path) -> dict[str, Any] | None:
 
 def _failure(said: str) -> InstallFailed:
     log = withoutPersonalPaths(said)
-    if any(words in said.lower() for words in DAMAGED_WORDS):
+    if any(message in said.lower() for message in DAMAGED_WORDS):
         sentence = _("A file of the kit is damaged or was changed; copy the kit anew.")
         return InstallFailed("kit", sentence, log)
     kind = causeOf(said)

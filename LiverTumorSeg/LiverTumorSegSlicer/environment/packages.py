@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.process import ProcessRunner, Runner, findPythonSlicer
-from LiverTumorSegSlicer.run.sentences import inWords
+from LiverTumorSegSlicer.run.sentences import translated
 
 # name to import -> name for pip
 PACKAGES = {
@@ -62,7 +62,7 @@ class Packages(Protocol):
         """Whether there is a Python to run anything in."""
 
     def find(self) -> dict[str, Found | None]:
-        """Each package, torch among them, by its import name; None where there is no trace."""
+        """Each package, torch among them, by its import name; None where it is not installed."""
 
     def isImported(self, name: str) -> bool:
         """Whether this Slicer has a package's code loaded, and so holds its files."""
@@ -75,11 +75,11 @@ class Packages(Protocol):
 
 
 class SlicerPackages:
-    """The ``Packages`` of the real application."""
+    """The packages of the running Slicer."""
 
     def __init__(self, makeRunner: Callable[[], Runner] = ProcessRunner) -> None:
         self._makeRunner = makeRunner
-        self._runner: Runner | None = None  # kept while it runs
+        self._runner: Runner | None = None  # held while it runs
 
     @property
     def hasPython(self) -> bool:
@@ -126,7 +126,7 @@ def findPackage(name: str) -> Found | None:
 
 
 def readPackageCheck(lines: list[str], errorText: str) -> PackageCheck:
-    """What the child's JSON lines (LiverTumorSegLib/cli/selfcheck.py) say together."""
+    """The result of the child process, from its JSON lines (LiverTumorSegLib/cli/selfcheck.py)."""
     results: dict[str, dict[str, Any]] = {}
     trying = None
     for line in lines:
@@ -135,7 +135,7 @@ def readPackageCheck(lines: list[str], errorText: str) -> PackageCheck:
         if "name" in values:
             results[str(values["name"])] = values
             trying = None
-    errors = {name: _told(values) for name, values in results.items() if not values.get("ok")}
+    errors = {name: _firstLine(values) for name, values in results.items() if not values.get("ok")}
     if trying is not None:
         errors[trying] = _("it ended the Python that tried it")
     if not results and trying is None:  # not even begun: as if the first of all had failed
@@ -147,14 +147,14 @@ def readPackageCheck(lines: list[str], errorText: str) -> PackageCheck:
     return PackageCheck(errors, results.get("gpu", {}).get("version") or None, gpuProblem)
 
 
-def _told(values: dict[str, Any]) -> str:
-    """Its first line: libraries add pages."""
-    text = inWords(values.get("said"), values.get("error")).strip()
+def _firstLine(values: dict[str, Any]) -> str:
+    """The first line of an error message: libraries add pages."""
+    text = translated(values.get("said"), values.get("error")).strip()
     return text.splitlines()[0] if text else str(values.get("kind"))
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """Empty for what is not one of ours."""
+    """A line as JSON object; empty for other output."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):

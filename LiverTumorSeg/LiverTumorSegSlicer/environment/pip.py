@@ -1,4 +1,4 @@
-"""pip in a child of Slicer's Python: the window stays alive, and what pip said is at hand."""
+"""pip in a child of Slicer's Python: the window stays responsive, and the output is at hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def runPip(
     onEnd: OnPipEnd,
     onLine: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Start pip; onLine for each line it prints, onEnd(whether it went well, its words) once."""
+    """Start pip; onLine for each line it prints, onEnd(whether it succeeded, its output) once."""
     said: deque[str] = deque(maxlen=MOST_LINES)
 
     def hear(line: str) -> None:

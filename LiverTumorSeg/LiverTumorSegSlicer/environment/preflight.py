@@ -60,7 +60,7 @@ class Preflight:
 
     def __init__(self, makeRunner: Callable[[], Runner] = ProcessRunner) -> None:
         self._makeRunner = makeRunner
-        self._runner: Runner | None = None  # kept while it runs
+        self._runner: Runner | None = None  # held while it runs
 
     def look(self, isTorchNeeded: bool, onVerdicts: OnVerdicts) -> None:
         """At this computer at once, and at the network in a child; onVerdicts is called once."""

@@ -22,7 +22,7 @@ from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 
 from .diagnostics import asText, modelRows, packageRows, systemRows
 from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
@@ -181,14 +181,14 @@ class Environment:
         return [Problem(kind, sentence.format(size=torchSize()), True)]
 
     def _torchFault(self, torch: Found | None) -> tuple[str, str] | None:
-        """Kind and sentence, without the size of the download."""
+        """What is wrong with PyTorch: kind and sentence, without the size of the download."""
         if torch is None:
             return "torch", _("PyTorch is not installed yet; click Install ({size}).")
         if why := self._why("torch") or not torch.isWhole:
-            told = why if isinstance(why, str) else ""
+            reason = why if isinstance(why, str) else ""
             sentence = _("PyTorch is installed in part or does not fit this Slicer")
             remedy = _("; click Install to put it in anew ({size}).")
-            return "torch-broken", _braced(sentence + told) + remedy
+            return "torch-broken", _escapeBraces(sentence + reason) + remedy
         if not isAtLeast(torch.version, TORCH_REQUIREMENT):
             sentence = _("PyTorch {version} is too old; click Install for a newer one ({size}).")
             return "torch-old", sentence.replace("{version}", torch.version)
@@ -230,13 +230,13 @@ class Environment:
         return sentence.format(names=", ".join(shown))
 
     def _missingPackages(self, found: dict[str, Found | None]) -> list[str]:
-        """Not there, or too old. Of cv2 any version and variant will do: all own one folder."""
-        wanted = requirements()
+        """Packages that are not installed, or too old; of cv2 any version and variant will do."""
+        lines = requirements()
         return [
             name
             for name in PACKAGES
             if (package := found.get(name)) is None
-            or (name != "cv2" and not isAtLeast(package.version, wanted.get(PACKAGES[name], "")))
+            or (name != "cv2" and not isAtLeast(package.version, lines.get(PACKAGES[name], "")))
         ]
 
     def _brokenPackages(self, found: dict[str, Found | None]) -> list[str]:
@@ -250,7 +250,7 @@ class Environment:
         ]
 
     def _why(self, name: str) -> str:
-        """What the child said of it, in brackets; empty when it works or nobody tried."""
+        """Why a package failed its check, in brackets; empty when it works or was not checked."""
         error = self._packageCheck.errors.get(name) if self._packageCheck else None
         return f" ({error})" if error else ""
 
@@ -259,7 +259,7 @@ class Environment:
         try:
             entry = catalog.find_model(None, self._modelFolder)
         except (ValueError, BundleError) as error:
-            return Problem("model", errorInWords(error), False)
+            return Problem("model", translatedError(error), False)
         fault = self._packageCheck.errors.get("model") if self._packageCheck else None
         return self.modelProblem(entry, fault)
 
@@ -338,7 +338,7 @@ class Environment:
         return self._outcome()
 
     def forgetCheck(self) -> None:
-        """Packages are others than they were."""
+        """Forget the check in the child process: packages were installed or removed."""
         self._packageCheck = None
         importlib.invalidate_caches()
 
@@ -372,8 +372,8 @@ class Environment:
         self._kits.cleanUp()
 
     def _kitRequirements(self) -> list[str]:
-        found, wanted = self._packages.find(), requirements()
-        lines = {"torch": f"torch{TORCH_REQUIREMENT}", **wanted}
+        found = self._packages.find()
+        lines = {"torch": f"torch{TORCH_REQUIREMENT}", **requirements()}
         for name, pip in {"torch": "torch", **PACKAGES}.items():
             package = found.get(name)
             if pip in lines and package and package.isWhole and not self._why(name):
@@ -397,13 +397,13 @@ class Environment:
 
     def _install(self, kinds: set[str], *, isAsked: bool) -> None:
         found = self._packages.find()
-        wanted = requirements()
+        required = requirements()
         for kind, names, isRepair in (
             ("packages", self._missingPackages(found), False),
             ("packages-broken", self._brokenPackages(found), True),
         ):
             if kind in kinds:
-                lines = [wanted.get(PACKAGES[name], PACKAGES[name]) for name in names]
+                lines = [required.get(PACKAGES[name], PACKAGES[name]) for name in names]
                 self._installer.installPackages(lines, isRepair=isRepair, isAsked=isAsked)
                 self._noteRepairs(names if isRepair else [])
         if kinds & TORCH_KINDS:
@@ -447,7 +447,7 @@ class Environment:
         """Delete an imported model. ``ValueError`` for another."""
         catalog.remove_model(name, self._modelFolder)
 
-    # --- tell ------------------------------------------------------------------------------------
+    # --- show ------------------------------------------------------------------------------------
 
     def diagnostics(self) -> str:
         """What a developer asks first, to be copied; no name of a person or patient is in it."""
@@ -459,18 +459,18 @@ class Environment:
         try:
             rows += modelRows(self.modelFolder(), self.models())
         except BundleError as error:
-            rows.append((_("Models"), errorInWords(error)))
+            rows.append((_("Models"), translatedError(error)))
         rows += [(_("Problem"), problem.sentence) for problem in report.problems]
         return asText(rows)
 
 
 def _shownName(name: str) -> str:
-    """As people know it."""
+    """A package's name as people write it."""
     return "PyTorch" if name == "torch" else PACKAGES[name]
 
 
-def _braced(text: str) -> str:
-    """Safe to be formatted: an error message may hold braces."""
+def _escapeBraces(text: str) -> str:
+    """A text that ``str.format`` leaves as it is: an error message may hold braces."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
@@ -482,12 +482,12 @@ def requirements() -> dict[str, str]:
 
 
 def isAtLeast(version: str, requirement: str) -> bool:
-    """requirement: as "scipy>=1.11", or without a bound. What is no number counts as new enough."""
+    """Whether a version satisfies a requirement such as "scipy>=1.11"; one without numbers does."""
     least = requirement.partition(">=")[2].strip()
     if not least:
         return True
-    wanted, given = least.split("."), version.split("+")[0].split(".")
+    lowest, installed = least.split("."), version.split("+")[0].split(".")
     try:
-        return [int(n) for n in given[: len(wanted)]] >= [int(n) for n in wanted]
+        return [int(n) for n in installed[: len(lowest)]] >= [int(n) for n in lowest]
     except ValueError:
         return True

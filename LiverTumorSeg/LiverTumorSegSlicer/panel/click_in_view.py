@@ -70,7 +70,7 @@ class ClickInView:
         self._onPoint(point)
 
     def _onModeChanged(self, interaction: Any, _event: str) -> None:
-        """By Escape or a click on another tool; after a point was placed it is ours to tell."""
+        """By Escape or a click on another tool; with a point placed, ``onPoint`` is called."""
         isOver = interaction.GetCurrentInteractionMode() != interaction.Place
         if isOver and self._node is not None and not self._node.GetNumberOfDefinedControlPoints():
             callLater(0, self._onStopped)

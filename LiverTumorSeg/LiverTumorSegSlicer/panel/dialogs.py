@@ -1,4 +1,4 @@
-"""What a person is asked and told in windows of their own. Tests hand in their own answers."""
+"""Message boxes and file dialogs. Tests hand in a stand-in."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Questions:
         """Whether to go on."""
         return slicer.util.confirmOkCancelDisplay(text, windowTitle=_(TITLE))
 
-    def tell(self, text: str) -> None:
-        """What was done, where a person may have gone to get a coffee meanwhile."""
+    def showMessage(self, text: str) -> None:
+        """Say that a long task has finished."""
         slicer.util.infoDisplay(text, windowTitle=_(TITLE))
 
-    def tellFailure(self, sentence: str, log: str = "") -> None:
-        """What went wrong and what to do; the log can be unfolded and copied."""
+    def showFailure(self, sentence: str, log: str = "") -> None:
+        """Say what went wrong and what to do; the log can be unfolded and copied."""
         details = {"detailedText": log} if log else {}
         slicer.util.errorDisplay(sentence, windowTitle=_(TITLE), **details)
 

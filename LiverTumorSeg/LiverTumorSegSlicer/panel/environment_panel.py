@@ -23,7 +23,7 @@ from LiverTumorSegSlicer.environment.requirements import (
     EnvironmentReport,
     torchSize,
 )
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 
 from .dialogs import Questions
 from .models import ModelChoice
@@ -47,7 +47,7 @@ class EnvironmentPanel:
     ) -> None:
         self._ui, self._environment, self._models = ui, environment, models
         self._questions, self._onChanged = questions, onChanged
-        self._isAlive, self._isProving = True, False
+        self._isAlive, self._isChecking = True, False
         self._busyWith = ""
         self._obstaclesBefore: tuple[str, ...] = ()
         ui.installButton.connect("clicked(bool)", self._install)
@@ -83,8 +83,8 @@ class EnvironmentPanel:
             return
         self._take(self._environment.check())
         areThere = all(problem.kind == "model" for problem in self.report.problems)
-        if areThere and not self.report.isChecked and not self._isProving:
-            self._isProving = True
+        if areThere and not self.report.isChecked and not self._isChecking:
+            self._isChecking = True
             self._environment.checkInChild(self._takeCheck)
 
     def goOnInstalling(self) -> None:
@@ -92,12 +92,12 @@ class EnvironmentPanel:
         remembered = self._environment.remembered
         if not remembered.installationWaits:
             return
-        remembered.installationWaits = False  # once: what fails again is told, not repeated
+        remembered.installationWaits = False  # once: what fails again is shown, not repeated
         if self.report.canInstall:
             self._installNow(isSecondTry=True)
 
     def cleanUp(self) -> None:
-        """The panel goes; a check that is under way finds nobody."""
+        """The panel goes; a check that is still running changes nothing any more."""
         self._isAlive = False
         self._environment.cleanUp()
 
@@ -106,7 +106,7 @@ class EnvironmentPanel:
         self._show()
 
     def _takeCheck(self, report: EnvironmentReport) -> None:
-        self._isProving = False
+        self._isChecking = False
         if self._isAlive:
             self._take(report)
 
@@ -180,7 +180,7 @@ class EnvironmentPanel:
         elif outcome.isShown and outcome.kind == "other":  # our window would say no more
             slicer.util.showStatusMessage(outcome.sentence, 10_000)
         elif outcome.kind not in INSTALLED_ENOUGH:
-            self._questions.tellFailure(outcome.sentence, outcome.log)
+            self._questions.showFailure(outcome.sentence, outcome.log)
 
     def _offerRestart(self, sentence: str) -> None:
         """The installation goes on by itself after the next start, whoever starts Slicer."""
@@ -209,9 +209,9 @@ class EnvironmentPanel:
             self._setBusy("")
             self.look()
             if kitEnd.failure is not None:
-                self._questions.tellFailure(kitEnd.failure.sentence, kitEnd.failure.log)
+                self._questions.showFailure(kitEnd.failure.sentence, kitEnd.failure.log)
             else:
-                self._questions.tell(done.format(folder=kitEnd.folder))
+                self._questions.showMessage(done.format(folder=kitEnd.folder))
 
         self._setBusy(sentence)
         try:
@@ -220,7 +220,7 @@ class EnvironmentPanel:
             end(KitEnd(folder, failure))
 
     def _showLine(self, line: str) -> None:
-        """pip's words, the last of them."""
+        """Show the last line of pip's output."""
         if self._isAlive and self._busyWith:
             self._ui.environmentLabel.text = f"{self._busyWith}\n{line.strip()[:LINE_LENGTH]}"
 
@@ -235,7 +235,7 @@ class EnvironmentPanel:
         try:
             entry = self._environment.importModel(path)
         except (ValueError, BundleError) as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
             return
         self._models.refresh()
         self._models.choose(entry.name)
@@ -251,7 +251,7 @@ class EnvironmentPanel:
         try:
             self._environment.removeModel(entry.name)
         except (ValueError, BundleError) as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
         self._models.choose("")
         self.look()
 
@@ -262,7 +262,7 @@ class EnvironmentPanel:
         except OSError as error:
             reason = error.strerror or error
             text = _("The folder {folder} cannot be made ({reason}).")
-            self._questions.tellFailure(text.format(folder=folder, reason=reason))
+            self._questions.showFailure(text.format(folder=folder, reason=reason))
             return
         self._questions.showFolder(folder)
 

@@ -1,4 +1,4 @@
-"""What a run is given: a CT that can be segmented, where its result goes, and the settings."""
+"""The inputs of a run: a CT that can be segmented, where its result goes, and the settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from LiverTumorSegLib.sentences import said
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.segmentation_run import RunSettings
-from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
+from LiverTumorSegSlicer.run.sentences import translated, translatedError
 from LiverTumorSegSlicer.scene.geometry import isInScene
 from LiverTumorSegSlicer.scene.nodes import hasResult
 from LiverTumorSegSlicer.scene.probability_volumes import isProbabilityVolume
@@ -43,8 +43,8 @@ def volumeWarning(volumeNode: Any) -> str:
     try:
         warnings = check_ct_values(_("This volume"), *volumeNode.GetImageData().GetScalarRange())
     except ValueError as error:
-        return errorInWords(error)
-    return "\n".join(inWords(said(warning)) for warning in warnings)
+        return translatedError(error)
+    return "\n".join(translated(said(warning)) for warning in warnings)
 
 
 def modalityOf(volumeNode: Any) -> str:

@@ -1,4 +1,4 @@
-"""The result in words and its tumors as a table: a click on one shows it in all slice views."""
+"""The result in one line and its tumors as a table: a click on one shows it in all slice views."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from LiverTumorSegLib.model.catalog import ModelEntry
 from LiverTumorSegLib.result.lesions import LiverMeasures
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.run.sentences import errorInWords, inWords
+from LiverTumorSegSlicer.run.sentences import translated, translatedError
 from LiverTumorSegSlicer.scene.geometry import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion
 from LiverTumorSegSlicer.scene.nodes import resultRecord
@@ -105,7 +105,7 @@ class LesionPanel:
         try:
             self._table.compute()
         except ValueError as error:
-            self._fill(errorInWords(error), ())
+            self._fill(translatedError(error), ())
             return
         self._showTable()
         if row is not None:
@@ -126,7 +126,7 @@ class LesionPanel:
         try:
             self._table.compute()
         except ValueError as error:
-            self._fill(errorInWords(error), ())
+            self._fill(translatedError(error), ())
         else:
             self._showTable()
 
@@ -171,8 +171,8 @@ class LesionPanel:
         ui.resultLabel.text = text
         ui.resultLabel.toolTip = _resultToolTip(record)
         texts = record.get("warnings", [])
-        told = record.get("said", []) or [None] * len(texts)  # a run of an earlier version has none
-        warnings = "\n".join(inWords(*one) for one in zip(told, texts, strict=False))
+        said = record.get("said", []) or [None] * len(texts)  # a run of an earlier version has none
+        warnings = "\n".join(translated(*one) for one in zip(said, texts, strict=False))
         name = (record.get("model") or {}).get("model")
         ui.recallLabel.text = recallText(self._modelNamed(name)) if name else ""
         ui.recallLabel.setVisible(bool(name))
@@ -236,7 +236,7 @@ class LesionPanel:
         try:
             self._table.saveCsv(path, overwrite=True)  # the dialog has asked
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
 
 
 def resultText(measures: LiverMeasures) -> str:
@@ -247,8 +247,8 @@ def resultText(measures: LiverMeasures) -> str:
     count = len(measures.lesions)
     if not count:
         return _("{liver}, no tumor found.").format(liver=liver)
-    words = _("{count} tumors") if count > 1 else _("{count} tumor")
-    parts = [liver, f"{words.format(count=count)} {_milliliters(measures.tumor_volume_ml)}"]
+    tumors = _("{count} tumors") if count > 1 else _("{count} tumor")
+    parts = [liver, f"{tumors.format(count=count)} {_milliliters(measures.tumor_volume_ml)}"]
     if measures.burden_percent is not None:
         parts.append(_("burden {percent} %").format(percent=f"{measures.burden_percent:.1f}"))
     return ", ".join(parts)

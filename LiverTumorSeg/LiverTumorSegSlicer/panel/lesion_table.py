@@ -23,7 +23,7 @@ from LiverTumorSegLib.result.lesions import LESION_COLUMNS, Lesion, LiverMeasure
 from LiverTumorSegLib.tables import csv_text
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.scene.file_writing import refuseExisting, writeWhole
 from LiverTumorSegSlicer.scene.lesion_measures import MeasuredLesion, measureSegments
 from LiverTumorSegSlicer.scene.nodes import resultRecord
@@ -86,9 +86,9 @@ def headers() -> tuple[str, ...]:
 
 
 def reviewText(review: str) -> str:
-    """A reader's opinion, in words."""
-    words = {ACCEPTED: _("accepted"), REJECTED: _("rejected"), ADDED: _("added")}
-    return words.get(review, _("new"))
+    """A reader's verdict on a lesion, as the table shows it."""
+    texts = {ACCEPTED: _("accepted"), REJECTED: _("rejected"), ADDED: _("added")}
+    return texts.get(review, _("new"))
 
 
 def confidenceMeaning() -> str:
@@ -297,7 +297,7 @@ class LesionTable:
         try:
             self.compute()
         except ValueError as error:  # a node is gone, or a transform bends space
-            self.problem = errorInWords(error)
+            self.problem = translatedError(error)
         if self._onChanged:
             self._onChanged()
 

@@ -26,11 +26,11 @@ def isAgreed(entry: ModelEntry, remembered: Remembered, questions: Questions) ->
 
 
 def licenseQuestion(entry: ModelEntry) -> str:
-    """What is agreed to, in words."""
-    words = entry.licence.lower().replace("-", " ").split()
+    """The question that a person answers before a model runs."""
+    terms = entry.licence.lower().replace("-", " ").split()
     forbids = (
         _("It forbids commercial use.")
-        if NON_COMMERCIAL in words
+        if NON_COMMERCIAL in terms
         else _("It may forbid some uses; read it before you go on.")
     )
     return _(

@@ -75,7 +75,7 @@ class ModelChoice:
         self._box.toolTip = modelCard(self.entry) if self.entry else escape(self.problem)
 
     def choose(self, name: str) -> None:
-        """Show a model, and tell that it was chosen."""
+        """Show a model, and call ``onChosen``."""
         self.select(name)
         self._onChosen(name)
 

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.page_job import PageCase, PageJob
 from LiverTumorSegSlicer.run.process import Runner
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.scene.file_writing import writeWhole
 from LiverTumorSegSlicer.scene.geometry import isInScene
 from LiverTumorSegSlicer.scene.lesion_measures import measureSegments
@@ -75,7 +75,7 @@ class ReportPanel:
         volume = sourceVolume(baseline)
         if not isInScene(volume):
             text = _("The CT of the earlier result is not in the scene; load it to compare.")
-            self._questions.tellFailure(text)
+            self._questions.showFailure(text)
             return
         path = self._pathFor(_("Comparison"))
         if path is not None:
@@ -91,7 +91,7 @@ class ReportPanel:
             with slicer.util.WaitCursor():
                 cases = {name: _caseOf(*pair) for name, pair in nodes.items()}
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
             return
         self._job = PageJob(
             cases,
@@ -111,12 +111,12 @@ class ReportPanel:
         self.update()
         if page is None:
             self._say("")
-            self._questions.tellFailure(why)
+            self._questions.showFailure(why)
             return
         try:
             writeWhole(path, lambda part: _write(part, page))
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
             return
         self._say(_("The page was written."))
         self._questions.showFolder(path)  # in the system's browser

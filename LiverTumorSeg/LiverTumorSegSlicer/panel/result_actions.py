@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.scene.editing import editInSegmentEditor, releaseMasking, style3D
 from LiverTumorSegSlicer.scene.exports import (
     exportDicomSeg,
@@ -107,7 +107,7 @@ class ResultActions:
 
     def _exportDicomSeg(self) -> None:
         if whyNot := whyNoDicomSeg(self._volumeNode):
-            self._questions.tellFailure(whyNot)
+            self._questions.showFailure(whyNot)
             return
         folder = self._questions.folder(_("Folder for the DICOM file"))
         if folder is not None:
@@ -129,12 +129,12 @@ class ResultActions:
             slicer.util.showStatusMessage(_("The segments were exported."), 3000)
 
     def _try(self, action: Callable[[], Any]) -> bool:
-        """Whether it went well; else the person is told why not."""
+        """Whether an action succeeded; a failure is shown."""
         try:
             with slicer.util.WaitCursor():
                 action()
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
             return False
         return True
 
@@ -149,7 +149,7 @@ class ResultActions:
                 return
             left = removeResult(node, discardEdits=True)
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
             return
         for volume in volumes:
             removeFromScene(volume)

@@ -16,7 +16,7 @@ from LiverTumorSegLib.labels import Label
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.later import Work
-from LiverTumorSegSlicer.run.sentences import errorInWords
+from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.scene.geometry import isInScene, worldIjkToRas
 from LiverTumorSegSlicer.scene.nodes import readLabels
 from LiverTumorSegSlicer.scene.probability_volumes import tumorShareOf
@@ -158,7 +158,7 @@ class ReviewPanel:
             if not all(0 <= n < size for n, size in zip((k, j, i), liverKji.shape, strict=True)):
                 raise ValueError(_("Click on the CT itself."))
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
             return
 
         def then(maskKji: Any, error: Exception | None) -> None:
@@ -173,10 +173,10 @@ class ReviewPanel:
         self, segmentationNode: Any, volumeNode: Any, maskKji: Any, error: Exception | None
     ) -> None:
         if isinstance(error, ValueError):
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))
         elif error is not None:
             text = _("The tumor could not be outlined ({reason}); draw it in Segment Editor.")
-            self._questions.tellFailure(text.format(reason=error))
+            self._questions.showFailure(text.format(reason=error))
         elif self._lesions.nodes == (segmentationNode, volumeNode):
             nodes = segmentationNode, volumeNode
             self._try(lambda: self._remember(nodes[0], addLesion(*nodes, maskKji)))
@@ -188,4 +188,4 @@ class ReviewPanel:
         try:
             action()
         except ValueError as error:
-            self._questions.tellFailure(errorInWords(error))
+            self._questions.showFailure(translatedError(error))

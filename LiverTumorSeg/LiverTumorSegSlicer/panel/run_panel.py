@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from LiverTumorSegSlicer.run.segmentation_run import Outcome, RunEnd
 
 STEPS = 1000  # of the progress bar
-LONGEST_IN_SECONDS = 90  # a longer time is told in minutes
+LONGEST_IN_SECONDS = 90  # a longer time is shown in minutes
 
 
 class RunPanel:
@@ -58,7 +58,7 @@ class RunPanel:
             self.say(text.format(phrase=phrase, time=durationText(secondsLeft)))
 
     def showEnd(self, end: RunEnd) -> None:
-        """What became of the run, in words; the log goes to Advanced."""
+        """Show how the run ended; the log goes to Advanced."""
         self._ui.logText.plainText = end.log
         self.say(endText(end))
 

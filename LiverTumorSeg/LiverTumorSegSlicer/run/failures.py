@@ -55,20 +55,20 @@ class JobFailure:
     log: str
 
 
-def explainExit(code: int, crashed: bool, told: dict[str, Any] | None, log: str) -> JobFailure:
+def explainExit(code: int, crashed: bool, event: dict[str, Any] | None, log: str) -> JobFailure:
     """A run that ended without a result.
 
-    told: its ``failed`` event, if it came to say one. log: its last words.
+    event: its ``failed`` event, if it sent one. log: the last lines of its output.
     """
-    if told is not None:
-        kind, sentence = _explainTold(str(told.get("kind")), str(told.get("text")), log)
+    if event is not None:
+        kind, sentence = _explainEvent(str(event.get("kind")), str(event.get("text")), log)
     else:
         kind, sentence = _explainSilent(code, crashed, log)
     return JobFailure(kind, sentence, log)
 
 
 def memorySentence(log: str = "") -> str:
-    """What to do when memory ran out; ``log`` may tell whose."""
+    """What to do when memory ran out; by ``log``, of the GPU or the computer."""
     text = log.lower()
     if any(word in text for word in GPU_WORDS):
         return _(
@@ -92,7 +92,7 @@ def packagesSentence(log: str) -> str:
     )
 
 
-def _explainTold(kind: str, text: str, log: str) -> tuple[str, str]:
+def _explainEvent(kind: str, text: str, log: str) -> tuple[str, str]:
     """The sentence is the child's own where it names what the user can change."""
     if kind in ("input", "model"):
         return kind, text
@@ -100,13 +100,13 @@ def _explainTold(kind: str, text: str, log: str) -> tuple[str, str]:
         return kind, text
     if kind == "cancelled":
         return "crash", _("The run was ended from outside Slicer; click Segment to start it again.")
-    return _explainWords(f"{text}\n{log}") or ("crash", text)
+    return _explainLog(f"{text}\n{log}") or ("crash", text)
 
 
 def _explainSilent(code: int, crashed: bool, log: str) -> tuple[str, str]:
     if code == EXIT_NOT_STARTED:
         return "environment", notStartedSentence()
-    if explained := _explainWords(log):
+    if explained := _explainLog(log):
         return explained
     number = code % 2**32
     isKilled = code in KILLED_CODES or (crashed and code == LAUNCHER_CODE and os.name == "posix")
@@ -138,8 +138,8 @@ def notStartedSentence() -> str:
     return _("Slicer's own Python (PythonSlicer) could not be started; install Slicer again.")
 
 
-def _explainWords(log: str) -> tuple[str, str] | None:
-    """From the words of libraries that know nothing of us."""
+def _explainLog(log: str) -> tuple[str, str] | None:
+    """From the error messages of libraries; None when none of them is known."""
     text = log.lower()
     if any(word in text for word in MEMORY_WORDS):
         return "memory", memorySentence(log)

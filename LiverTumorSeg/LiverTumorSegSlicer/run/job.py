@@ -32,7 +32,7 @@ from .folder import temporaryFolder as slicerTemporaryFolder
 from .later import Later, Work, callLater
 from .process import Runner
 from .protocol import eventOf
-from .sentences import inWords
+from .sentences import translated
 
 __all__ = ["JobFailure", "JobRequest", "JobResult", "SegmentationJob", "removeLeftovers"]
 
@@ -88,14 +88,14 @@ class State(Enum):
 
 
 class _Stopped(Exception):
-    """The CT is no longer wanted."""
+    """The run was cancelled while the CT was written."""
 
 
 class SegmentationJob:
     """One run; make a new one for the next.
 
-    later(milliseconds, function): calls back on the main thread; Qt's timer unless given.
-    temporaryFolder: where the private folder is made; Slicer's own unless given.
+    later(milliseconds, function): calls back on the main thread; Qt's timer by default.
+    temporaryFolder: where the private folder is made; Slicer's own by default.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class SegmentationJob:
 
     @property
     def log(self) -> str:
-        """The child's last words; no folder in them names a person."""
+        """The last lines of the child's output, without folders that name a person."""
         text = "\n".join(self._log)
         if self._folder is not None:
             text = text.replace(str(self._folder), FOLDER_MARK)
@@ -239,7 +239,7 @@ class SegmentationJob:
             self._isFinished = True  # what it still has to do is to go
             self._later(KILL_AFTER_MS, self._killIfThere)
         elif kind == "failed":
-            event["text"] = inWords(event.get("said"), event.get("text"))
+            event["text"] = translated(event.get("said"), event.get("text"))
             self._failed = event
             self._note(str(event.get("text")))
         else:
@@ -256,7 +256,7 @@ class SegmentationJob:
         fraction, left = event.get("fraction"), event.get("seconds_left")
         if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
             seconds = float(left) if isinstance(left, (int, float)) else None
-            phrase = inWords(event.get("said"), event.get("phrase"))
+            phrase = translated(event.get("said"), event.get("phrase"))
             self._onProgress(float(fraction), phrase, seconds)
 
     def _onExit(self, code: int, crashed: bool) -> None:

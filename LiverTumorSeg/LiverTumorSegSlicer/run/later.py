@@ -4,7 +4,7 @@
     Work(function, then)
 
 While Slicer waits for events no other Python thread runs: PythonQt keeps the interpreter's lock. So
-a thread is given the main thread's own time, a little at each look, until it is done.
+a thread runs in the main thread's own time, a little at each look, until it is done.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .folder import makeJobFolder, removeJobFolder, temporaryFolder
 from .later import Work
 from .process import Runner
 from .protocol import eventOf
-from .sentences import inWords
+from .sentences import translated
 
 REPORT = "report.html"
 JOIN_SECONDS = 2.0
@@ -70,7 +70,7 @@ class PageJob:
         self._work = Work(self._write, self._afterWriting)
 
     def cleanUp(self) -> None:
-        """End, and tell nobody."""
+        """End without calling back."""
         self._isOver = True
         if self._isProcessThere:
             self._runner.closeInput()
@@ -113,15 +113,18 @@ class PageJob:
             self._end(None, notStartedSentence())
 
     def _onLine(self, line: str) -> None:
-        told = eventOf(line)
-        if told is None:
+        event = eventOf(line)
+        if event is None:
             self._log.append(line)
-        elif told["event"] == "started" and type(told.get("pid")) is int:
-            self._runner.childPid = told["pid"]
-        elif told["event"] == "progress" and not self._isOver:
-            self._onProgress(float(told["fraction"]), inWords(told.get("said"), told.get("phrase")))
-        elif told["event"] == "failed":
-            self._failed = {**told, "text": inWords(told.get("said"), told.get("text"))}
+        elif event["event"] == "started" and type(event.get("pid")) is int:
+            self._runner.childPid = event["pid"]
+        elif event["event"] == "progress" and not self._isOver:
+            self._onProgress(
+                float(event["fraction"]), translated(event.get("said"), event.get("phrase"))
+            )
+        elif event["event"] == "failed":
+            text = translated(event.get("said"), event.get("text"))
+            self._failed = {**event, "text": text}
 
     def _onExit(self, code: int, crashed: bool) -> None:
         self._isProcessThere = False

@@ -1,4 +1,4 @@
-"""A child process on Slicer's own Python, whose words arrive as whole lines.
+"""A child process on Slicer's own Python, whose output arrives as whole lines.
 
     runner = ProcessRunner()
     runner.start(["-m", "LiverTumorSegLib", "info", path], onLine, onErrorText, onExit)

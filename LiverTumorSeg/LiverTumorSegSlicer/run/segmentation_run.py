@@ -28,7 +28,7 @@ from LiverTumorSegSlicer.scene.segments import LABELMAP, segmentIds
 
 from .job import JobFailure, JobRequest, JobResult, SegmentationJob
 from .process import Runner
-from .sentences import errorInWords
+from .sentences import translatedError
 
 ProgressCallback = Callable[[float, str, "float | None"], None]
 
@@ -54,7 +54,7 @@ class RunSettings:
     discardEdits: bool = False
 
     def ofTheNetwork(self) -> settings.RunSettings:
-        """What the child process is told."""
+        """The settings of the child process."""
         return settings.RunSettings(
             model=self.model,
             device=self.device,
@@ -178,7 +178,7 @@ class SegmentationRun:
         try:
             end = self._intoScene(result)
         except ValueError as error:
-            end = _failed(errorInWords(error), result.log)
+            end = _failed(translatedError(error), result.log)
         except Exception as error:
             logging.exception("The result could not be put into the scene.")
             sentence = _("The result could not be put into the scene ({reason}); try again.")
@@ -216,16 +216,16 @@ class SegmentationRun:
         return node, []
 
     def _end(self, end: RunEnd) -> None:
-        """The CT's copy and its node are let go: a run that is over may be kept for long."""
+        """Free the copy of the CT and its nodes, for a run may be held for long; call back."""
         self._unwatchScene()
-        onEnd, self._onEnd, self._onProgress = self._onEnd, _nobody, _nobody
+        onEnd, self._onEnd, self._onProgress = self._onEnd, _ignore, _ignore
         self._job, self._runner = None, None
         self._volumeNode, self._segmentationNode = None, None
         onEnd(end)
 
 
-def _nobody(*_told: Any) -> None:
-    """Whom a run that is over tells anything."""
+def _ignore(*_arguments: Any) -> None:
+    """The callback of a run that is over."""
 
 
 def _failed(sentence: str, log: str) -> RunEnd:

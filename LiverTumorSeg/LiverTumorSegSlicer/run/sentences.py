@@ -13,29 +13,29 @@ from LiverTumorSegLib.sentences import said, sentence_of
 from slicer.i18n import tr as _
 
 
-def inWords(told: Any, text: Any = "") -> str:
-    """A sentence of the child's, translated.
+def translated(parts: Any, text: Any = "") -> str:
+    """A sentence of the child process, translated.
 
-    told: its key and values; text: in English, and its own key where there are no values.
+    parts: its key and values; text: in English, and its own key where there are no values.
     """
-    if not isinstance(told, dict) or not isinstance(told.get("key"), str):
+    if not isinstance(parts, dict) or not isinstance(parts.get("key"), str):
         return _(str(text))
-    key, values = told["key"], told.get("values")
+    key, values = parts["key"], parts.get("values")
     if not isinstance(values, dict) or not values:
         return _(key)
     try:
         return _(key).format(**{name: _value(value) for name, value in values.items()})
-    except (KeyError, IndexError, ValueError, TypeError):  # a version's words that another sends
+    except (KeyError, IndexError, ValueError, TypeError):  # a sentence of another version
         return str(text)
 
 
-def errorInWords(error: BaseException) -> str:
-    """What the library says of a refusal, translated."""
-    return inWords(said(sentence_of(error)), error)
+def translatedError(error: BaseException) -> str:
+    """An error message of the library, translated."""
+    return translated(said(sentence_of(error)), error)
 
 
 def _value(value: Any) -> Any:
-    return inWords(value) if isinstance(value, dict) and "key" in value else value
+    return translated(value) if isinstance(value, dict) and "key" in value else value
 
 
 def forTranslators() -> tuple[str, ...]:

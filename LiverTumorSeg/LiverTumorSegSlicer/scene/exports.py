@@ -185,7 +185,7 @@ def _target(path: str | Path, names: tuple[str, ...], overwrite: bool) -> Path:
 
 
 def _store(storageNode: Any, node: Any, path: Path) -> None:
-    """Let a storage node of Slicer's write; it answers with a number only."""
+    """Write with a storage node of Slicer's, which returns only whether it succeeded."""
     storageNode.SetFileName(str(path))
     if not storageNode.WriteData(node):
         raise OSError(_("Slicer could not write the file"))

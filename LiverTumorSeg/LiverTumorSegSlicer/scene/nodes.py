@@ -80,7 +80,7 @@ def writeSegmentation(
     onePerLesion: bool = False,
     discardEdits: bool = False,
 ) -> Any:
-    """Put a run's labels into the scene: the segmentation node, a new one unless one is given.
+    """Put a run's labels into the scene, into a new segmentation node by default; the node.
 
     labelsKji: uint8 ``(k, j, i)`` of :class:`Label` on the grid of ``volumeNode``.
     record: what the run left (``lesions.json``): model, version, checksum, warnings.

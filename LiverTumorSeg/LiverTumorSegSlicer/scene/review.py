@@ -87,12 +87,12 @@ def acceptLesion(segmentationNode: Any, volumeNode: Any, lesion: MeasuredLesion)
 
 
 def rejectLesion(segmentationNode: Any, volumeNode: Any, lesion: MeasuredLesion) -> Undo:
-    """Take a lesion out: its voxels are liver again, and the row of it is kept."""
+    """Take a lesion out: its voxels are liver again, and its row stays."""
     segmentation = segmentationNode.GetSegmentation()
     piece, isAlone = _pieceOf(segmentationNode, volumeNode, lesion)
     liver = _liverOf(segmentation)
-    kept = slicer.vtkSegment()
-    kept.DeepCopy(segmentation.GetSegment(lesion.segmentId))
+    copy = slicer.vtkSegment()
+    copy.DeepCopy(segmentation.GetSegment(lesion.segmentId))
     place = segmentIds(segmentation).index(lesion.segmentId)
     following = next(iter(segmentIds(segmentation)[place + 1 :]), "")
     isLast = sum(label is Label.TUMOR for label in rolesOf(segmentation).values()) == 1
@@ -110,7 +110,7 @@ def rejectLesion(segmentationNode: Any, volumeNode: Any, lesion: MeasuredLesion)
         if liver and segmentation.GetSegment(liver) is not None:
             _takeOut(segmentationNode, liver, piece)
         if segmentation.GetSegment(lesion.segmentId) is None:
-            segmentation.AddSegment(kept, lesion.segmentId, following)
+            segmentation.AddSegment(copy, lesion.segmentId, following)
         _putInto(segmentationNode, lesion.segmentId, piece)
         _setRejected(segmentationNode, [r for r in rejectedLesions(segmentationNode) if r != row])
 

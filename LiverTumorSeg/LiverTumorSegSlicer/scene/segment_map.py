@@ -124,7 +124,7 @@ def _shiftOf(
     layer: vtk.vtkObject, segmentationNode: Any, volumeNode: Any
 ) -> tuple[int, int, int] | None:
     """Voxels from a layer's indices to the CT's; None when it lies on another grid."""
-    if not _matricesTell(segmentationNode, volumeNode):
+    if not _isRelativePlaceLinear(segmentationNode, volumeNode):
         return None
     matrix = vtk.vtkMatrix4x4()
     layer.GetImageToWorldMatrix(matrix)
@@ -133,8 +133,8 @@ def _shiftOf(
     return shiftBetween(slicer.util.arrayFromVTKMatrix(matrix), grid, shape)
 
 
-def _matricesTell(segmentationNode: Any, volumeNode: Any) -> bool:
-    """Whether matrices tell where both lie to each other: under one transform they always do."""
+def _isRelativePlaceLinear(segmentationNode: Any, volumeNode: Any) -> bool:
+    """Whether matrices describe how both lie to each other; under one transform they always do."""
     if segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID():
         return True
     return isUnderLinearTransforms(segmentationNode) and isUnderLinearTransforms(volumeNode)
@@ -143,13 +143,13 @@ def _matricesTell(segmentationNode: Any, volumeNode: Any) -> bool:
 def _resampled(layer: vtk.vtkObject, segmentationNode: Any, volumeNode: Any) -> vtk.vtkObject:
     """A layer on the CT's grid, to the nearest voxel.
 
-    Linear transforms go into the grid's matrix: told of nested ones, Slicer's resampling cuts off
+    Linear transforms go into the grid's matrix: with nested ones, Slicer's resampling cuts off
     what lies near the border (5.12).
     """
     reference = slicer.vtkOrientedImageData()
     reference.SetExtent(volumeNode.GetImageData().GetExtent())
     transform = None
-    if _matricesTell(segmentationNode, volumeNode):
+    if _isRelativePlaceLinear(segmentationNode, volumeNode):
         reference.SetImageToWorldMatrix(toMatrix(gridIn(segmentationNode, volumeNode)))
     else:
         reference.SetImageToWorldMatrix(toMatrix(ijkToRas(volumeNode)))

@@ -1,4 +1,4 @@
-"""Segments of liver and tumor: made from a label map, recognized again, told whether edited.
+"""Segments of liver and tumor: made from a label map, recognized again, checked for edits.
 
 *Liver* is the liver without its tumors and *Tumor* the tumors, in one shared layer: no voxel is
 in both. So Segment Editor's "editable area: inside Liver" does what a reader expects: painting
@@ -61,8 +61,8 @@ class Provenance:
     def of(cls, record: dict[str, Any]) -> Provenance:
         """From the record that a run leaves (``lesions.json``)."""
         model = record.get("model") or {}
-        words = (model.get("model"), model.get("version"), model.get("sha256"))
-        return cls(*(_plain(word) for word in words), _plain(record.get("notice")))
+        texts = (model.get("model"), model.get("version"), model.get("sha256"))
+        return cls(*(_plain(text) for text in texts), _plain(record.get("notice")))
 
     def tags(self) -> dict[str, str]:
         """As segment tags. The DICOM ones go into a DICOM SEG when one is exported."""
@@ -188,11 +188,11 @@ def terminology(label: Label) -> str:
     """Slicer's terminology entry of a label: SNOMED CT codes from the DICOM master list."""
     code = "SCT^{}^{}".format(*label.snomed)
     if label is Label.LIVER:
-        words = (CATEGORIES, ANATOMY, code, NO_CODE, REGIONS, NO_CODE, NO_CODE)
+        parts = (CATEGORIES, ANATOMY, code, NO_CODE, REGIONS, NO_CODE, NO_CODE)
     else:
         liver = "SCT^{}^{}".format(*Label.LIVER.snomed)
-        words = (CATEGORIES, ABNORMALITY, code, NO_CODE, REGIONS, liver, NO_CODE)
-    return "~".join(words)
+        parts = (CATEGORIES, ABNORMALITY, code, NO_CODE, REGIONS, liver, NO_CODE)
+    return "~".join(parts)
 
 
 def tagOf(segment: vtk.vtkObject, name: str) -> str:
@@ -233,7 +233,7 @@ def _roleOf(segment: vtk.vtkObject) -> Label | None:
     if kind not in UNDECIDED_CODES:
         return None
     name = (segment.GetName() or "").strip()
-    return next((label for label, words in NAMES.items() if words.fullmatch(name)), None)
+    return next((label for label, pattern in NAMES.items() if pattern.fullmatch(name)), None)
 
 
 def _codeIn(entry: list[str], place: int) -> str:
