@@ -6,7 +6,7 @@
 
 Prints a table of the cases; the exit code is 2 when something is wrong with them.
 
-With -o a CSV says which cases meet the hybrid2d paper's rules, and in words why the others do not
+With -o a CSV says which cases meet the hybrid2d paper's rules, and why the others do not
 (Bader & Jarjees 2026, II.A): at least one tumor, at least 5 tumor slices, image and mask aligned
 slice by slice, the whole liver in the scan, no severe motion artifact. The last can only be seen:
 look at the scans and list those that are blurred. The paper chose 11 volumes but does not name

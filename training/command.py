@@ -84,7 +84,7 @@ def add_cases(
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, *, replaces: str | None = None) -> None:
-    """``output``, and ``overwrite`` where that replaces something; what: the help's words."""
+    """``output``, and ``overwrite`` where that replaces something; what: the help text."""
     parser.add_argument("-o", "--output", type=Path, required=True, help=what)
     if replaces is not None:
         parser.add_argument("--overwrite", action="store_true", help=f"replace {replaces}")
@@ -106,7 +106,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=SCORES",
-        help="a row of Table 4, such as neither=FOLDER; may be given several times",
+        help="a row of Table 4, such as neither=FOLDER; may be repeated",
     )
 
 

@@ -12,7 +12,7 @@ that has not seen its patient: one of ``--models``, or of ``--folds`` that are t
 are marked by the final network. Model files name their training patients, and no mask is made
 against them; test scans are left out.
 
-Writes a mask a scan (name.npy, uint8 (k, size, size), cleaned as inference does it, not widened)
+Writes a mask a scan (name.npy, uint8 (k, size, size), cleaned as inference does it, not dilated)
 and manifest.json last. A second call goes on where the first stopped.
 """
 
@@ -140,19 +140,19 @@ def make_masks(
 def _mark(prepared: Path, folder: Path, case: Case, net: LiverNet) -> dict[str, Any]:
     """The mask of one scan, unless it is there already; its record."""
     overlap = net.window.overlap
-    wanted = {**fingerprint(case), "model_sha256": net.sha256, "overlap": overlap}
+    expected = {**fingerprint(case), "model_sha256": net.sha256, "overlap": overlap}
     path = folder / f"{case['name']}.npy"
     beside = path.with_suffix(".json")
     if path.is_file() and beside.is_file():
         known = read_record(beside, f"delete it, or the folder {folder.name}, and run again")
-        if all(known.get(key) == value for key, value in wanted.items()):
+        if all(known.get(key) == value for key, value in expected.items()):
             return known
     beside.unlink(missing_ok=True)
     mask = net.mask(read_array(prepared, case, "image"))
     liver = read_array(prepared, case, "labels") > 0
     shared, both = int((mask & liver).sum()), int(mask.sum()) + int(liver.sum())
     write_array(path, mask.astype(np.uint8))
-    record = {**wanted, "dice": round(2 * shared / max(both, 1), 4)}
+    record = {**expected, "dice": round(2 * shared / max(both, 1), 4)}
     write_json(beside, record)
     return record
 

@@ -21,7 +21,7 @@ are in no set are left out.
 Writes one folder a case and manifest.json last: images.npy and labels.npy for slices; for volumes
 image.npy, float16 (k, size, size) in [0, 1], and labels.npy, slices in LPS order from the feet up.
 A second call goes on where the first stopped: cases whose files and settings have not changed are
-kept, in whatever set they are now.
+left as they are, in whatever set they are now.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Case:
     name: the number in the file's name, "7", or "7-context" for liver-free slices of that scan.
     ct: a NIfTI file, or a folder of DICOM slices (3D-IRCADb).
     labels: ``None`` when there is no label file; in 3D-IRCADb the folder of all masks.
-    group: patients are told apart by this; never split within a group.
+    group: the patient; never split within a group.
     split: from the table's column, ``None`` without one.
     phantom_seed: of a phantom, which is drawn by :mod:`LiverTumorSegLib.phantom` and has no files.
     """

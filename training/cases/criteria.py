@@ -46,7 +46,7 @@ class Rules:
     """What a case must be like.
 
     motion: names of cases with severe motion artifacts, seen by eye.
-    strict_coverage: leave out cases of which it cannot be told whether they show the whole liver.
+    strict_coverage: leave out cases that may not show the whole liver.
     count: how many patients to draw of those that are left, one scan each; ``None`` keeps all.
     """
 
@@ -125,7 +125,7 @@ _UNKNOWN = "coverage cannot be judged: every slice shows liver, as if the file w
 def _reasons(check: CaseCheck, rules: Rules) -> Iterator[str]:
     """Each rule that a case does not meet."""
     yield from (problem.rstrip(".") for problem in check.problems)
-    if not check.liver_slices:  # unreadable or empty, said above: nothing else can be told
+    if not check.liver_slices:  # unreadable or empty, said above: nothing else is known
         return
     if not check.tumor_slices:
         yield "no tumor"
@@ -141,7 +141,7 @@ def _reasons(check: CaseCheck, rules: Rules) -> Iterator[str]:
     elif covered == "unknown" and rules.strict_coverage:
         yield _UNKNOWN
     if check.case.name in rules.motion:
-        yield "severe motion artifact (by the list given)"
+        yield "severe motion artifact (by the list of such cases)"
 
 
 def _follow(check: CaseCheck, by_name: dict[str, Selected]) -> Selected:

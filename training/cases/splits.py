@@ -1,4 +1,4 @@
-"""Which patients train, which choose the model, which are kept for the end.
+"""Splits: which patients train, which choose the model (val), which test it at the end.
 
     split = split_from_column(cases)                          # the table's own split column
     split = stratified_split(cases, check_cases(cases).tumor_ml)   # seed 42
@@ -284,7 +284,7 @@ def _with_context(cases: Iterable[Case], sets: Mapping[str, str]) -> dict[str, s
 def _targets(
     groups: int, volumes: int, shares: Three, counts: tuple[int, int, int] | None
 ) -> Three:
-    """How many patients (counts given) or volumes (shares) each set should have."""
+    """How many patients (with counts) or volumes (with shares) each set should have."""
     asked = shares if counts is None else counts
     if len(asked) != 3 or min(asked) < 0 or asked[0] == 0:
         raise ValueError("Give three numbers (train, val, test), none below 0 and train above 0.")

@@ -1,4 +1,4 @@
-"""Draw patients evenly from small, medium and large tumors.
+"""Stratified splits and folds: patients drawn evenly from small, medium and large tumors.
 
     sets = stratified_sets({"anna": 12.5, "ben": 0.0, ...}, weights, (8, 1, 2), seed=42)
     parts = stratified_folds({"anna": 12.5, "ben": 0.0, ...}, 5, seed=42)

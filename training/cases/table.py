@@ -3,7 +3,7 @@
     cases = with_table(cases, Path("manifest.csv"))
 
 A CSV with the columns ``file`` (the CT's, or 3D-IRCADb's patient folder) or ``name``,
-``patient_group``, and when wanted ``split`` (train, val, test) and ``kind`` (case, context); other
+``patient_group``, and optionally ``split`` (train, val, test) and ``kind`` (case, context); other
 columns are left alone. Every case needs a row, only a context file may go without and then follows
 its scan.
 """

@@ -6,8 +6,8 @@
 
 The transforms of the G-UNETR++ code (nnU-Net v1's "moreDA" set) in its order, with its
 probabilities and ranges. Turning and scaling are one affine map, read linearly for images and by
-nearest neighbor for labels, 0 beyond the border; where larger patches are given, their middle is
-what is kept, so that a turned patch brings no empty corners. The original reads images by cubic
+nearest neighbor for labels, 0 beyond the border; of larger patches the middle is
+returned, so that a turned patch brings no empty corners. The original reads images by cubic
 and labels by linear interpolation. Nothing here makes the host wait for the device.
 """
 
@@ -92,7 +92,7 @@ class VolumeAugmentation:
         *,
         patch_kji: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """patch_kji: size of what is returned, the middle of what is given; None keeps the size."""
+        """patch_kji: size of what is returned, the middle of the input; None keeps the size."""
         size = tuple(images.shape[2:]) if patch_kji is None else tuple(patch_kji)
         _check(images, labels, size)
         draws = Draws(len(images), images.device, generator)
@@ -227,7 +227,7 @@ def stretch(images: Tensor, gain: Tensor) -> Tensor:
 
 
 def gamma_curve(images: Tensor, exponent: Tensor) -> Tensor:
-    """Each image's range bent by ``exponent (B,)``, then given its old mean and spread."""
+    """Each image's range bent by ``exponent (B,)``, then set to its old mean and spread."""
     axes = (1, 2, 3, 4)
     low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
     mean, sd = images.mean(axes, keepdim=True), images.std(axes, keepdim=True, correction=0)

@@ -1,4 +1,4 @@
-"""Patches of liver boxes as a tumor network sees them: turned, given lesions, changed in gray.
+"""Patches of liver boxes to train a tumor network: augmented, some with synthetic lesions.
 
 sampler = PatchSampler(boxes, PatchSettings(), seed=0)
 batch = sampler.batch(16)      # Batch of images (16, 3, 128, 128), labels, weights

@@ -105,7 +105,7 @@ def _resampled_labels(
 
 
 def prepare_boxes(stacks: Iterable[LabeledSlices], folder: Path) -> list[str]:
-    """Write a box of every CT that shows a liver; their names. A box that is there is kept."""
+    """Write a box of every CT that shows a liver; their names. A box that is there stays."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for stack in stacks:

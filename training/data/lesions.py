@@ -111,8 +111,8 @@ def add_lesions(
         return result, tumor, sizes_mm
     liver_hu = float(np.median(hu[free]))
     places = _places(hu, free, liver_hu, pixel_mm)
-    wanted = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.2, 0.15, 0.1])) if count is None else count
-    for lesion in _lesions(places, z_mm, pixel_mm, wanted, radius_mm, rng):
+    number = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.2, 0.15, 0.1])) if count is None else count
+    for lesion in _lesions(places, z_mm, pixel_mm, number, radius_mm, rng):
         result, alpha = paint(result, lesion, free, z_mm, pixel_mm, liver_hu, rng)
         inside = (alpha > 0.5) & free
         tumor |= inside
@@ -134,13 +134,13 @@ def _lesions(
     places: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]],
     z_mm: NDArray[np.float64],
     pixel_mm: float,
-    wanted: int,
+    number: int,
     radius_mm: tuple[float, float],
     rng: np.random.Generator,
 ) -> list[Lesion]:
     k, j, i = places
     lesions: list[Lesion] = []
-    for _ in range(wanted if k.size else 0):
+    for _ in range(number if k.size else 0):
         n = int(rng.integers(k.size))
         # a center may lie between slices, or beyond the last one: then its edge is what is seen
         z = float(z_mm[k[n]] + rng.normal(0, 2.0))

@@ -98,10 +98,10 @@ class VolumeSet:
 
     def without(self, groups: Sequence[str]) -> VolumeSet:
         """The others; ``ValueError`` when there are none."""
-        kept = tuple(v for v in self.volumes if v.group not in groups)
-        if not kept:
+        volumes = tuple(v for v in self.volumes if v.group not in groups)
+        if not volumes:
             raise ValueError("No volume is left to train on; use fewer folds or more patients.")
-        return replace(self, volumes=kept)
+        return replace(self, volumes=volumes)
 
 
 def load_volumes(
@@ -115,7 +115,7 @@ def load_volumes(
 ) -> VolumeSet:
     """The scans that ``prepare --volumes`` wrote for "train", "val" or "test", memory-mapped.
 
-    stage: "liver" or "tumor". masks: of ``liver_masks``, widened by margin_mm, for a net that sees
+    stage: "liver" or "tumor". masks: of ``liver_masks``, dilated by margin_mm, for a net that sees
     the liver alone. Raises ``ValueError`` when there is no such scan or a mask is missing or made
     of other scans.
     """
@@ -294,7 +294,7 @@ class PatchSampling:
         if len(voxels):
             shown = voxels[int(random.integers(len(voxels)))]
             aside = random.uniform(-self.jitter, self.jitter, 3) if self.jitter else np.zeros(3)
-            wanted = [
+            first = [
                 int(v) - side // 2 + round(a * side)
                 for v, side, a in zip(shown, patch_kji, aside.tolist(), strict=True)
             ]
@@ -303,8 +303,8 @@ class PatchSampling:
                 max(length - side, 0)
                 for length, side in zip(volume.shape_kji, patch_kji, strict=True)
             )
-            wanted = [int(random.integers(end + 1)) for end in ends]
-        return _inside(wanted, volume.shape_kji, patch_kji)
+            first = [int(random.integers(end + 1)) for end in ends]
+        return _inside(first, volume.shape_kji, patch_kji)
 
 
 def _inside(first: Sequence[int], shape_kji: Kji, patch_kji: Kji) -> list[int]:

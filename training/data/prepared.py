@@ -4,7 +4,7 @@
     manifest = prepare(cases, Path("prepared"), SlicePreprocessing())
 
 A case's folder holds images.npy, labels.npy and case.json. A second call goes on where the first
-stopped: cases whose files and settings have not changed are kept, in whatever set they are now.
+stopped: cases whose files and settings have not changed stay, in whatever set they are now.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ class PrepareCase(ABC):
     def run(self) -> dict[str, Any]:
         """Write the case unless it is there already; its record."""
         target = self.folder / self.case.name
-        wanted = {
+        expected = {
             **{k: v for k, v in asdict(self.case).items() if k not in ("ct", "labels")},
             **fingerprint(self.case),
             **self.settings,
         }
         done = _read_record(target / "case.json")
         whole = all((target / f"{kind}.npy").is_file() for kind in self.kinds)
-        if done is not None and whole and _same_arrays(done, wanted):
-            record = {**done, **wanted}
+        if done is not None and whole and _same_arrays(done, expected):
+            record = {**done, **expected}
             if record != done:
                 write_json(target / "case.json", record)
             return record
         target.mkdir(parents=True, exist_ok=True)
         (target / "case.json").unlink(missing_ok=True)
-        record = {**wanted, **self._write_arrays(target)}
+        record = {**expected, **self._write_arrays(target)}
         write_json(target / "case.json", record)
         return record
 
@@ -257,8 +257,8 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _same_arrays(done: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all(done.get(key) == wanted[key] for key in wanted.keys() - set(BOOKKEEPING))
+def _same_arrays(done: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return all(done.get(key) == expected[key] for key in expected.keys() - set(BOOKKEEPING))
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

@@ -173,13 +173,13 @@ class Sampling:
         if len(liver) == 0:
             raise ValueError("No training slice shows liver; add labeled cases to the split train.")
         total = self.epoch_slices or len(liver)
-        wanted_free = round(total * self.liver_free_share / (1 - self.liver_free_share))
-        chosen_free = self._draw(data, free, wanted_free, random)
+        free_count = round(total * self.liver_free_share / (1 - self.liver_free_share))
+        chosen_free = self._draw(data, free, free_count, random)
         if self.tumor_share is None:
             chosen = self._draw(data, liver, total, random)
         else:
-            wanted_tumor = round(self.tumor_share * (total + len(chosen_free)))
-            chosen = self._draw_by_kind(data, liver, total, wanted_tumor, random)
+            tumor_count = round(self.tumor_share * (total + len(chosen_free)))
+            chosen = self._draw_by_kind(data, liver, total, tumor_count, random)
         rows = random.permutation(np.concatenate([chosen, chosen_free]))
         for start in range(0, len(rows), batch):
             yield rows[start : start + batch]
@@ -189,17 +189,17 @@ class Sampling:
         data: SliceSet,
         liver: NDArray[np.int64],
         count: int,
-        wanted_tumor: int,
+        tumor_count: int,
         random: np.random.Generator,
     ) -> NDArray[np.int64]:
-        """``count`` slices with liver, ``wanted_tumor`` of them with tumor where there are both."""
+        """``count`` slices with liver, ``tumor_count`` of them with tumor where there are both."""
         tumor = np.flatnonzero(data.has_tumor)
         plain = np.setdiff1d(liver, tumor)
         if len(tumor) == 0:
-            wanted_tumor = 0
+            tumor_count = 0
         elif len(plain) == 0:
-            wanted_tumor = count
-        n_tumor = min(wanted_tumor, count)
+            tumor_count = count
+        n_tumor = min(tumor_count, count)
         drawn = self._draw(data, tumor, n_tumor, random)
         return np.concatenate([drawn, self._draw(data, plain, count - n_tumor, random)])
 

@@ -31,7 +31,7 @@ CUT_AT_THE_SIDES = ("volume-117",)  # a liver in no whole body
 
 
 def prepare_slices(stacks: Iterable[LabeledSlices], folder: Path) -> list[str]:
-    """Write the slices of every CT, thinned; their names. What is there is kept."""
+    """Write the slices of every CT, thinned; their names. Files that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for stack in stacks:

@@ -180,18 +180,18 @@ def _meet() -> Processes:
     return Processes(rank, dist.get_world_size(), int(os.environ.get("LOCAL_RANK", rank)))
 
 
-def pick_device(wanted: str, processes: Processes = ALONE) -> str:
+def pick_device(name: str, processes: Processes = ALONE) -> str:
     """CUDA where there is a device for "auto", else the CPU; of several processes each its own.
 
     Raises ``ValueError`` when this process has no GPU of its own.
     """
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if processes.count == 1 or wanted == "cpu":
-        return wanted
-    if wanted != "cuda":
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if processes.count == 1 or name == "cpu":
+        return name
+    if name != "cuda":
         raise ValueError(
-            f"Several processes cannot share {wanted}; give --device cuda, and each takes a GPU."
+            f"Several processes cannot share {name}; give --device cuda, and each takes a GPU."
         )
     here = torch.cuda.device_count()
     if processes.local_rank >= here:
@@ -203,14 +203,14 @@ def pick_device(wanted: str, processes: Processes = ALONE) -> str:
     return f"cuda:{processes.local_rank}"
 
 
-def pick_bf16(wanted: str, device: str, *, vectors: bool = False) -> bool:
+def pick_bf16(precision: str, device: str, *, vectors: bool = False) -> bool:
     """Whether to compute in bf16: on CUDA and on processors with matrix tiles for it; else slower.
 
     vectors: also where the processor multiplies it in vectors only (AVX512-BF16), with which a step
     of Hybrid2d took 0.53 of its time.
     """
-    if wanted != "auto":
-        return wanted == "bf16"
+    if precision != "auto":
+        return precision == "bf16"
     if device.startswith("cuda"):
         return True
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 on

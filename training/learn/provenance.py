@@ -1,4 +1,4 @@
-"""What a run is and what it will give, as JSON-able data: its recipe and its model file's words.
+"""Provenance of a training run: its recipe, data and first weights, as its model file stores them.
 
     spec = new_spec(recipe, Path("prepared"), validation, data)
     spec = new_volume_spec(recipe, Path("prepared3d"), validation, data)
@@ -30,7 +30,7 @@ CASCADE_STEPS = Postprocessing(clean_liver=True, smallest_lesion_mm=3.0)
 
 
 def as_dict(recipe: BaseRecipe) -> dict[str, Any]:
-    """A recipe as JSON keeps it."""
+    """A recipe as JSON stores it."""
     stored: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
     return stored
 
@@ -64,12 +64,12 @@ def initialized_from(spec: ModelSpec, file: ModelFile) -> ModelSpec:
 
     What those weights were trained on counts as training data: a score on it would say nothing.
     """
-    told, known = spec.provenance, file.spec.provenance
+    own, known = spec.provenance, file.spec.provenance
     both = {
-        key: list(dict.fromkeys([*told[key], *map(str, known.get(key, []))]))
+        key: list(dict.fromkeys([*own[key], *map(str, known.get(key, []))]))
         for key in ("train", "train_groups")
     }
-    return replace(spec, provenance={**told, **both, "init": init_record(file)})
+    return replace(spec, provenance={**own, **both, "init": init_record(file)})
 
 
 def known_validation_cases(file: ModelFile, manifest: Mapping[str, Any]) -> list[str]:
@@ -112,7 +112,7 @@ def new_volume_spec(
     Its training cases and patients are those of ``data``, of which a fold may have been left out.
     """
     manifest = read_manifest(prepared)
-    words = _provenance(
+    provenance = _provenance(
         recipe, manifest, data.cases, list(data.groups), validation.cases, processes
     )
     return _spec(
@@ -122,18 +122,18 @@ def new_volume_spec(
         preprocessing=data.preprocessing.to_dict(),
         labels=STAGES[recipe.stage],
         postprocessing=CASCADE_STEPS.to_dict(),
-        provenance=words,
+        provenance=provenance,
     )
 
 
-def _spec(recipe: BaseRecipe, manifest: Mapping[str, Any], **words: Any) -> ModelSpec:
+def _spec(recipe: BaseRecipe, manifest: Mapping[str, Any], **values: Any) -> ModelSpec:
     return ModelSpec(
         version="0",
         net=recipe.net,
         net_args=recipe.net_args,
         training_hu_range=(manifest["hu_range"][0], manifest["hu_range"][1]),
         storage="fp32",
-        **words,
+        **values,
     )
 
 

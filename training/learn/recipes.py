@@ -35,8 +35,8 @@ class BaseRecipe(ABC):
         validation loss stalls.
     select: what the best epoch is: "loss" (smallest), "dice" (largest, the mean over what the net
         finds) or "last".
-    ema: decay of the running average of the weights, which is then validated and kept in place of
-        the weights themselves; 0 for none.
+    ema: decay of the running average of the weights, which is then validated and saved in place
+        of the weights themselves; 0 for none.
     """
 
     net: str
@@ -63,8 +63,8 @@ class BaseRecipe(ABC):
 class SliceRecipe(BaseRecipe):
     """One training run on slices. The defaults are the hybrid2d paper's (III.A, III.C).
 
-    schedule: "plateau" (the paper) or "cosine" (one warm-up and fall over the whole run, which may
-        be given in minutes).
+    schedule: "plateau" (the paper) or "cosine" (one warm-up and fall over the whole run,
+        whose length may be in minutes).
     hu_shift: HU by which a training slice is randomly brightened or darkened before the window.
     """
 

@@ -6,7 +6,7 @@
 Numbers without a word are those of the authors' code (Shin et al. 2026, and its base nnU-Net v1).
 Each recipe has a ``-reference`` twin that follows that code to the letter where ours departs from
 it: the Hausdorff term that trains nothing, the scrambled attention, patches drawn evenly, the liver
-mask put on before the augmentation and not widened.
+mask put on before the augmentation and not dilated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PatchRecipe(BaseRecipe):
     """One training of one stage.
 
     stage: "liver" or "tumor". optimizer: "sgd" (Nesterov) or "adamw". momentum: of SGD.
-    liver_margin_mm: by how much the liver mask is widened for the tumor's net; None for a net that
+    liver_margin_mm: by how much the liver mask is dilated for the tumor's net; None for a net that
         sees all.
     mask_as_channel: see ``VolumePreprocessing``. mask_first: put the mask on before the
         augmentation, which may then brighten the outside.

@@ -214,14 +214,14 @@ def _start_folder(folder: Path, recipe: AnyRecipe, init: ModelFile | None) -> No
     """Make the run folder, or check that it holds a run of the same recipe and beginning."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
-    wanted = {"init": init_record(init) if init else None, **as_dict(recipe)}
+    record = {"init": init_record(init) if init else None, **as_dict(recipe)}
     if not path.is_file():
-        write_json(path, wanted)
+        write_json(path, record)
         return
     known = read_record(path, "name a new folder with -o")
     stored = with_defaults(known, recipe)
-    stored.setdefault("init", wanted["init"])  # an older version did not write it down
-    if stored != wanted:
+    stored.setdefault("init", record["init"])  # an older version did not write it down
+    if stored != record:
         raise ValueError(
             f"{folder.name} holds a run of another recipe; name a new folder with -o, or call it"
             " with the options it was begun with."

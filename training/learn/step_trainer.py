@@ -52,7 +52,7 @@ class StepRecipe:
 
     data: "boxes" (tumor, three channels) or "slices" (liver with tumor, one channel).
     dice_weights: of the classes after background in the loss. constant: keep the rate after the
-    warm-up. ema: decay of the running average of the weights, which is what is kept.
+    warm-up. ema: decay of the running average of the weights, which is what is saved.
     """
 
     data: str

@@ -251,7 +251,7 @@ class Trainer(ABC, Generic[RecipeT, DataT]):
 
     @property
     def eval_model(self) -> nn.Module:
-        """The net that is validated and kept: the average, from the first step on, if there is one.
+        """The net that is validated and saved: the averaged one, from the first step on, if any.
 
         The average is of no use before, for the weights to begin with may have come after it.
         """
@@ -264,7 +264,7 @@ class Trainer(ABC, Generic[RecipeT, DataT]):
 
     @property
     def progress(self) -> float:
-        """Share of the run that is over, 0 to 1: of its minutes if given, else of its epochs."""
+        """Share of the run that is over, 0 to 1: of its minutes if limited, else of its epochs."""
         if self.minutes is not None:
             return min(1.0, self.clock.elapsed_s / (60 * self.minutes))
         return min(1.0, self.epoch / self.recipe.epochs)

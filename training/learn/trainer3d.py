@@ -25,7 +25,7 @@ from training.learn.losses import Reduce
 from training.learn.recipes3d import PatchRecipe
 from training.learn.trainer import Facts, Rows, Trainer, adamw
 
-SURE = 1e-6  # what a probability of 0 counts as in the cross-entropy, which would be infinite
+EPSILON = 1e-6  # what a probability of 0 counts as in the cross-entropy, which would be infinite
 CHECK_SEED = 7  # of the patches that validation draws, the same in every epoch
 
 
@@ -65,10 +65,10 @@ class PatchTrainer(Trainer[PatchRecipe, VolumeSet]):
             images = images * maps[:, 1:]
         images, maps = recipe.augmentation(images, maps, generator, patch_kji=recipe.patch_kji)
         target = maps[:, 0] if recipe.mask_first else maps[:, 0] * maps[:, 1]
-        return self._seen(images, maps), target.long()  # of what is not seen nothing is to be told
+        return self._seen(images, maps), target.long()  # what the net does not see is background
 
     def _seen(self, images: Tensor, maps: Tensor) -> Tensor:
-        """What the net is given: (B, 1 or 2, k, j, i), as ``VolumePreprocessing.channels``."""
+        """The net's input: (B, 1 or 2, k, j, i), as ``VolumePreprocessing.channels``."""
         if not self.data.preprocessing.needs_liver or self.recipe.mask_first:
             return images
         if self.recipe.mask_as_channel:
@@ -131,7 +131,7 @@ class PatchTrainer(Trainer[PatchRecipe, VolumeSet]):
 
     @torch.no_grad()
     def predict(self, patches: Tensor) -> Tensor:
-        """Foreground probabilities (B, 1, k, j, i) of the net that is kept, as it is."""
+        """Foreground probabilities (B, 1, k, j, i) of the net that is evaluated."""
         with self.autocast():
             logits: Tensor = self.eval_model(patches.contiguous(memory_format=self.layout))
         return logits.float().softmax(1)[:, 1:]
@@ -144,25 +144,25 @@ class _Predictor:
         self.trainer, self.batch = trainer, trainer.recipe.batch
 
     def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        given = torch.from_numpy(patches).to(self.trainer.device)
-        result: NDArray[np.float32] = self.trainer.predict(given).cpu().numpy()
+        batch = torch.from_numpy(patches).to(self.trainer.device)
+        result: NDArray[np.float32] = self.trainer.predict(batch).cpu().numpy()
         return result
 
 
 def _counts(foreground: Tensor, target: Tensor) -> Tensor:
     """Sums of cross-entropy and of voxels; voxels shared, predicted and true; of (k, j, i)."""
-    wanted = target.float()
-    sure = foreground.float().clamp(SURE, 1 - SURE)
-    entropy = nn.functional.binary_cross_entropy(sure, wanted, reduction="sum")
+    truth = target.float()
+    clamped = foreground.float().clamp(EPSILON, 1 - EPSILON)
+    entropy = nn.functional.binary_cross_entropy(clamped, truth, reduction="sum")
     found = foreground > 0.5
-    counts = entropy, wanted.numel(), (found & (target > 0)).sum(), found.sum(), wanted.sum()
+    counts = entropy, truth.numel(), (found & (target > 0)).sum(), found.sum(), truth.sum()
     return torch.tensor([float(count) for count in counts], dtype=torch.float64)
 
 
 def load_for(
     recipe: PatchRecipe, prepared: Path, masks: Path | None = None, fold: str | None = None
 ) -> tuple[VolumeSet, VolumeSet]:
-    """Training and validation volumes as a recipe wants them.
+    """Training and validation volumes as a recipe needs them.
 
     fold: "N/K": without part N of K of the training patients. Raises ``ValueError`` for a fold that
     is none, and as :func:`load_volumes_for`.

@@ -99,7 +99,7 @@ def draw(folder: Path, summary: Record, look: Look = PNG) -> dict[str, str]:
 
 
 def chapters_of(summary: Record, extras: Extras) -> list[Chapter]:
-    """All that is told in tables."""
+    """The chapters of the report: its tables."""
     return [
         Chapter(key="volumes-and-lesions", title="Volumes", tables=_volumes(summary, extras)),
         Chapter(

@@ -148,8 +148,8 @@ def _overlay_column(column: NDArray[np.object_], view: SliceView) -> None:
 def draw_errors(summary: Record, slices: Slices) -> Figure:
     """Figure 11: slices from the best to the worst tumor Dice, with a map of the errors.
 
-    The classes are nested, background < liver < tumor: a pixel given too high a class is a false
-    positive, one given too low a class a false negative, so liver and tumor share one map.
+    The classes are nested, background < liver < tumor: a pixel with too high a class is a false
+    positive, one with too low a class a false negative, so liver and tumor share one map.
     """
     if not slices.ranked:
         raise NotDrawn("No errors to show: none of the scored slices has a tumor in its truth.")

@@ -110,7 +110,7 @@ def _draw_steps(
 
 
 def step_texts(steps: Preprocessing) -> list[str]:
-    """What is done to a CT, step by step, in words; what is switched off is not there."""
+    """The preprocessing steps of a CT as text; those that are switched off are left out."""
     low, high = steps.window_hu
     if isinstance(steps, LiverBoxPreprocessing):
         return [

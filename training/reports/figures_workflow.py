@@ -47,7 +47,7 @@ from training.score.words import plural
 PICTURE_IN, COLUMN_IN, SEED = 1.62, 1.78, 7
 SETS = {"train": "training", "val": "validation", "test": "test"}
 SELECTED = {"loss": "smallest validation loss", "dice": "largest validation Dice"}
-AUGMENTATIONS = {  # probability -> its words, filled from the recipe
+AUGMENTATIONS = {  # probability -> its text, filled from the recipe
     "horizontal_flip_p": "flip left-right",
     "vertical_flip_p": "flip front-back",
     "rotation_p": "turn up to {rotation_deg:g}\N{DEGREE SIGN}",
@@ -253,7 +253,7 @@ def augmentation_lines(recipe: Mapping[str, Any]) -> list[str]:
     """What a recipe (as stored in a model file) does to a slice at random, with probabilities."""
     if "augmentation" not in recipe:
         return ["in training only", "recipe not stored in this model file"]
-    # of a setting with a value an axis, the largest is told
+    # of a setting with a value an axis, the largest is shown
     stored = {k: max(v) if isinstance(v, list) else v for k, v in recipe["augmentation"].items()}
     others = {
         k: k.removesuffix("_p").replace("_", " ")
@@ -261,11 +261,11 @@ def augmentation_lines(recipe: Mapping[str, Any]) -> list[str]:
         if k.endswith("_p") and k not in AUGMENTATIONS
     }
     lines = []
-    for name, words in {**AUGMENTATIONS, **others}.items():
+    for name, text in {**AUGMENTATIONS, **others}.items():
         probability = stored.get(name, 0.0)
         if probability == 0 or (stored.get("anatomical") and "flip" in name):
             continue
-        lines.append(f"{probability:.0%} {words.format(**stored)}")
+        lines.append(f"{probability:.0%} {text.format(**stored)}")
     if recipe.get("hu_shift", 0) > 0:
         lines.append(f"shift by up to {recipe['hu_shift']:g} HU")
     return ["in training, at random:", *lines] if lines else ["none in this recipe"]

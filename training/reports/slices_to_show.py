@@ -1,4 +1,4 @@
-"""The few slices that the figures of an evaluation show: chosen by rule, kept beside its scores.
+"""The few slices that the figures of an evaluation show: chosen by rule, stored beside its scores.
 
     slices = collect(scores, cases, Path("scores/labels"))
     slices.save(Path("scores/slices.npz"))

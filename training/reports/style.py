@@ -7,7 +7,7 @@
 
 A page is 1600 pixels wide. A plain one bears neither the paper's number nor our notice: for print,
 where the text around a figure says both. Colors are the paper's where it names them (liver green,
-tumor red, false positives yellow, false negatives blue); whatever they tell apart differs in
+tumor red, false positives yellow, false negatives blue); whatever they distinguish differs in
 marker, dash, place or lightness too, for readers who do not see red against green. Only
 Matplotlib's object interface is used: no state is left behind, and no window is ever opened.
 

@@ -59,7 +59,7 @@ def data_table(sets: Sequence[SetFacts], context: str) -> Table:
     """Table 3: what each set holds, plural from the data."""
     total = sum(facts.volumes for facts in sets)
     rows = [_data_row(facts, total) for facts in sets]
-    kept, every = (sum(getattr(f, name) for f in sets) for name in ("labeled_slices", "slices"))
+    labeled, every = (sum(getattr(f, name) for f in sets) for name in ("labeled_slices", "slices"))
     return Table(
         key="table-3",
         title="Table 3. The data",
@@ -75,7 +75,7 @@ def data_table(sets: Sequence[SetFacts], context: str) -> Table:
         ),
         rows=rows,
         context=context,
-        notes=(f"{every - kept} of {every} slices show neither liver nor tumor.",),
+        notes=(f"{every - labeled} of {every} slices show neither liver nor tumor.",),
         paper_notes=(
             "The paper drops such slices (2,847 of its 4,535).",
             "The paper: 8, 1 and 2 volumes with 1,350, 168 and 170 slices; which ones is not said.",

@@ -1,4 +1,4 @@
-"""Labels as the G-UNETR++ authors make them from their two networks' answers (Shin et al. 2026).
+"""Labels as the G-UNETR++ authors (Shin et al. 2026) make them of two networks' predictions.
 
     labels_lps = published_labels(segmenter.predict(ct))
 

@@ -3,8 +3,8 @@
     scores = grid_scores(predicted_kji, true_kji, lps.spacing_kji_mm)  # labels in LPS order
     record = grid_record([("100", scores), ...])                       # for summary.json
 
-After the authors' public notebook (Shin et al., Diagnostics 2026, 16, 429), whose ways are kept so
-that its numbers can stand beside ours:
+After the authors' public notebook (Shin et al., Diagnostics 2026, 16, 429), whose definitions are
+used so that its numbers can stand beside ours:
 
 * a label map is brought to the grid by linear interpolation and cut to whole numbers, so a pixel is
   tumor only if all that it covers is: a rim is lost, from truth and prediction alike;
@@ -153,11 +153,11 @@ def grid_record(cases: Sequence[tuple[str, Mapping[GridMask, GridScores]]]) -> d
     }
     for mask in GRID_MASKS:
         there = [scores[mask] for _, scores in cases if scores[mask].true_px > 0]
-        kept = [one for one in there if one.dice > 0]
+        overlapping = [one for one in there if one.dice > 0]
         record[mask] = {
             column: {
                 "all": describe([getattr(one, column) for one in there]),
-                "published": describe([getattr(one, column) for one in kept]),
+                "published": describe([getattr(one, column) for one in overlapping]),
             }
             for column in COLUMNS
         }

@@ -77,7 +77,7 @@ OUT: dict[str, tuple[Mapping[str, object], Rules, str]] = {
     "motion": (
         {},
         Rules(motion=frozenset({"0"})),
-        "severe motion artifact (by the list given)",
+        "severe motion artifact (by the list of such cases)",
     ),
     "not aligned": (
         {"problems": ("segmentation-0.nii lies elsewhere than its CT; find the right labels.",)},
