@@ -102,7 +102,8 @@ class ExportOptions:
     """What becomes a model file, and what the file says of itself.
 
     model: a run folder or a model file; two for a cascade, the liver's first. prepared, masks: to
-        measure on. choice: file of training.tune. closing_mm, margin_mm, join_liver: of a cascade,
+        measure on. livers: folder of the CTs it was trained on, for the range of their livers'
+        HU. choice: file of training.tune. closing_mm, margin_mm, join_liver: of a cascade,
         as in ``CascadeSettings``.
     """
 
@@ -116,6 +117,7 @@ class ExportOptions:
     storage: str
     prepared: Path | None
     masks: Path | None
+    livers: Path | None
     choice: Path | None
     closing_mm: float
     margin_mm: float
@@ -137,8 +139,8 @@ def export(options: ExportOptions) -> dict[str, Any]:
         "notice": NOTICE,
         "code_version": options.version,
     }
-    if args.livers is not None:
-        provenance[LIVER_HU] = liver_hu_range(args.livers, spec.provenance.get("train", []))
+    if options.livers is not None:
+        provenance[LIVER_HU] = liver_hu_range(options.livers, spec.provenance.get("train", []))
     spec = replace(
         spec,
         name=options.name,
