@@ -16,6 +16,7 @@ from fake_environment import (
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment.packages import PackageCheck
 from LiverTumorSegSlicer.privacy import withoutPersonalPaths
+from looped import looped
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_diagnostics_name_nobody(
     assert f"~{os.sep}models" in rows
 
 
-@pytest.mark.parametrize(
+@looped(
     ("text", "expected"),
     [
         ("/home/jane/Slicer/a.py", "~/Slicer/a.py"),

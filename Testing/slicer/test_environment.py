@@ -17,6 +17,7 @@ from fake_environment import (
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment.packages import Found, PackageCheck
 from LiverTumorSegSlicer.environment.requirements import Environment
+from looped import looped
 from panel_desk import waitUntil
 
 SENTENCE = re.compile(r"[A-Z].*\.", re.DOTALL)
@@ -79,7 +80,7 @@ def test_no_torch_and_no_extension_to_install_it() -> None:
     assert "Extensions Manager" in report.problems[0].sentence
 
 
-@pytest.mark.parametrize("extension", [True, False])
+@looped("extension", [True, False])
 def test_a_torch_that_works_needs_no_extension(extension: bool) -> None:
     assert environmentOf(FakePackages(), canInstallTorch=extension)[0].check().isReady
 

@@ -26,6 +26,7 @@ from LiverTumorSegSlicer.environment.requirements import (
     isAtLeast,
     requirements,
 )
+from looped import looped
 from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
@@ -198,7 +199,7 @@ def test_one_truth_about_what_is_needed() -> None:
     assert set(requirements()) | {"scipy"} == set(PACKAGES.values())
 
 
-@pytest.mark.parametrize(
+@looped(
     ("version", "requirement", "expected"),
     [
         ("2.2", ">=2.2", True),

@@ -13,6 +13,7 @@ from fake_runner import SHAPE, Desk, FakeRunner, someLabels, someRequest
 from LiverTumorSegLib.cli.exchange import read_request
 from LiverTumorSegSlicer.run import job as job_module
 from LiverTumorSegSlicer.run.job import SegmentationJob
+from looped import looped
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_the_child_finds_the_ct_in_a_folder_of_this_user_alone(desk: Desk) -> No
     desk.job.cleanUp()
 
 
-@pytest.mark.parametrize(
+@looped(
     ("values", "wanted", "unwanted"),
     [
         (

@@ -15,6 +15,7 @@ from LiverTumorSegLib.result.lesions import LESION_COLUMNS, LiverMeasures, lesio
 from LiverTumorSegSlicer.panel.lesion_table import LesionTable, headers
 from LiverTumorSegSlicer.scene import geometry
 from LiverTumorSegSlicer.scene.nodes import readVolume, writeSegmentation
+from looped import looped
 
 POINTS = ("centroid_ras_mm", "diameter_lines_ras_mm")
 
@@ -69,9 +70,10 @@ def watched(scene):
     made.table.cleanUp()
 
 
-@pytest.mark.parametrize(("axes", "signs"), toys.ALL_ORIENTATIONS[::5])
-@pytest.mark.parametrize("onePerLesion", [False, True])
+@looped(("axes", "signs"), toys.ALL_ORIENTATIONS[::5])
+@looped("onePerLesion", [False, True])
 def test_the_rows_are_what_the_library_measures(scene, axes, signs, onePerLesion):
+    scene.Clear(False)
     shown = Watched(affine=toys.orientedAffine(axes, signs), onePerLesion=onePerLesion)
     assertSame(shown.table.measures, measure(toys.toyLabels(), readVolume(shown.volume)))
     shown.table.cleanUp()

@@ -17,6 +17,7 @@ from LiverTumorSegSlicer.run.process import (
     ProcessRunner,
     findPythonSlicer,
 )
+from looped import looped
 from panel_desk import waitUntil
 
 
@@ -70,7 +71,7 @@ def launcher(tmp_path: Path) -> str:
 # --- lines ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@looped("size", [1, 2, 3, 7, 1000])
 def test_lines_are_whole_however_they_were_cut(size: int) -> None:
     text = 'eins\r\n\n{"phrase": "Grüße, 肝臓 🫀"}\nend'
     data = text.encode()

@@ -10,6 +10,7 @@ import pytest
 import slicer
 import vtk
 from LiverTumorSegSlicer.scene.nodes import checkVolume, readVolume
+from looped import looped
 
 
 def hu() -> np.ndarray:
@@ -34,12 +35,12 @@ def test_the_copy_is_the_callers_own(scene):
     assert ct.hu.flags.writeable
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@looped("dtype", [np.uint8, np.uint16])
 def test_numbers_that_cannot_be_negative_are_no_hounsfield_units(scene, dtype):
     assert "nothing below 0" in refusal(addVolume((np.abs(hu()) % 256).astype(dtype)))
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.float32, np.float64])
+@looped("dtype", [np.int8, np.int32, np.float32, np.float64])
 def test_other_number_types_become_int16(scene, dtype):
     voxels = np.clip(hu(), -100, 100).astype(dtype)
     assert np.array_equal(readVolume(addVolume(voxels)).hu, voxels.astype(np.int16))

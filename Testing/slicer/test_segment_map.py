@@ -13,6 +13,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegSlicer.scene import segments
 from LiverTumorSegSlicer.scene.nodes import readLabels, writeSegmentation
 from LiverTumorSegSlicer.scene.segment_map import mapSegments
+from looped import looped
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_terminology_goes_before_names(scene):
     assert (readLabels(node, volume) == labels).all()
 
 
-@pytest.mark.parametrize("name", ["liver vessels", "Liver segment VIII", "tumor bed", "my tumor"])
+@looped("name", ["liver vessels", "Liver segment VIII", "tumor bed", "my tumor"])
 def test_other_names_are_other_things(result, name):
     node, volume = result
     addSegment(node, volume, name, toys.toyLabels() == 0)

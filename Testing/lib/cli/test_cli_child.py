@@ -21,6 +21,7 @@ from LiverTumorSegLib.ct.nifti import read_ct, read_labels
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.settings import RunSettings
+from looped import looped
 from numpy.typing import NDArray
 from random_model import save_random_model
 
@@ -214,9 +215,7 @@ def test_the_settings_reach_the_run_and_the_record(
     assert str(model.parent) not in json.dumps(answer.record)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["-o", "x"], ["ct.nii", "--raw", "x"]], ids=["no CT", "two CTs"]
-)
+@looped("arguments", [["-o", "x"], ["ct.nii", "--raw", "x"]])
 def test_both_ways_in_or_none_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

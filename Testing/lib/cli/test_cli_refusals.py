@@ -153,7 +153,7 @@ NO_CT: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "says"), NO_CT.values(), ids=NO_CT)
+@looped(("make", "says"), NO_CT.values())
 def test_what_is_no_ct(
     folder: Path, refused: Callable[..., str], make: Callable[[Path], None], says: str
 ) -> None:
@@ -320,7 +320,7 @@ def test_a_broken_model_file(
     )
 
 
-@pytest.mark.parametrize("device", ["tpu", "cuda:99", ""])
+@looped("device", ["tpu", "cuda:99", ""])
 def test_an_unknown_device(
     folder: Path, ct: Path, model: Path, refused: Callable[..., str], device: str
 ) -> None:

@@ -304,7 +304,7 @@ def test_no_permission(
     assert "permission" in refusal(path)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("name", "content"),
     [
         ("ct.nii", b""),
@@ -314,7 +314,6 @@ def test_no_permission(
         ("ct.nrrd", b"NRRD0004\n" + bytes(600)),
         ("ct.png", b"\x89PNG\r\n\x1a\n" + bytes(600)),
     ],
-    ids=["empty", "text", "zipped text", "dicom", "nrrd", "png"],
 )
 def test_not_nifti(folder: Path, refusal: Callable[[Path], str], name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
@@ -326,8 +325,8 @@ def test_header_and_image_pair(folder: Path, refusal: Callable[[Path], str]) -> 
     assert "pair" in refusal(folder / "ct.hdr")
 
 
-@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
-@pytest.mark.parametrize("kept", [0.0, 0.2, 0.7, 0.999])
+@looped("name", ["ct.nii", "ct.nii.gz"])
+@looped("kept", [0.0, 0.2, 0.7, 0.999])
 def test_cut_off(folder: Path, refusal: Callable[[Path], str], name: str, kept: float) -> None:
     whole = save(folder / name, some_hu((20, 30, 40))).read_bytes()
     (folder / name).write_bytes(whole[: 400 + int(kept * (len(whole) - 400))])
@@ -366,7 +365,7 @@ def test_a_small_file_that_unpacks_to_gigabytes(
         assert "more than any CT" in refusal(path)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("fields", "says"),
     [
         ({"pixdim": [1, 0, 1, 1, 0, 0, 0, 0], "sform_code": 0}, "spacing"),
@@ -386,7 +385,6 @@ def test_a_small_file_that_unpacks_to_gigabytes(
         ({"scl_slope": 1, "scl_inter": np.inf}, "damaged"),
         ({"scl_slope": 3e38, "scl_inter": 0, "datatype": 16, "bitpix": 32}, "cut off"),
     ],
-    ids=str,
 )
 def test_bad_headers(
     folder: Path, refusal: Callable[[Path], str], fields: dict[str, Any], says: str
@@ -398,7 +396,7 @@ RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 CT_LIKE = some_hu().astype(np.float32)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("array_ijk", "says"),
     [
         (some_hu()[0], "2D"),
@@ -417,7 +415,6 @@ CT_LIKE = some_hu().astype(np.float32)
         (CT_LIKE + 1024, "nothing below 0"),
         (np.maximum(CT_LIKE, -0.4), "nothing below 0"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_ct(
     folder: Path, refusal: Callable[[Path], str], array_ijk: NDArray[Any], says: str
@@ -456,7 +453,7 @@ def test_labels_with_a_slope_or_nan_are_the_labels_that_were_meant(tmp_path: Pat
         np.testing.assert_array_equal(read.T, truth)
 
 
-@pytest.mark.parametrize("value", [-1, 256, 0.5])
+@looped("value", [-1, 256, 0.5])
 def test_what_is_no_label_is_refused(
     folder: Path, refusal: Callable[..., str], value: float
 ) -> None:

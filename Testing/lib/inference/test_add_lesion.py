@@ -11,6 +11,7 @@ from LiverTumorSegLib.ct.read import read_input
 from LiverTumorSegLib.inference.add_lesion import lesion_at
 from LiverTumorSegLib.result.lesions import label_lesions
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from scipy import ndimage
 
 LEAST_DICE = 0.7
@@ -47,7 +48,7 @@ def voxel_at(ct: CtVolume, *offset_kji_mm: float) -> tuple[int, int, int]:
     return k, j, i
 
 
-@pytest.mark.parametrize("spacing", [(2.5, 0.8, 0.8), (5.0, 0.75, 0.75), (1.0, 1.0, 1.0)])
+@looped("spacing", [(2.5, 0.8, 0.8), (5.0, 0.75, 0.75), (1.0, 1.0, 1.0)])
 def test_a_lesion_of_20_hu_is_found_from_10_to_40_mm_wherever_it_is_clicked(
     spacing: tuple[float, float, float],
 ) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from LiverTumorSegLib.inference.preprocess import SliceGeometry, SlicePreprocessing
+from looped import looped
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -20,7 +21,7 @@ GRIDS = [  # shape (j, i), spacing (j, i) in mm
     ((130, 77), (1.7, 3.1)),
     ((1024, 1024), (0.4, 0.4)),
 ]
-every_grid = pytest.mark.parametrize(("shape", "spacing_mm"), GRIDS)
+every_grid = looped(("shape", "spacing_mm"), GRIDS)
 Pair = tuple[float, float]
 Shape = tuple[int, int]
 
@@ -129,7 +130,7 @@ def test_a_smooth_map_comes_back(shape: Shape, spacing_mm: Pair) -> None:
 
 
 @every_grid
-@pytest.mark.parametrize("preset", ["window", "paper"])
+@looped("preset", ["window", "paper"])
 def test_labels_come_back_where_they_were(shape: Shape, spacing_mm: Pair, preset: str) -> None:
     """Within 0.3 px of the 512 grid; the paper's nearest pixel is half a pixel off."""
     preprocessing = SlicePreprocessing(preset=preset)
@@ -180,7 +181,7 @@ def test_level_blocks_go_to_each_class_half_the_time() -> None:
 
 
 @every_grid
-@pytest.mark.parametrize("preset", ["window", "paper"])
+@looped("preset", ["window", "paper"])
 def test_labels_get_no_new_values_and_padding_is_background(
     shape: Shape, spacing_mm: Pair, preset: str
 ) -> None:

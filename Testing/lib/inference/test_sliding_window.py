@@ -81,7 +81,7 @@ def test_equals_monai(shape: Shape, overlap: float, channels: int) -> None:
     assert len(predictor.sizes) == 2 * calls  # the same number of windows
 
 
-@pytest.mark.parametrize("patch", [PATCH, (64, 128, 128), (1, 5, 2)])
+@looped("patch", [PATCH, (64, 128, 128), (1, 5, 2)])
 def test_importance_equals_monais(patch: Shape) -> None:
     utils = pytest.importorskip("monai.data.utils")
     theirs = utils.compute_importance_map(patch, mode="gaussian", sigma_scale=0.125).numpy()

@@ -89,7 +89,7 @@ def saved_and_loaded(bundle: ModelFile, folder: Path, storage: str) -> ModelFile
     return ModelFile.load(folder / "model.safetensors", sha256=sha256)
 
 
-@pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
+@looped("storage", ["fp32", "fp16", "int8"])
 def test_what_every_storage_keeps(bundle: ModelFile, tmp_path: Path, storage: str) -> None:
     back = saved_and_loaded(bundle, tmp_path, storage)
     assert back.spec == replace(bundle.spec, storage=storage)
@@ -256,7 +256,7 @@ def _remove(name: str) -> Callable[[dict[str, Tensor]], None]:
     return lambda tensors: tensors.__delitem__(name)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("storage", "change", "says"),
     [
         ("fp32", _remove("conv.bias"), r"1 tensors are missing \(conv.bias"),
@@ -287,7 +287,7 @@ def test_wrong_tensors_are_refused(
         ModelFile.load(path)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("change", "says"),
     [
         ({"net": "unet"}, "'unet' is unknown.*hybrid2d.*Update"),
@@ -312,7 +312,7 @@ def test_a_spec_that_does_not_fit_is_refused(
     assert not (tmp_path / "other.safetensors").exists()
 
 
-@pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
+@looped("storage", ["fp32", "fp16", "int8"])
 def test_weights_that_are_not_finite_are_not_saved(
     bundle: ModelFile, tmp_path: Path, storage: str
 ) -> None:
@@ -322,7 +322,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("linear.bias", 1e5), ("linear.weight", 1e7)])
+@looped(("name", "value"), [("linear.bias", 1e5), ("linear.weight", 1e7)])
 def test_weights_too_large_for_half_precision_ask_for_fp32(
     bundle: ModelFile, tmp_path: Path, name: str, value: float
 ) -> None:

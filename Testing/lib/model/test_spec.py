@@ -68,7 +68,7 @@ def test_a_decision_is_written_only_if_there_is_one(spec: ModelSpec) -> None:
     assert replace(decided, decision={}).to_json() == spec.to_json()
 
 
-@pytest.mark.parametrize(
+@looped(
     "wrong",
     [
         {"name": ""},
@@ -99,7 +99,7 @@ def test_wrong_values_are_refused(spec: ModelSpec, wrong: dict[str, Any]) -> Non
         replace(spec, **wrong)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("change", "says"),
     [
         ({"engine": "x"}, "'engine'.*newer version.*Update"),

@@ -25,6 +25,7 @@ from LiverTumorSegLib.result.plausibility import check
 from LiverTumorSegLib.result.recist import response_of
 from LiverTumorSegLib.result.stored import StoredResult, read_pair
 from LiverTumorSegLib.volume import CtVolume
+from looped import looped
 from numpy.typing import NDArray
 
 SHAPE_KJI, SPACING_KJI_MM = (60, 130, 130), (4.5, 2.9, 2.9)
@@ -89,7 +90,7 @@ def volume_ml(phantom: Phantom, place: int) -> float:
     return float((away.argmin(axis=1) == place).sum()) * phantom.ct.voxel_ml
 
 
-@pytest.mark.parametrize(("seed", "degrees", "axis"), [(7, 12.0, 2), (3, -15.0, 0), (11, 10.0, 1)])
+@looped(("seed", "degrees", "axis"), [(7, 12.0, 2), (3, -15.0, 0), (11, 10.0, 1)])
 def test_every_change_of_a_patient_who_was_moved_and_turned_is_found(
     seed: int, degrees: float, axis: int
 ) -> None:

@@ -37,7 +37,7 @@ def test_no_patient_is_in_two_sets_and_every_case_is_in_one(seed: int) -> None:
 
 
 @looped(seed=SEEDS)
-@pytest.mark.parametrize("shares", [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.3, 0.0)])
+@looped("shares", [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.3, 0.0)])
 def test_shares_of_volumes_are_as_near_as_whole_patients_allow(
     seed: int, shares: tuple[float, float, float]
 ) -> None:

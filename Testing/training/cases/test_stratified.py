@@ -14,7 +14,7 @@ from training.cases.splits import kfold_splits
 SEEDS = range(40)
 
 
-@pytest.mark.parametrize("folds", [3, 5, 10])
+@looped("folds", [3, 5, 10])
 @looped(seed=range(10))
 def test_folds_test_and_validate_each_patient_once(folds: int, seed: int) -> None:
     cases = [*crowd(seed), case("99-context", "seen nowhere else")]

@@ -255,7 +255,7 @@ def test_steps_are_left_out_and_slices_made_smaller_as_asked(data: Path, tmp_pat
     assert len({image.tobytes() for image in made}) == 4
 
 
-@pytest.mark.parametrize("size_px", ["20", "0", "-8"])
+@looped("size_px", ["20", "0", "-8"])
 def test_a_size_that_is_none_ends_with_2(
     size_px: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
+from looped import looped
 from prepared_cases import arrays, file_times, write_case
 from test_prepare import SMALL
 
@@ -98,7 +99,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@looped("what", WRONG)
 def test_a_file_that_does_not_fit_ends_with_2_before_anything_is_written(
     data: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

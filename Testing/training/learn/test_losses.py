@@ -85,7 +85,7 @@ def test_cross_entropy_equals_the_frameworks(seed: int) -> None:
     assert torch.allclose(only(cross_entropy=1.0)(logits, labels), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@looped("seed", [0, 1])
 def test_dice_equals_monais(seed: int) -> None:
     losses = pytest.importorskip("monai.losses")
     logits, labels = random_case(seed)
@@ -101,8 +101,8 @@ def test_dice_equals_monais(seed: int) -> None:
     assert torch.allclose(ours, monai(logits, labels[:, None]), atol=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.7), (0.7, 0.3), (1.0, 1.0)])
+@looped("seed", [0, 1])
+@looped(("alpha", "beta"), [(0.3, 0.7), (0.7, 0.3), (1.0, 1.0)])
 def test_tversky_equals_monais(alpha: float, beta: float, seed: int) -> None:
     losses = pytest.importorskip("monai.losses")
     logits, labels = random_case(seed)
@@ -146,7 +146,7 @@ def test_tversky_is_added_at_its_weight() -> None:
     assert torch.allclose(CombinedLoss(tversky=0.4)(*case), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+@looped("gamma", [0.0, 1.0, 2.0])
 def test_focal_equals_monais(gamma: float) -> None:
     """MONAI's scalar alpha weighs background 1 - alpha, and its mean divides by the classes too."""
     losses = pytest.importorskip("monai.losses")

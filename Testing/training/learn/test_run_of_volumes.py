@@ -15,6 +15,7 @@ from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.model.file import ModelFile, file_sha256
 from LiverTumorSegLib.model.spec import stage_of
+from looped import looped
 from run_folder import history, same_bits
 from toy_slices import write_toy
 from toy_volumes import STEPS, TINY_NET, tiny
@@ -150,7 +151,7 @@ def test_a_fold_that_begins_with_a_net_of_all_patients_knows_them_too(
     assert set(told["train"]) == {"1", "2", "3", "4"}
 
 
-@pytest.mark.parametrize(
+@looped(
     ("fault", "words"),
     [
         ("no masks", "give them by --masks"),

@@ -12,6 +12,7 @@ import torch
 import torch_threads
 import toy_volumes
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
+from looped import looped
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
 from toy_volumes import TINY_NET, tiny
@@ -56,7 +57,7 @@ def test_the_liver_net_sees_all_and_learns_the_liver(prepared: Path) -> None:
         assert np.array_equal(label.numpy(), patch_at(volume.target, row))
 
 
-@pytest.mark.parametrize("as_channel", [False, True])
+@looped("as_channel", [False, True])
 def test_the_tumor_net_sees_the_liver_alone(prepared: Path, as_channel: bool) -> None:
     recipe = tiny("tumor", liver_margin_mm=0.0, mask_as_channel=as_channel)
     trainer, rows, images, labels = batch_of(recipe, prepared)
@@ -173,7 +174,7 @@ def test_validation_by_patches_draws_the_same_every_time(prepared: Path) -> None
         assert torch.equal(before[name], tensor), name
 
 
-@pytest.mark.parametrize("patches", [None, 3], ids=["by windows", "by patches"])
+@looped("patches", [None, 3])
 def test_validation_asks_the_average(prepared: Path, patches: int | None) -> None:
     recipe = tiny("liver", check=Validation(patches=patches))
     data, validation = sets(recipe, prepared)

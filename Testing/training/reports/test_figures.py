@@ -10,6 +10,7 @@ import cv2
 import matplotlib
 import pytest
 from LiverTumorSegLib.result.files import NOTICE
+from looped import looped
 from matplotlib.figure import Figure
 from toy_figures import NO_SLICES, check_readable, toy_slices, toy_summary, toy_views
 
@@ -40,7 +41,7 @@ def test_a_synthetic_run_gives_every_figure(
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{n}.png" for n in NAMES)
 
 
-@pytest.mark.parametrize("kind", FIGURES, ids=lambda kind: kind.name)
+@looped("kind", FIGURES)
 def test_every_figure_is_readable_and_says_what_it_is_for(kind: FigureKind) -> None:
     summary = toy_summary(network={"recipe": as_dict(RECIPES["cpu"])})
     with our_style():
@@ -75,7 +76,7 @@ def test_what_cannot_be_drawn_is_a_sentence_not_a_file(tmp_path: Path) -> None:
     assert {p.stem for p in (tmp_path / "figures").iterdir()} == drawn
 
 
-@pytest.mark.parametrize("file_format", ["pdf", "svg"])
+@looped("file_format", ["pdf", "svg"])
 def test_figures_for_print_lie_beside_those_of_the_report(tmp_path: Path, file_format: str) -> None:
     look = Look(file_format, plain=True)
     draw_all(tmp_path, toy_summary(), toy_slices(), look=look, only=["fig08-confusion"])
@@ -98,7 +99,7 @@ def with_a_failing_one(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     monkeypatch.setattr(figures, "FIGURES", tuple(kinds))
 
 
-@pytest.mark.parametrize(
+@looped(
     ("error", "shown"),
     [
         (ZeroDivisionError("division by zero"), "ZeroDivisionError, division by zero in test_fi"),
