@@ -198,7 +198,7 @@ def about_folds(parts: Sequence[Judged]) -> Record:
 
 def scored_by(
     parts: Sequence[Judged],
-    kept: Predictions,
+    predictions: Predictions,
     relabel: Callable[[Prediction], Labels] | None = None,
     *,
     checked: bool = True,
@@ -206,14 +206,16 @@ def scored_by(
 ) -> Score:
     """How a case is scored by its model. relabel: makes labels in place of the model's own steps.
 
-    kept: where predictions are looked for and left. checked: as users' results are.
+    predictions: where they are looked for and left. checked: as users' results are.
     """
     models = {case.name: part.segmenter for part in parts for case in part.cases}
 
     def score(case: Case, labels: Path) -> CaseScore:
         ct, true = read_pair(case)
         segmenter = models[case.name]
-        run = run_model(segmenter, ct, kept.of(segmenter, case, ct), relabel, checked=checked)
+        run = run_model(
+            segmenter, ct, predictions.of(segmenter, case, ct), relabel, checked=checked
+        )
         write_labels(labels / f"{case.name}.nii.gz", run.labels_kji, ct)
         return score_run(case, ct, run, true, published_grid=published_grid)
 
@@ -293,9 +295,9 @@ def _evaluate(args: argparse.Namespace, called: str) -> None:
         selection.warnings.append(PUBLISHED_STEPS)
     about = header(parts[0].segmenter, split=args.split, tta=args.tta, command=called)
     about |= about_folds(parts) if parts[0].fold else {}
-    kept = Predictions(args.predictions, tta=args.tta, every_slice=args.no_coarse_search)
+    predictions = Predictions(args.predictions, tta=args.tta, every_slice=args.no_coarse_search)
     score = scored_by(
-        parts, kept, relabel, checked=not args.no_check, published_grid=args.published_grid
+        parts, predictions, relabel, checked=not args.no_check, published_grid=args.published_grid
     )
     with whole_folder(args.output, known=SCORE_FILES, overwrite=args.overwrite) as part:
         summary = evaluate(

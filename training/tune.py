@@ -9,14 +9,14 @@
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
 around the liver. With what is chosen, a lesion's confidence is calibrated. A patch network sees
-neighboring slices itself and has no smoothing. --region-mm says by how much the liver is widened
+neighboring slices itself and has no smoothing. --region-mm says by how much the liver is dilated
 for a cascade's patch network, in place of what it was trained with: a liver network may leave out
 the very tumors that are looked for.
 In place of a model there may be a folder with a cross-validation, fold1.safetensors beside
-fold1.json and so on (training.split --folds): each model is asked about the test cases of its fold,
+fold1.json and so on (training.split --folds): each model predicts the test cases of its fold,
 whose patients it has not seen, and the choice is made on all of them. What is chosen on the other
-folds is kept for each fold, for training.evaluate to score it by. --predictions keeps what the
-networks said, so that it is not asked for twice.
+folds is stored for each fold, for training.evaluate to score it by. --predictions keeps what the
+networks predict, so that no network runs twice.
 
 The folder receives, all together or not at all,
 
@@ -24,7 +24,7 @@ The folder receives, all together or not at all,
   choice.csv     a row a setting that was tried, with its scores
   choice.md      the chosen setting beside the one before, for a model card
 
-A choice on few patients fits these patients. So everything is told a second time for each patient
+A choice on few patients fits these patients. So everything is also reported for each patient
 by a choice, or a calibration, on the others.
 For research only, not for diagnosis.
 """
@@ -34,7 +34,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,44 @@ SPLIT = "val"
 Show = Callable[[Sequence[Any]], Iterable[Any]]
 
 
-def choose(args: argparse.Namespace, called: str, show: Show) -> str:
-    """Run, try, write the files; their text. show: a progress bar around what is gone through."""
-    if args.split != SPLIT:
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Which model's decision is chosen, on which cases.
+
+    model: a name or file, or the folder of a cross-validation. data, table, split_file: the cases.
+    region_mm: by which the liver is dilated for a cascade's tumor network; None as trained.
+    predictions: folder that keeps the networks' predictions.
+    """
+
+    model: str
+    data: Path
+    table: Path | None
+    split_file: Path | None
+    output: Path
+    overwrite: bool
+    region_mm: float | None
+    split: str
+    tta: bool
+    predictions: Path | None
+    device: str
+
+
+def choose(options: TuneOptions, called: str, show: Show) -> str:
+    """Predict all cases, try settings on them, write the choice; its text for a model card.
+
+    called: the command, for the record. show: a progress bar around an iterable.
+    """
+    if options.split != SPLIT:
         raise ValueError(
-            f"A decision is chosen on the validation split alone; on {args.split!r} it would make"
+            f"A decision is chosen on the validation split alone; on {options.split!r} it would make"
             " the scores there worthless. Leave out --split."
         )
-    parts, split_warning = _judged(args)
+    parts, split_warning = _judged(options)
     first = parts[0].segmenter
-    kept_answers = Predictions(args.predictions, tta=args.tta, region_mm=args.region_mm)
-    with whole_folder(args.output, known=CHOICE_FILES, overwrite=args.overwrite) as part:
+    predictions = Predictions(options.predictions, tta=options.tta, region_mm=options.region_mm)
+    with whole_folder(options.output, known=CHOICE_FILES, overwrite=options.overwrite) as part:
         pairs = [(one.segmenter, case) for one in parts for case in one.cases]
-        volumes = [_predicted(segmenter, case, kept_answers) for segmenter, case in show(pairs)]
+        volumes = [_predicted(model, case, predictions) for model, case in show(pairs)]
         default = Setting(
             first.decision,
             first.postprocessing,
@@ -97,22 +122,22 @@ def choose(args: argparse.Namespace, called: str, show: Show) -> str:
         ).without_confidence()
         folds = {one.fold: [case.group for case in one.cases] for one in parts if one.fold}
         choice = best_choice(Search(volumes, default, show, folds=folds))
-        head = header(first, split=args.split, tta=args.tta, command=called)
-        kept = {name: head[name] for name in HEADER} | _region(first)
+        head = header(first, split=options.split, tta=options.tta, command=called)
+        record = {name: head[name] for name in HEADER} | _region(first)
         if folds:
-            kept |= {"split": OUT_OF_FOLD, "sha256": joint_sha256(parts), **described(parts)}
-        write_choice(part, choice, kept)
-    return f"{split_warning}\n\n{choice_text(choice, kept)}".lstrip()
+            record |= {"split": OUT_OF_FOLD, "sha256": joint_sha256(parts), **described(parts)}
+        write_choice(part, choice, record)
+    return f"{split_warning}\n\n{choice_text(choice, record)}".lstrip()
 
 
-def _judged(args: argparse.Namespace) -> tuple[list[Judged], str]:
+def _judged(options: TuneOptions) -> tuple[list[Judged], str]:
     """Each model with the cases to choose on, and what must be said of the split, if anything."""
-    if is_cross_validation(args.model):
-        cases = folder.find_cases(args.data, table=args.table)
-        return judge_folds(Path(args.model), cases, lambda model: _load(args, model)), ""
-    segmenter = _load(args, args.model)
-    every, split_warning = find_cases(args.data, args.table, args.split_file)
-    cases = chosen_cases(every, args.split)
+    if is_cross_validation(options.model):
+        cases = folder.find_cases(options.data, table=options.table)
+        return judge_folds(Path(options.model), cases, lambda model: _load(options, model)), ""
+    segmenter = _load(options, options.model)
+    every, split_warning = find_cases(options.data, options.table, options.split_file)
+    cases = chosen_cases(every, options.split)
     refuse_training_cases(segmenter, cases)
     return [Judged(segmenter, cases)], split_warning
 
@@ -170,15 +195,15 @@ def sees_single_slices(segmenter: Segmenter) -> bool:
     return isinstance(steps, SlicePreprocessing)
 
 
-def _load(args: argparse.Namespace, model: str | Path) -> Segmenter:
-    settings = RunSettings(model=str(model), device=args.device)
-    segmenter = load_segmenter(settings, tta=args.tta)
-    if args.region_mm is None:
+def _load(options: TuneOptions, model: str | Path) -> Segmenter:
+    settings = RunSettings(model=str(model), device=options.device)
+    segmenter = load_segmenter(settings, tta=options.tta)
+    if options.region_mm is None:
         return segmenter
     network = tumor_network(segmenter)
     if not isinstance(network, PatchNetwork) or not network.preprocessing.needs_liver:
         raise ValueError("--region-mm is for a cascade whose patch network sees the liver alone.")
-    network.preprocessing = replace(network.preprocessing, liver_margin_mm=args.region_mm)
+    network.preprocessing = replace(network.preprocessing, liver_margin_mm=options.region_mm)
     return segmenter
 
 
@@ -190,10 +215,10 @@ def _region(segmenter: Segmenter) -> dict[str, Any]:
     return {REGION: network.preprocessing.liver_margin_mm}
 
 
-def _predicted(segmenter: Segmenter, case: Case, kept: Predictions) -> PredictedCase:
+def _predicted(segmenter: Segmenter, case: Case, predictions: Predictions) -> PredictedCase:
     ct, true_kji = read_pair(case)
     turn = Reorientation.to_lps(ct.ijk_to_ras, ct.shape_kji)
-    prediction, _ = kept.of(segmenter, case, ct)
+    prediction, _ = predictions.of(segmenter, case, ct)
     true = turn.apply(true_kji)
     if sees_single_slices(segmenter):
         return PredictedCase(case.name, case.group, prediction, true)
@@ -213,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--region-mm",
         type=float,
-        help="by which the liver is widened for a cascade's tumor network",
+        help="by which the liver is dilated for a cascade's tumor network",
     )
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
     add("--tta", action="store_true", help="average with the mirrored slice: twice as slow")
@@ -229,7 +254,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work(args: argparse.Namespace) -> None:
         called = shown_command(argv, "tune")
-        print(choose(args, called, lambda things: tqdm(things, leave=False, disable=None)))
+        print(
+            choose(
+                TuneOptions(**vars(args)),
+                called,
+                lambda things: tqdm(things, leave=False, disable=None),
+            )
+        )
         print(args.output / CHOICE_FILES[0])
 
     return command.run(_parser(), work, argv)
