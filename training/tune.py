@@ -106,8 +106,8 @@ def choose(options: TuneOptions, called: str, show: Show) -> str:
     """
     if options.split != SPLIT:
         raise ValueError(
-            f"A decision is chosen on the validation split alone; on {options.split!r} it would make"
-            " the scores there worthless. Leave out --split."
+            f"A decision is chosen on the validation split alone; on {options.split!r} it would"
+            " make the scores there worthless. Leave out --split."
         )
     parts, split_warning = _judged(options)
     first = parts[0].segmenter
