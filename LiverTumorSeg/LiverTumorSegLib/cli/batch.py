@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
     from LiverTumorSegLib.ct.study import StudySeries
 
-    from .batch_cases import Case
+    from .batch_cases import BatchItem
     from .batch_choice import Choice
 
 EXIT_SOME_FAILED = 1
@@ -100,7 +100,7 @@ def batch(
 class _Batch:
     """The state of one run: its cases, and the rows of those that have ended, by number."""
 
-    cases: list[Case]
+    cases: list[BatchItem]
     runner: CaseRunner
     output: Path
     reporter: Reporter
@@ -124,12 +124,12 @@ class _Batch:
             self.reporter.progress(0.0, "Looking which phases the series show")
             return phase_of_series(entry, self.runner.load())
 
-        def is_done(case: Case) -> bool:
+        def is_done(case: BatchItem) -> bool:
             return self.runner.finished_row(case) is not None
 
         self.cases = choose_cases(self.cases, choice, look, is_done)
 
-    def end_what_is_done(self) -> list[tuple[int, Case]]:
+    def end_what_is_done(self) -> list[tuple[int, BatchItem]]:
         """The rows of finished cases, which is quick, and of what is left out; the others."""
         from .batch_summary import LEFT_OUT, failed_row
 
@@ -148,7 +148,7 @@ class _Batch:
                 waiting.append((number, case))
         return waiting
 
-    def all(self, waiting: list[tuple[int, Case]]) -> None:
+    def all(self, waiting: list[tuple[int, BatchItem]]) -> None:
         """Run them; when that is stopped, the table has those that have ended."""
         from LiverTumorSegLib.files import settle
 
@@ -162,7 +162,7 @@ class _Batch:
             self._try_summary(at_once=True)
             raise
 
-    def all_here(self, waiting: list[tuple[int, Case]]) -> None:
+    def all_here(self, waiting: list[tuple[int, BatchItem]]) -> None:
         """Run one after the other, each a part of the way; the table grows with them."""
         self._try_summary()
         for done, (number, case) in enumerate(waiting):
@@ -171,7 +171,7 @@ class _Batch:
             self._end(number, self.runner.row_of(case, voice))
             self._try_summary()
 
-    def all_on_ray(self, waiting: list[tuple[int, Case]]) -> None:
+    def all_on_ray(self, waiting: list[tuple[int, BatchItem]]) -> None:
         """The same on the machines of a Ray cluster, in the order in which they end."""
         from .cluster import run_on_ray
 

@@ -41,7 +41,7 @@ LONGEST_NAME_BYTES = 120
 
 
 @dataclass(frozen=True)
-class Case:
+class BatchItem:
     """One CT.
 
     place: below the folder that was searched; of several series in one folder each has its number
@@ -72,7 +72,7 @@ class Case:
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[Case]:
+def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[BatchItem]:
     """The cases in a folder and those below it, in the order of their places.
 
     leave_out: a folder that is not looked into (where results go). only: a pattern as of a shell,
@@ -105,18 +105,18 @@ def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[C
     return _named(found, folder)
 
 
-def _single_files(folder: Path, files: list[Path]) -> Iterator[Case]:
+def _single_files(folder: Path, files: list[Path]) -> Iterator[BatchItem]:
     for path in files:
         name, place = path.name.lower(), path.relative_to(folder)
         is_ours = path.name in OUR_LABELS and path.with_name(RECORD).exists()
         if name.endswith(ENDINGS) and not is_ours and not _is_label_map(path):
             is_pipe = path.exists() and not path.is_file()  # it would be waited for
             problem = f"{shown_name(path)} is a pipe or a device; give a file." if is_pipe else ""
-            yield Case(place, (path,), is_dicom=False, problem=problem)
+            yield BatchItem(place, (path,), is_dicom=False, problem=problem)
         for endings, advice in PASSED_OVER.items():
             if name.endswith(endings):
                 problem = f"{shown_name(path)} {advice}"
-                yield Case(place, (path,), is_dicom=False, problem=problem)
+                yield BatchItem(place, (path,), is_dicom=False, problem=problem)
 
 
 def _is_label_map(path: Path) -> bool:
@@ -134,7 +134,7 @@ def _all_series(folder: Path, leave_out: Path) -> list[Series]:
         return []  # all is damaged: each folder is left out with its own reason
 
 
-def _dicom_cases(folder: Path, found: list[Series]) -> Iterator[Case]:
+def _dicom_cases(folder: Path, found: list[Series]) -> Iterator[BatchItem]:
     by_folder: dict[Path, list[Series]] = {}
     for series in found:
         by_folder.setdefault(series.folder, []).append(series)
@@ -145,10 +145,10 @@ def _dicom_cases(folder: Path, found: list[Series]) -> Iterator[Case]:
         for n, series in enumerate(several, 1):
             part = f"series{series.number if are_known else n}"
             home = place / part if len(several) > 1 else place
-            yield Case(home, series.files, is_dicom=True, series=series)
+            yield BatchItem(home, series.files, is_dicom=True, series=series)
 
 
-def _left_out_dicom(folder: Path, files: list[Path], found: list[Series]) -> Iterator[Case]:
+def _left_out_dicom(folder: Path, files: list[Path], found: list[Series]) -> Iterator[BatchItem]:
     """A case a folder of DICOM that no series came of."""
     known = {path.parent for series in found for path in series.files}
     others: dict[Path, list[Path]] = {}
@@ -162,14 +162,14 @@ def _left_out_dicom(folder: Path, files: list[Path], found: list[Series]) -> Ite
             problem = "These DICOM files make no CT series."
         except ValueError as error:
             problem = " ".join(str(error).split())
-        yield Case(where.relative_to(folder), tuple(several), is_dicom=True, problem=problem)
+        yield BatchItem(where.relative_to(folder), tuple(several), is_dicom=True, problem=problem)
 
 
 def _matches(place: PurePath, pattern: str) -> bool:
     return fnmatchcase(place.as_posix(), pattern) or fnmatchcase(place.name, pattern)
 
 
-def _named(cases: list[Case], folder: Path) -> list[Case]:
+def _named(cases: list[BatchItem], folder: Path) -> list[BatchItem]:
     """Cases whose names differ on every file system: ``ct``, ``ct-2``, ``ct-3`` in their order."""
     taken = set(TABLES)
     named = []
@@ -184,7 +184,7 @@ def _named(cases: list[Case], folder: Path) -> list[Case]:
     return named
 
 
-def _plain_name(case: Case, folder: Path) -> str:
+def _plain_name(case: BatchItem, folder: Path) -> str:
     """The parts of a case's place on one line, with letters that every system allows in a name."""
     text = "_".join(case.place.parts or (folder.resolve().name,))
     if not case.is_dicom:

@@ -15,7 +15,7 @@ from LiverTumorSegLib.ct.phase import Phase
 from LiverTumorSegLib.ct.read import axial_slices
 from LiverTumorSegLib.ct.study import StudySeries, describe_series, fits, propose_series, say_series
 
-from .batch_cases import Case
+from .batch_cases import BatchItem
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Choice:
 
 
 def choose_cases(
-    cases: Sequence[Case],
+    cases: Sequence[BatchItem],
     choice: Choice,
     phase_of_image: Callable[[StudySeries], Phase] | None = None,
-    is_done: Callable[[Case], bool] = lambda case: False,
-) -> list[Case]:
+    is_done: Callable[[BatchItem], bool] = lambda case: False,
+) -> list[BatchItem]:
     """All cases, those that are left out with their ``problem``.
 
     phase_of_image: as ``propose_series`` takes it. is_done: whether a case has its result already;
@@ -59,7 +59,7 @@ def choose_cases(
     return chosen
 
 
-def _why_not(case: Case, entries: dict[str, StudySeries], choice: Choice) -> str:
+def _why_not(case: BatchItem, entries: dict[str, StudySeries], choice: Choice) -> str:
     """Why a case is not run, in a sentence; "" where it may be."""
     if choice.description is not None:
         entry = entries.get(case.name)
@@ -75,11 +75,11 @@ def _why_not(case: Case, entries: dict[str, StudySeries], choice: Choice) -> str
 
 
 def _one_a_study(
-    cases: Sequence[Case],
+    cases: Sequence[BatchItem],
     entries: dict[str, StudySeries],
     phase_of_image: Callable[[StudySeries], Phase] | None,
     done: set[str],
-) -> list[Case]:
+) -> list[BatchItem]:
     """Of the series of each examination one; a file is an examination of its own."""
     studies: dict[str, dict[str, StudySeries]] = {}
     for case in cases:

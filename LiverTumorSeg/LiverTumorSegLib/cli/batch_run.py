@@ -23,7 +23,7 @@ from .segment import load_model, segment_case, write_case
 if TYPE_CHECKING:
     from LiverTumorSegLib.inference.segmenter import Segmenter
 
-    from .batch_cases import Case
+    from .batch_cases import BatchItem
 
 STAMP = "batch.json"  # in each result: what it was made from and how
 
@@ -57,14 +57,14 @@ class CaseRunner:
             self._segmenter = load_model(self.settings, self.model_folder)
         return self._segmenter
 
-    def finished_row(self, case: Case) -> dict[str, Any] | None:
+    def finished_row(self, case: BatchItem) -> dict[str, Any] | None:
         """The row of a case that is done: its result is whole, made so, and from this CT.
 
         None for all else, whatever the files hold that should say so.
         """
         return _finished_row(self.out / case.name, self.made_by, case)
 
-    def row_of(self, case: Case, voice: CaseReporter) -> dict[str, Any]:
+    def row_of(self, case: BatchItem, voice: CaseReporter) -> dict[str, Any]:
         """Run one case; what goes wrong in it becomes its row."""
         from LiverTumorSegLib.files import whole_folder
 
@@ -94,7 +94,7 @@ class CaseRunner:
             )
         return failed_row(case.name, sentence)
 
-    def _make(self, case: Case, part: Path, voice: CaseReporter) -> dict[str, Any]:
+    def _make(self, case: BatchItem, part: Path, voice: CaseReporter) -> dict[str, Any]:
         """Write a case's files into a folder; their record."""
         from LiverTumorSegLib.inference.network import choose_device
         from LiverTumorSegLib.result.export.export import Export
@@ -128,7 +128,7 @@ def _write_stamp(folder: Path, made: dict[str, Any]) -> None:
     (folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
 
 
-def _finished_row(place: Path, settings: dict[str, Any], case: Case) -> dict[str, Any] | None:
+def _finished_row(place: Path, settings: dict[str, Any], case: BatchItem) -> dict[str, Any] | None:
     from LiverTumorSegLib.files import read_json
     from LiverTumorSegLib.result.files import RECORD
 

@@ -33,7 +33,7 @@ from .batch_run import CaseRunner
 from .progress import TimeLeft
 
 if TYPE_CHECKING:
-    from .batch_cases import Case
+    from .batch_cases import BatchItem
 
 RETRIES = 3  # of a case whose worker or machine was lost
 IN_LINE = (
@@ -56,7 +56,7 @@ def require_ray() -> Any:
 
 def run_on_ray(
     runner: CaseRunner,
-    waiting: Sequence[tuple[int, Case]],
+    waiting: Sequence[tuple[int, BatchItem]],
     where: Where,
     end: Callable[[int, dict[str, Any]], None],
 ) -> None:
@@ -77,7 +77,7 @@ def run_on_ray(
             num_cpus=where.cpus_per_case, num_gpus=gpus, max_retries=RETRIES
         )
         line = iter(waiting)
-        running: dict[Any, tuple[int, Case]] = {}
+        running: dict[Any, tuple[int, BatchItem]] = {}
         while True:
             while len(running) < IN_LINE * slots and (following := next(line, None)):
                 running[task.remote(sent, weights, following[1])] = following
@@ -88,7 +88,7 @@ def run_on_ray(
                 end(number, _row(ray, reference, case))
 
 
-def run_case(runner: CaseRunner, weights: NDArray[np.uint8], case: Case) -> dict[str, Any]:
+def run_case(runner: CaseRunner, weights: NDArray[np.uint8], case: BatchItem) -> dict[str, Any]:
     """What a worker process does: a case's row, its result being published."""
     return _loaded(runner, weights).row_of(case, _Silent())
 
@@ -108,7 +108,7 @@ def _loaded(runner: CaseRunner, weights: NDArray[np.uint8]) -> CaseRunner:
     return own
 
 
-def _row(ray: Any, reference: Any, case: Case) -> dict[str, Any]:
+def _row(ray: Any, reference: Any, case: BatchItem) -> dict[str, Any]:
     """Of a task that has ended, however it did."""
     from .batch_summary import failed_row
 

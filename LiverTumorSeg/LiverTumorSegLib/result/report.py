@@ -21,10 +21,10 @@ from LiverTumorSegLib.model.spec import BundleError
 from .files import NOTICE
 from .followup.page import ComparisonPage
 from .lesions import CONFIDENCE_MEANING, Lesion
-from .overview.case import Case, turned_slice
 from .overview.key_image import draw_key_image, jpeg_uri
 from .overview.page import draw_whole_liver
 from .overview.panel import milliliters
+from .overview.scene import OverviewScene, turned_slice
 from .recist import MOST_TARGETS, least_target_mm, propose_targets
 from .stored import StoredResult
 
@@ -162,7 +162,7 @@ def _content(
 ) -> ReportContent:
     measures = stored.measures
     burden = measures.burden_percent
-    case = Case.of(stored.ct, stored.labels_kji, None, measures)
+    case = OverviewScene.of(stored.ct, stored.labels_kji, None, measures)
     slice_mm = case.ct.spacing_kji_mm[0]
     return ReportContent(
         reader=reader,
@@ -188,7 +188,7 @@ def _content(
     )
 
 
-def _lesion_entries(stored: StoredResult, case: Case) -> list[LesionEntry]:
+def _lesion_entries(stored: StoredResult, case: OverviewScene) -> list[LesionEntry]:
     rejected = {
         lesion.number
         for lesion, review in zip(stored.measures.lesions, stored.review, strict=True)
@@ -202,7 +202,9 @@ def _lesion_entries(stored: StoredResult, case: Case) -> list[LesionEntry]:
     ]
 
 
-def _lesion_entry(case: Case, lesion: Lesion, review: str, *, is_target: bool) -> LesionEntry:
+def _lesion_entry(
+    case: OverviewScene, lesion: Lesion, review: str, *, is_target: bool
+) -> LesionEntry:
     k = turned_slice(lesion.slice_index, case.turn)
     sure = "" if lesion.confidence is None else f"{100 * lesion.confidence:.0f} %"
     return LesionEntry(
@@ -233,7 +235,7 @@ def _hashes(stored: StoredResult) -> list[str]:
     return [str(value) for value in found if value]
 
 
-def _scan_line(case: Case) -> str:
+def _scan_line(case: OverviewScene) -> str:
     k, j, i = case.ct.shape_kji
     k_mm, j_mm, i_mm = case.ct.spacing_kji_mm
     return f"{k} axial slices {k_mm:.2f} mm apart, {i} x {j} pixels of {i_mm:.2f} x {j_mm:.2f} mm"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from command_line import PATIENT, save_ct
 from dicom_files import changed, save_enhanced, save_series, some_ct
-from LiverTumorSegLib.cli.batch_cases import Case, find_cases
+from LiverTumorSegLib.cli.batch_cases import BatchItem, find_cases
 from LiverTumorSegLib.cli.batch_choice import Choice, choose_cases
 from looped import looped
 from pydicom.uid import generate_uid
 
 
-def names(cases: list[Case]) -> list[str]:
+def names(cases: list[BatchItem]) -> list[str]:
     return [case.name for case in cases]
 
 
@@ -140,10 +140,10 @@ def test_the_sum_is_of_the_contents(tmp_path: Path) -> None:
     renamed.mkdir()
     for n, path in enumerate(reversed(s.files)):
         shutil.copy(path, renamed / str(n))
-    assert Case(Path("t"), tuple(renamed.iterdir()), True).sha256() == s.sha256()
+    assert BatchItem(Path("t"), tuple(renamed.iterdir()), True).sha256() == s.sha256()
     path = s.files[0]
     path.write_bytes(path.read_bytes() + b"\0")
-    assert Case(Path("t"), tuple(renamed.iterdir()), True).sha256() != s.sha256()
+    assert BatchItem(Path("t"), tuple(renamed.iterdir()), True).sha256() != s.sha256()
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from LiverTumorSegLib import __version__
 from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.result.lesions import Lesion
-from LiverTumorSegLib.result.overview.case import Case
+from LiverTumorSegLib.result.overview.scene import OverviewScene
 from LiverTumorSegLib.result.recist import (
     LEAST_TARGET_MM,
     Response,
@@ -161,7 +161,7 @@ def compare_dates(baseline: StoredResult, followup: StoredResult) -> Comparison:
             f" alignment, at most {WORST_ERROR_MM:.0f}): give two CTs of one patient, with the"
             " liver whole and well segmented on both."
         )
-    cases = [Case.of(d.ct, d.labels_kji, None, d.measures) for d in (baseline, followup)]
+    cases = [OverviewScene.of(d.ct, d.labels_kji, None, d.measures) for d in (baseline, followup)]
     placed = [PlacedLesions.of(case) for case in cases]
     links = match(placed[0], placed[1], registration)
     fit = _not_rejected(baseline)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from LiverTumorSegLib.result.overview.case import Case
+from LiverTumorSegLib.result.overview.scene import OverviewScene
 
 from .registration import Matrix, Points, Registration, moved
 
@@ -40,7 +40,7 @@ class PlacedLesions:
     ras_to_ijk: Matrix
 
     @classmethod
-    def of(cls, case: Case) -> PlacedLesions:
+    def of(cls, case: OverviewScene) -> PlacedLesions:
         """Those of a case, numbered as in its measures."""
         place = case.ct.ijk_to_ras
         if case.lesions is None or case.box is None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from LiverTumorSegLib.result.lesions import Lesion
-from LiverTumorSegLib.result.overview.case import Case
 from LiverTumorSegLib.result.overview.key_image import draw_key_image, draw_place, jpeg_uri
 from LiverTumorSegLib.result.overview.panel import milliliters
+from LiverTumorSegLib.result.overview.scene import OverviewScene
 from LiverTumorSegLib.result.recist import Response
 
 from .comparison import Comparison, Row
@@ -65,7 +65,7 @@ class ComparisonPage:
 def comparison_page(comparison: Comparison) -> ComparisonPage:
     """Draw every lesion on both dates, and format the numbers."""
     cases = [
-        Case.of(date.ct, date.labels_kji, None, date.measures)
+        OverviewScene.of(date.ct, date.labels_kji, None, date.measures)
         for date in (comparison.baseline, comparison.followup)
     ]
     return ComparisonPage(
@@ -97,7 +97,7 @@ def _totals(comparison: Comparison) -> list[Total]:
     return totals
 
 
-def _row_entry(comparison: Comparison, row: Row, cases: list[Case]) -> RowEntry:
+def _row_entry(comparison: Comparison, row: Row, cases: list[OverviewScene]) -> RowEntry:
     return RowEntry(
         baseline=" + ".join(map(str, row.baseline)) or NONE,
         followup=" + ".join(map(str, row.followup)) or NONE,
@@ -112,7 +112,7 @@ def _row_entry(comparison: Comparison, row: Row, cases: list[Case]) -> RowEntry:
     )
 
 
-def _images(comparison: Comparison, row: Row, cases: list[Case]) -> tuple[str, str]:
+def _images(comparison: Comparison, row: Row, cases: list[OverviewScene]) -> tuple[str, str]:
     """The largest lesion of each date; where there is none, the place where it would be."""
     before = [comparison.baseline.measures.lesions[n - 1] for n in row.baseline[:1]]
     after = [comparison.followup.measures.lesions[n - 1] for n in row.followup[:1]]
@@ -123,7 +123,7 @@ def _images(comparison: Comparison, row: Row, cases: list[Case]) -> tuple[str, s
     )
 
 
-def _image(case: Case, here: list[Lesion], there: list[Lesion], movement: Matrix) -> str:
+def _image(case: OverviewScene, here: list[Lesion], there: list[Lesion], movement: Matrix) -> str:
     if here:
         return jpeg_uri(draw_key_image(case, here[0]))
     r, a, s = moved(movement, np.array([there[0].centroid_ras_mm]))[0].tolist()

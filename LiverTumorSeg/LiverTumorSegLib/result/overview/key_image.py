@@ -14,10 +14,10 @@ import numpy as np
 
 from LiverTumorSegLib.result.lesions import Lesion, Point
 
-from .case import Case, turned_slice
 from .cell import BAR_MM, draw_bar, draw_plane, draw_sides, draw_tags
 from .drawing import HALO, Box, Color, Image, Page
 from .panel import CARD, INK
+from .scene import OverviewScene, turned_slice
 from .views import Frame, Plane, body_extent, mask_box, padded
 
 WIDTH, HEIGHT = 420, 320  # page pixels
@@ -30,7 +30,7 @@ LOCATOR = 0.27  # width of the small whole slice, in picture widths
 JPEG_QUALITY = 88
 
 
-def draw_key_image(case: Case, lesion: Lesion) -> Image:
+def draw_key_image(case: OverviewScene, lesion: Lesion) -> Image:
     """The lesion on its slice, uint8 BGR; the whole slice small in the upper right corner."""
     plane = case.plane(0, turned_slice(lesion.slice_index, case.turn))
     page = Page(WIDTH, HEIGHT, CARD)
@@ -46,7 +46,7 @@ def draw_key_image(case: Case, lesion: Lesion) -> Image:
     return page.finish()
 
 
-def draw_place(case: Case, point_ras_mm: Point) -> Image:
+def draw_place(case: OverviewScene, point_ras_mm: Point) -> Image:
     """Where a lesion would lie that is not there, uint8 BGR; the middle is marked."""
     _, _, k = _indices(case, point_ras_mm)
     last = len(case.labels) - 1
@@ -92,14 +92,14 @@ def _frame_around(plane: Plane, number: int) -> Frame:
     return Frame.around(padded((*middle, *middle), across_mm / 2), WIDTH, HEIGHT)
 
 
-def _in_plane_mm(case: Case, point_ras_mm: Point) -> tuple[float, float]:
+def _in_plane_mm(case: OverviewScene, point_ras_mm: Point) -> tuple[float, float]:
     """From the upper left corner of an axial plane, as it is shown."""
     i, j, _ = _indices(case, point_ras_mm)
     _, row_mm, column_mm = case.ct.spacing_kji_mm
     return (i + 0.5) * column_mm, (j + 0.5) * row_mm
 
 
-def _indices(case: Case, point_ras_mm: Point) -> tuple[float, float, float]:
+def _indices(case: OverviewScene, point_ras_mm: Point) -> tuple[float, float, float]:
     """Of the LPS grid."""
     i, j, k, _ = np.linalg.inv(case.ct.ijk_to_ras) @ np.array([*point_ras_mm, 1.0])
     return float(i), float(j), float(k)

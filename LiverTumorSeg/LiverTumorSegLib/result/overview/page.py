@@ -24,7 +24,6 @@ from LiverTumorSegLib.result.lesions import LiverMeasures
 from LiverTumorSegLib.volume import CtVolume, Reorientation
 
 from . import panel
-from .case import Case, turned_slice
 from .cell import (
     BAR_MM,
     TAGS_PER_CELL,
@@ -38,6 +37,7 @@ from .cell import (
 )
 from .drawing import Box, Image, Page
 from .panel import HEIGHT, INK, LIVER, PAGE, PLAN, TUMOR, WIDTH
+from .scene import OverviewScene, turned_slice
 from .surface import Surface, front_view
 from .views import Frame, Plane, body_extent, mask_box, padded
 
@@ -71,7 +71,7 @@ def draw_overview(
     Raises ``ValueError`` when shapes differ or the measures are of other labels.
     """
     _check(ct, labels_kji, truth_kji)
-    case = Case.of(ct, labels_kji, truth_kji, measures)
+    case = OverviewScene.of(ct, labels_kji, truth_kji, measures)
     page = Page(WIDTH, HEIGHT + panel.warnings_height(warnings), PAGE)
     panel.draw_header(page, title, case.ct)
     panel.draw_footer(page, footer)
@@ -85,7 +85,7 @@ def draw_overview(
     return page.finish()
 
 
-def draw_whole_liver(case: Case) -> Image:
+def draw_whole_liver(case: OverviewScene) -> Image:
     """Coronal and sagittal plane and the liver from the front, side by side, uint8 BGR.
 
     Lines show where each lesion is widest, or, without lesions, the overview's slices.
@@ -133,7 +133,7 @@ def _cell(row: int, column: int) -> Box:
     return left, top, left + CELL[0], top + CELL[1]
 
 
-def _draw_axials(page: Page, case: Case) -> None:
+def _draw_axials(page: Page, case: OverviewScene) -> None:
     planes = [case.plane(0, k) for k in case.slices]
     frame = Frame.around(body_extent(planes), *CELL)
     for n, (k, plane) in enumerate(zip(case.slices, planes, strict=True)):
@@ -145,7 +145,7 @@ def _draw_axials(page: Page, case: Case) -> None:
         draw_tags(page, cell, frame, plane, taken)
 
 
-def _height(case: Case, k: int) -> str:
+def _height(case: OverviewScene, k: int) -> str:
     return f"S {round(case.superior_mm(k)):+d} mm"
 
 
@@ -154,7 +154,7 @@ def _slice_number(k: int, turn: Reorientation) -> str:
     return str(turned_slice(k, turn))
 
 
-def _draw_whole(page: Page, case: Case, row: int) -> None:
+def _draw_whole(page: Page, case: OverviewScene, row: int) -> None:
     """The liver as a whole: in two planes and from the front."""
     coronal, sagittal, front = (_cell(row, column) for column in range(3))
     _draw_upright(page, case, coronal, axis=1, caption="Coronal", sides=("R", "L"))
@@ -163,7 +163,7 @@ def _draw_whole(page: Page, case: Case, row: int) -> None:
 
 
 def _draw_upright(
-    page: Page, case: Case, cell: Box, *, axis: int, caption: str, sides: tuple[str, str]
+    page: Page, case: OverviewScene, cell: Box, *, axis: int, caption: str, sides: tuple[str, str]
 ) -> None:
     """A coronal or sagittal plane around the liver's height, with the axial slices as lines."""
     plane = case.plane(axis, case.center_kji[axis])
@@ -180,7 +180,7 @@ def _draw_upright(
     draw_bar(page, cell, frame)
 
 
-def _draw_slice_lines(page: Page, case: Case, cell: Box, frame: Frame) -> None:
+def _draw_slice_lines(page: Page, case: OverviewScene, cell: Box, frame: Frame) -> None:
     """Where the axial slices lie, each with its number at the right edge."""
     lowest = cell[1] + 30.0
     for k in case.slices:
@@ -202,7 +202,7 @@ def _draw_slice_lines(page: Page, case: Case, cell: Box, frame: Frame) -> None:
         lowest = label_y + 13
 
 
-def _draw_front(page: Page, case: Case, cell: Box) -> None:
+def _draw_front(page: Page, case: OverviewScene, cell: Box) -> None:
     """The liver from the front, see-through, with its lesions."""
     page.fill(cell, panel.CARD)
     surface = front_view(case.labels, case.ct.spacing_kji_mm, CELL)
@@ -216,7 +216,9 @@ def _draw_front(page: Page, case: Case, cell: Box) -> None:
     _tag_surface(page, case, cell, surface, taken)
 
 
-def _tag_surface(page: Page, case: Case, cell: Box, surface: Surface, taken: list[Box]) -> None:
+def _tag_surface(
+    page: Page, case: OverviewScene, cell: Box, surface: Surface, taken: list[Box]
+) -> None:
     if case.lesions is None or case.box is None:
         return
     from scipy import ndimage
@@ -234,7 +236,7 @@ def _tag_surface(page: Page, case: Case, cell: Box, surface: Surface, taken: lis
     place_tags(page, cell, boxes, taken)
 
 
-def _draw_close_ups(page: Page, case: Case, top: float) -> None:
+def _draw_close_ups(page: Page, case: OverviewScene, top: float) -> None:
     """The two largest lesions where they are widest, between the lesion list and the legend."""
     if not case.widest:
         return
@@ -250,7 +252,7 @@ def _draw_close_ups(page: Page, case: Case, top: float) -> None:
         left += width + GAP
 
 
-def _draw_close_up(page: Page, case: Case, cell: Box, plane: Plane, number: int) -> None:
+def _draw_close_up(page: Page, case: OverviewScene, cell: Box, plane: Plane, number: int) -> None:
     if plane.lesions is None or (found := mask_box(plane.lesions == number)) is None:
         return
     row_mm, column_mm = plane.spacing_mm

@@ -21,7 +21,7 @@ AXIAL = 6  # slices shown at most
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class OverviewScene:
     """What is drawn, the LPS way: arrays ``(k, j, i)``.
 
     lesions: numbers of the tumor voxels inside ``box``, 0 elsewhere; both None without tumor.
@@ -42,7 +42,9 @@ class Case:
     center_kji: tuple[int, int, int]
 
     @classmethod
-    def of(cls, ct: CtVolume, labels: Array, truth: Array | None, measures: LiverMeasures) -> Case:
+    def of(
+        cls, ct: CtVolume, labels: Array, truth: Array | None, measures: LiverMeasures
+    ) -> OverviewScene:
         lps, turn = ct.to_lps(copy=False)
         labels = turn.apply(labels)
         profile = liver_profile(labels)
