@@ -13,7 +13,7 @@ import pytest
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
-from looped import ALL_AXES, looped
+from looped import looped
 from numpy.typing import NDArray
 from threshold_cascade import AS_IT_IS, CASCADE_STEPS, SEES_LIVER, Blind, Threshold, segmenter
 from threshold_slices import (
@@ -22,36 +22,10 @@ from threshold_slices import (
     TUMOR_HU,
     abdomen,
     distance_mm,
-    oblique,
-    turned,
     volume,
 )
 
 Array = NDArray[Any]
-
-
-@pytest.fixture(scope="module", params=[None, oblique()], ids=["straight", "oblique"])
-def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
-    ct = abdomen(rotation=request.param)
-    result = segmenter(CASCADE_STEPS).segment(ct, keep_prediction=True)
-    assert set(np.unique(result.labels_kji)) == {0, 1, 2}
-    assert result.probabilities is not None
-    return ct, result.labels_kji, result.probabilities
-
-
-@looped(axes_to_ras=ALL_AXES)
-def test_however_the_grid_lies_the_patient_gets_the_same_labels(
-    upright: tuple[CtVolume, Array, Array], axes_to_ras: Array
-) -> None:
-    ct, labels, probabilities = upright
-    hu, new_to_old = turned(ct.hu, axes_to_ras)
-    worker = segmenter(CASCADE_STEPS)
-    result = worker.segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), keep_prediction=True)
-    assert result.labels_kji.dtype == np.uint8
-    np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
-    assert result.probabilities is not None
-    for made, expected in zip(result.probabilities, probabilities, strict=True):
-        np.testing.assert_array_equal(made, turned(expected, axes_to_ras)[0])
 
 
 def ball_in_liver(

@@ -14,7 +14,7 @@ from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.progress import Cancelled
 from LiverTumorSegLib.result.agreement import dice
 from LiverTumorSegLib.volume import CtVolume
-from looped import ALL_AXES, looped
+from looped import looped
 from numpy.typing import NDArray
 from threshold_slices import (
     AIR_HU,
@@ -26,7 +26,6 @@ from threshold_slices import (
     GrayRunner,
     abdomen,
     distance_mm,
-    oblique,
     segmenter,
     spec_of,
     turned,
@@ -34,29 +33,6 @@ from threshold_slices import (
 )
 
 Array = NDArray[Any]
-
-
-@pytest.fixture(scope="module", params=[None, oblique()], ids=["straight", "oblique"])
-def upright(request: pytest.FixtureRequest) -> tuple[CtVolume, Array, Array]:
-    ct = abdomen(rotation=request.param)
-    result = segmenter().segment(ct, keep_prediction=True)
-    assert set(np.unique(result.labels_kji)) == {0, 1, 2}
-    assert result.probabilities is not None
-    return ct, result.labels_kji, result.probabilities
-
-
-@looped(axes_to_ras=ALL_AXES)
-def test_however_the_grid_lies_the_patient_gets_the_same_labels(
-    upright: tuple[CtVolume, Array, Array], axes_to_ras: Array
-) -> None:
-    ct, labels, probabilities = upright
-    hu, new_to_old = turned(ct.hu, axes_to_ras)
-    result = segmenter().segment(CtVolume(hu, ct.ijk_to_ras @ new_to_old), keep_prediction=True)
-    assert result.labels_kji.dtype == np.uint8
-    np.testing.assert_array_equal(result.labels_kji, turned(labels, axes_to_ras)[0])
-    assert result.probabilities is not None
-    for made, expected in zip(result.probabilities, probabilities, strict=True):
-        np.testing.assert_array_equal(made, turned(expected, axes_to_ras)[0])
 
 
 @looped(
