@@ -155,9 +155,13 @@ NO_CT: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @looped(("make", "says"), NO_CT.values())
 def test_what_is_no_ct(
-    folder: Path, refused: Callable[..., str], make: Callable[[Path], None], says: str
+    tmp_path: Path,
+    folder: Path,
+    refused: Callable[..., str],
+    make: Callable[[Path], None],
+    says: str,
 ) -> None:
-    path = folder / "ct.nii.gz"
+    path = tmp_path / "ct.nii.gz"
     make(path)
     sentence = refused("segment", path, "-o", folder / "result")
     assert sentence.startswith("ct.nii.gz ")
