@@ -170,7 +170,7 @@ def _volume(
             liver, preprocessing.size_px
         )  # the liver net may have worked on another
         k, j, i = case["shape_kji"]
-        region = preprocessing.liver_region(liver, _spacing(case), (k, j, i))
+        region = preprocessing.search_region(liver, _spacing(case), (k, j, i))
     target = (labels >= LEAST[stage]).astype(np.uint8)
     return Volume(case["name"], case["group"], image, target, region)
 

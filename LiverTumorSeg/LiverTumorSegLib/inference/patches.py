@@ -67,7 +67,7 @@ class PatchNetwork:
         image = steps(lps.hu, lps.spacing_kji_mm)
         if steps.needs_liver:
             liver = resample_mask(region.liver, steps.size_px)
-            search = steps.liver_region(liver, lps.spacing_kji_mm, lps.shape_kji)
+            search = steps.search_region(liver, lps.spacing_kji_mm, lps.shape_kji)
         else:
             search = resample_mask(region.search, steps.size_px)
         if not search.any():

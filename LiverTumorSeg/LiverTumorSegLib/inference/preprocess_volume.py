@@ -7,7 +7,7 @@
 and where the tumor network is to see the liver alone::
 
     preprocess = VolumePreprocessing(liver_margin_mm=0)
-    region = preprocess.liver_region(clean_liver(mask), lps.spacing_kji_mm, lps.shape_kji)
+    region = preprocess.search_region(clean_liver(mask), lps.spacing_kji_mm, lps.shape_kji)
     for_the_net = preprocess.channels(image, region)
 
 In the order of the G-UNETR++ paper's code: resize each slice to 256 x 256 with the slices left as
@@ -127,7 +127,7 @@ class VolumePreprocessing(Settings):
         """Where the network's pixels lie in a slice."""
         return self._plane.grid(shape_ji, spacing_ji_mm)
 
-    def liver_region(
+    def search_region(
         self, liver: Mask, spacing_kji_mm: Spacing, shape_kji: tuple[int, int, int]
     ) -> Mask:
         """What the tumor network looks at: the liver, dilated by the margin.
@@ -149,8 +149,8 @@ class VolumePreprocessing(Settings):
     def channels(self, image: Image, region: Mask | None = None) -> Image:
         """The network's input channels: (1 or 2, k, size_px, size_px).
 
-        image: of this object. region: of :meth:`liver_region`, where the network needs one; outside
-        of it the image is 0, or the region becomes the second channel (mask_as_channel).
+        image: of this object. region: of :meth:`search_region`, where the network needs one;
+        outside of it the image is 0, or the region becomes the second channel (mask_as_channel).
         """
         if not self.needs_liver:
             return image[None]

@@ -66,7 +66,7 @@ class ModelFile:
     sha256: str | None = None
 
     def __post_init__(self) -> None:
-        state = {name: _plain(tensor) for name, tensor in self.state.items()}
+        state = {name: _to_fp32_cpu(tensor) for name, tensor in self.state.items()}
         object.__setattr__(self, "state", state)
 
     @classmethod
@@ -411,6 +411,6 @@ def _too_large(name: str, tensor: torch.Tensor) -> BundleError:
     )
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
+def _to_fp32_cpu(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor

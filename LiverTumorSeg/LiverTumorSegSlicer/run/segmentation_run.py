@@ -17,14 +17,13 @@ import vtk
 from LiverTumorSegLib import settings
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.scene.appearance import showForReview
 from LiverTumorSegSlicer.scene.geometry import isInScene
 from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, readVolume, writeSegmentation
 from LiverTumorSegSlicer.scene.probability_volumes import (
     addProbabilityVolumes,
     forgetProbabilityVolumes,
 )
-from LiverTumorSegSlicer.scene.segments import LABELMAP, segmentIds
+from LiverTumorSegSlicer.scene.segments import LABELMAP, segmentIds, showForReview
 
 from .job import JobFailure, JobRequest, JobResult, SegmentationJob
 from .process import Runner

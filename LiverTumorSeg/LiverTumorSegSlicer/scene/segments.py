@@ -46,6 +46,7 @@ NAMES = {
 # a neoplasm has no color there.
 COLORS_RGB = {Label.LIVER: (221, 130, 101), Label.TUMOR: Label.TUMOR.color_rgb}
 SAME_PLACE_MM = 0.01
+FILL_2D = {Label.LIVER: 0.2, Label.TUMOR: 0.4}  # opacity inside the outline
 
 
 @dataclass(frozen=True)
@@ -317,3 +318,11 @@ def _isSame(noted: str, present: str) -> bool:
     return all(
         abs(float(a) - float(b)) <= SAME_PLACE_MM for a, b in zip(notedMm, presentMm, strict=True)
     )
+
+
+def showForReview(segmentationNode: Any) -> None:
+    """Clear outlines, faint filling: through a result the CT must be seen to judge it."""
+    display = segmentationNode.GetDisplayNode()
+    for segmentId, label in rolesOf(segmentationNode.GetSegmentation()).items():
+        display.SetSegmentOpacity2DFill(segmentId, FILL_2D[label])
+        display.SetSegmentOpacity2DOutline(segmentId, 1.0)

@@ -255,7 +255,7 @@ def test_the_cascade_s_labels_are_its_networks_own(pair: Path) -> None:
     result = worker.segment(ct, keep_prediction=True)
     image = LIVER_STEPS(ct.hu, ct.spacing_kji_mm)
     liver = windowed(0, image[None])
-    region = TUMOR_STEPS.liver_region(liver > 0.5, ct.spacing_kji_mm, ct.shape_kji)
+    region = TUMOR_STEPS.search_region(liver > 0.5, ct.spacing_kji_mm, ct.shape_kji)
     tumor = np.where(region, windowed(1, TUMOR_STEPS.channels(image, region)), 0)
     assert result.probabilities is not None
     grid = TUMOR_STEPS.grid((64, 64), (1.5, 1.5))

@@ -173,10 +173,10 @@ def test_the_margin_is_in_mm_of_the_ct() -> None:
     liver = np.zeros((9, 256, 256), bool)
     liver[4, 128, 128] = True
     preprocessing = VolumePreprocessing(liver_margin_mm=3.0)
-    region = preprocessing.liver_region(liver, (1.0, 0.75, 0.75), (9, 512, 512))
+    region = preprocessing.search_region(liver, (1.0, 0.75, 0.75), (9, 512, 512))
     assert np.count_nonzero(region[4, 128]) == 5  # two pixels each way
     assert np.count_nonzero(region[:, 128, 128]) == 7
-    tall = preprocessing.liver_region(liver, (1.0, 1.5, 0.75), (9, 512, 512))
+    tall = preprocessing.search_region(liver, (1.0, 1.5, 0.75), (9, 512, 512))
     assert np.count_nonzero(tall[4, 128]) == 3  # the longer side fills the grid: 3 mm a pixel
 
 
@@ -259,7 +259,7 @@ def test_what_each_network_is_given() -> None:
     with pytest.raises(ValueError, match="run the liver network first"):
         masked.channels(image)
     with pytest.raises(ValueError, match="no use for a liver mask"):
-        whole.liver_region(region, MM, (6, 32, 32))
+        whole.search_region(region, MM, (6, 32, 32))
 
 
 def test_the_floor_of_the_window_is_what_lies_outside() -> None:
