@@ -225,7 +225,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _finish_moves(part: Path) -> None:
-    """Of files moved one by one (``_move_in``): none or all."""
+    """Finish moving files one by one (``_move_in``), or undo it: none or all are moved."""
     try:
         becomes = read_json(part / MARKER)["becomes"]
         place = part.parent / becomes
@@ -252,7 +252,7 @@ def _remove(part: Path) -> None:
 
 @functools.cache
 def _settle_once(folder: Path) -> None:
-    """Not for each of a thousand files."""
+    """Settle a folder once a process, not for each of a thousand files."""
     settle(folder)
 
 
@@ -265,7 +265,7 @@ def _flush(path: Path) -> None:
 
 
 def _home_of(place: Path) -> Path:
-    """Where its unfinished work lies: so that a rename leads from there to its place."""
+    """The folder for a target's unfinished files, from where a rename moves them into place."""
     above = next(path for path in place.parents if path.exists())
     if not place.is_dir():
         return above
@@ -313,7 +313,7 @@ def _publish(part: Path, fresh: Path, place: Path, known: Collection[str]) -> No
 
 
 def _may_be_exchanged(place: Path) -> bool:
-    """Not a folder in which a shell may stand, somebody else's, or one that others work in."""
+    """Whether a folder may be renamed: not a shell's own, somebody else's, or one in use."""
     here = os.path.realpath(os.getcwd())
     if os.path.commonpath([here, place]) == str(place):
         return False
@@ -323,7 +323,7 @@ def _may_be_exchanged(place: Path) -> bool:
 
 
 def _take_along(place: Path, fresh: Path, ours: Collection[str]) -> None:
-    """The same files under second names (hard links), so that none is away at any moment."""
+    """Hard-link the other files of a folder into its successor, so that none is ever missing."""
     shutil.copystat(place, fresh)
     for path in place.iterdir():
         if path.name in ours:
@@ -338,7 +338,7 @@ def _take_along(place: Path, fresh: Path, ours: Collection[str]) -> None:
 
 
 def _bring_latecomers(old: Path, place: Path, ours: Collection[str]) -> None:
-    """What somebody put into the folder in the very moment of its exchange."""
+    """Move along files that appeared in the folder during its exchange."""
     for path in old.iterdir():
         if path.name not in ours and not os.path.lexists(place / path.name):
             with contextlib.suppress(OSError):

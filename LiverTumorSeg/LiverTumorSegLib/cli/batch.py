@@ -130,7 +130,7 @@ class _Batch:
         self.cases = choose_cases(self.cases, choice, look, is_done)
 
     def end_what_is_done(self) -> list[tuple[int, BatchItem]]:
-        """The rows of finished cases, which is quick, and of what is left out; the others."""
+        """Add the rows of cases that are done or left out; return the cases still to be run."""
         from .batch_summary import LEFT_OUT, failed_row
 
         waiting = []
@@ -149,7 +149,7 @@ class _Batch:
         return waiting
 
     def all(self, waiting: list[tuple[int, BatchItem]]) -> None:
-        """Run them; when that is stopped, the table has those that have ended."""
+        """Run the cases; when that is stopped, the table has those that have ended."""
         from LiverTumorSegLib.files import settle
 
         try:
@@ -163,7 +163,7 @@ class _Batch:
             raise
 
     def all_here(self, waiting: list[tuple[int, BatchItem]]) -> None:
-        """Run one after the other, each a part of the way; the table grows with them."""
+        """Run the cases one after the other; the summary table grows with them."""
         self._try_summary()
         for done, (number, case) in enumerate(waiting):
             count = len(self.cases)
@@ -172,7 +172,7 @@ class _Batch:
             self._try_summary()
 
     def all_on_ray(self, waiting: list[tuple[int, BatchItem]]) -> None:
-        """The same on the machines of a Ray cluster, in the order in which they end."""
+        """Run the cases on a Ray cluster; their rows come in the order in which they end."""
         from .cluster import run_on_ray
 
         before = len(self.rows)

@@ -61,13 +61,13 @@ class BatchItem:
         return read_file(self.files[0]) if self.series is None else read_series(self.series)
 
     def fingerprint(self) -> str:
-        """Of names, sizes and times of change: where it is the same, so are the contents."""
+        """A hash of the files' names, sizes and times of change: the same for the same contents."""
         facts = [(path.name, path.stat()) for path in self.files]
         lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def sha256(self) -> str:
-        """Of what is in the files, whatever their names; ``OSError`` when one cannot be read."""
+        """The hash of the contents, whatever the names; ``OSError`` for an unreadable file."""
         digests = sorted(file_sha256(path) for path in self.files)
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 

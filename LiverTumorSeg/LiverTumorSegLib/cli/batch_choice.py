@@ -80,7 +80,7 @@ def _one_a_study(
     phase_of_image: Callable[[StudySeries], Phase] | None,
     done: set[str],
 ) -> list[BatchItem]:
-    """Of the series of each examination one; a file is an examination of its own."""
+    """Leave out all but one series of each examination; a file is an examination of its own."""
     studies: dict[str, dict[str, StudySeries]] = {}
     for case in cases:
         if case.name in entries and not case.problem:

@@ -30,7 +30,7 @@ STAMP = "batch.json"  # in each result: what it was made from and how
 
 @dataclass
 class CaseRunner:
-    """How each case is run.
+    """Segments one CT after the other with one model, each into a result folder of its own.
 
     out: where the result folders go. made_by: model and settings, by which a result is known.
     """

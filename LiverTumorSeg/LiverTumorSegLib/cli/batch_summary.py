@@ -68,7 +68,7 @@ COLUMNS = tuple(SUMMARY_MEANINGS)
 
 
 def failed_row(case: str, reason: str, status: str = FAILED) -> dict[str, Any]:
-    """Of a case without a result."""
+    """The row of a case without a result."""
     return {**dict.fromkeys(COLUMNS), "case": case, "status": status} | {
         "reason": reason,
         "notice": NOTICE,
@@ -76,7 +76,7 @@ def failed_row(case: str, reason: str, status: str = FAILED) -> dict[str, Any]:
 
 
 def result_row(case: str, status: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a case with a result, whose record (``lesions.json``) holds all that the row says."""
+    """The row of a case with a result, from its record (``lesions.json``)."""
     diameters = [lesion["longest_axial_diameter_mm"] for lesion in record["lesions"]]
     return {
         "case": case,
@@ -178,7 +178,7 @@ def write_tables(out: Path, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _record_of(out: Path, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Of a case with a result."""
+    """The record (``lesions.json``) of a case with a result."""
     if row["status"] not in (DONE, SKIPPED):
         return None
     with suppress(OSError, ValueError):  # another program took it away meanwhile

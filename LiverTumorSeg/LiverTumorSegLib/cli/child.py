@@ -95,7 +95,7 @@ def _at_steps(segmenter: Segmenter, result: CaseResult, reporter: Reporter) -> S
 
 
 def end_with_parent() -> None:
-    """From now on this process ends itself when its standard input closes."""
+    """End this process when its standard input closes, as it does when the parent is gone."""
     stream = sys.stdin
     if stream is None:  # a process without console and pipes: nothing tells it about its parent
         return

@@ -89,7 +89,7 @@ def run_on_ray(
 
 
 def run_case(runner: CaseRunner, weights: NDArray[np.uint8], case: BatchItem) -> dict[str, Any]:
-    """What a worker process does: a case's row, its result being published."""
+    """Segment one case in a worker process, and publish its result; its row."""
     return _loaded(runner, weights).row_of(case, _Silent())
 
 
@@ -109,7 +109,7 @@ def _loaded(runner: CaseRunner, weights: NDArray[np.uint8]) -> CaseRunner:
 
 
 def _row(ray: Any, reference: Any, case: BatchItem) -> dict[str, Any]:
-    """Of a task that has ended, however it did."""
+    """The row of a Ray task that has ended, successful or not."""
     from .batch_summary import failed_row
 
     try:

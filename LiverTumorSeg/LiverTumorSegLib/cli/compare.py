@@ -90,7 +90,7 @@ def _read(
 
 
 def _summary(found: Comparison) -> list[str]:
-    """What a person wants to read at the end."""
+    """The change in a few lines, printed at the end."""
     lines = [
         f"  {'+'.join(map(str, row.baseline)) or '-':>5} to"
         f" {'+'.join(map(str, row.followup)) or '-':<5}"

@@ -47,7 +47,7 @@ BLOCK_BYTES = 32_000_000  # written at once
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a segmentation hands back.
+    """The result of a segmentation for the program that asked for it.
 
     labels_kji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i) or None.
     seen: where the network for tumors saw how much of one. steps: labels at other sensitivities.
@@ -133,7 +133,7 @@ def read_stored(folder: Path) -> StoredResult:
 def _write_array(
     path: Path, array: NDArray[Any], between_blocks: Callable[[], None] | None = None
 ) -> None:
-    """In few large blocks: in Slicer each write waits for the main thread.
+    """Write an array in few large blocks: in Slicer each write waits for the main thread.
 
     An array that is not contiguous is never copied as a whole.
     """

@@ -57,7 +57,7 @@ def describe_file(
 
 
 def _with_seen_phase(entry: StudySeries, seen: Phase) -> StudySeries:
-    """What is seen goes before what the header says, and both are named where they differ."""
+    """Replace the header's phase by the one seen in the image; name both where they differ."""
     if seen == "unknown":
         return entry
     if entry.phase == seen:
@@ -78,7 +78,7 @@ def _describe_study(folder: Path, entries: list[StudySeries], listed: list[Study
 
 
 def _describe_series(folder: Path, n: int, entry: StudySeries) -> str:
-    """What its header says, on a few lines; where it says nothing there is nothing."""
+    """Describe a series by its header on a few lines; what the header lacks is left out."""
     k, j, i = entry.series.shape_kji
     thick, apart = entry.series.thickness_mm, entry.spacing_mm
     phase = entry.phase if entry.phase == "unknown" else f"{entry.phase} ({entry.phase_source})"
@@ -126,7 +126,7 @@ def _describe_ct(ct: CtVolume, warnings: tuple[str, ...]) -> str:
 
 
 def _describe_entry(entry: ModelEntry) -> str:
-    """What the catalog says, then what the file says."""
+    """Describe a model by its catalog entry, then by its file."""
     scores = [f"{name}: {value}" for name, value in entry.scores.items()]
     head = [f"{entry.title}. {entry.summary}", f"License: {entry.licence}", *scores]
     return "\n\n".join(["\n".join(head), _describe_model(entry.file.path)])

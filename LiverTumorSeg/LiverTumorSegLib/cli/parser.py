@@ -366,7 +366,7 @@ def _add_info(commands: Any) -> None:
 
 
 def _add_run_options(parser: argparse.ArgumentParser, overwrite: str) -> None:
-    """How a model is chosen and run; overwrite says what that option does."""
+    """Add the options of a segmentation. overwrite: the help text of --overwrite."""
     RunSettings.add_options(parser)
     parser.add_argument("--overwrite", action="store_true", help=overwrite)
     _add_events_option(parser)
@@ -394,14 +394,14 @@ def _add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_events_option(parser: argparse.ArgumentParser) -> None:
-    """What a program reads better than people do."""
+    """Add --events: JSON lines for programs."""
     parser.add_argument(
         "--events", action="store_true", help="JSON lines instead of text, for programs"
     )
 
 
 def _add_parent_option(parser: argparse.ArgumentParser) -> None:
-    """What a program's child is started with."""
+    """Add --with-parent: end together with the parent process."""
     parser.add_argument(
         "--with-parent",
         action="store_true",
@@ -410,7 +410,7 @@ def _add_parent_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_folder_option(parser: argparse.ArgumentParser) -> None:
-    """Where imported models lie."""
+    """Add --model-folder: where imported models lie."""
     parser.add_argument(
         "--model-folder",
         type=Path,

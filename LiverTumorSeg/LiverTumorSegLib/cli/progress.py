@@ -29,7 +29,7 @@ class CaseReporter(Protocol):
 
     @property
     def seconds(self) -> float:
-        """By the clock, since the run or this case of it began."""
+        """Seconds since the run, or this case of it, began."""
         ...
 
     def progress(self, fraction: float, phrase: str, **place: int) -> None: ...

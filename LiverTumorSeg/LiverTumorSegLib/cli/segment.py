@@ -128,7 +128,7 @@ def load_model(settings: RunSettings, folder: Path | None) -> Segmenter:
 
 
 def model_sha256(settings: RunSettings, folder: Path | None) -> str:
-    """By which the model is known, without loading it; errors as of ``find_model``."""
+    """The hash of the model's file, without loading it; errors as of ``find_model``."""
     from LiverTumorSegLib.model.catalog import find_model
     from LiverTumorSegLib.model.spec import file_sha256
 
@@ -199,7 +199,7 @@ def write_case(result: CaseResult, folder: Path, reporter: CaseReporter) -> Case
 
 
 def summary_of(result: CaseResult, folder: Path, seconds: float) -> str:
-    """What a person wants to read at the end. seconds: that they have waited."""
+    """The result in a few lines, printed at the end. seconds: that the run took."""
     from LiverTumorSegLib.result.files import NOTICE
 
     lines = summary_of_measures(result.measures)

@@ -143,7 +143,7 @@ def _refuse_implausible(
 
 
 def _likely_unit(shape_kji: NDArray[Any], spacing_kji_mm: NDArray[np.float64]) -> str:
-    """What was mixed up, where a unit explains it."""
+    """The wrong unit that would explain an impossible spacing."""
     for factor, what in MIXED_UP.items():
         if _is_plausible(shape_kji, spacing_kji_mm * factor):
             return f" ({what}, probably)"

@@ -119,7 +119,7 @@ def require_pydicom() -> None:
 
 @contextmanager
 def silenced_pydicom() -> Iterator[None]:
-    """Its and highdicom's warnings quote what a header says; in this block nobody hears them."""
+    """Silence the warnings of pydicom and highdicom, which quote what a header says."""
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -182,7 +182,7 @@ def read_texts(path: Path, names: Sequence[str], frame: int = 0) -> dict[str, st
 
 
 def _is_ct(header: Dataset) -> bool:
-    """By the class of its images, and by the modality where the class leaves it open.
+    """Whether images are CT: by their SOP class, or by the modality where that leaves it open.
 
     A Secondary Capture is a screen shot unless it says where it lies and has more than 8 bits.
     """
@@ -289,7 +289,7 @@ def shown_name(path: Path) -> str:
 
 
 class _Reason(ValueError):
-    """What is wrong with a file, known already."""
+    """A known reason why a file is refused."""
 
 
 @contextmanager
@@ -339,7 +339,7 @@ def _image(path: Path, header: Dataset, frame: int) -> DicomImage:
 
 
 def _transfer_syntax(header: Dataset) -> str:
-    """As stated, else as pydicom found the header itself to be encoded."""
+    """The transfer syntax as stated, else as pydicom found the header to be encoded."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if "TransferSyntaxUID" in header.file_meta:

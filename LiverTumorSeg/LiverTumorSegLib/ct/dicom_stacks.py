@@ -124,7 +124,7 @@ def _without_copies(images: Images) -> tuple[Images, int]:
 
 
 def _pixels(image: DicomImage) -> tuple[object, ...]:
-    """What makes an image's Hounsfield units."""
+    """The hash of all that an image's Hounsfield units are made of."""
     (stored,) = decode([image])
     return hashlib.sha256(stored.tobytes()).digest(), image.slope, image.intercept
 

@@ -149,7 +149,7 @@ def _refuse_offset(name: str, seen: GrayValues, rest: float) -> None:
 
 
 def _fitting_offset(seen: GrayValues, tissue: float) -> float:
-    """What to add to have air at -1000; by the soft tissue where no air shows."""
+    """The offset that brings air to -1000 HU; by the soft tissue where no air shows."""
     low, high = tissue - 1200, tissue - 850
     if seen.between(low, high) > SOFT_TISSUE_SHARE * seen.total:
         offset = AIR_HU - seen.middle(low, high)

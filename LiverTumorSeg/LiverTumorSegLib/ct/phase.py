@@ -42,6 +42,6 @@ def phase_of_words(text: str) -> Phase:
 
 
 def phase_of_delay(seconds: float) -> Phase:
-    """By the time from the beginning of the injection to the CT; many headers hold a wrong one."""
+    """The phase by the seconds from injection to CT; "unknown" for a delay that cannot be right."""
     found: list[Phase] = [phase for phase, (low, high) in DELAY_S.items() if low <= seconds <= high]
     return found[0] if found else "unknown"

@@ -45,7 +45,7 @@ def read_file(path: Path) -> tuple[CtVolume, tuple[str, ...]]:
 
 
 def axial_slices(path: Path) -> int | None:
-    """As a file's header states; None where reading the file will say what is wrong."""
+    """The number of axial slices by a file's header; None for a file that cannot be read."""
     try:
         if is_format(path):
             shape_ijk, ijk_to_ras = stated_grid(path)
@@ -61,7 +61,7 @@ def axial_slices(path: Path) -> int | None:
 
 
 def is_folder(path: Path) -> bool:
-    """As ``Path.is_dir``; a path that the system refuses to look at is none."""
+    """Whether a path is a folder; one that the system refuses to look at is none."""
     try:
         return path.is_dir()
     except OSError:

@@ -90,7 +90,7 @@ def read_study(folder: Path) -> list[StudySeries]:
 
 
 def describe_series(series: Series) -> StudySeries:
-    """What the header of its first image says; a damaged one says nothing."""
+    """Describe a series by the header of its first image; a damaged header describes nothing."""
     first = series.stack.images[0]
     try:
         with silenced_pydicom():
@@ -301,7 +301,7 @@ def _with_seen_phases(
 
 
 def _hindrances(entry: StudySeries) -> tuple[bool, bool, bool]:
-    """What makes a series unfit before any phase does."""
+    """Why a series is less fit than others, whatever its phase."""
     return (
         not entry.is_axial or not entry.is_original,
         entry.extent_mm < LEAST_EXTENT_MM,
@@ -323,7 +323,7 @@ def _rank(entry: StudySeries) -> tuple[object, ...]:
 
 
 def say_series(entry: StudySeries) -> str:
-    """Its phase and grid in short; nothing that a person has typed."""
+    """A series' phase and grid in short, without anything that a person has typed."""
     said = "no header says its phase"
     if entry.phase != "unknown":
         said = f"{entry.phase} by its {entry.phase_source}"

@@ -53,7 +53,7 @@ class _Grid:
 
     @property
     def distance_mm(self) -> Floats:
-        """Of each voxel from the click."""
+        """The distance of each voxel from the click, mm."""
         offsets = np.indices(self.hu.shape) - self.click[:, None, None, None]
         distances: Floats = np.linalg.norm(offsets * self.spacing_mm[:, None, None, None], axis=0)
         return distances
@@ -65,7 +65,7 @@ def lesion_at(
     click_kji: Voxel,
     share_kji: NDArray[np.uint8] | None = None,
 ) -> Mask:
-    """What is at a voxel, bool (k, j, i), inside the liver.
+    """Segment the lesion at a voxel of the liver by its CT numbers: a mask, bool (k, j, i).
 
     liver_kji: where a lesion may be: the liver without the lesions that are marked already.
     share_kji: uint8, 255 times the networks' probability of tumor; None where it is not known.
@@ -171,7 +171,7 @@ def _walk(grid: _Grid) -> Floats:
 
 
 def _prior(grid: _Grid, seed: Mask) -> Floats:
-    """Of each voxel, from its CT number alone: how much likelier lesion than liver it is."""
+    """For each voxel, by its CT number alone, how much likelier it is lesion than liver."""
     liver_hu = float(np.median(grid.hu[grid.inside]))
     lesion_hu = float(np.median(grid.hu[seed]))
     rest = np.abs(grid.hu[grid.inside] - liver_hu)
@@ -195,7 +195,7 @@ def _prior(grid: _Grid, seed: Mask) -> Floats:
 
 
 def _laplacian(grid: _Grid, numbers: NDArray[np.int64]) -> Any:
-    """Of the graph of neighboring voxels in the liver: near and alike ones are close."""
+    """The Laplacian of the graph of neighboring liver voxels, weighted by likeness."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import laplacian
 

@@ -71,7 +71,7 @@ class Cascade:
 
     @property
     def warnings(self) -> list[str]:
-        """Of both; the same is said once."""
+        """Both networks' warnings, each once."""
         return list(dict.fromkeys([*self.liver.warnings, *self.tumor.warnings]))
 
     @property
@@ -147,7 +147,7 @@ class Cascade:
 
 
 def _mean_foreground(liver: ClassMaps, tumor: ClassMaps, k: int) -> Floats:
-    """That a voxel is no background, as both networks say together, (j, i)."""
+    """The mean of both networks' foreground probabilities on slice k, (j, i)."""
     found = tumor.foreground_native(k)
     if k in liver.by_slice:
         found = found + liver.foreground_native(k)

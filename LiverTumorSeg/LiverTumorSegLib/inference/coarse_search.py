@@ -49,13 +49,13 @@ class CoarseSearch:
 
     @property
     def fraction(self) -> float:
-        """Of the slices that will be run, those that have been; it never falls."""
+        """The share of the slices to be run that has been run; it never falls."""
         self._fraction = max(self._fraction, len(self._hit) / self.expected)
         return self._fraction
 
     @property
     def phrase(self) -> str:
-        """What is done now, and how far it is."""
+        """The progress as a phrase: which slice of how many."""
         done = len(self._hit)
         if self._is_searching or (self.coarse and done == self._coarse_count):
             return sentence(

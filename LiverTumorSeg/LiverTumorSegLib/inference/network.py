@@ -36,7 +36,7 @@ CONVOLUTIONS, NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class NetworkRunner(ABC):
-    """What runs of networks share: a subclass says how one batch is run (:meth:`_run`).
+    """Runs a network batch by batch; steps down to smaller batches and the CPU without memory.
 
     device: "auto" (CUDA where there is a device, else Apple's GPU), "cpu", "cuda", "cuda:N" or
         "mps". ``ValueError`` when it is not there. Apple's GPU works when its answer to the first

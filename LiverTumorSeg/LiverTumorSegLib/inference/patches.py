@@ -21,7 +21,7 @@ ALL_AXES = (0, 1, 2)
 
 
 class Runner(PatchPredictor, Protocol):
-    """What a patch network needs: see :class:`network.PatchRunner`.
+    """The interface of :class:`network.PatchRunner`.
 
     It takes patches (B, channels, k, j, i) and gives the probability of its class (B, 1, k, j, i).
     """
@@ -52,14 +52,14 @@ class PatchNetwork:
         return float(self.preprocessing.size_px**2)
 
     def liver_maps(self, lps: CtVolume, progress: Progress) -> tuple[ClassMaps, int]:
-        """As the first of two: its maps, and how many slices were run."""
+        """Probabilities as the first network of a cascade, and the number of slices run."""
         progress(0.0, "Preparing the CT")
         image = self.preprocessing(lps.hu, lps.spacing_kji_mm)
         probability = self._probability(self.preprocessing.channels(image), progress)
         return _maps(probability, self._grid(lps)), len(probability)
 
     def tumor_maps(self, lps: CtVolume, region: LiverRegion, progress: Progress) -> ClassMaps:
-        """As the second of two: what it says within its region, and nothing beyond.
+        """Probabilities as the second network of a cascade, within its search region only.
 
         The region is the liver with the margin that the network was trained with.
         """

@@ -120,7 +120,7 @@ class Postprocessing(Settings):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Postprocessing:
-        """As the base's; also of what earlier versions stored for a cascade, under its own kind."""
+        """Read stored settings, also those that earlier versions stored for a cascade."""
         if "kind" not in stored:
             return super().from_dict(stored)
         values = dict(stored)

@@ -26,7 +26,7 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class CascadeSettings(Settings):
-    """How the second network's place is found in the first one's liver, and what both make of it.
+    """How a cascade searches for tumors: the region around the first network's liver.
 
     clean_liver: of the first liver keep the largest piece, smoothed (G-UNETR++).
     smallest_liver_ml: in less liver than this nothing is looked for.

@@ -109,7 +109,7 @@ class Segmenter:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Of the network that finds tumors."""
+        """The preprocessing of the network that finds tumors."""
         return self.network.preprocessing
 
     def segment(
@@ -159,12 +159,12 @@ class Segmenter:
         )
 
     def predict(self, ct: CtVolume, progress: Progress | None = None) -> Prediction:
-        """What the networks say of a CT, in LPS order, to be decided on later."""
+        """Run the networks on a CT; probabilities in LPS order, to be decided on later."""
         self._refuse_unlike_training(ct)
         return self.network.predict(ct.to_lps()[0], progress or no_progress)
 
     def set_smallest_lesion(self, diameter_mm: float) -> None:
-        """From now on drop smaller lesions, in place of the postprocessing's own."""
+        """Drop lesions below this diameter, in place of the postprocessing's own limit."""
         self.postprocessing = replace(self.postprocessing, smallest_lesion_mm=diameter_mm)
 
     def describe(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ Prepare = Callable[[list[int]], NDArray[Any]]
 
 
 class Runner(Protocol):
-    """What a network of slices needs: see :class:`network.SliceRunner`.
+    """The interface of :class:`network.SliceRunner`.
 
     warnings: what a run had to change; whoever shows them clears them.
     """
@@ -96,13 +96,13 @@ class SliceNetwork:
         )
 
     def liver_maps(self, lps: CtVolume, progress: Progress) -> tuple[ClassMaps, int]:
-        """As the first of two: its maps, and how many slices were run."""
+        """Probabilities as the first network of a cascade, and the number of slices run."""
         return self._whole_slices(
             lps, progress, lambda k, p, grid: bool((p[..., 1:].sum(axis=2) > HALF).any())
         )
 
     def tumor_maps(self, lps: CtVolume, region: LiverRegion, progress: Progress) -> ClassMaps:
-        """As the second of two: what it says within the region to search, and nothing beyond."""
+        """Probabilities as the second network of a cascade, within its search region only."""
         if isinstance(self.preprocessing, LiverBoxPreprocessing):
             box = self.preprocessing(lps, region)
             maps, place = ClassMaps(box.grid), box.mask

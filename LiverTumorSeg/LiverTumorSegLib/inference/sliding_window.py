@@ -168,7 +168,7 @@ class SlidingWindow:
 
 
 class _Cover:
-    """Where the windows of one volume lie; starts count from the padded volume's first voxel."""
+    """The windows of one volume; starts count from the padded volume's first voxel."""
 
     def __init__(self, window: SlidingWindow, shape_kji: Kji) -> None:
         self.patch_kji, self.shape_kji = window.patch_kji, shape_kji

@@ -130,7 +130,7 @@ class ModelFile:
         return net.eval()
 
     def build_nets(self) -> dict[str, torch.nn.Module]:
-        """As :meth:`build_net`, each network of the spec by its name."""
+        """Build each network of the spec, by its name; as :meth:`build_net`."""
         net = self.build_net()
         if not self.spec.is_cascade:
             return dict.fromkeys(self.spec.networks, net)

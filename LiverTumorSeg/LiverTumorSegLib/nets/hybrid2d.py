@@ -87,7 +87,7 @@ class EncoderLayer(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """What is added to the tokens to say where they lie: learned, fixed sine-cosine, or nothing.
+    """Position embedding of the tokens: learned, fixed sine-cosine, or none.
 
     The embedding belongs to a ``grid x grid`` map and is interpolated for maps of other sizes, so
     that a net can be trained on small slices first.

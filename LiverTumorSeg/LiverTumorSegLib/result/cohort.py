@@ -86,7 +86,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How a number is distributed."""
+    """A histogram of one number over the cases."""
 
     title: str
     count: int

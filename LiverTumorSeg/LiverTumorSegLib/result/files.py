@@ -169,12 +169,12 @@ def _description(model: Mapping[str, Any] | None) -> str:
 
 
 def labels_sha256(labels_kji: NDArray[np.uint8]) -> str:
-    """By which labels are known later: whether somebody has edited them since."""
+    """The hash of a label map, by which later edits are noticed."""
     return hashlib.sha256(np.ascontiguousarray(labels_kji).data).hexdigest()
 
 
 def scan_record(ct: CtVolume) -> dict[str, Any]:
-    """What a scan is known by later; nothing in it tells whose it is."""
+    """The grid and hash by which a CT is recognized; nothing that names the patient."""
     return {
         "shape_kji": list(ct.shape_kji),
         "spacing_kji_mm": [round(mm, 4) for mm in ct.spacing_kji_mm],

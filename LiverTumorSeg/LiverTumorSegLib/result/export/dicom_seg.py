@@ -45,7 +45,7 @@ def make_seg(case: SegmentedCase, source: DicomSource) -> Segmentation:
 
 
 def new_series(case: SegmentedCase, source: DicomSource, place: int) -> dict[str, Any]:
-    """What both files say of their series and of who made it.
+    """The attributes of a new DICOM series that SEG and SR share.
 
     place: from 1, of the series beside the CT's in a list: series 4 has 401 and 402.
     """

@@ -35,7 +35,7 @@ TAGS = ("SpecificCharacterSet", *FILED_BY, *REFERRED_TO, *LIES_AT, "NumberOfFram
 
 @dataclass(frozen=True, eq=False)
 class DicomSource:
-    """What the new files refer to.
+    """The DICOM images of the CT, to which SEG and SR refer.
 
     images: one dataset a slice k, or a single one of a multi-frame CT.
     frames: of a multi-frame CT, which slice k each of its frames is; empty otherwise.
@@ -93,7 +93,7 @@ def _header(image: DicomImage) -> Dataset:
 
 
 def _placed(header: Dataset, image: DicomImage) -> Dataset:
-    """With its place as it was read for the CT, whatever way the header wrote its numbers."""
+    """An image with its position as it was read for the CT, however the header wrote it."""
     header.pop("NumberOfFrames", None)
     header.ImagePositionPatient = _decimals(image.position_lps_mm)
     header.ImageOrientationPatient = _decimals(image.orientation)
@@ -127,7 +127,7 @@ def _set_pixel_measures(place: Dataset, image: DicomImage) -> None:
 
 
 def _decimals(numbers: Sequence[float] | None) -> list[str]:
-    """In DICOM's 16 characters each."""
+    """Numbers as DICOM decimal strings of at most 16 characters."""
     from pydicom.valuerep import format_number_as_ds
 
     return [format_number_as_ds(float(number)) for number in numbers or ()]

@@ -46,7 +46,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a lesion.
+    """One lesion, or group of lesions, on both dates.
 
     baseline, followup: its numbers in each date's own table, several where it split or merged.
     Volumes are sums of all of them, and so are longest diameters (RECIST 1.1 adds up the parts of a
@@ -75,7 +75,7 @@ class Row:
 
     @property
     def _size(self) -> str:
-        """By the longest diameter and, where that says nothing, by the volume."""
+        """grown, shrunk or unchanged: by the longest diameter, else by the volume."""
         longest = self.followup_mm / self.baseline_mm
         if longest >= GROWN and self.followup_mm - self.baseline_mm >= LEAST_GROWTH_MM:
             return "grown"
@@ -204,7 +204,7 @@ def _row(link: Link, baseline: StoredResult, followup: StoredResult, targets: se
 
 
 def _response(rows: Sequence[Row], followup: StoredResult) -> Response:
-    """Of the targets, with the new lesions that may be some."""
+    """The RECIST response of the targets, with new lesions that may be targets."""
     plausible = {
         lesion.number
         for lesion in _not_rejected(followup)

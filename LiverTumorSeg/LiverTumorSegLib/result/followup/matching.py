@@ -41,7 +41,7 @@ class PlacedLesions:
 
     @classmethod
     def of(cls, case: OverviewScene) -> PlacedLesions:
-        """Those of a case, numbered as in its measures."""
+        """The lesions of a case, numbered as in its measures."""
         place = case.ct.ijk_to_ras
         if case.lesions is None or case.box is None:
             empty = np.zeros((0, 0, 0), np.int32)

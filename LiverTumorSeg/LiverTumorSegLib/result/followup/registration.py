@@ -123,7 +123,7 @@ class _Map:
 
 @dataclass(frozen=True, eq=False)
 class _Liver:
-    """What a liver is recognized by.
+    """A liver as registration compares it: a distance map, gray values, points.
 
     distance: mm to its surface, negative inside. gray: smooth HU in standard deviations around the
     liver's own median. surface, inside: points of it; those inside lie in no tumor.
@@ -162,7 +162,7 @@ class _Liver:
         )
 
     def thinned(self, count: int) -> _Liver:
-        """With fewer points."""
+        """The same liver with fewer points."""
         return _Liver(self.distance, self.gray, _spread(self.surface, count), self.inside[:0])
 
     @property
