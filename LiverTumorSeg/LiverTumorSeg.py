@@ -191,7 +191,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return getattr(self.parent, "isEntered", True)
 
     def onReload(self):
-        """Also our other files are read anew."""
+        """Read the module's other files anew, too."""
         for name in [n for n in sys.modules if n.partition(".")[0] in OUR_PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

@@ -51,7 +51,7 @@ def cancelled() -> int:
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """Of ``python -m training.NAME``; the description keeps its line breaks."""
+    """The parser of ``python -m training.NAME``; its description keeps its line breaks."""
     return argparse.ArgumentParser(
         prog=f"python -m training.{name}",
         description=description,
@@ -91,7 +91,7 @@ def add_output(parser: argparse.ArgumentParser, what: str, *, replaces: str | No
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    """What evaluate and report share: how figures are drawn, and what other runs add."""
+    """Add the options that evaluate and report share: figures, and other runs to compare with."""
     add = parser.add_argument
     add("--figures", default="png", metavar="png|pdf|svg", help="draw them in this format too")
     add("--plain", action="store_true", help="figures without the paper's numbers and our notice")
@@ -111,7 +111,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def named_folders(items: Sequence[str]) -> dict[str, Path]:
-    """Of ``ablation``; ``ValueError`` for one without a name."""
+    """Folders by name, of ``NAME=FOLDER``; ``ValueError`` for one without a name."""
     folders = {}
     for item in items:
         name, equals, folder = item.partition("=")

@@ -187,7 +187,7 @@ def select_folds(parts: Sequence[Judged], choice: StoredChoice | None) -> Select
 
 
 def about_folds(parts: Sequence[Judged]) -> Record:
-    """What the summary says of a cross-validation, beside or in place of the first header."""
+    """The summary's header of a cross-validation."""
     return {
         "split": OUT_OF_FOLD,
         "sha256": joint_sha256(parts),
@@ -223,7 +223,7 @@ def scored_by(
 
 
 def shown_summary(summary: Record) -> str:
-    """What a person wants to read at the end."""
+    """The scores in a few lines, printed at the end."""
     volumes, pooled = summary["volumes"], summary["pooled"]
     found, counts = summary["detection"]["clean"]["0.0"], summary["counts"]
     large = summary["detection"]["large"]

@@ -80,7 +80,7 @@ def _facts(file: ModelFile, prepared: Path, device: str) -> Facts:
 
 
 def _volume_facts(file: ModelFile, prepared: Path, device: str, masks: Path | None) -> Facts:
-    """By windows that overlap as in inference."""
+    """Validation scores of a patch network, by windows that overlap as in inference."""
     spec = file.spec
     steps = VolumePreprocessing.from_dict(spec.preprocessing)
     recipe = PatchRecipe(
@@ -222,8 +222,8 @@ def _as_chosen(trained: ModelFile, path: Path) -> ModelSpec:
 
 
 def _refuse_another_kind(trained: ModelFile, path: Path, choice: StoredChoice) -> None:
-    """What was chosen on the folds of a cross-validation holds for the same networks trained on all
-    patients, and for no other."""
+    """Refuse a choice for other networks: one made on folds holds only for
+    the same networks trained on all patients."""
     if choice.how["networks"] != network_kinds(trained.spec):
         raise ValueError(
             f"{path.name} was chosen for networks of another kind than those of this model; run"

@@ -27,7 +27,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """As ``numpy.load`` reads it."""
+    """Write an array as ``numpy.load`` reads it."""
     with whole_file(path) as part, open(part, "wb") as file:
         np.save(file, array)
 
@@ -47,7 +47,7 @@ def map_array(path: Path, advice: str, mode: Literal["r", "c"] = "r") -> NDArray
 
 
 def error_sentence(error: BaseException) -> str:
-    """What an error says, without the folders of this machine."""
+    """The message of an error, without the folders of this machine."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{Path(error.filename).name}: {error.strerror}."
     return str(error)

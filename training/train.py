@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(argv: Sequence[str] | None, processes: Processes) -> RunOptions:
-    """What was asked for; help and complaints are the first process's."""
+    """The options of the command line; only the first process prints help and errors."""
     with ExitStack() as quiet:
         if not processes.is_main:
             quiet.enter_context(redirect_stdout(StringIO()))

@@ -164,8 +164,8 @@ def best_choice(search: Search) -> Choice:
 
 
 def _confidence(evidence: Sequence[Evidence]) -> Confidence | None:
-    """None from too few patients, and where it would be the same for every lesion: that would look
-    like knowledge and be none."""
+    """The fitted calibration; None from too few patients, or where it would be the same for every
+    lesion."""
     if len(evidence) < FEWEST_PATIENTS:
         return None
     fitted = fit_confidence(evidence)
@@ -177,14 +177,14 @@ def _confident(setting: Setting, confidence: Confidence | None) -> Setting:
 
 
 def _with_confidence(search: Search, left: LeftOut) -> LeftOut:
-    """With a confidence fitted on the others too, for the lesions of those left out."""
+    """The setting with a confidence that was fitted on the other patients."""
     others = [name for name in search.patients if name not in search.parts[left.name]]
     confidence = _confidence(search.evidence(left.setting, others))
     return replace(left, setting=_confident(left.setting, confidence))
 
 
 def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork:
-    """The one that finds tumors."""
+    """The network that finds tumors."""
     network = segmenter.network
     return network.tumor if isinstance(network, Cascade) else network
 
@@ -208,7 +208,7 @@ def _load(options: TuneOptions, model: str | Path) -> Segmenter:
 
 
 def _region(segmenter: Segmenter) -> dict[str, Any]:
-    """How much of the CT a patch network was shown."""
+    """For the record: how far the liver was dilated for a patch network."""
     network = tumor_network(segmenter)
     if not isinstance(network, PatchNetwork):
         return {}

@@ -123,7 +123,7 @@ class AnsweringRunner:
 
     @staticmethod
     def recordOf(labelsKji: np.ndarray, ct: CtVolume) -> dict[str, Any]:
-        """What a run leaves beside its labels, as far as Slicer reads it."""
+        """A run's record, as far as Slicer reads it."""
         return {
             "notice": "For research only, not for diagnosis.",
             "found_liver": bool(labelsKji.any()),

@@ -66,7 +66,7 @@ class Case:
 
     @property
     def label_file(self) -> str:
-        """What sentences call the labels; empty without any."""
+        """The labels' name for messages; empty without any."""
         return "" if self.labels is None else shown_name(self.labels)
 
     def read(self) -> tuple[CtVolume, NDArray[np.uint8]]:
@@ -167,5 +167,5 @@ def files_of(path: Path) -> list[Path]:
 
 
 def shown_name(path: Path) -> str:
-    """What sentences call it: a file's name, for 3D-IRCADb that of the patient's folder."""
+    """The name for messages: the file's, for 3D-IRCADb that of the patient's folder."""
     return ircad.shown_name(path) if path.is_dir() else path.name

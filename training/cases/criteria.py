@@ -43,7 +43,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a case must be like.
+    """Inclusion criteria for cases.
 
     motion: names of cases with severe motion artifacts, seen by eye.
     strict_coverage: leave out cases that may not show the whole liver.
@@ -59,7 +59,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Selected:
-    """What became of a case. reason: why it was left out, or a reservation; empty for none."""
+    """Whether a case is included. reason: why it was left out, or a reservation; empty for none."""
 
     check: CaseCheck
     included: bool
@@ -155,7 +155,7 @@ def _follow(check: CaseCheck, by_name: dict[str, Selected]) -> Selected:
 
 
 def _drawn(judged: Sequence[Selected], count: int, seed: int) -> list[Selected]:
-    """The same with only ``count`` included, each of another patient."""
+    """The selection with only ``count`` cases included, each of another patient."""
     best: dict[str, Selected] = {}
     for one in sorted((j for j in judged if j.included), key=_best_first):
         best.setdefault(one.check.case.group, one)
@@ -175,7 +175,7 @@ def _drawn(judged: Sequence[Selected], count: int, seed: int) -> list[Selected]:
 
 
 def _best_first(one: Selected) -> tuple[int, int]:
-    """Of a patient's scans the one with most tumor slices speaks, of equal ones the first."""
+    """A patient's scans, the one with most tumor slices first."""
     return -one.check.tumor_slices, one.check.case.number
 
 

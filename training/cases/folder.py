@@ -155,7 +155,7 @@ def _numbered(folders: Sequence[Path], prefix: str) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class CaseCheck:
-    """What a case holds; zeros where it could not be read.
+    """The result of checking a case: slices, volumes, problems; zeros if it is unreadable.
 
     Slices are axial, and liver is liver or tumor.
     end_shares: liver area of the lowest and the highest slice over that of the largest slice.
@@ -256,7 +256,7 @@ def _check(case: Case) -> CaseCheck:
 
 
 def _geometry_warnings(case: Case, ct: CtVolume) -> Iterator[str]:
-    """What the headers leave out, where the numbers of LiTS or the other file make it good."""
+    """Warnings about geometry that a header lacks and that could be completed."""
     if has_bare_labels(case.labels, case.ct):
         yield (
             f"{case.label_file} has no geometry of its own (its affine is the identity) and was"
@@ -270,7 +270,7 @@ def _geometry_warnings(case: Case, ct: CtVolume) -> Iterator[str]:
 
 
 def _counted(seen: CaseCheck, labels: NDArray[np.uint8], axial: Reorientation) -> CaseCheck:
-    """What the axial slices show, from the feet up."""
+    """Counts of axial slices by what they show, from the feet up."""
     others = axial.order_kji[1:]
     liver = np.count_nonzero(labels >= Label.LIVER, axis=others)
     tumor = np.count_nonzero(labels == Label.TUMOR, axis=others)

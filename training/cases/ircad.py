@@ -77,7 +77,7 @@ def _homes(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Those inside that may hold patients or masks; none where one may not look."""
+    """Sub-folders that may hold patients or masks; none in an unreadable folder."""
     try:
         inside = sorted(folder.iterdir())
     except OSError:

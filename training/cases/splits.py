@@ -75,7 +75,7 @@ class Split:
 
     @property
     def warning(self) -> str:
-        """What must stand beside every score from a split by volume; empty for one by patient."""
+        """The warning beside every score from a split by volume; empty for one by patient."""
         if self.group_by == "patient":
             return ""
         return (
@@ -125,7 +125,7 @@ def _refuse_shared(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def departure_from_table(split: Split, cases: Iterable[Case]) -> str:
-    """What a split makes of the table's own, in a sentence; "" where the two agree.
+    """A sentence on how a split departs from the table's; "" where the two agree.
 
     A test patient of the table in the training set is what makes later scores incomparable.
     """

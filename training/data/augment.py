@@ -281,7 +281,7 @@ def _read(images: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 
 def low_resolution(images: Tensor, cell_px: Tensor) -> Tensor:
-    """As if scanned with pixels of ``cell_px`` ``(B,)``: nearest neighbor down, linear up."""
+    """Simulate a scan with pixels of ``cell_px`` ``(B,)``: nearest neighbor down, linear up."""
     return _coarsen(_coarsen(images, cell_px, 2), cell_px, 3)
 
 

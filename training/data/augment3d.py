@@ -253,7 +253,7 @@ def blur(images: Tensor, sigma_px: Tensor, largest_px: float) -> Tensor:
 
 
 def low_resolution(images: Tensor, zoom: Tensor) -> Tensor:
-    """As if there were ``zoom (B,)`` times the voxels: nearest on the way down, cubic up."""
+    """Simulate ``zoom (B,)`` times the voxels: nearest neighbor down, cubic up."""
     taps = torch.arange(-1, 3, device=images.device)
 
     def rows(size: int) -> Tensor:

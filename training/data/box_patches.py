@@ -23,7 +23,7 @@ HU_SCALE = 40.0  # a network sees (HU - liver's median) / 40
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """How patches are drawn.
+    """Settings of patch sampling.
 
     tumor_share: of patches centered on a real tumor, where a patient has one.
     lesions_without, lesions_beside: share of patches with synthetic lesions, of those without and
@@ -42,7 +42,7 @@ class PatchSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step of training takes.
+    """A training batch.
 
     images: float32 (B, channels, H, W). labels: int64 (B, H, W), 0, 1, 2 and 255, not known.
     weights: float32 (B, H, W), 0 where the loss leaves a pixel out.

@@ -93,7 +93,7 @@ class VolumeSet:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Of the patients, each once."""
+        """The patients, each once."""
         return tuple(sorted({volume.group for volume in self.volumes}))
 
     def without(self, groups: Sequence[str]) -> VolumeSet:
@@ -180,7 +180,7 @@ def _is_of(record: Mapping[str, Any], case: Mapping[str, Any]) -> bool:
 
 
 def fingerprint(case: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a prepared scan from another of the same name."""
+    """What distinguishes a prepared scan from another of the same name."""
     return {key: case[key] for key in ("ct_sha256", "phantom_seed") if case.get(key) is not None}
 
 

@@ -55,7 +55,7 @@ class PrepareCase(ABC):
 
     @abstractmethod
     def arrays(self, ct: CtVolume, labels: Bytes) -> dict[str, NDArray[Any]]:
-        """By kind, of a CT in LPS order and its labels; all with one entry a slice."""
+        """The arrays by kind, from a CT in LPS order and its labels; one entry a slice."""
 
     def run(self) -> dict[str, Any]:
         """Write the case unless it is there already; its record."""
@@ -97,7 +97,7 @@ class PrepareCase(ABC):
         return self.facts(ct, made["labels"])
 
     def facts(self, ct: CtVolume, labels: Bytes) -> dict[str, Any]:
-        """What the manifest says of a CT in LPS order and its prepared labels."""
+        """The manifest's facts about a CT in LPS order and its prepared labels."""
         return slice_facts(ct, labels)
 
 
@@ -248,7 +248,7 @@ def slice_facts(ct: CtVolume, labels: Bytes) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    """Of a file's bytes, or of those of a folder's slices one after the other."""
+    """The hash of a file, or of a folder's slices one after the other."""
     digest = hashlib.sha256()
     for part in files_of(path):
         with open(part, "rb") as file:
@@ -262,7 +262,7 @@ def _same_arrays(done: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """Of a case that is done; a damaged one is prepared again."""
+    """The record of a prepared case; None if it is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):
@@ -270,7 +270,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def print_sets(manifest: dict[str, Any], things: str, split: splits.Split | None) -> None:
-    """How much each set holds, and what must be said of the split."""
+    """Print how much each set holds, and the split's warning."""
     for set_name in SET_NAMES:
         chosen = [c for c in manifest["cases"] if c["split"] == set_name]
         print(f"{set_name}: {len(chosen)} {things}, {sum(c['slices'] for c in chosen)} slices")

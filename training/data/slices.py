@@ -109,7 +109,7 @@ def load_split(folder: Path, split: str, *, with_windowed: bool = False) -> Slic
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What ``prepare`` wrote about a folder."""
+    """The manifest of a folder of ``training.prepare``."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise ValueError(

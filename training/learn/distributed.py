@@ -108,7 +108,7 @@ class Processes:
         return synchronized
 
     def wrap_ddp(self, net: nn.Module, device: str) -> nn.Module:
-        """What to call in ``net``'s place to train it: begins alike, averages the gradients."""
+        """The net in DistributedDataParallel, which averages the gradients of all processes."""
         if self.count == 1:
             return net
         index = torch.device(device).index

@@ -36,7 +36,7 @@ def as_dict(recipe: BaseRecipe) -> dict[str, Any]:
 
 
 def with_defaults(stored: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
-    """What :func:`as_dict` gave for a recipe, in an older version, as this one would give it.
+    """A recipe stored by an older version, completed by the defaults of newer fields.
 
     A field that is not there takes its default, by which a recipe does as it did before the field
     was made. recipe: any of the same kinds of dataclasses; its values do not count.

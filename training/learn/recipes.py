@@ -29,7 +29,7 @@ class SizePhase:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRecipe(ABC):
-    """What every training has, of slices and of volumes.
+    """The settings that every training has, on slices or on patches.
 
     schedule: how the learning rate goes, a key of ``trainer.RATES``; "plateau" halves it when the
         validation loss stalls.

@@ -79,7 +79,7 @@ class PatchRecipe(BaseRecipe):
 
     @property
     def patch_kji(self) -> Kji:
-        """Of the net."""
+        """The net's patch size."""
         default = signature(GUnetrpp).parameters["patch_kji"].default
         k, j, i = self.net_args.get("patch_kji", default)
         return k, j, i

@@ -49,7 +49,7 @@ BEST = "best.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What is trained on what; None leaves a value to the recipe.
+    """The options of a training run; None leaves a value to the recipe.
 
     prepared, output: folders of the prepared data and of the run. init: a model file, or a run
         counted in steps, to begin with. masks: liver masks, for a tumor network. fold: part N of K

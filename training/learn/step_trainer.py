@@ -48,7 +48,7 @@ CHECKPOINT, LOG, RECORD, MODEL = "checkpoint.pt", "log.csv", "run.json", "best.s
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecipe:
-    """How one of the two networks is trained.
+    """A training recipe that counts in steps, of the liver-then-tumor model's networks.
 
     data: "boxes" (tumor, three channels) or "slices" (liver with tumor, one channel).
     dice_weights: of the classes after background in the loss. constant: keep the rate after the
@@ -140,7 +140,7 @@ def learning_rate(step: int, recipe: StepRecipe) -> float:
 def new_sampler(
     recipe: StepRecipe, prepared: Path, *, hold_out: Collection[str], weak_only: bool
 ) -> tuple[PatchSampler | SliceSampler, dict[str, str]]:
-    """What draws the batches, and the CTs it draws from, each name with its patient.
+    """The batch sampler, and the patient of each CT that it draws from.
 
     hold_out: patient groups that are left out. weak_only: none but those who are never scored.
     """

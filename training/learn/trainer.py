@@ -139,7 +139,7 @@ RATES: dict[str, Callable[[BaseRecipe, float], float]] = {"cosine": cosine_rate,
 
 
 def _mean_dice(facts: Facts) -> float:
-    """Of what the net finds: liver, tumor or both."""
+    """The mean Dice over what the net finds: liver, tumor or both."""
     found = [facts[key] for key in ("val_liver_dice", "val_tumor_dice") if key in facts]
     return sum(found) / len(found)
 
@@ -233,7 +233,7 @@ class Trainer(ABC, Generic[RecipeT, DataT]):
 
     @abstractmethod
     def epoch_rows(self, random: np.random.Generator) -> list[Rows]:
-        """What each batch of an epoch is made of, the same in all processes."""
+        """The samples of each batch of an epoch, the same in all processes."""
 
     @abstractmethod
     def batch(
@@ -243,7 +243,7 @@ class Trainer(ABC, Generic[RecipeT, DataT]):
 
     @abstractmethod
     def loss(self, logits: Any, labels: Tensor, reduce: Reduce) -> Tensor:
-        """Of the whole batch, from this process's part."""
+        """The loss of the whole batch, from this process's part."""
 
     @abstractmethod
     def validate(self, data: DataT, size_px: int) -> Facts:

@@ -36,7 +36,7 @@ NEEDED = {"slices", "volumes", "detection", "cases", "lesions", "network", "hist
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """What other evaluations add to a report; all of it may be missing.
+    """Optional results of other evaluations, for a report.
 
     validation, baseline: summaries. ablation: name -> summary. papers: whether the hybrid2d paper's
     own tables stand beside, with its numbers and those that it quotes.
@@ -56,7 +56,7 @@ class Extras:
         ablation: Mapping[str, Path],
         papers: bool = False,
     ) -> Extras:
-        """From folders of scores; ``ValueError`` for what cannot be read."""
+        """Read them from folders of scores; ``ValueError`` for what cannot be read."""
         return cls(
             validation=read_summary(validation) if validation else None,
             baseline=read_summary(baseline) if baseline else None,
@@ -66,7 +66,7 @@ class Extras:
 
 
 def read_summary(folder: Path) -> Record:
-    """What ``training.evaluate`` wrote; ``ValueError`` when the folder holds no such thing."""
+    """The summary of ``training.evaluate``; ``ValueError`` when the folder holds none."""
     try:
         record: Record = read_json(folder / SUMMARY)
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def chapters_of(summary: Record, extras: Extras) -> list[Chapter]:
 
 
 def tables_of(chapters: Sequence[Chapter]) -> list[Table]:
-    """In their order."""
+    """The tables of all chapters, in their order."""
     return [table for chapter in chapters for table in chapter.tables]
 
 

@@ -137,7 +137,7 @@ def _draw(
 
 
 def reasons(drawn: Mapping[str, Path | str]) -> dict[str, str]:
-    """Of what :func:`draw_all` gives, the figures that are missing."""
+    """The figures that :func:`draw_all` could not draw, with the reasons."""
     return {name: made for name, made in drawn.items() if isinstance(made, str)}
 
 

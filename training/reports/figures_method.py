@@ -57,7 +57,7 @@ class Steps:
 
 
 def preprocessing_of(summary: Record) -> Preprocessing:
-    """Of the network that was scored; of a cascade, of the one that finds tumors."""
+    """The preprocessing of the scored network; of a cascade, of its tumor network."""
     stored = summary["network"]["preprocessing"]
     kind = PREPROCESSINGS[stored.get("kind", SlicePreprocessing.KIND)]
     return kind.from_dict(stored)

@@ -48,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Hybrid2dFacts:
-    """What the diagram of hybrid2d shows.
+    """Sizes and counts that the diagram of hybrid2d shows.
 
     encoder: from the first level to the bottleneck. decoder: from the bottleneck up; ``ups`` are
     the transposed convolutions in it. tokens: number and length of each.
@@ -116,7 +116,7 @@ def trace_hybrid2d(net_args: Mapping[str, Any], size_px: int) -> Hybrid2dFacts:
 
 
 def facts_of(summary: Record) -> Hybrid2dFacts | None:
-    """Of the network that was scored, at the size of its slices; None for another net."""
+    """The facts of the scored network, at the size of its slices; None for another net."""
     network = summary["network"]
     if network["net"] != "hybrid2d":
         return None

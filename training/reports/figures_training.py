@@ -35,7 +35,7 @@ FEW_EPOCHS = 25  # up to so many, every epoch gets its own dot
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What a history says, one value an epoch, all ``(epochs,)``; NaN where a line lacks it.
+    """The curves of a training history, all ``(epochs,)``; NaN where a line lacks the value.
 
     epoch: from 1. size_px: of the slices trained and validated on. best: the place of the smallest
     validation loss among the epochs at the last slice size, since other sizes have other losses.

@@ -85,7 +85,7 @@ class SliceChoice:
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """What is shown of the scored cases.
+    """The slices of scored cases that figures show.
 
     views: one slice of each case, best tumor Dice first (:func:`choose_views`).
     ranked: rank -> slice, best first (:func:`choose_ranked`), out of ``ranked_of`` slices.
@@ -134,7 +134,7 @@ class Slices:
 
     @classmethod
     def load(cls, path: Path) -> Slices:
-        """What :meth:`save` wrote; ``ValueError`` for anything else."""
+        """Read what :meth:`save` wrote; ``ValueError`` for anything else."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 index = json.loads(str(stored["index"]))

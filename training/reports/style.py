@@ -292,7 +292,7 @@ def draw_box(axes: Axes, box: Box, color: str, lines: Sequence[str] = ()) -> Non
 
 
 def draw_arrow(axes: Axes, start: Point, end: Point, **style: Any) -> None:
-    """From edge to edge; dashed for what skips a part."""
+    """Draw an arrow from edge to edge; dashed for what skips a part."""
     style = {"color": INK, "linewidth": 1.3, "mutation_scale": 13, "arrowstyle": "-|>", **style}
     axes.add_patch(FancyArrowPatch(start, end, shrinkA=1, shrinkB=1, **style))
 

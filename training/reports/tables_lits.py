@@ -299,7 +299,7 @@ def _none(value: float) -> float | None:
 
 
 def large_lesions_table(summary: Record, context: str) -> Table:
-    """What a reader asks first: how many lesions that matter are found, at what price."""
+    """Detection of lesions that matter: how many are found, at how many false ones."""
     large, every = summary["detection"]["large"], summary["detection"]["clean"]
     least = f"{large['from_mm']:g} mm and more"
     return Table(

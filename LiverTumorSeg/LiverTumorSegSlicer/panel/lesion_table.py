@@ -72,7 +72,7 @@ class QtDelay:
 
 
 def headers() -> tuple[str, ...]:
-    """What stands above the cells of a row."""
+    """The table's column headers."""
     return (
         _("Lesion"),
         _("Volume (mL)"),
@@ -92,7 +92,7 @@ def reviewText(review: str) -> str:
 
 
 def confidenceMeaning() -> str:
-    """What the column Confidence holds, for its tooltip."""
+    """The tooltip of the column Confidence."""
     return _(
         "Confidence: the share of this tumor's voxels expected to be tumor, by the model's own"
         " probability as calibrated on its validation patients; what was drawn by hand does not"
@@ -125,7 +125,7 @@ class LesionRow:
     diametersRasMm: tuple[Line, ...]
 
     def cells(self) -> tuple[str, ...]:
-        """As text, in the order of :func:`headers`, with the digits that the numbers carry."""
+        """The row's cells as text, in the order of :func:`headers`."""
         return (
             f"{self.number}{DOUBTFUL}" if self.implausible else str(self.number),
             f"{self.volumeMl:.2f}" if self.volumeMl < 10 else f"{self.volumeMl:.1f}",
@@ -139,7 +139,7 @@ class LesionRow:
 
 
 def placeText(pointRasMm: Point) -> str:
-    """How high in the patient, as the axial view's own slider says it: toward the head is +."""
+    """A lesion's height in the patient as the axial view's slider shows it: + toward the head."""
     return f"{pointRasMm[2]:+.1f}"
 
 

@@ -47,7 +47,7 @@ class RunPanel:
         ui.logText.plainText = ""
 
     def showProgress(self, fraction: float, phrase: str, secondsLeft: float | None) -> None:
-        """How far the run is (0 to 1), what it does, and how long it will take."""
+        """Show how far the run is (0 to 1), what it does, and how long it will take."""
         bar = self._ui.progressBar
         bar.maximum = STEPS if fraction > 0 else 0
         bar.value = round(STEPS * fraction)

@@ -78,7 +78,7 @@ def memorySentence(log: str = "") -> str:
 
 
 def packagesSentence(log: str) -> str:
-    """What to do when the child could not load what it needs; ``log`` names it."""
+    """What to do when the child process could not import a package, which ``log`` names."""
     missing = MISSING_PATTERN.search(log)
     if missing is None:
         return _(

@@ -19,7 +19,7 @@ RETRY_SECONDS = 0.2
 
 
 def temporaryFolder() -> Path:
-    """Where Slicer keeps what it needs for a while. On the main thread only."""
+    """Slicer's temporary folder. On the main thread only."""
     return Path(slicer.app.temporaryPath)
 
 

@@ -56,7 +56,7 @@ class JobRequest:
 
     @property
     def exchangedBytes(self) -> int:
-        """What the files of the run take at most."""
+        """The disk space that a run's files take at most."""
         return self.huKji.nbytes + self.huKji.size * (1 + 6 * self.settings.probabilities)
 
     def arguments(self, folder: Path) -> list[str]:
@@ -174,7 +174,7 @@ class SegmentationJob:
     # --- the CT to the child ---------------------------------------------------------------------
 
     def _write(self) -> None:
-        """In a thread."""
+        """Write the CT for the child process, in a thread."""
         request = self._request
         assert request is not None
         self._folder = makeJobFolder(self._temporaryFolder)
@@ -246,7 +246,7 @@ class SegmentationJob:
             self._note(str(event.get("text", line)))
 
     def _onStarted(self, pid: Any) -> None:
-        """Its own number: known late, as a launcher stands between."""
+        """Note the child's process id: known late, as a launcher stands between."""
         if type(pid) is int and pid > 1:
             self._runner.childPid = pid
         if self._state is State.CANCELLED:
@@ -284,7 +284,7 @@ class SegmentationJob:
     # --- the labels back -------------------------------------------------------------------------
 
     def _read(self) -> Answer:
-        """In a thread."""
+        """Write the CT for the child process, in a thread."""
         assert self._folder is not None
         return read_answer(self._folder, self._shapeKji)
 

@@ -67,7 +67,7 @@ class Work:
         later(LOOK_EVERY_MS, self._look)
 
     def wait(self, seconds: float) -> None:
-        """Until the function is done, but no longer; ``then`` is not called any more."""
+        """Wait until the function is done, at most so long; ``then`` is not called any more."""
         self._then = None
         self._thread.join(seconds)
         self._result = None

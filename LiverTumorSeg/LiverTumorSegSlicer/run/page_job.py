@@ -80,7 +80,7 @@ class PageJob:
         self._removeFolder()
 
     def _write(self) -> None:
-        """In a thread."""
+        """Write CTs and labels for the child process, in a thread."""
         folder = self._folder = makeJobFolder(self._place)
         for name, case in self._cases.items():
             (folder / name).mkdir()

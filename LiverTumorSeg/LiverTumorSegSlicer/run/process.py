@@ -78,7 +78,7 @@ class LineBuffer:
         return [line.rstrip("\r") for line in lines]
 
     def end(self) -> list[str]:
-        """What is left, when no more will come."""
+        """The rest of the output, when no more will come."""
         rest, self._rest = self._rest + self._decoder.decode(b"", True), ""
         return [rest.rstrip("\r")] if rest else []
 

@@ -9,7 +9,7 @@ EVENT_START = '{"event":'
 
 
 def eventOf(line: str) -> dict[str, Any] | None:
-    """What the child says to us; None for what libraries say to whomever it concerns.
+    """The event in a line of the child's output; None for output of other libraries.
 
     A library may have begun the line, or end it.
     """

@@ -34,7 +34,7 @@ ProgressCallback = Callable[[float, str, "float | None"], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How to segment.
+    """The panel's settings of a run.
 
     model: a name, a file, or None for the default. device: "auto", "cpu", "cuda", "cuda:1", "mps".
     scan: whether slices clearly outside the liver are skipped.
@@ -74,7 +74,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, eq=False)
 class RunEnd:
-    """What a run left behind.
+    """How a run ended, with its result or its failure.
 
     segmentationNode, record: of a run that is done. failure: of one that failed.
     notes: what happened in the scene meanwhile, one sentence each; the record has its own warnings.

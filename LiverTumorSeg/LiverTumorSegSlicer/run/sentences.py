@@ -46,7 +46,7 @@ def forTranslators() -> tuple[str, ...]:
 
 
 def _steps() -> tuple[str, ...]:
-    """What a run does."""
+    """Sentences about the steps of a run."""
     return (
         _("Making a synthetic abdomen"),
         _("Reading the CT"),
@@ -136,7 +136,7 @@ def _refusals() -> tuple[str, ...]:
 
 
 def _doubts() -> tuple[str, ...]:
-    """What speaks against a CT."""
+    """Warnings about a CT."""
     return (
         _(
             "This CT's header holds no real spacing or orientation (its affine is the identity), "
@@ -177,7 +177,7 @@ def _doubts() -> tuple[str, ...]:
 
 
 def _doubtsOfResults() -> tuple[str, ...]:
-    """What speaks against a result."""
+    """Warnings about a result."""
     return (
         _(
             "{percent:.0f} % of the liver is at or above {top_hu} HU, the top of the model's"
@@ -236,7 +236,7 @@ def _doubtsOfResults() -> tuple[str, ...]:
 
 
 def _devices() -> tuple[str, ...]:
-    """What became of the device."""
+    """Sentences about the device."""
     return (
         _("Device {wanted!r} is unknown; use auto, cpu, cuda, cuda:0 or mps."),
         _("This computer has no Apple GPU that PyTorch can use; use cpu."),
@@ -329,7 +329,7 @@ def _weights() -> tuple[str, ...]:
 
 
 def _catalog() -> tuple[str, ...]:
-    """What is wrong with the list of models."""
+    """Errors in the list of models."""
     return (
         _("A model {name!r} is there already. Choose another name or overwrite it."),
         _("An entry of the model catalog is damaged or from a newer version ({problem}). {mend}"),
@@ -467,7 +467,7 @@ def _networks() -> tuple[str, ...]:
 
 
 def _exchanges() -> tuple[str, ...]:
-    """What went wrong between the two processes."""
+    """Errors of the exchange between the two processes."""
     return (
         _("A CT volume has three axes; this array has shape {shape}."),
         _("CT numbers are kept as int16; this array is {kind}."),
@@ -491,7 +491,7 @@ def _exchanges() -> tuple[str, ...]:
 
 
 def _words() -> tuple[str, ...]:
-    """What is put into a sentence."""
+    """Words that are put into a sentence."""
     return (
         _("The volume"),
         _("windowed"),

@@ -14,7 +14,7 @@ from .segmentation_run import Outcome, RunEnd, RunSettings
 
 
 class Starter(Protocol):
-    """What is needed of the module's logic."""
+    """The part of the module's logic that is needed here."""
 
     def start(
         self, volumeNode: Any, segmentationNode: Any, settings: RunSettings, **callbacks: Any

@@ -103,7 +103,7 @@ def _withConfidence(
 
 
 def _row(measured: MeasuredLesion) -> dict[str, Any]:
-    """As it stands in a record."""
+    """A lesion as a row of a record."""
     measures = LiverMeasures(0.0, 0.0, None, (measured.lesion,))
     return lesion_rows(measures)[0]
 

@@ -141,7 +141,7 @@ def hasResult(segmentationNode: Any) -> bool:
 
 
 def resultRecord(segmentationNode: Any) -> dict[str, Any]:
-    """What the run that wrote this segmentation said of itself; empty when none did."""
+    """The record of the run that wrote this segmentation; empty without one."""
     text = segmentationNode.GetAttribute(RECORD) if isInScene(segmentationNode) else None
     return json.loads(text) if text else {}
 
@@ -247,7 +247,7 @@ class _Before:
 
 
 def _referenceRole() -> str:
-    """By which a segmentation refers to the volume on whose grid it is edited."""
+    """The reference role of the volume on whose grid a segmentation is edited."""
     return str(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
 
 

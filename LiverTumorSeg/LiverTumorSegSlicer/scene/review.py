@@ -55,7 +55,7 @@ Undo = Callable[[], None]
 
 
 def reviewOf(segment: Any) -> str:
-    """What a reader thinks of the lesions of a segment, by Slicer's own status of it."""
+    """A reader's verdict on the lesions of a segment, by Slicer's own status of it."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     status = logic.GetSegmentStatus(segment)
     if status == logic.Completed:
@@ -226,7 +226,7 @@ def _setRejected(segmentationNode: Any, rows: list[dict[str, Any]]) -> None:
 def reviewedRecord(
     segmentationNode: Any, measures: LiverMeasures, lesions: tuple[MeasuredLesion, ...]
 ) -> dict[str, Any]:
-    """What lesions.json says of a segmentation as it is now: numbers, and a reader's opinions.
+    """lesions.json for a segmentation as it is now, with a reader's verdicts.
 
     The rest is that of the run; of a segmentation that no run has made there is no more.
     """

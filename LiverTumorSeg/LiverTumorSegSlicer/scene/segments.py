@@ -60,7 +60,7 @@ class Provenance:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Provenance:
-        """From the record that a run leaves (``lesions.json``)."""
+        """The origin of segments, from a run's record (``lesions.json``)."""
         model = record.get("model") or {}
         texts = (model.get("model"), model.get("version"), model.get("sha256"))
         return cls(*(_plain(text) for text in texts), _plain(record.get("notice")))
