@@ -20,9 +20,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from LiverTumorSegLib.files import disk_errors_as_sentences, settle
+from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.settings import Exports, RunSettings, Where
 
+from .batch_cases import BatchItem, find_cases
 from .batch_run import CaseRunner
+from .batch_summary import (
+    COHORT,
+    DONE,
+    FAILED,
+    LEFT_OUT,
+    SKIPPED,
+    SUMMARY,
+    failed_row,
+    is_summary,
+    line_of,
+    write_summary,
+    write_tables,
+)
 from .progress import Reporter, TimeLeft
 from .segment import NO_EXPORTS, load_model, model_sha256
 
@@ -30,7 +46,6 @@ if TYPE_CHECKING:
     from LiverTumorSegLib.ct.phase import Phase
     from LiverTumorSegLib.ct.study import StudySeries
 
-    from .batch_cases import BatchItem
     from .batch_choice import Choice
 
 EXIT_SOME_FAILED = 1
@@ -54,11 +69,6 @@ def batch(
     where: Where = ONE_BY_ONE,
 ) -> int:
     """``livertumorseg batch``"""
-    from LiverTumorSegLib.files import disk_errors_as_sentences, settle
-
-    from .batch_cases import find_cases
-    from .batch_summary import write_tables
-
     reporter.started()
     if where.ray is not None:
         from .cluster import require_ray
@@ -131,8 +141,6 @@ class _Batch:
 
     def end_what_is_done(self) -> list[tuple[int, BatchItem]]:
         """Add the rows of cases that are done or left out; return the cases still to be run."""
-        from .batch_summary import LEFT_OUT, failed_row
-
         waiting = []
         for number, case in enumerate(self.cases, 1):
             if not self.where.has(number):
@@ -150,8 +158,6 @@ class _Batch:
 
     def all(self, waiting: list[tuple[int, BatchItem]]) -> None:
         """Run the cases; when that is stopped, the table has those that have ended."""
-        from LiverTumorSegLib.files import settle
-
         try:
             if self.where.ray is None:
                 self.all_here(waiting)
@@ -188,8 +194,6 @@ class _Batch:
         run_on_ray(self.runner, waiting, self.where, end)
 
     def _try_summary(self, *, at_once: bool = False) -> None:
-        from .batch_summary import write_summary
-
         began = time.monotonic()
         is_early = began < self.next_summary and not at_once
         if is_early or self.where.array is not None:
@@ -205,10 +209,6 @@ class _Batch:
 
     def finish(self) -> int:
         """Say how it ended; the exit code."""
-        from LiverTumorSegLib.result.files import NOTICE
-
-        from .batch_summary import COHORT, DONE, FAILED, LEFT_OUT, SKIPPED, SUMMARY
-
         statuses = [row["status"] for row in self.rows.values()]
         said = (DONE, SKIPPED, FAILED, *([LEFT_OUT] if LEFT_OUT in statuses else ()))
         counts = {status: statuses.count(status) for status in said}
@@ -223,8 +223,6 @@ class _Batch:
         return EXIT_SOME_FAILED if counts[FAILED] else 0
 
     def _end(self, number: int, row: dict[str, Any]) -> None:
-        from .batch_summary import line_of
-
         self.rows[number] = row
         count = len(self.cases)
         record = {"number": number, "cases": count, **row}
@@ -241,23 +239,16 @@ def _refuse_nested(source: Path, target: Path) -> None:
 
 
 def _refuse_foreign_summary(out: Path) -> None:
-    from LiverTumorSegLib.files import disk_errors_as_sentences
-
-    from .batch_summary import SUMMARY, is_summary
-
     with disk_errors_as_sentences(out.name):
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out.name} is a file; name a folder for the results.")
-    is_pipe = (out / SUMMARY).exists() and not (out / SUMMARY).is_file()
-    try:
-        if is_pipe:
-            raise OSError  # it would be waited for
-        with (out / SUMMARY).open(encoding="utf-8", errors="replace") as file:
-            is_ours = is_summary(file.readline())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError:
-        is_ours = False
+    table, is_ours = out / SUMMARY, False
+    with suppress(OSError):
+        if not table.exists():
+            return
+        if table.is_file():  # a pipe would be waited for
+            with table.open(encoding="utf-8", errors="replace") as file:
+                is_ours = is_summary(file.readline())
     if not is_ours:
         raise ValueError(
             f"{out.name} holds a {SUMMARY} that no batch made; name another folder for the results."
