@@ -12,7 +12,7 @@ no steps. Everything is in LPS order; arrays (k, j, i) are those of the CT.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,7 +191,7 @@ class Prediction:
             networks = [
                 ClassMaps(
                     grid_from_dict(grid),
-                    {int(k): stored[f"maps_{n}"][at] for at, k in enumerate(stored[f"slices_{n}"])},
+                    _by_slice(stored, n),
                 )
                 for n, grid in enumerate(told["grids"])
             ]
@@ -244,3 +244,9 @@ class Prediction:
         tumor, both = np.moveaxis(self.tumor.grid.to_native(layers_last), 2, 0)
         share: Floats = tumor / np.maximum(both, LEAST_SUM)
         return share
+
+
+def _by_slice(stored: Mapping[str, NDArray[Any]], n: int) -> dict[int, Half]:
+    """Of the n-th network; each array is read once, as every look into the file unpacks it anew."""
+    slices = stored[f"slices_{n}"]
+    return dict(zip(slices.tolist(), stored[f"maps_{n}"], strict=True)) if len(slices) else {}

@@ -307,6 +307,8 @@ def test_a_stored_prediction_is_the_same(tmp_path: Path) -> None:
             np.testing.assert_array_equal(after.tumor_probability, before.tumor_probability)
         np.testing.assert_array_equal(again.probabilities(), prediction.probabilities())
         assert (again.slices_run, again.warnings) == (prediction.slices_run, prediction.warnings)
+        held = {id(layers.base) for layers in again.tumor.by_slice.values()}
+        assert len(held) == 1 < len(again.tumor.by_slice), "one array, not one for each slice"
 
 
 def test_tumor_probability_is_the_calibrated_share_of_what_is_tumor() -> None:
