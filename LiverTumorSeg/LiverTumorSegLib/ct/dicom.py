@@ -103,7 +103,7 @@ def find_series(folder: str | Path, leave_out: Collection[Path] = ()) -> list[Se
 
 
 def _order(series: Series) -> tuple[object, ...]:
-    return series.folder, series.number or 0, series.stack.phase, series.files
+    return series.folder, series.number or 0, series.stack.number, series.files
 
 
 def read_series(source: Series | Sequence[str | Path]) -> tuple[CtVolume, tuple[str, ...]]:

@@ -26,6 +26,7 @@ from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
 
 from .checks import (
     NO_ORIENTATION,
+    VOXELS_AT_MOST,
     check_ct,
     check_geometry,
     refuse_huge,
@@ -37,6 +38,7 @@ from .nifti import DEFLATE_AT_MOST, whole_hu
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DETACHED = (".nhdr", ".mhd")  # the voxels lie in a file beside them
+BYTES_AT_MOST = 2 * VOXELS_AT_MOST
 NRRD_ENDINGS = (".nrrd", ".nhdr")
 GET_FORMATS = "get it with: pip install 'livertumorseg[formats]', or save the scan as .nii.gz."
 SAYS_HOW_IT_LIES = re.compile(rb"^(space:|TransformMatrix\s*=|Orientation\s*=)", re.M)
@@ -229,6 +231,7 @@ def _checked_shape(path: Path, reader: Any, several: str = SEVERAL_VALUES) -> tu
     i, j, k = shape_ijk[:3]
     refuse_huge(name, (k, j, i))
     refuse_one_slice(name, (k, j, i))
+    _refuse_wide(name, i * j * k, kind)
     promised_bytes = i * j * k  # one each, at least
     if (
         not path.name.lower().endswith(DETACHED)
@@ -236,6 +239,20 @@ def _checked_shape(path: Path, reader: Any, several: str = SEVERAL_VALUES) -> tu
     ):
         raise ValueError(f"{name} is cut off or damaged; copy or export it again.")
     return k, j, i
+
+
+def _refuse_wide(name: str, voxels: int, kind: str) -> None:
+    """``ValueError`` where numbers of 32 or 64 bits would fill the memory: all are read at once.
+
+    kind: SimpleITK's words for a voxel, as "64-bit float".
+    """
+    bits = kind.partition("-")[0]
+    size_bytes = voxels * int(bits) // 8 if bits.isdigit() else 0
+    if size_bytes > BYTES_AT_MOST:
+        raise ValueError(
+            f"{name} would take {size_bytes / 1e9:.0f} GB of memory; save it with whole numbers of"
+            " 16 bits, as CTs have."
+        )
 
 
 def _ijk_to_ras(reader: Any) -> NDArray[np.float64]:

@@ -96,6 +96,12 @@ def test_the_checks_are_those_of_nifti(tmp_path: Path, capfd: pytest.CaptureFixt
             "too small",
         ),
         "huge.nrrd": (lambda p: write_nrrd(p, hu, affine, sizes="9 9 99999"), "more than any CT"),
+        "wide.nrrd": (
+            lambda p: write_nrrd(
+                p, np.zeros((3, 400, 400), np.int16), affine, type="double", sizes="999 999 600"
+            ),
+            "would take 5 GB of memory",
+        ),
         "bomb.nrrd": (lambda p: write_nrrd(p, hu[:1], affine, sizes="4000 4000 100"), "cut off"),
         "text.mha": (lambda p: p.write_text("a letter, not a scan\n" * 40), "save it as"),
         "empty.nrrd": (lambda p: p.write_bytes(b""), "save it as"),

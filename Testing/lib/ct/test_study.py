@@ -191,6 +191,20 @@ def mean_hu_of(result: Path) -> float:
     return float(record["lesions"][0]["mean_hu"])
 
 
+def test_the_phases_of_a_perfusion_are_listed_in_their_order(tmp_path: Path) -> None:
+    """Eleven, told apart by their time; as texts 10 and 11 would stand before 2."""
+    uid = generate_uid()
+    for n in range(11):
+        ct = CtVolume(some_ct().hu[:3] + np.int16(n), some_ct().ijk_to_ras)
+        names = lambda k, n=n: f"{n:02d}-{k}"  # noqa: E731
+        change = changed(ContentTime=f"1015{59 - 5 * n:02d}")
+        save_series(tmp_path, ct, change=change, names=names, series=uid)
+    entries = read_study(tmp_path)
+    assert [entry.series.stack.number for entry in entries] == list(range(1, 12))
+    read = [int(read_series(entry.series)[0].hu[0, 0, 0]) for entry in entries]
+    assert read == sorted(read, reverse=True)
+
+
 @pytest.mark.usefixtures("known", "no_picture")
 def test_segment_measure_and_report_take_the_phase_that_is_asked_for(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
