@@ -7,12 +7,22 @@ read_record(Path("manifest.json"), "run python -m training.prepare again")
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from LiverTumorSegLib.files import read_json, whole_file
 from numpy.typing import NDArray
+
+# What numpy, zip and zlib say of arrays that are cut, changed, missing, or of another file's.
+DAMAGED = (
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, EOFError),
+    *(BadZipFile, zlib.error),
+)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,6 +54,20 @@ def map_array(path: Path, advice: str, mode: Literal["r", "c"] = "r") -> NDArray
             f"{path.name} of {path.parent.name} is missing or damaged; {advice}."
         ) from None
     return array
+
+
+@contextmanager
+def opened_arrays(path: Path, advice: str) -> Iterator[Mapping[str, Any]]:
+    """The arrays in an .npz file, by name.
+
+    ``ValueError`` that ends with the advice when it, or what the block asks for, is damaged or
+    missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except DAMAGED:
+        raise ValueError(f"{path.name} is missing or damaged; {advice}.") from None
 
 
 def error_sentence(error: BaseException) -> str:

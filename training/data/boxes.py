@@ -22,6 +22,7 @@ from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessin
 from numpy.typing import NDArray
 
 from training.cases.scattered import IGNORE, LabeledSlices
+from training.files import opened_arrays
 
 PREPROCESSING = LiverBoxPreprocessing()
 BEYOND_MM = 25.0  # of slices below and above the liver
@@ -145,7 +146,7 @@ def load_boxes(folder: Path) -> list[LiverBox]:
 
 
 def _load_box(path: Path) -> LiverBox:
-    with np.load(path) as data:
+    with opened_arrays(path, "run python -m training.prepare again") as data:
         return LiverBox(
             path.stem,
             str(data["group"]),

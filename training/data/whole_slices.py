@@ -24,6 +24,7 @@ from training.cases.scattered import LabeledSlices
 from training.data.box_patches import Batch
 from training.data.boxes import WINDOW_HU
 from training.data.lesions import add_lesions
+from training.files import opened_arrays
 
 THIN_MM = 2.0  # nearer slices are nearly copies
 RADIUS_MM = (4.0, 60.0)
@@ -68,7 +69,7 @@ def load_slices(folder: Path) -> list[LabeledSlices]:
 
 
 def _load(path: Path) -> LabeledSlices:
-    with np.load(path) as data:
+    with opened_arrays(path, "run python -m training.prepare again") as data:
         rows, columns = data["spacing_mm"]
         return LabeledSlices(
             path.stem,

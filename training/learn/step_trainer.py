@@ -179,7 +179,7 @@ class StepTrainer:
         torch.manual_seed(recipe.seed)
         self.net = self._new_net()
         if init is not None:
-            self.net.load_state_dict(_weights_of(init, device))
+            _begin_with(self.net, init, device)
         # a net of its own and no copy: making it draws random numbers, as it always has
         self.average = WeightAverage(
             self._new_net(), recipe.ema, whole_first=False, average_statistics=True
@@ -190,17 +190,24 @@ class StepTrainer:
         )
         self.step, self.seconds = 0, 0.0
         if (folder / CHECKPOINT).exists():
-            self._restore(_load(folder / CHECKPOINT, device))
+            self._restore(folder / CHECKPOINT)
 
     def _new_net(self) -> nn.Module:
         net = Hybrid2d(**self.recipe.net_args).to(self.device)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self.average.restore({"net": state["ema"], "steps": self.step})
+    def _restore(self, checkpoint: Path) -> None:
+        state = _load(checkpoint, self.device)
+        try:
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.average.restore({"net": state["ema"], "steps": self.step})
+        except Exception as error:  # whatever torch says of a file of another run, or of none
+            raise ValueError(
+                f"{checkpoint.parent.name}/{checkpoint.name} is no checkpoint of this run; name a"
+                " new folder."
+            ) from error
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -356,6 +363,15 @@ def _groups_of(init: Path | None) -> dict[str, str]:
     return {group: group for group in known.get("train_groups", [])} | {
         name: name for name in known.get("train", [])
     }
+
+
+def _begin_with(net: nn.Module, init: Path, device: torch.device) -> None:
+    try:
+        net.load_state_dict(_weights_of(init, device))
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"The weights of {init.name} do not fit this net; begin with another run or file."
+        ) from error
 
 
 def _weights_of(init: Path, device: torch.device) -> dict[str, Any]:

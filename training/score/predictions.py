@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from LiverTumorSegLib.files import read_json, whole_file
@@ -20,6 +21,7 @@ from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.volume import CtVolume
 
 from training.cases.case import Case
+from training.files import DAMAGED
 
 
 class Predictions:
@@ -41,10 +43,10 @@ class Predictions:
         key = hashlib.sha256(f"{segmenter.sha256} {self.options}".encode()).hexdigest()[:16]
         path = self.folder / f"{case.name}-{key}.npz"
         clock = path.with_suffix(".json")
-        if path.is_file() and clock.is_file():
-            prediction = Prediction.load(path)
+        with suppress(*DAMAGED):  # one that is cut off or of another version is made anew
+            prediction, seconds = Prediction.load(path), float(read_json(clock)["seconds"])
             if prediction.liver_lps.shape == ct.to_lps(copy=False)[0].shape_kji:
-                return prediction, float(read_json(clock)["seconds"])
+                return prediction, seconds
         prediction, seconds = _timed(segmenter, ct)
         prediction.save(path)
         with whole_file(clock) as part:

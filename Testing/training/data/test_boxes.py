@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ import torch
 
 from training.cases.scattered import IGNORE, LabeledSlices
 from training.data.box_patches import PatchSampler, PatchSettings, lesion_weights
-from training.data.boxes import PREPROCESSING, LiverBox, box_of, load_boxes, prepare_boxes
+from training.data.boxes import (
+    PREPROCESSING,
+    LiverBox,
+    box_of,
+    load_boxes,
+    prepare_boxes,
+    save_box,
+)
+from training.data.whole_slices import load_slices, save_slices
 from training.learn.step_trainer import STEP_RECIPES, StepTrainer, learning_rate, weighted_loss
 
 
@@ -107,6 +116,46 @@ def test_the_rate_rises_then_stays_or_falls_to_nothing() -> None:
     assert learning_rate(550, recipe) == pytest.approx(recipe.learning_rate / 2)
     assert learning_rate(1000, recipe) == pytest.approx(0)
     assert learning_rate(900, replace(recipe, constant=True)) == recipe.learning_rate
+
+
+@pytest.mark.parametrize("kind", ["box", "stack"])
+def test_damaged_arrays_are_one_sentence(tmp_path: Path, kind: str) -> None:
+    save, load = (save_box, load_boxes) if kind == "box" else (save_slices, load_slices)
+    path = tmp_path / "volume-1.npz"
+    save(box() if kind == "box" else stack(), path)  # type: ignore[operator]
+    whole, plain = path.read_bytes(), tmp_path / "x.npy"
+    np.save(plain, np.zeros(3))
+    np.savez(tmp_path / "other.npz", image=np.zeros(3))
+    changed = bytearray(whole)
+    changed[len(whole) // 3] ^= 255
+    for content in (
+        *(b"", b"text", whole[:-200], whole[: len(whole) // 2], bytes(changed)),
+        *(plain.read_bytes(), (tmp_path / "other.npz").read_bytes()),
+    ):
+        (tmp_path / "other.npz").unlink(missing_ok=True)
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"^volume-1\.npz is missing or damaged; run .* again"):
+            load(tmp_path)
+
+
+def test_a_run_in_steps_goes_on_from_nothing_but_its_own_checkpoint(tmp_path: Path) -> None:
+    recipe = STEP_RECIPES["tumor-boxes"]
+    recipe = replace(recipe, net_args={**recipe.net_args, "width": 8})
+    run, checkpoint = tmp_path / "run", tmp_path / "run" / "checkpoint.pt"
+    start = partial(StepTrainer, recipe, device=torch.device("cpu"))
+    start(run).save()
+    whole = checkpoint.read_bytes()
+    for n, state in enumerate(([1, 2], {"net": [1]}, {"net": {}, "ema": {}})):
+        torch.save(state, tmp_path / f"{n}.pt")
+    foreign = [(tmp_path / f"{n}.pt").read_bytes() for n in range(3)]
+    for content in (b"", b"text", whole[:5000], *foreign):
+        checkpoint.write_bytes(content)
+        with pytest.raises(ValueError, match=r"^run/checkpoint\.pt (cannot be read|is no check)"):
+            start(run)
+        with pytest.raises(ValueError, match=r"cannot be read|do not fit"):
+            start(tmp_path / "next", init=run)
+    checkpoint.write_bytes(whole)
+    assert start(run).step == 0
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
