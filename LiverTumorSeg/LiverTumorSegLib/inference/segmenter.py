@@ -305,7 +305,7 @@ def _network(spec: ModelSpec, net: Any, settings: RunSettings, tta: bool) -> Sta
     from .network import PatchRunner, SliceRunner
 
     kind = spec.preprocessing.get("kind", SlicePreprocessing.KIND)
-    if kind not in PREPROCESSINGS:
+    if not isinstance(kind, str) or kind not in PREPROCESSINGS:
         known = ", ".join(PREPROCESSINGS)
         raise BundleError(
             sentence(
@@ -345,7 +345,7 @@ def _refuse_alone(spec: ModelSpec) -> None:
     if place := stage_of(spec):
         raise BundleError(
             sentence(
-                "{name} is the {stage} network of a cascade. Join both: {command}",
+                "{name} is the {stage} network of a cascade; join it with the other, by {command}.",
                 name=spec.name,
                 stage=place,
                 command=JOIN_COMMAND,

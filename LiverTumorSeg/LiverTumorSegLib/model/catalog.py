@@ -305,7 +305,7 @@ def _refuse_half(path: Path) -> None:
     if stage := stage_of(read_spec(path)):
         raise ValueError(
             sentence(
-                "{file} is the {stage} network of a cascade. Join both first: {command}",
+                "{file} is the {stage} network of a cascade; first join both by {command}.",
                 file=path.name,
                 stage=stage,
                 command=JOIN_COMMAND,

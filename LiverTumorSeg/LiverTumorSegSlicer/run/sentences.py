@@ -354,7 +354,7 @@ def _catalog() -> tuple[str, ...]:
         _("not an object"),
         _("{file!r} has no size in bytes or unknown keys"),
         _("{file!r} is not a plain file name with its SHA-256"),
-        _("{file} is the {stage} network of a cascade. Join both first: {command}"),
+        _("{file} is the {stage} network of a cascade; first join both by {command}."),
         _("{file}: It changed while it was copied. Import it again."),
         _("{file}: The list of models cannot be read. {mend}"),
         _("{file}: The list of models is damaged. {mend}"),
@@ -460,7 +460,7 @@ def _networks() -> tuple[str, ...]:
         _("The net {net!r} takes no patches; use another model."),
         _("The net {net!r} takes no slices; use another model."),
         _("The preprocessing {kind!r} is unknown here (known: {known}). Update LiverTumorSeg."),
-        _("{name} is the {stage} network of a cascade. Join both: {command}"),
+        _("{name} is the {stage} network of a cascade; join it with the other, by {command}."),
         _("{problem} The model file needs a newer LiverTumorSeg."),
         _("This network needs to be shown the liver; run a liver network first."),
     )

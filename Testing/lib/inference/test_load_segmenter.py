@@ -195,6 +195,7 @@ def test_a_mirrored_slice_model_sees_the_mirrored_patient_alike(tmp_path: Path) 
     [
         ({"preprocessing": {**SMALL.to_dict(), "denoise": 3}}, "denoise.*newer LiverTumorSeg"),
         ({"preprocessing": {"kind": "volume"}}, "takes no patches"),
+        ({"preprocessing": {"kind": {"x": 1}}}, "unknown here"),
         ({"preprocessing": {"kind": "volume"}, "labels": STAGES["liver"]}, "liver network of a"),
         ({"preprocessing": {"kind": "volume"}, "labels": STAGES["tumor"]}, "tumor network of a"),
         ({"preprocessing": {"window_hu": 7}}, "newer LiverTumorSeg"),
