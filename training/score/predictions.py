@@ -21,7 +21,6 @@ from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.volume import CtVolume
 
 from training.cases.case import Case
-from training.files import DAMAGED
 
 
 class Predictions:
@@ -43,7 +42,7 @@ class Predictions:
         key = hashlib.sha256(f"{segmenter.sha256} {self.options}".encode()).hexdigest()[:16]
         path = self.folder / f"{case.name}-{key}.npz"
         clock = path.with_suffix(".json")
-        with suppress(*DAMAGED):  # one that is cut off or of another version is made anew
+        with suppress(Exception):  # whatever a cut or older file raises: it is made anew
             prediction, seconds = Prediction.load(path), float(read_json(clock)["seconds"])
             if prediction.liver_lps.shape == ct.to_lps(copy=False)[0].shape_kji:
                 return prediction, seconds
