@@ -44,6 +44,7 @@ from LiverTumorSegLib.inference.patches import PatchNetwork
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.inference.slices import SliceNetwork
+from LiverTumorSegLib.inference.whole_volume import VolumeNetwork
 from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import Reorientation
 
@@ -183,7 +184,7 @@ def _with_confidence(search: Search, left: LeftOut) -> LeftOut:
     return replace(left, setting=_confident(left.setting, confidence))
 
 
-def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork:
+def tumor_network(segmenter: Segmenter) -> StageNetwork | SliceNetwork | VolumeNetwork:
     """The network that finds tumors."""
     network = segmenter.network
     return network.tumor if isinstance(network, Cascade) else network

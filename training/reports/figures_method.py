@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
+from LiverTumorSegLib.inference.preprocess_resampled import ResampledPreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.segmenter import PREPROCESSINGS, Preprocessing
 from LiverTumorSegLib.labels import Label
@@ -122,6 +123,11 @@ def step_texts(steps: Preprocessing) -> list[str]:
         side = f"slices of {steps.size_px} x {steps.size_px} pixels"
         outside = [] if steps.liver_margin_mm is None else ["blank outside the liver"]
         return [side, f"HU {low} to {high} become 0 to 1", *outside]
+    if isinstance(steps, ResampledPreprocessing):
+        mean, std = steps.mean_std_hu
+        clipped = [] if steps.clip_hu is None else [f"HU clipped to {low} to {high}"]
+        voxels = " x ".join(f"{side:g}" for side in steps.spacing_mm)
+        return [*clipped, f"(HU - {mean:g}) / {std:g}", f"voxels of {voxels} mm"]
     hu = "least to largest HU of the slice" if steps.preset == "paper" else f"HU {low} to {high}"
     texts = [f"{hu} become grays 0 to 255", f"square of {steps.grid_px} x {steps.grid_px} pixels"]
     if steps.use_clahe:

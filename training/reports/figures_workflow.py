@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.preprocess_resampled import ResampledPreprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.labels import Label
 from matplotlib.axes import Axes
@@ -245,7 +246,8 @@ def _data_lines(summary: Record) -> list[str]:
 
 def _preprocessing_lines(summary: Record) -> list[str]:
     steps = preprocessing_of(summary)
-    what = "whole volumes" if isinstance(steps, VolumePreprocessing) else "axial slices"
+    of_volumes = isinstance(steps, VolumePreprocessing | ResampledPreprocessing)
+    what = "whole volumes" if of_volumes else "axial slices"
     return [what, *step_texts(steps)]
 
 

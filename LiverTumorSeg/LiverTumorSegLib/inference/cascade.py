@@ -134,7 +134,7 @@ class Cascade:
             elif k in liver.by_slice and liver.by_slice[k].sum(axis=0).max() > HALF:
                 liver_lps[k] = liver.foreground_native(k) > HALF
             if tumor_lps is not None and k in tumor.by_slice:
-                tumor_lps[k] = _is_foreground(tumor, k)
+                tumor_lps[k] = tumor.is_foreground_native(k)
         return Prediction(
             liver_lps=liver_lps,
             tumor_lps=tumor_lps,
@@ -152,11 +152,3 @@ def _mean_foreground(liver: ClassMaps, tumor: ClassMaps, k: int) -> Floats:
     if k in liver.by_slice:
         found = found + liver.foreground_native(k)
     return found * np.float32(0.5)
-
-
-def _is_foreground(maps: ClassMaps, k: int) -> Mask:
-    """Where one of the classes is likelier than background, on the CT's own pixels."""
-    layers_last = np.ascontiguousarray(maps.by_slice[k].astype(np.float32).transpose(1, 2, 0))
-    native = maps.grid.to_native(layers_last)
-    mask: Mask = native.max(axis=2) > 1 - native.sum(axis=2)
-    return mask

@@ -70,6 +70,13 @@ class ClassMaps:
         """That a voxel is no background, (j, i)."""
         return self.grid.to_native(self.by_slice[k].astype(np.float32).sum(axis=0))
 
+    def is_foreground_native(self, k: int) -> Mask:
+        """Where one of the classes is likelier than background, (j, i)."""
+        layers_last = np.ascontiguousarray(self.by_slice[k].astype(np.float32).transpose(1, 2, 0))
+        native = self.grid.to_native(layers_last)
+        mask: Mask = native.max(axis=2) > 1 - native.sum(axis=2)
+        return mask
+
     def last_native(self, k: int) -> Floats:
         """Of the last class, (j, i)."""
         return self.grid.to_native(self.by_slice[k][-1].astype(np.float32))

@@ -32,21 +32,31 @@ from .postprocess import Postprocessing
 from .prediction import Prediction
 from .preprocess import SlicePreprocessing
 from .preprocess_liver_box import LiverBoxPreprocessing
+from .preprocess_resampled import ResampledPreprocessing
 from .preprocess_volume import VolumePreprocessing
 from .progress import Progress, no_progress, subrange
 from .region import CascadeSettings
 from .sensitivity import Sensitivity
 from .slices import SliceNetwork
 from .sliding_window import SlidingWindow
+from .whole_volume import VolumeNetwork
 
 PREDICTED = 0.95  # of a run's progress
 WINDOWED_HU = -400  # a CT whose least value is not below this was cut to a window
 SATURATED_SHARE = 0.10
 
 Labels = NDArray[np.uint8]
-Preprocessing = SlicePreprocessing | VolumePreprocessing | LiverBoxPreprocessing
+Preprocessing = (
+    SlicePreprocessing | VolumePreprocessing | LiverBoxPreprocessing | ResampledPreprocessing
+)
 PREPROCESSINGS: dict[str, type[Preprocessing]] = {
-    kind.KIND: kind for kind in (SlicePreprocessing, VolumePreprocessing, LiverBoxPreprocessing)
+    kind.KIND: kind
+    for kind in (
+        SlicePreprocessing,
+        VolumePreprocessing,
+        LiverBoxPreprocessing,
+        ResampledPreprocessing,
+    )
 }
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -96,7 +106,7 @@ class Segmenter:
     spec, sha256: of the model's file; no hash for a model that is in no file.
     """
 
-    network: SliceNetwork | Cascade
+    network: SliceNetwork | Cascade | VolumeNetwork
     spec: ModelSpec
     decision: Decision = field(default_factory=Decision)
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
@@ -300,7 +310,9 @@ def _decision(spec: ModelSpec, settings: RunSettings) -> Decision:
     return known.at(settings.sensitivity).decision
 
 
-def _network(spec: ModelSpec, net: Any, settings: RunSettings, tta: bool) -> StageNetwork:
+def _network(
+    spec: ModelSpec, net: Any, settings: RunSettings, tta: bool
+) -> StageNetwork | VolumeNetwork:
     """A net with what its description says is done around it."""
     from .network import PatchRunner, SliceRunner
 
@@ -317,24 +329,29 @@ def _network(spec: ModelSpec, net: Any, settings: RunSettings, tta: bool) -> Sta
         )
     steps = parse_settings(PREPROCESSINGS[kind], spec.preprocessing)
     takes_patches = hasattr(net, "patch_kji")
-    if isinstance(steps, VolumePreprocessing):
+    if isinstance(steps, VolumePreprocessing | ResampledPreprocessing):
         if not takes_patches:
             raise BundleError(
                 sentence("The net {net!r} takes no patches; use another model.", net=spec.net)
             )
         axes = ALL_AXES if tta or spec.tta else ()
         window = SlidingWindow(patch_kji=net.patch_kji, mirror_axes=axes)
-        return PatchNetwork(PatchRunner(net, settings.device), steps, window)
+        runner = PatchRunner(net, settings.device)
+        if isinstance(steps, ResampledPreprocessing):
+            return VolumeNetwork(runner, steps, window)
+        return PatchNetwork(runner, steps, window)
     if takes_patches:
         raise BundleError(
             sentence("The net {net!r} takes no slices; use another model.", net=spec.net)
         )
-    runner = SliceRunner(net, settings.device, tta=tta or spec.tta)
-    return SliceNetwork(runner, steps, coarse_search=settings.coarse_search)
+    of_slices = SliceRunner(net, settings.device, tta=tta or spec.tta)
+    return SliceNetwork(of_slices, steps, coarse_search=settings.coarse_search)
 
 
-def _refuse_misplaced(networks: dict[str, StageNetwork]) -> None:
+def _refuse_misplaced(networks: dict[str, StageNetwork | VolumeNetwork]) -> None:
     """The liver network must not need a liver, and the tumor network must get what it needs."""
+    if any(isinstance(network, VolumeNetwork) for network in networks.values()):
+        raise BundleError("A network from elsewhere works alone, not in a cascade; use it so.")
     steps = networks["liver"].preprocessing
     if isinstance(steps, LiverBoxPreprocessing) or getattr(steps, "needs_liver", False):
         raise BundleError("The liver network needs to be shown the liver; join the files anew.")

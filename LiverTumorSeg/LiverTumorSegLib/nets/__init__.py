@@ -6,5 +6,12 @@ from torch import nn
 
 from .gunetrpp import GUnetrpp
 from .hybrid2d import Hybrid2d
+from .nnunet import NnUnet
+from .torchscript import TorchScriptNet
 
-NETS: dict[str, type[nn.Module]] = {"gunetrpp": GUnetrpp, "hybrid2d": Hybrid2d}
+NETS: dict[str, type[nn.Module]] = {
+    "gunetrpp": GUnetrpp,
+    "hybrid2d": Hybrid2d,
+    "nnunet": NnUnet,
+    "torchscript": TorchScriptNet,
+}

@@ -1,0 +1,72 @@
+"""A patch network that finds liver and tumors by itself, over a whole CT.
+
+network = VolumeNetwork(runner, ResampledPreprocessing(), SlidingWindow(patch_kji=(96, 96, 96)))
+prediction = network.predict(lps, progress)     # of background, liver and tumor
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from LiverTumorSegLib.sentences import sentence
+from LiverTumorSegLib.volume import CtVolume
+
+from .patches import Runner
+from .prediction import Prediction
+from .preprocess_resampled import ResampledPreprocessing
+from .progress import Progress, no_progress, subrange
+from .sliding_window import SlidingWindow
+
+PREPARED, RUN = 0.05, 0.95  # of a prediction's progress
+
+
+@dataclass
+class VolumeNetwork:
+    """A patch network of three classes, as networks from elsewhere are.
+
+    runner: takes patches (B, 1, k, j, i) along the network's axes and gives the probabilities of
+        liver and tumor (B, 2, k, j, i).
+    """
+
+    runner: Runner
+    preprocessing: ResampledPreprocessing
+    window: SlidingWindow
+
+    @property
+    def device(self) -> str:
+        return self.runner.device
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.runner.warnings
+
+    def predict(self, lps: CtVolume, progress: Progress = no_progress) -> Prediction:
+        """Liver and tumor in a CT in LPS order; progress is called after every batch of windows."""
+        progress(0.0, "Preparing the CT")
+        image = self.preprocessing(lps)
+        try:
+            probabilities = self.window(image[None], self.runner, subrange(progress, PREPARED, RUN))
+            warnings = tuple(self.runner.warnings)
+        finally:  # cancelled or not, what happened in this run is no news in the next
+            self.runner.warnings.clear()
+        del image
+        maps = self.preprocessing.to_maps(probabilities, lps)
+        liver_lps, count = np.zeros(lps.shape_kji, np.bool_), lps.shape_kji[0]
+        for k in range(count):
+            subrange(progress, RUN, 1.0)(
+                k / count,
+                sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
+            )
+            if k in maps.by_slice:
+                liver_lps[k] = maps.is_foreground_native(k)
+        return Prediction(
+            liver_lps=liver_lps,
+            tumor_lps=liver_lps,
+            liver=maps,
+            tumor=maps,
+            spacing_kji_mm=lps.spacing_kji_mm,
+            slices_run=count,
+            warnings=warnings,
+        )
