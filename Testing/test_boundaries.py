@@ -50,8 +50,11 @@ ALLOWED = {
     "LiverTumorSegLib.inference": f"{GROUND} LiverTumorSegLib.nets LiverTumorSegLib.model",
     "LiverTumorSegLib.result": f"{GROUND} LiverTumorSegLib.ct LiverTumorSegLib.model"
     " LiverTumorSegLib.inference",
+    "LiverTumorSegLib.importers": f"{GROUND} LiverTumorSegLib.ct LiverTumorSegLib.nets"
+    " LiverTumorSegLib.model LiverTumorSegLib.inference",
     "LiverTumorSegLib.cli": f"{GROUND} LiverTumorSegLib.ct LiverTumorSegLib.model"
-    " LiverTumorSegLib.phantom LiverTumorSegLib.inference LiverTumorSegLib.result",
+    " LiverTumorSegLib.phantom LiverTumorSegLib.importers LiverTumorSegLib.inference"
+    " LiverTumorSegLib.result",
     "LiverTumorSegSlicer": "*",  # the self test
     "LiverTumorSegSlicer.privacy": "",
     "LiverTumorSegSlicer.scene": "LiverTumorSegLib*",

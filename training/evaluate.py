@@ -105,6 +105,10 @@ PUBLISHED_STEPS = (
     "Labels were made by the published steps of G-UNETR++ and not by the model's own decision and"
     " postprocessing."
 )
+UNKNOWN_TRAINING = (
+    "The network comes from elsewhere: whether it has trained on patients of these cases is not"
+    " known here, and its scores mean nothing where it has."
+)
 CHOSEN_HERE = (
     "Model, epoch and thresholds were chosen on the validation split, so its scores are too good."
 )
@@ -137,6 +141,8 @@ def select(segmenter: Segmenter, every: list[Case], split: str, warning: str = "
     """
     cases = chosen_cases(every, split)
     warnings = [warning] if warning else []
+    if "imported" in segmenter.spec.provenance:
+        warnings.append(UNKNOWN_TRAINING)
     if segmenter.spec.provenance.get("split_group_by") != "volume":
         refuse_training_cases(segmenter, cases)
     elif shared := shared_with_training(segmenter, cases):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from LiverTumorSegLib.importers.choices import ImportChoices
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import sentence, sentence_of
 from LiverTumorSegLib.settings import Exports, RunSettings, Where
@@ -209,6 +210,7 @@ def _models(args: argparse.Namespace, reporter: Reporter) -> Work:
             args.model_folder,
             name=args.name,
             overwrite=args.overwrite,
+            choices=ImportChoices.from_parsed(args),
         )
     if args.action == "remove":
         return partial(models.remove, args.name, args.model_folder)

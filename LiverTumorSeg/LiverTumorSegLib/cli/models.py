@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+
+from LiverTumorSegLib.importers.choices import ImportChoices
 
 from .progress import Reporter, say
 
@@ -38,8 +41,43 @@ def verify_models(name: str | None, folder: Path | None) -> int:
     return 0
 
 
-def import_file(file: Path, folder: Path | None, *, name: str | None, overwrite: bool) -> int:
+def import_file(
+    file: Path,
+    folder: Path | None,
+    *,
+    name: str | None,
+    overwrite: bool,
+    choices: ImportChoices,
+) -> int:
     """``livertumorseg models import``"""
+    if file.is_dir():
+        return _import_network(file, folder, name=name, overwrite=overwrite, choices=choices)
+    if choices != ImportChoices():
+        options = " ".join(choices.to_arguments()[:1])
+        raise ValueError(f"{options} is for a folder of nnU-Net or MONAI, not for a model file.")
+    _import(file, folder, name=name, overwrite=overwrite)
+    return 0
+
+
+def _import_network(
+    source: Path, folder: Path | None, *, name: str | None, overwrite: bool, choices: ImportChoices
+) -> int:
+    """A network from elsewhere, by way of a model file of its own."""
+    from LiverTumorSegLib.importers.read import read_network
+
+    model = read_network(source, choices)
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / f"{model.spec.name}.safetensors"
+        model.save(file)
+        _import(file, folder, name=name, overwrite=overwrite)
+    say(
+        f"It is {model.spec.provenance['title']}. Which cases it was trained on is not known here,"
+        " so evaluate it on none of them."
+    )
+    return 0
+
+
+def _import(file: Path, folder: Path | None, *, name: str | None, overwrite: bool) -> None:
     from LiverTumorSegLib.inference.segmenter import load_segmenter
     from LiverTumorSegLib.model.catalog import import_model
     from LiverTumorSegLib.settings import RunSettings
@@ -54,7 +92,6 @@ def import_file(file: Path, folder: Path | None, *, name: str | None, overwrite:
         ),  # now, and not when it is first used
     )
     say(f"Imported as {entry.name}; use it with --model {entry.name}.")
-    return 0
 
 
 def remove(name: str, folder: Path | None) -> int:

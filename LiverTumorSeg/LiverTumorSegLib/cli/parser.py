@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib import __version__
+from LiverTumorSegLib.importers.choices import ImportChoices
 from LiverTumorSegLib.settings import Exports, RunSettings, Where
 
 DEMO_SEED = 7
@@ -162,11 +163,25 @@ MODELS_HELP = """List, check, import and remove models.
 
   livertumorseg models list                      what --model can name
   livertumorseg models import mine.safetensors   copy a model file into your model folder
+  livertumorseg models import FOLDER             the same of a network of nnU-Net v2 or MONAI
   livertumorseg models verify                    is every file as it was?
   livertumorseg models remove mine               delete an imported model
   livertumorseg models where                     print your model folder
 
 Nothing is ever fetched from a network."""
+IMPORT_HELP = """Bring a model into your model folder.
+
+A .safetensors file of LiverTumorSeg is copied. A network from elsewhere becomes such a file:
+
+  livertumorseg models import nnUNetTrainer__nnUNetPlans__3d_fullres --name ours --fold 0
+  livertumorseg models import liver_bundle --name theirs --labels liver=5+6,tumor=7
+  livertumorseg segment my_ct.nii.gz -o result --model ours
+
+Of nnU-Net v2 (plans.json, dataset.json, fold_*/) networks in 3D of one CT channel that find liver
+and tumor, with weights as .safetensors, TorchScript (.ts) or, with --trust, as the pickle that
+nnU-Net writes (.pth). Of MONAI a bundle (configs/*.json, models/*.ts). Spacing, normalization,
+labels and patch are read as data and no code of the folder is run, except for what --trust allows
+and TorchScript's own operations on tensors."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -334,12 +349,18 @@ def _add_models(commands: Any) -> None:
     listing = _add_command(actions, "list", "models that can be named")
     check = _add_command(actions, "verify", "compare files with their recorded SHA-256")
     check.add_argument("name", nargs="?", metavar="NAME", help="one model (default: all)")
-    bring = _add_command(actions, "import", "copy a model file into the model folder")
-    bring.add_argument("file", type=Path, metavar="FILE", help="a .safetensors model file")
+    bring = _add_command(actions, "import", "bring a model into the model folder", IMPORT_HELP)
+    bring.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="a .safetensors model file, an nnU-Net v2 folder or a MONAI bundle",
+    )
     bring.add_argument("--name", help="what to call it (default: as the file says)")
     bring.add_argument(
         "--overwrite", action="store_true", help="replace an imported model of that name"
     )
+    ImportChoices.add_options(bring)
     drop = _add_command(actions, "remove", "delete an imported model")
     drop.add_argument("name", metavar="NAME", help="as `models list` shows it")
     where = _add_command(actions, "where", "print the model folder")

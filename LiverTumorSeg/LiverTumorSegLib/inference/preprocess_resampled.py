@@ -137,15 +137,19 @@ class ResampledPreprocessing(Settings):
         k, j, i = (max(1, round(count * old / new)) for count, old, new in sides)
         return k, j, i
 
+    @property
+    def _against(self) -> tuple[int, ...]:
+        return tuple(AXIS_OF[code] for code in self.axcodes if code in AGAINST)
+
     def to_axes(self, array_kji: NDArray[Any]) -> NDArray[Any]:
         """A view of an array (k, j, i) in LPS order along the network's axes."""
-        turned = np.flip(array_kji, [AXIS_OF[c] for c in self.axcodes if c in AGAINST])
+        turned = np.flip(array_kji, self._against)
         return turned.transpose([AXIS_OF[c] for c in self.axcodes])
 
     def from_axes(self, array: NDArray[Any]) -> NDArray[Any]:
         """The inverse of :meth:`to_axes`, as a view."""
         straight = array.transpose(np.argsort([AXIS_OF[c] for c in self.axcodes]))
-        return np.flip(straight, [AXIS_OF[c] for c in self.axcodes if c in AGAINST])
+        return np.flip(straight, self._against)
 
     def to_maps(self, probabilities: NDArray[np.float16], lps: CtVolume) -> ClassMaps:
         """Probabilities (classes, *shape) along the network's axes, for each slice of the CT.
@@ -185,23 +189,22 @@ def separate_axis(old_mm: Mm, new_mm: Mm) -> int | None:
 def resample(
     image: Floats, shape: Kji, *, order: int, across: int | None, order_across: int
 ) -> Floats:
-    """The image on another number of voxels of the same extent; never beyond its own values.
+    """The image on another number of voxels of the same extent.
 
     across: an axis whose layers are resampled by themselves, and along it with order_across.
     """
     if image.shape == shape:
         return image
-    low, high = image.min(), image.max()
     if across is not None:
         layers = np.moveaxis(image, across, 0)
         inner = tuple(side for axis, side in enumerate(shape) if axis != across)
         planes = np.stack([_zoom(layer, inner, order) for layer in layers])
         image, order = np.moveaxis(planes, 0, across), order_across
-    result: Floats = np.clip(_zoom(image, shape, order), low, high)
-    return result
+    return _zoom(image, shape, order)
 
 
 def _zoom(image: Floats, shape: tuple[int, ...], order: int) -> Floats:
+    """Never beyond the image's own values, which cubic splines would leave."""
     from scipy import ndimage
 
     factors = [new / old for new, old in zip(shape, image.shape, strict=True)]
@@ -209,4 +212,4 @@ def _zoom(image: Floats, shape: tuple[int, ...], order: int) -> Floats:
     zoomed: Floats = zoom(
         image, factors, output=np.float32, order=order, mode="nearest", grid_mode=True
     )
-    return zoomed
+    return np.clip(zoomed, image.min(), image.max(), out=zoomed)

@@ -407,6 +407,10 @@ def _settings() -> tuple[str, ...]:
         _("window_hu {window} is empty; put the lower bound first."),
         _("There is no liver to look for tumors in."),
         _("window_hu is {window}; use up to 255 HU, lower bound first."),
+        _("axcodes are {axcodes!r}; give one of R, L, one of A, P and one of S, I, as in RAS."),
+        _("spacing_mm is {spacing}; give three lengths."),
+        _("{name} is {pair}; give two numbers of HU."),
+        _("{name} is {pair}; give a clip that rises, and a deviation above 0."),
         _("This network sees the liver alone; run the liver network first."),
         _("This network sees the whole image; it has no use for a liver mask."),
         _("mask_as_channel needs a mask; give liver_margin_mm, say 0."),
@@ -454,6 +458,7 @@ def _sensitivity() -> tuple[str, ...]:
 def _networks() -> tuple[str, ...]:
     """Why a network cannot be run."""
     return (
+        _("A network from elsewhere works alone, not in a cascade; use it so."),
         _("A patch network works only in a cascade of two; use another model."),
         _("The liver network needs to be shown the liver; join the files anew."),
         _("The model's classes are {labels}, not {known}; use another model."),

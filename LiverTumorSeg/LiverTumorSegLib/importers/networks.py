@@ -1,0 +1,45 @@
+"""The description of a network from elsewhere, as every model has one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess_resampled import ResampledPreprocessing
+from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.model.spec import ModelSpec
+
+SUMMARY = (
+    "Imported, with this program's own steps after it; what it was trained on is not known here"
+)
+
+
+def imported_spec(
+    *,
+    name: str,
+    net: str,
+    net_args: dict[str, Any],
+    preprocessing: ResampledPreprocessing,
+    title: str,
+    imported: dict[str, Any],
+) -> ModelSpec:
+    """Described as every model is; fp32, so that it answers as it did where it came from."""
+    return ModelSpec(
+        name=_model_name(name),
+        version="1",
+        net=net,
+        net_args=net_args,
+        preprocessing=preprocessing.to_dict(),
+        labels={label.name.lower(): int(label) for label in Label},
+        training_hu_range=None,
+        postprocessing=Postprocessing().to_dict(),
+        provenance={"title": title, "summary": SUMMARY, "imported": imported},
+        storage="fp32",
+    )
+
+
+def _model_name(text: str) -> str:
+    """As a catalog's names are: small letters, digits, '.', '_' and '-'."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")
+    return name[:64] or "imported"
