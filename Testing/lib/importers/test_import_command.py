@@ -70,7 +70,8 @@ def test_scores_of_an_imported_network_say_that_its_training_is_unknown(
     summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
     assert any("comes from elsewhere" in warning for warning in summary["warnings"])
     assert [row["case"] for row in csv.DictReader((tmp_path / "scores" / "cases.csv").open())]
-    assert "HU clipped to -200 to 300" in (tmp_path / "scores" / "report.html").read_text()
+    assert summary["training_range"] == "Window from -200 to 300 HU."
+    assert "comes from elsewhere" in (tmp_path / "scores" / "report.html").read_text()
 
 
 def test_a_refused_folder_leaves_no_model(
@@ -82,7 +83,7 @@ def test_a_refused_folder_leaves_no_model(
     for arguments, said in (
         ((folder, "--fold", "4"), "no such fold"),
         ((folder, "--name", "Not a name"), "cannot name an imported model"),
-        ((file,), "not a model file"),
+        ((file,), "never read"),
         ((file, "--trust"), "--trust is for a folder"),
     ):
         outcome = run(capsys, *bring, *arguments)
