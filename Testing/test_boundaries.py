@@ -224,11 +224,13 @@ def test_sub_packages_are_empty_so_that_one_file_can_be_imported_alone() -> None
     assert filled == {"LiverTumorSegLib", "LiverTumorSegLib.nets", "LiverTumorSegSlicer"}
 
 
-def test_nets_import_torch_and_the_standard_library_only() -> None:
+def test_nets_import_torch_the_standard_library_and_each_other_only() -> None:
     nets = [path for path in python_files(LIB / "nets") if path.name != "__init__.py"]
     assert nets
     for path in nets:
-        strangers = top_levels(path) - sys.stdlib_module_names - {"torch"}
+        outside = {name for name in imported(path) if not name.startswith("LiverTumorSegLib.nets.")}
+        tops = {name.partition(".")[0] for name in outside}
+        strangers = tops - sys.stdlib_module_names - {"torch"}
         assert not strangers, f"{path.name} imports {sorted(strangers)}"
 
 
