@@ -136,7 +136,7 @@ def test_a_cascade_is_chosen_for_as_any_model(data: Path, tmp_path: Path) -> Non
     assert read_choice(out / "choice.json").postprocessing.clean_liver
     text = (out / "choice.md").read_text()
     assert "smoothing" not in text
-    assert "the liver widened by 17 mm" in text
+    assert "the liver dilated by 17 mm" in text
 
 
 def test_a_slice_model_sees_the_whole_slice(refused: Callable[..., str], weights: Path) -> None:

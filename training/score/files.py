@@ -115,5 +115,5 @@ def _training_range(segmenter: Segmenter) -> str:
 
 def shown_command(arguments: Sequence[str], tool: str = "evaluate") -> str:
     """The command as anyone can repeat it: file names, not this machine's folders."""
-    words = [re.sub(r"[^=]*[\\/]", "", word.rstrip("\\/")) for word in arguments]
-    return f"python -m training.{tool} {shlex.join(words)}"
+    shown = [re.sub(r"[^=]*[\\/]", "", word.rstrip("\\/")) for word in arguments]
+    return f"python -m training.{tool} {shlex.join(shown)}"

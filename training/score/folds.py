@@ -101,7 +101,7 @@ def _judged(fold: Fold, segmenter: Segmenter, cases: Sequence[Case]) -> Judged:
 def described(parts: Sequence[Judged]) -> dict[str, Any]:
     """What is said of a cross-validation: the networks, which must be alike, and each fold's file.
 
-    networks: what all folds share, by which a model trained on all patients is told to be of the
+    networks: what all folds share, by which a model trained on all patients is recognized as of the
     same kind. ``ValueError`` when one fold's network or preprocessing is another.
     """
     kinds = [network_kinds(part.segmenter.spec) for part in parts]

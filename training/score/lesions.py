@@ -5,11 +5,11 @@
     false = [lesion for lesion in table.predicted if not lesion.detected(0.5)]
     for size, counts in detection_by_size(tables, 0.5).items():
         print(f"{size}: {counts.tp} of {counts.true_lesions} found, {counts.fp} false")
-    sure = table.with_confidence(predicted, certainty).predicted[0].confidence
+    sure = table.with_confidence(predicted, probability).predicted[0].confidence
 
 Lesions are those of :mod:`training.score.matching` (6-neighborhood), found or false as its
 ``clean`` mode says. The size of a lesion is the diameter of a ball of its volume. How sure the
-model is of one it predicted is the mean of its voxels' certainty, as users see it beside
+model is of one it predicted is the mean of its voxels' tumor probability, as users see it beside
 the lesion.
 """
 
@@ -108,14 +108,14 @@ class LesionTable:
         return cls(true, predicted)
 
     def with_confidence(
-        self, predicted: NDArray[np.uint8], certainty: NDArray[np.uint8]
+        self, predicted: NDArray[np.uint8], probability: NDArray[np.uint8]
     ) -> LesionTable:
         """The same with how sure the model is of each predicted lesion.
 
-        predicted: the labels ``(k, j, i)`` that the table is of. certainty: on their grid, 0 to 255
+        predicted: the labels ``(k, j, i)`` of the table. probability: on their grid, 0 to 255
             (``decision.FULL_SCALE``) for a probability of tumor of 0 to 1.
         """
-        means = _means(predicted == Label.TUMOR, certainty)
+        means = _means(predicted == Label.TUMOR, probability)
         pairs = zip(self.predicted, means, strict=True)
         return replace(
             self,

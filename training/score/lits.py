@@ -172,7 +172,7 @@ def burden_errors(burdens: Iterable[TumorBurden], mode: Mode) -> BurdenErrors:
 
 @dataclass(frozen=True, eq=False)
 class VolumeScore:
-    """All that the challenge asks of one volume; small, the label maps are not kept.
+    """All that the challenge asks of one volume; small, for it holds no label maps.
 
     matrices: ``(k, 3, 3)``, of each slice.
     lesions: the merged pairs detected at > 0.5, by mode.
@@ -244,9 +244,9 @@ def _pair_masks(match: LesionMatch, pair: Pair) -> tuple[NDArray[np.bool_], NDAr
 
 
 def _mask(lesions: Lesions, numbers: Sequence[int], box: Box) -> NDArray[np.bool_]:
-    wanted = np.zeros(len(lesions) + 1, dtype=np.bool_)
-    wanted[list(numbers)] = True
-    mask: NDArray[np.bool_] = wanted[lesions.numbers[box]].transpose()
+    is_chosen = np.zeros(len(lesions) + 1, dtype=np.bool_)
+    is_chosen[list(numbers)] = True
+    mask: NDArray[np.bool_] = is_chosen[lesions.numbers[box]].transpose()
     return mask
 
 

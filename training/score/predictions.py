@@ -1,7 +1,7 @@
-"""What networks said of cases, kept in a folder so that they are asked once.
+"""Predictions of networks, stored in a folder so that each case is predicted once.
 
-    kept = Predictions(Path("predictions"))
-    prediction = kept.of(segmenter, case, ct)       # runs the networks, or reads what they said
+    predictions = Predictions(Path("predictions"))
+    prediction, seconds = predictions.of(segmenter, case, ct)   # runs the networks, or reads
 
 A file is named by the case and by the model's hash with its options. It holds probabilities and no
 gray values. Delete the folder after a change of the code that prepares CTs or runs networks.
@@ -24,7 +24,7 @@ from training.cases.case import Case
 
 
 class Predictions:
-    """folder: where they are kept; None to keep none.
+    """Stored predictions. folder: where they lie; None to store none.
 
     options: by name what changes the answer beside the weights, such as test-time augmentation;
         those that are False or None do not count.

@@ -79,10 +79,10 @@ def bootstrap_mean(
     """
     flat = _flat(values)
     _check_groups(flat, groups)
-    kept = np.isfinite(flat)
+    is_finite = np.isfinite(flat)
     labels = np.arange(len(flat)) if groups is None else _codes(groups)
-    units, unit_of = np.unique(labels[kept], return_inverse=True)
-    sums = np.bincount(unit_of, weights=flat[kept], minlength=len(units)).astype(np.float64)
+    units, unit_of = np.unique(labels[is_finite], return_inverse=True)
+    sums = np.bincount(unit_of, weights=flat[is_finite], minlength=len(units)).astype(np.float64)
     counts = np.bincount(unit_of, minlength=len(units))
     low = high = NAN
     if len(units) > 1:
@@ -90,10 +90,10 @@ def bootstrap_mean(
         tail = 100 * (1 - confidence) / 2
         low, high = (float(np.percentile(means, at)) for at in (tail, 100 - tail))
     return Interval(
-        mean=float(flat[kept].mean()) if kept.any() else NAN,
+        mean=float(flat[is_finite].mean()) if is_finite.any() else NAN,
         low=low,
         high=high,
-        n=int(kept.sum()),
+        n=int(is_finite.sum()),
         units=len(units),
         confidence=confidence,
         warning=None if groups is None else few_patients_warning(len(units)),
@@ -156,10 +156,10 @@ def wilcoxon_by_patient(
     _check_groups(_flat(baseline), patients)
     one, two = _flat(baseline), _flat(proposed)
     _check_lengths(one, two)
-    kept = np.isfinite(one) & np.isfinite(two)
-    _, unit_of = np.unique(_codes(patients)[kept], return_inverse=True)
+    is_finite = np.isfinite(one) & np.isfinite(two)
+    _, unit_of = np.unique(_codes(patients)[is_finite], return_inverse=True)
     counts = np.bincount(unit_of)
-    means = [np.bincount(unit_of, weights=side[kept]) / counts for side in (one, two)]
+    means = [np.bincount(unit_of, weights=side[is_finite]) / counts for side in (one, two)]
     differences = means[1] - means[0]
     differences[np.abs(differences) < SAME] = 0.0
     n, warning = len(counts), few_patients_warning(len(counts))
@@ -212,8 +212,8 @@ def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
     """Both without the pairs that hold a NaN."""
     one, two = _flat(first), _flat(second)
     _check_lengths(one, two)
-    kept = np.isfinite(one) & np.isfinite(two)
-    return one[kept], two[kept]
+    is_finite = np.isfinite(one) & np.isfinite(two)
+    return one[is_finite], two[is_finite]
 
 
 def _check_lengths(one: Floats, two: Floats) -> None:

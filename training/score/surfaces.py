@@ -101,9 +101,9 @@ def surface_points(mask: Mask) -> tuple[Points, Points]:
 def _eroded(mask: Mask, axis: int) -> Mask:
     """Voxels whose two neighbors along the axis are in the mask too; none at the box's ends."""
     along = np.moveaxis(mask, axis, 0)
-    kept = np.zeros_like(mask)
-    np.moveaxis(kept, axis, 0)[1:-1] = along[1:-1] & along[:-2] & along[2:]
-    return kept
+    eroded = np.zeros_like(mask)
+    np.moveaxis(eroded, axis, 0)[1:-1] = along[1:-1] & along[:-2] & along[2:]
+    return eroded
 
 
 def _both_ways(points_mm: Floats, others_mm: Floats) -> tuple[Floats, Floats]:

@@ -245,9 +245,9 @@ def slice_record(volumes: Sequence[Counts], groups: Sequence[str], *, labeled: b
     labeled: only slices whose truth shows liver or tumor, as the hybrid2d paper (II.B); it makes
         false positives above and below the liver invisible.
     """
-    kept = [m[labeled_slices(m)] if labeled else m for m in volumes]
-    patients = [group for m, group in zip(kept, groups, strict=True) for _ in range(len(m))]
-    matrices = np.concatenate(kept)
+    chosen = [m[labeled_slices(m)] if labeled else m for m in volumes]
+    patients = [group for m, group in zip(chosen, groups, strict=True) for _ in range(len(m))]
+    matrices = np.concatenate(chosen)
     record: dict[str, Any] = {"slices": len(matrices)}
     for mask in MASKS:
         overlap = Overlap.of(matrices, mask)

@@ -81,15 +81,15 @@ class Evidence:
 
     def thinned(self) -> Evidence:
         """At most :data:`MOST_VOXELS`, evenly spread over all."""
-        kept = min(len(self.shares), MOST_VOXELS)
-        index = np.arange(kept) * len(self.shares) // max(kept, 1)
+        count = min(len(self.shares), MOST_VOXELS)
+        index = np.arange(count) * len(self.shares) // max(count, 1)
         return Evidence(self.patient, self.shares[index], self.tumor[index], self.lesions[index])
 
     def lesion_pairs(self, fitted: Confidence) -> list[tuple[float, float]]:
         """(confidence, true share) of each lesion: what users see of it, and what is true."""
-        certainty = Decision(calibration=fitted).certainty(self.shares) / FULL_SCALE
+        probabilities = Decision(calibration=fitted).stored_probability(self.shares) / FULL_SCALE
         voxels = np.bincount(self.lesions)
-        confidence = np.bincount(self.lesions, weights=certainty) / voxels
+        confidence = np.bincount(self.lesions, weights=probabilities) / voxels
         true_share = np.bincount(self.lesions, weights=self.tumor) / voxels
         return list(zip(confidence.tolist(), true_share.tolist(), strict=True))
 

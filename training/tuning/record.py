@@ -274,7 +274,7 @@ def _region_words(header: Mapping[str, Any]) -> list[str]:
     """Of a cascade."""
     if header.get(REGION) is None:
         return []
-    return [f"The tumor network was shown the liver widened by {header[REGION]:g} mm."]
+    return [f"The tumor network was shown the liver dilated by {header[REGION]:g} mm."]
 
 
 def _scores_table(choice: Choice) -> str:
@@ -288,7 +288,7 @@ def _scores_table(choice: Choice) -> str:
         for name in choice.default.tried
     ]
     cells = [_score_cells(scores) for _, _, scores in columns]
-    rows += [[words, *(column[words] for column in cells)] for words in cells[0]]
+    rows += [[name, *(column[name] for column in cells)] for name in cells[0]]
     return _markdown(["", *(head for head, _, _ in columns)], rows)
 
 
@@ -323,7 +323,7 @@ def _left_out_table(choice: Choice) -> str:
             [
                 f"{cases} (others without tumor: as before)" if one.blind else cases,
                 *(_setting_cell(one.setting, name) for name in tried),
-                *(cells[words] for words in shown),
+                *(cells[name] for name in shown),
             ]
         )
     return _markdown(head, rows)

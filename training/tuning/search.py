@@ -332,7 +332,7 @@ class LeftOut:
 class Search:
     """Tries settings on volumes, each once.
 
-    default: how labels are made as yet. show: told of the decisions that are tried in a row.
+    default: how labels are made as yet. show: a progress bar around the decisions to try.
     folds: patients of each part that is left out together, by name; each patient for himself where
         there are none.
     ``ValueError`` when no volume has tumor.
@@ -366,13 +366,13 @@ class Search:
         return self._walk(self.patients)[1]
 
     def best(self, patients: Collection[str] | None = None) -> Setting:
-        """The setting that scores best on the volumes of these patients, all unless told."""
+        """The setting that scores best on the volumes of these patients; of all by default."""
         return self._walk(self.patients if patients is None else patients)[0]
 
     def counts(
         self, setting: Setting, patients: Collection[str] | None = None
     ) -> tuple[VolumeCounts, ...]:
-        """Of each volume of these patients, all unless told."""
+        """Of each volume of these patients; of all by default."""
         self._try([setting])
         known = self._known[setting]
         return tuple(one for one in known if patients is None or one.patient in patients)
@@ -382,7 +382,7 @@ class Search:
         return Scores.of(self.counts(setting))
 
     def evidence(self, setting: Setting, patients: Collection[str] | None = None) -> list[Evidence]:
-        """Of each patient with voxels labeled tumor, all unless told."""
+        """Of each patient with voxels labeled tumor; all by default."""
         if setting not in self._evidence:
             self._evidence[setting] = by_patient(v.evidence(setting) for v in self.volumes)
         known = self._evidence[setting]
@@ -401,7 +401,7 @@ class Search:
         return LeftOut(name, setting, self.counts(setting, left), blind)
 
     def curve(self, setting: Setting) -> dict[Decision, Scores]:
-        """What marking more or fewer lesions would have given, the rest as it is.
+        """What marking more or fewer lesions would give, the rest as it is.
 
         From many marks to few: by the seed threshold, which leaves outlines as they are, where the
         setting has one; else by the tumor threshold.
@@ -444,11 +444,11 @@ class Search:
 
     def _try(self, settings: Iterable[Setting]) -> None:
         """Score what has not been scored; each decision is made once."""
-        wanted: dict[Decision, list[Postprocessing]] = {}
+        steps: dict[Decision, list[Postprocessing]] = {}
         for setting in settings:
             if setting not in self._known:
-                wanted.setdefault(setting.decision, []).append(setting.postprocessing)
-        for decision in self._show(list(wanted)) if wanted else ():
-            found = [volume.counts(decision, wanted[decision]) for volume in self.volumes]
+                steps.setdefault(setting.decision, []).append(setting.postprocessing)
+        for decision in self._show(list(steps)) if steps else ():
+            found = [volume.counts(decision, steps[decision]) for volume in self.volumes]
             for setting in found[0]:
                 self._known[setting] = tuple(counts[setting] for counts in found)

@@ -1,7 +1,7 @@
 """From a slice network's probabilities to labels: what is tumor, and how sure the model is of it.
 
     decision = Decision(tumor_threshold=0.7, smoothing_mm=5.0, calibration=(1.1, -0.4))
-    labels_lps, certainty_lps = segmenter.answers(ct).decide(decision)
+    labels_lps, tumor_probability_lps = segmenter.predict(ct).decide(decision)
 
 A slice network sees no neighbors, so a bright vessel on one slice looks to it as a lesion does. A
 tumor goes on from slice to slice: its share of liver and tumor, averaged through the plane, tells
@@ -31,12 +31,12 @@ Mask = NDArray[np.bool_]
 REACH_SD = 3.0  # the Gaussian is cut here
 LEAST_SHARE = 1e-4  # what a share is clipped to, and 1 minus it, before its logit is taken
 LARGEST_CALIBRATION = 1e6
-FULL_SCALE = 255  # certainty of a voxel that is tumor beyond doubt
+FULL_SCALE = 255  # a tumor probability of 1, stored in eight bits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Settings):
-    """The settings; those that are given here leave each voxel the likeliest of three classes.
+    """The settings; the defaults leave each voxel the likeliest of three classes.
 
     tumor_threshold: inside what is liver or tumor, a voxel is tumor where the share
         p_tumor / (p_liver + p_tumor) is above this.
@@ -109,7 +109,7 @@ class Decision(Settings):
         score = slope * np.log(known / (1 - known)) + offset
         return (0.5 * (1 + np.tanh(0.5 * score))).astype(np.float32)  # a sigmoid without overflow
 
-    def certainty(self, share: Floats) -> NDArray[np.uint8]:
+    def stored_probability(self, share: Floats) -> NDArray[np.uint8]:
         """255 times the probability of voxels that are labeled tumor, rounded; at least 1.
 
         So that 0 means one thing only: the model has not labeled the voxel tumor.

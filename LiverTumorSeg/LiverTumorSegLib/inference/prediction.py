@@ -5,7 +5,7 @@
         decided = prediction.decide(Decision(tumor_threshold=threshold), Postprocessing())
         decided.labels, decided.tumor_probability
 
-Probabilities are kept on the networks' own pixels and decided on at the CT's, so that outlines have
+Probabilities stay on the networks' own pixels and are decided on at the CT's, so that outlines have
 no steps. Everything is in LPS order; arrays (k, j, i) are those of the CT.
 """
 
@@ -140,7 +140,7 @@ class Prediction:
             if seeds is not None:
                 seeds[k] = tumor[k] & (share > decision.seed_threshold)
             if probability is not None:
-                probability[k][tumor[k]] = decision.certainty(share[tumor[k]])
+                probability[k][tumor[k]] = decision.stored_probability(share[tumor[k]])
         if seeds is not None:
             with_seeds_only(tumor, seeds)
         return tumor, probability
@@ -166,7 +166,7 @@ class Prediction:
 
     def save(self, path: Path) -> None:
         """Write it whole, for :meth:`load`; it holds none of the CT's own numbers."""
-        told = {
+        header = {
             "shape": self.liver_lps.shape,
             "spacing_kji_mm": self.spacing_kji_mm,
             "slices_run": self.slices_run,
@@ -176,20 +176,20 @@ class Prediction:
         arrays: dict[str, Any] = {"liver_lps": np.packbits(self.liver_lps)}
         if self.tumor_lps is not None and self.tumor_lps is not self.liver_lps:
             arrays["tumor_lps"] = np.packbits(self.tumor_lps)
-        told["tumor_anywhere"] = self.tumor_lps is None
+        header["tumor_anywhere"] = self.tumor_lps is None
         for n, maps in enumerate(self._networks):
             arrays[f"slices_{n}"] = np.array(sorted(maps.by_slice), np.int64)
             if maps.by_slice:
                 arrays[f"maps_{n}"] = np.stack([maps.by_slice[k] for k in sorted(maps.by_slice)])
         with whole_file(path, durable=False) as part, open(part, "wb") as stream:
-            np.savez_compressed(stream, told=np.array(json.dumps(told)), **arrays)
+            np.savez_compressed(stream, told=np.array(json.dumps(header)), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Prediction:
         """The inverse of :meth:`save`."""
         with np.load(path, allow_pickle=False) as stored:
-            told = json.loads(str(stored["told"]))
-            shape, count = tuple(told["shape"]), int(np.prod(told["shape"]))
+            header = json.loads(str(stored["told"]))
+            shape, count = tuple(header["shape"]), int(np.prod(header["shape"]))
 
             def mask(name: str) -> Mask:
                 bits: Mask = np.unpackbits(stored[name], count=count).reshape(shape).view(np.bool_)
@@ -200,19 +200,19 @@ class Prediction:
                     grid_from_dict(grid),
                     _by_slice(stored, n),
                 )
-                for n, grid in enumerate(told["grids"])
+                for n, grid in enumerate(header["grids"])
             ]
             liver_lps = mask("liver_lps")
             tumor_lps = mask("tumor_lps") if "tumor_lps" in stored else liver_lps
-        k, j, i = told["spacing_kji_mm"]
+        k, j, i = header["spacing_kji_mm"]
         return cls(
             liver_lps,
-            None if told["tumor_anywhere"] else tumor_lps,
+            None if header["tumor_anywhere"] else tumor_lps,
             networks[0],
             networks[-1],
             (k, j, i),
-            told["slices_run"],
-            tuple(told["warnings"]),
+            header["slices_run"],
+            tuple(header["warnings"]),
         )
 
     @property

@@ -183,7 +183,7 @@ def test_certainty_is_the_calibrated_answer_of_the_tumor_network() -> None:
     assert certainty is not None
     assert result.probabilities is not None
     np.testing.assert_array_equal(certainty > 0, tumor)
-    told = decision.certainty(result.probabilities[2].astype(np.float32))
+    told = decision.stored_probability(result.probabilities[2].astype(np.float32))
     assert np.abs(certainty[tumor].astype(int) - told[tumor]).max() <= 1, "halves of the answers"
     plain = segmenter(replace(CASCADE_STEPS, smallest_lesion_mm=14.0)).segment(abdomen())
     assert plain.tumor_probability_kji is None

@@ -63,11 +63,11 @@ def test_steep_slopes_do_not_overflow() -> None:
 
 def test_certainty_is_the_probability_in_255ths_and_never_0() -> None:
     decision = Decision(calibration=(1.2, -0.4))
-    made = decision.certainty(SHARES)
+    made = decision.stored_probability(SHARES)
     assert made.dtype == np.uint8
     assert np.abs(made / 255 - decision.probability(SHARES)).max() < 1 / 255
     np.testing.assert_array_equal(made[100:], np.rint(255 * decision.probability(SHARES))[100:])
-    assert Decision(calibration=(1.0, -50.0)).certainty(SHARES).min() == 1
+    assert Decision(calibration=(1.0, -50.0)).stored_probability(SHARES).min() == 1
 
 
 def test_probability_needs_a_calibration() -> None:

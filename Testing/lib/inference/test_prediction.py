@@ -319,7 +319,7 @@ def test_tumor_probability_is_the_calibrated_share_of_what_is_tumor() -> None:
     np.testing.assert_array_equal(certainty > 0, labels == Label.TUMOR)
     for k, share in prediction.shares(SMOOTH.smoothing_mm):
         tumor = labels[k] == Label.TUMOR
-        np.testing.assert_array_equal(certainty[k][tumor], SMOOTH.certainty(share[tumor]))
+        np.testing.assert_array_equal(certainty[k][tumor], SMOOTH.stored_probability(share[tumor]))
     assert prediction.decide(Decision(tumor_threshold=0.7), AS_IT_IS).tumor_probability is None
 
 
