@@ -69,11 +69,10 @@ ALLOWED = {
     "training.cases": "LiverTumorSegLib* training.files",
     "training.data": "LiverTumorSegLib* training.cases training.files",
     "training.learn": "LiverTumorSegLib* training.cases training.data training.files",
-    "training.score": "LiverTumorSegLib* training.cases training.reproduce",
+    "training.score": "LiverTumorSegLib* training.cases",
     "training.tuning": "LiverTumorSegLib* training.score",
-    "training.reproduce": "LiverTumorSegLib* training.score",
-    "training.reports": "LiverTumorSegLib* training.cases training.data training.score"
-    " training.reproduce",
+    "training.reproduce": "LiverTumorSegLib*",
+    "training.reports": "LiverTumorSegLib* training.cases training.data training.score",
 }
 SLICER_MAY_USE = {
     "settings",

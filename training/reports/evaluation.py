@@ -23,8 +23,8 @@ from training.reports import tables_gunetrpp, tables_lits, tables_paper
 from training.reports.figures import FIGURES, PNG, Look, draw_all, reasons
 from training.reports.page import Chapter, Table, page
 from training.reports.slices_to_show import Slices
-from training.reproduce.gunetrpp_grid import GRID_MASKS
 from training.score.cases import SetFacts
+from training.score.gunetrpp_grid import GRID_MASKS
 from training.score.summary import set_of
 from training.score.words import plural
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from training.reports.page import Table, mean_sd
-from training.reproduce.gunetrpp_grid import COLUMNS, GridMask
+from training.score.gunetrpp_grid import COLUMNS, GridMask
 from training.score.words import number
 
 # Result tables of the authors' two repositories: LiTS, 20 livers and 16 tumor-bearing volumes.

@@ -22,8 +22,8 @@ from LiverTumorSegLib.volume import CtVolume
 from numpy.typing import NDArray
 
 from training.cases.case import Case
-from training.reproduce.gunetrpp_grid import GridMask, GridScores, grid_scores
 from training.score.calibration import Calibration, tumor_calibration
+from training.score.gunetrpp_grid import GridMask, GridScores, grid_scores
 from training.score.lesions import LesionConfidence
 from training.score.lits import VolumeScore, score_volume
 from training.score.surfaces import SurfaceScores, surface_scores

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from training.cases.case import SET_NAMES
-from training.reproduce.gunetrpp_grid import grid_record
 from training.score.calibration import pooled, reliability
 from training.score.case import CaseScore, lesion_confidences
+from training.score.gunetrpp_grid import grid_record
 from training.score.lesions import LARGE_BINS, SIZE_LIMITS_MM, detection_by_size, detection_of
 from training.score.lits import SCORED_MASKS, challenge_scores
 from training.score.matching import MODES, THRESHOLDS, TOUCH, Detection

@@ -22,7 +22,7 @@ from training.reports.tables_gunetrpp import (
     cases_table,
     grid_table,
 )
-from training.reproduce.gunetrpp_grid import (
+from training.score.gunetrpp_grid import (
     GRID_MASKS,
     GridScores,
     grid_record,
