@@ -35,6 +35,8 @@ from LiverTumorSegSlicer.panel.report_panel import ReportPanel
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.review_panel import ReviewPanel
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
+from LiverTumorSegSlicer.panel.sensitivity_panel import SensitivityPanel
+from LiverTumorSegSlicer.panel.uncertainty_panel import UncertaintyPanel
 from LiverTumorSegSlicer.panel.views import showAbdomenWindow
 from LiverTumorSegSlicer.run.job import removeLeftovers
 from LiverTumorSegSlicer.run.later import callLater
@@ -155,11 +157,16 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.lesionPanel = LesionPanel(ui, questions, self.models.named)
         self.resultActions = ResultActions(ui, questions, self.lesionPanel, self._onResultRemoved)
         self.reviewPanel = ReviewPanel(ui, questions, self.lesionPanel)
+        show3DAgain = self.resultActions.show3DAgain
+        self.sensitivityPanel = SensitivityPanel(ui, questions, self.lesionPanel, show3DAgain)
+        self.uncertaintyPanel = UncertaintyPanel(ui, questions, self.lesionPanel)
         self.reportPanel = ReportPanel(ui, questions, self.lesionPanel, self._makeRunner)
         self.lesionPanel.onChanged = self._onLesionsChanged
 
     def _onLesionsChanged(self):
         self.reviewPanel.update()
+        self.sensitivityPanel.update()
+        self.uncertaintyPanel.update()
         self.reportPanel.update()
 
     def cleanup(self):
@@ -169,6 +176,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         self.environmentPanel.cleanUp()
         self.reviewPanel.cleanUp()
+        self.sensitivityPanel.cleanUp()
+        self.uncertaintyPanel.remove()
         self.reportPanel.cleanUp()
 
     def enter(self):

@@ -15,6 +15,7 @@ import slicer
 from LiverTumorSegLib.cli.exchange import Answer, read_request, write_answer
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import measure, measures_to_dict
+from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen
 from LiverTumorSegLib.volume import CtVolume
 
 from .run.later import callLater
@@ -58,7 +59,7 @@ class AnsweringRunner:
 
     lines: events that a run says on its way, as dictionaries. answer(ct): the labels; None to end
     without any. exitCode: how it ends. pauseMs: between two lines. endsWhenAsked: whether
-    ``terminate`` ends it, as it does a process that is well.
+    ``terminate`` ends it, as it does a process that is well. later: what it leaves for later.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class AnsweringRunner:
         pauseMs: int = 1,
         record: dict[str, Any] | None = None,
         probabilities: np.ndarray | None = None,
+        later: tuple[TumorSeen | None, StepLabels | None] = (None, None),
     ) -> None:
         self.pid: int | None = None
         self.childPid: int | None = None
@@ -78,7 +80,7 @@ class AnsweringRunner:
         self._answer, self._exitCode = answer, exitCode
         self._lines, self._errorText = list(lines), errorText
         self._pauseMs, self._record = pauseMs, record or {}
-        self._probabilities = probabilities
+        self._probabilities, self._later = probabilities, later
 
     def start(
         self,
@@ -118,7 +120,7 @@ class AnsweringRunner:
         ct = read_request(folder)
         labelsKji = self._answer(ct) if self._answer else None
         record = {**self.recordOf(labelsKji, ct), **self._record}
-        write_answer(folder, Answer(labelsKji, record, self._probabilities))
+        write_answer(folder, Answer(labelsKji, record, self._probabilities, *self._later))
         self._say(event="finished", summary="", **record)
 
     @staticmethod

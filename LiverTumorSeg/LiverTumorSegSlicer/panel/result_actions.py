@@ -19,6 +19,7 @@ from LiverTumorSegSlicer.scene.exports import (
     whyNoDicomSeg,
 )
 from LiverTumorSegSlicer.scene.geometry import removeFromScene
+from LiverTumorSegSlicer.scene.kept import forget
 from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, hasResult, removeResult
 from LiverTumorSegSlicer.scene.probability_volumes import probabilityVolumesOf
 
@@ -151,6 +152,7 @@ class ResultActions:
         except ValueError as error:
             self._questions.showFailure(translatedError(error))
             return
+        forget(node)
         for volume in volumes:
             removeFromScene(volume)
         self._onRemoved(left)

@@ -18,6 +18,7 @@ from slicer.i18n import tr as _
 from LiverTumorSegSlicer.run.later import Work
 from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.scene.geometry import isInScene, worldIjkToRas
+from LiverTumorSegSlicer.scene.kept import keptFor
 from LiverTumorSegSlicer.scene.nodes import readLabels
 from LiverTumorSegSlicer.scene.probability_volumes import tumorShareOf
 from LiverTumorSegSlicer.scene.review import Undo, acceptLesion, addLesion, rejectLesion
@@ -152,7 +153,7 @@ class ReviewPanel:
         try:
             ct = readVolume(volumeNode)
             liverKji = readLabels(segmentationNode, volumeNode) == Label.LIVER
-            share = tumorShareOf(segmentationNode, volumeNode)
+            share = _shareOf(segmentationNode, volumeNode)
             ras = np.array([*pointRasMm, 1.0])
             k, j, i = np.rint(np.linalg.inv(worldIjkToRas(volumeNode)) @ ras)[2::-1].astype(int)
             if not all(0 <= n < size for n, size in zip((k, j, i), liverKji.shape, strict=True)):
@@ -189,3 +190,15 @@ class ReviewPanel:
             action()
         except ValueError as error:
             self._questions.showFailure(translatedError(error))
+
+
+def _shareOf(segmentationNode: Any, volumeNode: Any) -> np.ndarray | None:
+    """What the networks saw, from the run of this session or from volumes that were kept."""
+    kept = keptFor(segmentationNode)
+    if kept is None or kept.seen is None:
+        return tumorShareOf(segmentationNode, volumeNode)
+    shape = volumeNode.GetImageData().GetDimensions()[::-1]
+    ends = np.add(kept.seen.first_kji, kept.seen.values.shape)
+    if (ends > shape).any():
+        return None
+    return kept.seen.whole_kji(shape)

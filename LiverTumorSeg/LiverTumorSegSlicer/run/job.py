@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.cli.exchange import Answer, read_answer, write_request
+from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen
 from LiverTumorSegLib.settings import RunSettings
 from slicer.i18n import tr as _
 
@@ -68,12 +69,17 @@ class JobRequest:
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i)."""
+    """labelsKji: uint8. record: what lesions.json holds. probabilities: float16 (3, k, j, i).
+
+    seen: where tumor was seen at all. steps: labels at other sensitivities; None where not known.
+    """
 
     labelsKji: np.ndarray
     record: dict[str, Any]
     probabilities: np.ndarray | None
     log: str
+    seen: TumorSeen | None = None
+    steps: StepLabels | None = None
 
 
 class State(Enum):
@@ -300,7 +306,7 @@ class SegmentationJob:
             self._state = State.ENDED
             self._removeFolder()
             values = answer.labels_kji, answer.record, answer.probabilities
-            self._onFinished(JobResult(*values, self.log))
+            self._onFinished(JobResult(*values, self.log, answer.seen, answer.steps))
 
     # --- all -------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from LiverTumorSegLib import settings
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.scene.geometry import isInScene
+from LiverTumorSegSlicer.scene.kept import keepForLater
 from LiverTumorSegSlicer.scene.nodes import EditedSegmentsError, readVolume, writeSegmentation
 from LiverTumorSegSlicer.scene.probability_volumes import (
     addProbabilityVolumes,
@@ -190,6 +191,7 @@ class SegmentationRun:
             notes.append(_("The CT was changed meanwhile; the result is that of the CT before."))
         node, note = self._write(result)
         showForReview(node)
+        keepForLater(node, result.steps, result.seen, self._settings.onePerLesion)
         forgetProbabilityVolumes(node)
         if result.probabilities is not None:
             addProbabilityVolumes(result.probabilities, self._volumeNode, node)

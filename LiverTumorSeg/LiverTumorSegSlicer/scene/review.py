@@ -21,7 +21,7 @@ import vtk
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.result.lesions import LiverMeasures, lesion_rows, measures_to_dict
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .geometry import gridIn, worldIjkToRas
 from .lesion_measures import MeasuredLesion
@@ -99,19 +99,19 @@ def rejectLesion(segmentationNode: Any, volumeNode: Any, lesion: MeasuredLesion)
     if isAlone and not isLast:
         segmentation.RemoveSegment(lesion.segmentId)
     else:
-        _takeOut(segmentationNode, lesion.segmentId, piece)
+        takeOut(segmentationNode, lesion.segmentId, piece)
     if liver:
-        _putInto(segmentationNode, liver, piece)
+        putInto(segmentationNode, liver, piece)
     rows = rejectedLesions(segmentationNode)
     row = {**lesion_rows(LiverMeasures(0.0, 0.0, None, (lesion.lesion,)))[0], "review": REJECTED}
     _setRejected(segmentationNode, [*rows, row])
 
     def undo() -> None:
         if liver and segmentation.GetSegment(liver) is not None:
-            _takeOut(segmentationNode, liver, piece)
+            takeOut(segmentationNode, liver, piece)
         if segmentation.GetSegment(lesion.segmentId) is None:
             segmentation.AddSegment(copy, lesion.segmentId, following)
-        _putInto(segmentationNode, lesion.segmentId, piece)
+        putInto(segmentationNode, lesion.segmentId, piece)
         _setRejected(segmentationNode, [r for r in rejectedLesions(segmentationNode) if r != row])
 
     return undo
@@ -123,8 +123,8 @@ def addLesion(segmentationNode: Any, volumeNode: Any, maskKji: np.ndarray) -> Un
     piece = makeLayer(maskKji.astype(np.uint8), gridIn(segmentationNode, volumeNode))
     liver = _liverOf(segmentation)
     if liver:
-        _takeOut(segmentationNode, liver, piece)
-    segmentId = _newTumor(segmentation, piece)
+        takeOut(segmentationNode, liver, piece)
+    segmentId = newTumor(segmentation, piece)
     segment = segmentation.GetSegment(segmentId)
     segment.SetTag(ADDED_TAG, "1")
     segment.SetTag(ALGORITHM_TYPE, "SEMIAUTOMATIC")
@@ -133,7 +133,7 @@ def addLesion(segmentationNode: Any, volumeNode: Any, maskKji: np.ndarray) -> Un
     def undo() -> None:
         segmentation.RemoveSegment(segmentId)
         if liver and segmentation.GetSegment(liver) is not None:
-            _putInto(segmentationNode, liver, piece)
+            putInto(segmentationNode, liver, piece)
 
     return undo
 
@@ -145,8 +145,8 @@ def _ownSegment(segmentationNode: Any, volumeNode: Any, lesion: MeasuredLesion) 
         return lesion.segmentId
     segmentation = segmentationNode.GetSegmentation()
     before = segmentation.GetSegment(lesion.segmentId)
-    _takeOut(segmentationNode, lesion.segmentId, piece)
-    return _newTumor(segmentation, piece, before)
+    takeOut(segmentationNode, lesion.segmentId, piece)
+    return newTumor(segmentation, piece, before)
 
 
 def _pieceOf(
@@ -177,7 +177,7 @@ def _liverOf(segmentation: Any) -> str:
     return next((segmentId for segmentId, label in roles.items() if label is Label.LIVER), "")
 
 
-def _newTumor(segmentation: Any, piece: vtk.vtkObject, like: Any = None) -> str:
+def newTumor(segmentation: Any, piece: vtk.vtkObject, like: Any = None) -> str:
     """A tumor segment of its own, called as no other one is."""
     names = {segmentation.GetSegment(one).GetName() for one in segmentIds(segmentation)}
     numbered = (_("Tumor {number}").format(number=number) for number in range(1, len(names) + 2))
@@ -198,25 +198,38 @@ def _newTumor(segmentation: Any, piece: vtk.vtkObject, like: Any = None) -> str:
     return str(segmentId)
 
 
-def _takeOut(segmentationNode: Any, segmentId: str, piece: vtk.vtkObject) -> None:
+def takeOut(segmentationNode: Any, segmentId: str, piece: vtk.vtkObject) -> None:
     """Erase an image's voxels from a segment."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
-    others = slicer.vtkOrientedImageData()
-    others.DeepCopy(piece)
-    values = vtk_to_numpy(others.GetPointData().GetScalars())
-    np.subtract(1, values, out=values)
+    others = _asSegment(segmentationNode, segmentId, piece, isInverted=True)
     extent = piece.GetExtent()
     logic.SetBinaryLabelmapToSegment(
         others, segmentationNode, segmentId, logic.MODE_MERGE_MIN, extent
     )
 
 
-def _putInto(segmentationNode: Any, segmentId: str, piece: vtk.vtkObject) -> None:
+def putInto(segmentationNode: Any, segmentId: str, piece: vtk.vtkObject) -> None:
     """Give an image's voxels to a segment."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
+    voxels = _asSegment(segmentationNode, segmentId, piece, isInverted=False)
     logic.SetBinaryLabelmapToSegment(
-        piece, segmentationNode, segmentId, logic.MODE_MERGE_MAX, piece.GetExtent()
+        voxels, segmentationNode, segmentId, logic.MODE_MERGE_MAX, piece.GetExtent()
     )
+
+
+def _asSegment(
+    segmentationNode: Any, segmentId: str, piece: vtk.vtkObject, *, isInverted: bool
+) -> vtk.vtkObject:
+    """An image with the value that the segment has in its layer: Slicer compares with that."""
+    value = segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue()
+    mask = vtk_to_numpy(piece.GetPointData().GetScalars()) != 0
+    values = np.where(mask != isInverted, value, 0).astype(np.uint8 if value < 256 else np.uint16)
+    scalars = numpy_to_vtk(values, deep=True)
+    scalars.SetName("ImageScalars")
+    image = slicer.vtkOrientedImageData()
+    image.ShallowCopy(piece)
+    image.GetPointData().SetScalars(scalars)
+    return image
 
 
 def _setRejected(segmentationNode: Any, rows: list[dict[str, Any]]) -> None:

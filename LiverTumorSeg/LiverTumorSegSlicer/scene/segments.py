@@ -137,15 +137,21 @@ def _separateLesions(labelsKji: np.ndarray) -> tuple[np.ndarray, list[_Part]]:
     return valuesKji, parts
 
 
-def makeLayer(valuesKji: np.ndarray, grid: np.ndarray) -> vtk.vtkObject:
-    """A ``vtkOrientedImageData`` of the box around all that is not 0; empty without any."""
+def makeLayer(
+    valuesKji: np.ndarray, grid: np.ndarray, first: tuple[int, int, int] = (0, 0, 0)
+) -> vtk.vtkObject:
+    """A ``vtkOrientedImageData`` of the box around all that is not 0; empty without any.
+
+    first: index ``(k, j, i)`` on the grid of the first of the values.
+    """
     image = slicer.vtkOrientedImageData()
     image.SetImageToWorldMatrix(toMatrix(grid))
     box = boxAround(valuesKji)
     if box is None:
         image.SetExtent(0, -1, 0, -1, 0, -1)
         return image
-    extent = [edge for side in reversed(box) for edge in (side.start, side.stop - 1)]
+    sides = [(side.start + n, side.stop + n - 1) for side, n in zip(box, first, strict=True)]
+    extent = [edge for side in reversed(sides) for edge in side]
     image.SetExtent(extent)
     flat = np.ascontiguousarray(valuesKji[box]).reshape(-1)
     scalars = numpy_to_vtk(flat, deep=True)

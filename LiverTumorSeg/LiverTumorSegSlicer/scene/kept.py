@@ -1,0 +1,53 @@
+"""What a run has left for a segmentation, beside the scene, for this session of Slicer.
+
+keepForLater(segmentationNode, steps, seen, onePerLesion)      # when a run ends
+kept = keptFor(segmentationNode)                               # None where nothing was left
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen
+
+from .geometry import isInScene
+
+
+@dataclass(eq=False)
+class Kept:
+    """What the last run left. step: the sensitivity that the segments have now."""
+
+    segmentationNode: Any
+    steps: StepLabels | None
+    seen: TumorSeen | None
+    onePerLesion: bool
+    step: int = 0
+
+
+_kept: list[Kept] = []
+
+
+def keepForLater(
+    segmentationNode: Any, steps: StepLabels | None, seen: TumorSeen | None, onePerLesion: bool
+) -> None:
+    """As long as the segmentation is in the scene; what an earlier run left for it goes."""
+    forget(segmentationNode)
+    if steps is not None or seen is not None:
+        _kept.append(Kept(segmentationNode, steps, seen, onePerLesion))
+
+
+def keptFor(segmentationNode: Any) -> Kept | None:
+    """What a segmentation's run left in this session; None where there is nothing."""
+    _prune()
+    return next((one for one in _kept if one.segmentationNode is segmentationNode), None)
+
+
+def forget(segmentationNode: Any) -> None:
+    """The result is taken away, or another one takes its place."""
+    _prune()
+    _kept[:] = [one for one in _kept if one.segmentationNode is not segmentationNode]
+
+
+def _prune() -> None:
+    _kept[:] = [one for one in _kept if isInScene(one.segmentationNode)]
