@@ -102,7 +102,7 @@ class SensitivityPanel:
             self._fail(error)
             return
         protected, before = protectedSegments(nodes[0]), kept.step
-        steps, onePerLesion = kept.steps, kept.onePerLesion
+        arguments = kept.steps, before, step, protected, kept.onePerLesion, kept.touched
 
         def then(plan: Plan | None, error: Exception | None) -> None:
             self._work = None
@@ -113,9 +113,7 @@ class SensitivityPanel:
             else:
                 callLater(0, lambda: self._goOn(self._turns(nodes, kept, step, plan)))
 
-        self._work = Work(
-            lambda: planStep(found, steps, before, step, protected, onePerLesion), then
-        )
+        self._work = Work(lambda: planStep(found, *arguments), then)
 
     def _turns(self, nodes: tuple[Any, Any], kept: Kept, step: int, plan: Plan) -> Iterator[None]:
         """The change in short pieces, between which Slicer serves the mouse."""
@@ -124,7 +122,7 @@ class SensitivityPanel:
         yield
         self._was3D = self._was3D or is3DShown(segmentationNode)
         yield from carryOut(*nodes, plan)
-        noteStep(segmentationNode, kept, step, untouched)
+        noteStep(segmentationNode, kept, step, plan, untouched)
         yield
         self._lesions.measureAgain(None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen
 
 from .geometry import isInScene
@@ -16,13 +17,18 @@ from .geometry import isInScene
 
 @dataclass(eq=False)
 class Kept:
-    """What the last run left. step: the sensitivity that the segments have now."""
+    """What the last run left.
+
+    step: the sensitivity that the segments have now. touched: of the voxels of ``steps``, those
+    that a person has changed or judged at some step; they stay so at every other.
+    """
 
     segmentationNode: Any
     steps: StepLabels | None
     seen: TumorSeen | None
     onePerLesion: bool
     step: int = 0
+    touched: np.ndarray | None = None
 
 
 _kept: list[Kept] = []

@@ -70,6 +70,7 @@ class Plan:
 
     start: index in the CT of the first voxel of all masks. lost, gained: by segment. new: each a
     tumor without a segment. emptied: segments that hold nothing afterwards.
+    touched: as of ``Kept``.
     """
 
     start: tuple[int, int, int]
@@ -77,10 +78,7 @@ class Plan:
     gained: dict[str, np.ndarray]
     new: list[np.ndarray]
     emptied: list[str]
-
-    @property
-    def isNothing(self) -> bool:
-        return not (self.lost or self.gained or self.new)
+    touched: np.ndarray
 
 
 def planStep(
@@ -90,16 +88,22 @@ def planStep(
     after: int,
     protected: set[str],
     onePerLesion: bool,
+    touched: np.ndarray | None = None,
 ) -> Plan:
     """What is to be done for a step; arrays alone, so that a thread can do it."""
     box = _boxOf(steps.voxels, found.numbersKji.shape)
     numbers = found.numbersKji[box].astype(np.int32)
     is_, will = _labelsAt(steps, before, found, box), _labelsAt(steps, after, found, box)
-    table = np.array([Label.BACKGROUND, *found.labels], np.uint8)
-    free = _mayChange(table[numbers], is_, will, _numbersOf(found, protected), numbers)
+    current = np.array([Label.BACKGROUND, *found.labels], np.uint8)[numbers]
+    isTouched = np.where(is_ == 255, current == Label.TUMOR, current != is_)
+    isTouched |= np.isin(numbers, _numbersOf(found, protected))
+    places = _placesIn(steps, found, box)
+    if touched is not None:
+        isTouched[places] |= touched
+    free = _mayChange(current, is_, will, isTouched)
     changes = free & (is_ != will)
     wanted, count = _wanted(found, numbers, will, changes, protected, onePerLesion)
-    return _planOf(found, numbers, wanted, count, box)
+    return _planOf(found, numbers, wanted, count, box, isTouched[places])
 
 
 def _boxOf(voxels: np.ndarray, shapeKji: tuple[int, ...]) -> Box:
@@ -115,11 +119,15 @@ def _boxOf(voxels: np.ndarray, shapeKji: tuple[int, ...]) -> Box:
 
 def _labelsAt(steps: StepLabels, step: int, found: SegmentMap, box: Box) -> np.ndarray:
     """Labels of a step in a box; 255 for what no step has changed and none calls tumor."""
-    shape = found.numbersKji.shape
-    kji = np.unravel_index(steps.voxels, shape)
     labels = np.full([side.stop - side.start for side in box], 255, np.uint8)
-    labels[tuple(n - side.start for n, side in zip(kji, box, strict=True))] = steps.at(step)[0]
+    labels[_placesIn(steps, found, box)] = steps.at(step)[0]
     return labels
+
+
+def _placesIn(steps: StepLabels, found: SegmentMap, box: Box) -> tuple[np.ndarray, ...]:
+    """Where the voxels of all steps lie in a box."""
+    kji = np.unravel_index(steps.voxels, found.numbersKji.shape)
+    return tuple(n - side.start for n, side in zip(kji, box, strict=True))
 
 
 def _numbersOf(found: SegmentMap, segments: set[str]) -> list[int]:
@@ -127,18 +135,12 @@ def _numbersOf(found: SegmentMap, segments: set[str]) -> list[int]:
 
 
 def _mayChange(
-    current: np.ndarray,
-    was: np.ndarray,
-    will: np.ndarray,
-    protected: list[int],
-    numbers: np.ndarray,
+    current: np.ndarray, was: np.ndarray, will: np.ndarray, isTouched: np.ndarray
 ) -> np.ndarray:
-    """What belongs to no lesion that a person has touched."""
+    """Which voxels belong to no lesion that a person has touched."""
     from scipy import ndimage
 
     isTumor = (current == Label.TUMOR) | (was == Label.TUMOR) | (will == Label.TUMOR)
-    isTouched = np.where(was == 255, current == Label.TUMOR, current != was)
-    isTouched |= np.isin(numbers, protected)
     lesions, count = ndimage.label(isTumor, NEIGHBORS)
     touched = np.zeros(count + 1, bool)
     touched[lesions[isTouched & isTumor]] = True
@@ -196,7 +198,14 @@ def _separate(
     return made
 
 
-def _planOf(found: SegmentMap, numbers: np.ndarray, wanted: np.ndarray, new: int, box: Box) -> Plan:
+def _planOf(
+    found: SegmentMap,
+    numbers: np.ndarray,
+    wanted: np.ndarray,
+    new: int,
+    box: Box,
+    touched: np.ndarray,
+) -> Plan:
     lost, gained, emptied = {}, {}, []
     differs = numbers != wanted
     leaving, coming = set(np.unique(numbers[differs])), set(np.unique(wanted[differs]))
@@ -211,7 +220,8 @@ def _planOf(found: SegmentMap, numbers: np.ndarray, wanted: np.ndarray, new: int
                 emptied.append(key)
     first = len(found.segmentIds) + 1
     k, j, i = (side.start for side in box)
-    return Plan((k, j, i), lost, gained, [wanted == n for n in range(first, first + new)], emptied)
+    made = [wanted == n for n in range(first, first + new)]
+    return Plan((k, j, i), lost, gained, made, emptied, touched)
 
 
 def carryOut(segmentationNode: Any, volumeNode: Any, plan: Plan) -> Iterator[None]:
@@ -246,7 +256,7 @@ def carryOut(segmentationNode: Any, volumeNode: Any, plan: Plan) -> Iterator[Non
         showForReview(segmentationNode)
 
 
-def noteStep(segmentationNode: Any, kept: Kept, step: int, untouched: set[str]) -> None:
+def noteStep(segmentationNode: Any, kept: Kept, step: int, plan: Plan, untouched: set[str]) -> None:
     """Say on the node what it holds now: as after a run, where nobody had touched a segment."""
     segmentation = segmentationNode.GetSegmentation()
     for key in untouched & set(segmentIds(segmentation)):
@@ -259,6 +269,7 @@ def noteStep(segmentationNode: Any, kept: Kept, step: int, untouched: set[str]) 
     new = {"model": model, "sensitivity": told["sensitivity"], "lesions": told["lesions"]}
     segmentationNode.SetAttribute(RECORD, json.dumps({**record, **new}))
     kept.step = step
+    kept.touched = plan.touched
 
 
 def _image(mask: np.ndarray, start: tuple[int, int, int], grid: np.ndarray) -> Any:
