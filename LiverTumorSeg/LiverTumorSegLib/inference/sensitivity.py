@@ -19,7 +19,7 @@ from LiverTumorSegLib.sentences import Sentence, sentence
 
 from .decision import Decision
 
-THRESHOLDS = ("tumor_threshold", "seed_threshold")  # of a decision: which of them it has, it trades
+THRESHOLDS = ("tumor_threshold", "seed_threshold")  # of a decision, by which marks are traded
 POINTS = "points"
 
 
@@ -52,7 +52,7 @@ class Stop:
 
     def to_dict(self) -> dict[str, Any]:
         """For a result's record, JSON-able."""
-        thresholds = {name: getattr(self.decision, name) for name in _traded(self.decision)}
+        thresholds = {name: getattr(self.decision, name) for name in THRESHOLDS}
         return {
             "steps": self.steps,
             **thresholds,
@@ -114,7 +114,7 @@ class Sensitivity:
 
 
 def _stop(tested: Decision, point: Mapping[str, Any]) -> Stop:
-    thresholds = {name: point.get(name, getattr(Decision(), name)) for name in _traded(tested)}
+    thresholds = {name: point.get(name, getattr(Decision(), name)) for name in THRESHOLDS}
     large, small = (tuple(point[f"lesions_{size}_10_mm"]) for size in ("from", "under"))
     return Stop(
         steps=0,
@@ -123,10 +123,6 @@ def _stop(tested: Decision, point: Mapping[str, Any]) -> Stop:
         small=(int(small[0]), int(small[1])),
         false_lesions_per_volume=float(point["false_lesions_per_volume"]),
     )
-
-
-def _traded(decision: Decision) -> tuple[str, ...]:
-    return tuple(name for name in THRESHOLDS if hasattr(decision, name))
 
 
 def _steps(stops: Sequence[Stop], *, more: bool) -> list[Stop]:
@@ -155,6 +151,4 @@ def _steps(stops: Sequence[Stop], *, more: bool) -> list[Stop]:
 
 def _is_beyond(decision: Decision, last: Decision, sign: int) -> bool:
     """Whether no threshold is higher than before, or none lower where ``sign`` is below 0."""
-    return all(
-        sign * getattr(decision, name) <= sign * getattr(last, name) for name in _traded(last)
-    )
+    return all(sign * getattr(decision, name) <= sign * getattr(last, name) for name in THRESHOLDS)
