@@ -5,7 +5,8 @@
     stop.decision, stop.expected()
 
 A model's file holds what other thresholds found on the patients they were chosen on. Those that
-find more only at the price of more false marks are steps, from fewer to more.
+find more only at the price of more false marks are steps, from fewer to more. Of them the nearest
+and the farthest are kept either way: a run decides and checks once for each.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .decision import Decision
 
 THRESHOLDS = ("tumor_threshold", "seed_threshold")  # of a decision, by which marks are traded
 POINTS = "points"
+STEPS_EACH_WAY = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +85,7 @@ class Sensitivity:
         its_own = [stop for stop in stops if stop.decision == tested]
         if len(stops) < 2 or not its_own:
             return None
-        fewer = _steps([its_own[0], *stops], more=False)
-        more = _steps([its_own[0], *stops], more=True)
+        fewer, more = (_ends(_steps([its_own[0], *stops], more=way)) for way in (False, True))
         ordered = [*reversed(fewer), its_own[0], *more]
         return cls(tuple(replace(s, steps=n - len(fewer)) for n, s in enumerate(ordered)))
 
@@ -147,6 +148,11 @@ def _steps(stops: Sequence[Stop], *, more: bool) -> list[Stop]:
             chain.append(stop)
             last = stop
     return chain
+
+
+def _ends(chain: list[Stop]) -> list[Stop]:
+    """The nearest stop and the farthest."""
+    return chain if len(chain) <= STEPS_EACH_WAY else [chain[0], chain[-1]]
 
 
 def _is_beyond(decision: Decision, last: Decision, sign: int) -> bool:

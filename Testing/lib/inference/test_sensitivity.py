@@ -29,7 +29,7 @@ def spec_of(points: list[dict[str, Any]], tested: float) -> ModelSpec:
     return replace(default, decision=decision, tuning={"points": points})
 
 
-def test_each_step_finds_more_at_more_false_marks_and_none_is_left_out_for_nothing() -> None:
+def test_each_step_finds_more_at_more_false_marks_and_the_farthest_is_there() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
         thresholds = np.sort(random.choice(np.arange(1, 20) / 20, 8, replace=False))[::-1]
@@ -41,6 +41,7 @@ def test_each_step_finds_more_at_more_false_marks_and_none_is_left_out_for_nothi
         sensitivity = Sensitivity.of(spec_of(points, tested))
         assert sensitivity is not None
         stops = sensitivity.stops
+        assert max(-sensitivity.fewest, sensitivity.most) <= 2, "each costs a decision in every run"
         assert [stop.steps for stop in stops] == [*range(sensitivity.fewest, sensitivity.most + 1)]
         assert sensitivity.at(0).decision == Decision(tumor_threshold=tested, smoothing_mm=2.0)
         for one, next_one in pairwise(stops):
