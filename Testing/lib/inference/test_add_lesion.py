@@ -95,7 +95,7 @@ def test_a_click_where_nothing_is_is_refused_in_words() -> None:
 @pytest.mark.parametrize("case", REAL)
 def test_real_lesions_are_found_by_a_click_in_their_middle(case: str, shared_data: Path) -> None:
     folder = shared_data / "lits-subset"
-    ct, _ = read_input(folder / f"volume-{case}.nii.gz", None)
+    ct, _ = read_input(folder / f"volume-{case}.nii.gz")
     labels, _ = read_label_map(folder / f"segmentation-{case}.nii.gz", ct)
     lesions, _ = label_lesions(labels)
     for number in REAL[case]:
