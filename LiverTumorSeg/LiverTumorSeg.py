@@ -31,6 +31,7 @@ from LiverTumorSegSlicer.panel.inputs import (
 from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
 from LiverTumorSegSlicer.panel.license import isAgreed
 from LiverTumorSegSlicer.panel.models import DeviceChoice, ModelChoice
+from LiverTumorSegSlicer.panel.parts_panel import PartsPanel
 from LiverTumorSegSlicer.panel.report_panel import ReportPanel
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
 from LiverTumorSegSlicer.panel.review_panel import ReviewPanel
@@ -161,13 +162,18 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.sensitivityPanel = SensitivityPanel(ui, questions, self.lesionPanel, show3DAgain)
         self.uncertaintyPanel = UncertaintyPanel(ui, questions, self.lesionPanel)
         self.reportPanel = ReportPanel(ui, questions, self.lesionPanel, self._makeRunner)
+        self.partsPanel = PartsPanel(ui, self.lesionPanel)
         self.lesionPanel.onChanged = self._onLesionsChanged
 
     def _onLesionsChanged(self):
         self.reviewPanel.update()
         self.sensitivityPanel.update()
         self.uncertaintyPanel.update()
+        self._onSegmentationsChanged()
+
+    def _onSegmentationsChanged(self):
         self.reportPanel.update()
+        self.partsPanel.update()
 
     def cleanup(self):
         """The panel goes: Slicer quits, or the module is reloaded. A run ends with it."""
@@ -179,6 +185,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.sensitivityPanel.cleanUp()
         self.uncertaintyPanel.remove()
         self.reportPanel.cleanUp()
+        self.partsPanel.cleanUp()
 
     def enter(self):
         """The module is selected."""
@@ -222,7 +229,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._isEntered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
             callLater(0, self._fillInput)
         elif self._isEntered and node is not None and node.IsA("vtkMRMLSegmentationNode"):
-            callLater(0, self.reportPanel.update)
+            callLater(0, self._onSegmentationsChanged)
 
     def initializeParameterNode(self):
         """Show the scene's own parameters; the CT on the screen if none was chosen.

@@ -360,7 +360,7 @@ def test_text_for_a_spreadsheet(watched):
     lines = watched.table.toText().splitlines()
     assert lines[0].split("\t") == list(headers())
     assert [line.split("\t")[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert lines[1].split("\t")[-2:] == ["Tumor", "new"]
+    assert lines[1].split("\t")[-3:] == ["Tumor", "new", "-"]
     assert "research only" in lines[4]
     assert all(len(line.split("\t")) == len(headers()) for line in lines[:4])
 

@@ -298,7 +298,7 @@ def test_confidence_stands_in_the_table_and_is_explained(desk: PanelDesk) -> Non
     assert header.text() == "Conf.\n(%)"
     assert "calibrated" in header.toolTip()
     desk.click(desk.ui.copyTableButton)
-    assert "\t80\tTumor\tnew\n" in slicer.app.clipboard().text()
+    assert "\t80\tTumor\tnew\t-\n" in slicer.app.clipboard().text()
 
 
 def test_an_edited_lesion_has_no_confidence_any_more_and_the_others_keep_theirs(

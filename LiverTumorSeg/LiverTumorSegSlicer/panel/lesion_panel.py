@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from .models import recallText
 
 MOST_ROWS_SHOWN = 6  # then the table scrolls
 HEADER_LINES = 2
-CONFIDENCE_COLUMN, SEGMENT_COLUMN, REVIEW_COLUMN = 5, 6, 7
+CONFIDENCE_COLUMN, SEGMENT_COLUMN, REVIEW_COLUMN, PART_COLUMN = 5, 6, 7, 8
 FRAME = 8  # pixels around the header's text and the table
 CSV_FILTER = "CSV (*.csv)"
 
@@ -73,6 +73,16 @@ class LesionPanel:
         return self._table.rows if self._table is not None else ()
 
     @property
+    def lesions(self) -> tuple[MeasuredLesion, ...]:
+        """The lesion of each row."""
+        return self._table.lesions if self._table is not None else ()
+
+    @property
+    def measures(self) -> LiverMeasures | None:
+        """The numbers that are shown, another object after each measuring."""
+        return self._table.measures if self._table is not None else None
+
+    @property
     def nodes(self) -> tuple[Any, Any]:
         """The segmentation that is shown and its CT; None where there is none."""
         return self._segmentationNode, self._table.volumeNode if self._table else None
@@ -80,12 +90,22 @@ class LesionPanel:
     @property
     def isMeasured(self) -> bool:
         """Whether a segmentation is shown with numbers."""
-        return self._table is not None and self._table.measures is not None
+        return self.measures is not None
 
     def select(self, row: int) -> None:
         """Select a lesion, which the views then show."""
         if 0 <= row < len(self.rows):
             self._ui.lesionTable.setCurrentCell(row, 0)
+
+    def setParts(self, partOfLesion: Mapping[int, str]) -> None:
+        """Show in which liver part each lesion lies; a column that is there only with parts."""
+        if self._table is None:
+            return
+        self._table.setParts(partOfLesion)
+        table = self._ui.lesionTable
+        for number, row in enumerate(self.rows):
+            table.item(number, PART_COLUMN).setText(row.cells()[PART_COLUMN])
+        table.setColumnHidden(PART_COLUMN, not partOfLesion)
 
     def selectAt(self, maskKji: np.ndarray) -> None:
         """Select the lesion whose point is in a mask on the CT's grid."""
@@ -145,7 +165,7 @@ class LesionPanel:
     def _setUpTable(self) -> None:
         table = self._ui.lesionTable
         sizes = (_("Volume\n(mL)"), _("Long\n(mm)"), _("Perp.\n(mm)"))
-        columns = ["#", *sizes, _("S\n(mm)"), _("Conf.\n(%)"), _("Segment"), _("Review")]
+        columns = ["#", *sizes, _("S\n(mm)"), _("Conf.\n(%)"), _("Segment"), _("Review"), _("Part")]
         table.columnCount = len(columns)
         table.setHorizontalHeaderLabels(columns)
         for column, name in enumerate(headers()):
@@ -201,6 +221,7 @@ class LesionPanel:
         table.setColumnHidden(CONFIDENCE_COLUMN, not hasConfidence)
         table.setColumnHidden(SEGMENT_COLUMN, len({row.segmentName for row in rows}) < 2)
         table.setColumnHidden(REVIEW_COLUMN, not any(row.review for row in rows))
+        table.setColumnHidden(PART_COLUMN, not any(row.part for row in rows))
         table.clearSelection()
         table.setCurrentCell(-1, -1)
         table.blockSignals(False)

@@ -11,7 +11,7 @@ Numbers are those of ``lesion_measures``; a row knows its segment and a point in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -82,6 +82,7 @@ def headers() -> tuple[str, ...]:
         _("Confidence (%)"),
         _("Segment"),
         _("Review"),
+        _("Liver part"),
     )
 
 
@@ -110,6 +111,7 @@ class LesionRow:
     confidence: 0 to 1, as :func:`confidenceMeaning` says; None when it is not known.
     implausible: why the run took it for hardly a tumor; None once it was edited.
     review: as of ``scene.review``.
+    part: the liver part that holds most of it; empty as long as none is known.
     """
 
     number: int
@@ -123,6 +125,7 @@ class LesionRow:
     review: str
     pointRasMm: Point
     diametersRasMm: tuple[Line, ...]
+    part: str = ""
 
     def cells(self) -> tuple[str, ...]:
         """The row's cells as text, in the order of :func:`headers`."""
@@ -135,6 +138,7 @@ class LesionRow:
             UNKNOWN if self.confidence is None else f"{100 * self.confidence:.0f}",
             self.segmentName,
             reviewText(self.review),
+            self.part or UNKNOWN,
         )
 
 
@@ -201,6 +205,10 @@ class LesionTable:
         self.lesions = lesions
         return self.measures
 
+    def setParts(self, partOfLesion: Mapping[int, str]) -> None:
+        """Say in which liver part lesions lie, by their numbers, until they are measured again."""
+        self.rows = tuple(replace(row, part=partOfLesion.get(row.number, "")) for row in self.rows)
+
     def jumpTo(self, row: LesionRow) -> None:
         """Show a lesion in all slice views, with its diameters and the crosshair."""
         showPoint(row.pointRasMm)
@@ -235,10 +243,16 @@ class LesionTable:
     def _writeCsv(self, path: Path) -> None:
         values = [] if self.measures is None else lesion_rows(self.measures)
         lines = (
-            {**value, "segment": row.segmentName, "review": row.review or "new", **self._case()}
+            {
+                **value,
+                "segment": row.segmentName,
+                "review": row.review or "new",
+                "liver_part": row.part,
+                **self._case(),
+            }
             for value, row in zip(values, self.rows, strict=True)
         )
-        columns = [*LESION_COLUMNS, "segment", "review", *self._case()]
+        columns = [*LESION_COLUMNS, "segment", "review", "liver_part", *self._case()]
         text = csv_text(columns, lines, "\r\n")
         path.write_text(text, encoding="utf-8", newline="")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +57,7 @@ def mapSegments(segmentationNode: Any, volumeNode: Any) -> SegmentMap:
         raise ValueError(
             _("The segmentation is not in the scene (any more); choose another one, or segment.")
         )
-    segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetNumberOfSegments() and not segmentation.ContainsRepresentation(LABELMAP):
-        segmentationNode.CreateBinaryLabelmapRepresentation()
+    segmentation = _withLabelmaps(segmentationNode)
     roles = sorted(rolesOf(segmentation).items(), key=lambda role: role[1])
     shape = volumeNode.GetImageData().GetDimensions()[::-1]
     numbersKji = np.zeros(shape, np.uint8 if len(roles) < 256 else np.uint16)
@@ -67,6 +66,31 @@ def mapSegments(segmentationNode: Any, volumeNode: Any) -> SegmentMap:
     return SegmentMap(
         numbersKji, tuple(role[0] for role in roles), tuple(role[1] for role in roles)
     )
+
+
+def segmentMasks(
+    segmentationNode: Any, volumeNode: Any, chosenIds: Iterable[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each of these segments, whatever it is, as a mask on a CT's voxels; they may overlap.
+
+    They come layer by layer, and those without voxels not at all. Both nodes are in the scene.
+    """
+    segmentation = _withLabelmaps(segmentationNode)
+    roles = [(segmentId, Label.BACKGROUND) for segmentId in chosenIds]
+    shape = volumeNode.GetImageData().GetDimensions()[::-1]
+    for layer, numbers in _byLayer(segmentation, roles):
+        numbersKji = np.zeros(shape, np.uint8 if len(roles) < 256 else np.uint16)
+        _paste(numbersKji, layer, numbers, segmentationNode, volumeNode)
+        for entry in numbers:
+            yield entry.segmentId, numbersKji == entry.number
+
+
+def _withLabelmaps(segmentationNode: Any) -> Any:
+    """The segmentation, with label maps made of what there is else."""
+    segmentation = segmentationNode.GetSegmentation()
+    if segmentation.GetNumberOfSegments() and not segmentation.ContainsRepresentation(LABELMAP):
+        segmentationNode.CreateBinaryLabelmapRepresentation()
+    return segmentation
 
 
 @dataclass(frozen=True)
