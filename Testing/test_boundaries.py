@@ -89,6 +89,7 @@ SLICER_MAY_USE = {
     "inference.add_lesion",
     "phantom.phantom",
     "result.lesions",
+    "result.parts",
     "result.step_labels",
 }
 HEAVY = {"torch", "cv2", "nibabel", "scipy", "safetensors", "monai", "skimage", "pydicom", "jinja2"}

@@ -75,8 +75,12 @@ def test_parts_on_another_grid_and_under_a_transform_are_those_of_the_label_map(
 
 
 def test_names_that_tell_a_part_and_names_that_do_not() -> None:
-    parts = "I IV VIII IVb 4a S7 Segment_3 liver_segment_8 Couinaud-IV Remnant left_lobe FLR"
+    parts = (
+        "I IV VIII IVb 4a S7 Segment_3 liver_segment_8 Couinaud-IV Remnant left_lobe Caudate FLR"
+    )
     others = "liver tumor spleen portal_vein 9 IX hepatic_vein vessels gallbladder aorta IIII"
+    assert PART_NAME.fullmatch("Segment 4 of liver")
+    assert not PART_NAME.fullmatch("Liver segmentation")
     assert [name for name in parts.split() if not PART_NAME.fullmatch(name)] == []
     assert [name for name in others.split() if PART_NAME.fullmatch(name)] == []
 

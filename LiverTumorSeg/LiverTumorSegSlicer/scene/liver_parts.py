@@ -23,7 +23,8 @@ from .segments import boxAround, rolesOf, segmentIds
 PART_NAME = re.compile(
     r"(?:(?:liver|hepatic|couinaud)[\s_-]*)*(?:(?:segment|seg\.?|s)[\s_-]*)?"
     r"(?:[1-8]|4[ab]|I{1,3}|IV[ab]?|VI{0,3})"
-    r"|.*(?:lobe|hemiliver|remnant|flr|resect|territory|sector).*",
+    r"|.*(?:liver|hepatic).*segment(?!a).*|.*segment(?!a).*(?:liver|hepatic).*"
+    r"|.*(?:lobe|caudate|hemiliver|remnant|flr|resect|territory|sector).*",
     re.IGNORECASE,
 )
 
