@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ import qt
 import slicer
 from fake_runner import FakeRunner
 from LiverTumorSegSlicer import self_test
-from LiverTumorSegSlicer.run import job, segmentation_run
+from LiverTumorSegSlicer.run import job, later, segmentation_run
 from LiverTumorSegSlicer.run.job import JobRequest, SegmentationJob
 from LiverTumorSegSlicer.run.later import callLater
 from LiverTumorSegSlicer.self_test import AnsweringRunner
 from panel_desk import PanelDesk, waitUntil
 
 SLICE = np.zeros((512, 512), np.int16)
+CALLS = 100  # to a slow disk
 
 
 @pytest.fixture
@@ -95,10 +96,14 @@ def test_nothing_of_the_ct_s_size_lives_after_a_run(
 
 
 class Waiting:
-    """A job of a size that takes a while, in a Slicer that only waits for events."""
+    """A job of a size that takes a while, in a Slicer that only waits for events.
+
+    looks: how often the job has asked to be called later.
+    """
 
     def __init__(self, folder: Path, slices: int) -> None:
         self.runner, self.ends, self.folder = FakeRunner(), [], folder
+        self.looks = 0
         huKji = np.broadcast_to(SLICE, (slices, *SLICE.shape)).copy()
         self.job = SegmentationJob(
             JobRequest(huKji=huKji, ijkToRas=np.eye(4)),
@@ -107,8 +112,13 @@ class Waiting:
             onFinished=self.ends.append,
             onFailed=self.ends.append,
             onCancelled=lambda: self.ends.append("cancelled"),
+            later=self._later,
             temporaryFolder=folder,
         )
+
+    def _later(self, milliseconds: int, function: Callable[[], None]) -> None:
+        self.looks += 1
+        callLater(milliseconds, function)
 
     def secondsUntil(self, condition: Any, atMost: float) -> float:
         """Meanwhile nothing runs Python but what the job asks for, and a rare look."""
@@ -125,6 +135,35 @@ def test_the_ct_is_handed_over_though_slicer_gives_threads_no_time(
     waiting.job.start()
     assert waiting.secondsUntil(lambda: waiting.runner.isThere, 10) < 5
     waiting.job.cleanUp()
+
+
+def afterCalls(function: Callable[..., None]) -> Callable[..., None]:
+    """A function on a slow disk: at each call to it the thread lets the interpreter go."""
+
+    def slowly(*arguments: Any) -> None:
+        for _call in range(CALLS):
+            time.sleep(0.001)
+        function(*arguments)
+
+    return slowly
+
+
+def test_a_look_gives_hand_over_and_removal_time_for_many_calls_to_the_disk(
+    scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread has to get the interpreter back after each call. Where a look gives it no time,
+    that happens once a look, and the looks are as many as the calls."""
+    monkeypatch.setattr(later, "GIVEN_SECONDS", 1.0)  # enough for all, on a busy computer too
+    for name in ("write_request", "removeJobFolder"):
+        monkeypatch.setattr(job, name, afterCalls(getattr(job, name)))
+    waiting = Waiting(tmp_path, 2)
+    waiting.job.start()
+    waiting.secondsUntil(lambda: waiting.runner.isThere, 20)
+    assert waiting.looks < CALLS / 4
+    waiting.looks = 0
+    waiting.runner.exit(1)
+    waiting.secondsUntil(lambda: not list(tmp_path.iterdir()), 20)
+    assert waiting.looks < CALLS / 4
 
 
 def test_the_patients_ct_is_gone_two_seconds_after_the_end(scene: Any, tmp_path: Path) -> None:
