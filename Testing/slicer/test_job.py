@@ -131,6 +131,33 @@ def test_noise_between_the_events_is_kept_for_the_log(desk: Desk) -> None:
     assert (0.4, "after a dot", None) in desk.progress
 
 
+def test_the_log_of_a_good_run_tells_each_kind_of_step_once_and_what_made_the_result(
+    desk: Desk,
+) -> None:
+    child = desk.start()
+    key = "Slice {n} of {count}"
+    for n in (1, 2, 3):
+        said = {"key": key, "values": {"n": n, "count": 3}}
+        child.say("progress", fraction=n / 4, phrase=f"Slice {n} of 3", said=said)
+    child.say("progress", fraction=0.9, phrase="Checking and measuring")
+    model = {"model": "liver-tumor", "version": "1.1"}
+    child.answer(model=model, run={"device": "cuda:0", "seconds": 3.0})
+    child.exit()
+    lines = desk.result().log.splitlines()
+    steps = [line.partition(" s: ") for line in lines if " s: " in line]
+    assert [phrase for _seconds, _s, phrase in steps] == [
+        "Handing over the CT",
+        "Starting",
+        "Slice 1 of 3",
+        "Checking and measuring",
+        "Fetching the labels",
+    ]
+    seconds = [float(text) for text, _s, _phrase in steps]
+    assert seconds == sorted(seconds)
+    assert seconds[0] >= 0
+    assert lines[-1] == "liver-tumor 1.1, cuda:0"
+
+
 def test_a_warning_is_in_the_log(desk: Desk) -> None:
     child = desk.start()
     child.say("warning", text="GPU memory ran short: went on with 8 slices at a time.")

@@ -12,6 +12,7 @@ short steps on the main thread, where all callbacks arrive too.
 from __future__ import annotations
 
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -129,6 +130,8 @@ class SegmentationJob:
         self._isFinished = False
         self._failed: dict[str, Any] | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._steps: set[str] = set()  # kinds of those that the log has
+        self._began = 0.0
         self._work: Work | None = None
         self._removal: Work | None = None
 
@@ -149,8 +152,8 @@ class SegmentationJob:
         """Begin; returns at once. A job runs once."""
         if self._state is not State.NEW:
             raise RuntimeError("A job runs once; make a new one for the next run.")
-        self._state = State.WRITING
-        self._onProgress(0.0, _("Handing over the CT"), None)
+        self._state, self._began = State.WRITING, time.monotonic()
+        self._tellStep(0.0, _("Handing over the CT"))
         self._work = Work(self._write, self._afterWriting, self._later)
 
     def cancel(self) -> None:
@@ -219,7 +222,7 @@ class SegmentationJob:
     def _startProcess(self, request: JobRequest) -> None:
         assert self._folder is not None
         self._state, self._isProcessThere = State.RUNNING, True
-        self._onProgress(0.0, _("Starting"), None)
+        self._tellStep(0.0, _("Starting"))
         arguments = request.arguments(self._folder)
         self._note(" ".join(arguments))
         try:
@@ -262,8 +265,19 @@ class SegmentationJob:
         fraction, left = event.get("fraction"), event.get("seconds_left")
         if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
             seconds = float(left) if isinstance(left, (int, float)) else None
-            phrase = translated(event.get("said"), event.get("phrase"))
-            self._onProgress(float(fraction), phrase, seconds)
+            said = event.get("said")
+            phrase = translated(said, event.get("phrase"))
+            kind = said.get("key") if isinstance(said, dict) else phrase
+            self._tellStep(float(fraction), phrase, seconds, kind=str(kind))
+
+    def _tellStep(
+        self, fraction: float, phrase: str, secondsLeft: float | None = None, *, kind: str = ""
+    ) -> None:
+        """Hand it on; the first of its kind goes into the log too, with the time since start."""
+        if (kind := kind or phrase) not in self._steps:
+            self._steps.add(kind)
+            self._note(f"{time.monotonic() - self._began:.1f} s: {phrase}")
+        self._onProgress(fraction, phrase, secondsLeft)
 
     def _onExit(self, code: int, crashed: bool) -> None:
         self._isProcessThere = False
@@ -271,7 +285,7 @@ class SegmentationJob:
             self._removeFolder()
         elif self._isFinished:  # a fall after that, in a library's own clean-up, costs nothing
             self._state = State.READING
-            self._onProgress(1.0, _("Fetching the labels"), None)
+            self._tellStep(1.0, _("Fetching the labels"))
             self._work = Work(self._read, self._afterReading, self._later)
         else:
             failure = explainExit(code, crashed, self._failed, self.log)
@@ -305,6 +319,7 @@ class SegmentationJob:
         else:
             self._state = State.ENDED
             self._removeFolder()
+            self._note(_madeBy(answer.record))
             values = answer.labels_kji, answer.record, answer.probabilities
             self._onFinished(JobResult(*values, self.log, answer.seen, answer.steps))
 
@@ -323,6 +338,12 @@ class SegmentationJob:
         folder = self._folder
         if folder is not None and self._removal is None:
             self._removal = Work(lambda: removeJobFolder(folder), _whatever, self._later)
+
+
+def _madeBy(record: dict[str, Any]) -> str:
+    """Which model made a result, and on what."""
+    model, device = record.get("model", {}), record.get("run", {}).get("device", "?")
+    return f"{model.get('model', '?')} {model.get('version', '?')}, {device}"
 
 
 def _whatever(_result: None, _error: Exception | None) -> None:
