@@ -38,7 +38,7 @@ from LiverTumorSegSlicer.panel.review_panel import ReviewPanel
 from LiverTumorSegSlicer.panel.run_panel import RunPanel
 from LiverTumorSegSlicer.panel.sensitivity_panel import SensitivityPanel
 from LiverTumorSegSlicer.panel.uncertainty_panel import UncertaintyPanel
-from LiverTumorSegSlicer.panel.views import showAbdomenWindow
+from LiverTumorSegSlicer.panel.views import showAbdomenWindow, showInstead
 from LiverTumorSegSlicer.run.job import removeLeftovers
 from LiverTumorSegSlicer.run.later import callLater
 from LiverTumorSegSlicer.run.process import ProcessRunner, Runner
@@ -272,13 +272,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._isFollowing = True  # what is set below tells of itself
         try:
             if parameters is not None and parameters.inputVolume is not self._inputBefore:
-                self._inputBefore = parameters.inputVolume
-                if not self.logic.isRunning:
-                    self.runPanel.say("")  # it was about another CT
-                self._showInputWarning(parameters.inputVolume)
-                parameters.outputSegmentation = matchingOutput(
-                    parameters.inputVolume, parameters.outputSegmentation
-                )
+                self._onOtherInput(parameters)
             if parameters is not None:
                 self.models.select(parameters.model)
                 self.devices.select(parameters.device)
@@ -290,6 +284,17 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             segmentationNode = None
         self._showResult(segmentationNode, sourceVolume(segmentationNode))
         self._updateButton()
+
+    def _onOtherInput(self, parameters):
+        """The views follow only where there was a CT: one that is loaded shows itself."""
+        volumeNode, outputBefore = parameters.inputVolume, parameters.outputSegmentation
+        before, self._inputBefore = self._inputBefore, volumeNode
+        if not self.logic.isRunning:
+            self.runPanel.say("")  # it was about another CT
+        self._showInputWarning(volumeNode)
+        parameters.outputSegmentation = matchingOutput(volumeNode, outputBefore)
+        if before is not None and volumeNode is not None and self._isEntered:
+            showInstead(volumeNode, outputBefore, parameters.outputSegmentation)
 
     def _showInputWarning(self, volumeNode):
         warning = volumeWarning(volumeNode)

@@ -115,6 +115,25 @@ def test_a_status_about_another_ct_goes(desk: PanelDesk) -> None:
     assert desk.ui.statusLabel.text == "Slice 5", "a run goes on, and is told of"
 
 
+def test_views_follow_another_ct_with_its_result_unless_one_shows_it(desk: PanelDesk) -> None:
+    """A result laid over another patient's CT would be worse than the CT before."""
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    volumes, results = [], []
+    for name in ("First", "Second"):
+        volumes.append(desk.loadCt(name))
+        desk.ui.inputSelector.setCurrentNode(volumes[-1])
+        desk.answerWith()
+        results.append(desk.run())
+    for chosen in (0, 1, 0):
+        desk.ui.inputSelector.setCurrentNode(volumes[chosen])
+        assert {view.GetBackgroundVolumeID() for view in views} == {volumes[chosen].GetID()}
+        shown = [bool(node.GetDisplayNode().GetVisibility()) for node in results]
+        assert shown == [chosen == 0, chosen == 1]
+    views[0].SetBackgroundVolumeID(volumes[1].GetID())
+    desk.ui.inputSelector.setCurrentNode(volumes[1])
+    assert views[1].GetBackgroundVolumeID() == volumes[0].GetID(), "as a person arranged it"
+
+
 def test_a_volume_that_is_no_ct_is_told_when_it_is_chosen(desk: PanelDesk) -> None:
     ct = desk.loadCt()
     warning = desk.ui.inputWarningLabel

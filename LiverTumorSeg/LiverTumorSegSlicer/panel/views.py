@@ -30,6 +30,19 @@ def showAbdomenWindow(volumeNode: Any) -> None:
         display.SetWindowLevelMinMax(*ABDOMEN_HU)
 
 
+def showInstead(volumeNode: Any, resultBefore: Any, result: Any) -> None:
+    """Show another CT, and its result instead of the one before; nothing where a view has it."""
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    if volumeNode.GetID() in {view.GetBackgroundVolumeID() for view in views}:
+        return
+    if volumeNode.GetImageData() is not None:
+        slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+    if resultBefore is not result:
+        for node, isShown in ((resultBefore, False), (result, True)):
+            if isInScene(node) and node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(isShown)
+
+
 def showPoint(pointRasMm: Point) -> None:
     """Go to the slices through a point in all views; a view moves aside only if it is out of it."""
     for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
