@@ -28,17 +28,21 @@ from slicersim.app import boot, leave  # noqa: E402
 
 boot()
 
+import numpy as np  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
+from LiverTumorSegLib.labels import Label  # noqa: E402
 from LiverTumorSegLib.phantom.phantom import make_phantom  # noqa: E402
+from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen  # noqa: E402
 from LiverTumorSegSlicer.environment.packages import Found  # noqa: E402
 from LiverTumorSegSlicer.environment.requirements import Environment  # noqa: E402
 from LiverTumorSegSlicer.panel.dialogs import Questions  # noqa: E402
 from LiverTumorSegSlicer.run.process import ProcessRunner  # noqa: E402
 from LiverTumorSegSlicer.scene import sample_data  # noqa: E402
 from LiverTumorSegSlicer.self_test import AnsweringRunner  # noqa: E402
-from panel_desk import FakePackages, writeModel  # noqa: E402
+from panel_desk import FakePackages, stepsOf, writeModel  # noqa: E402
 from PIL import Image  # noqa: E402
+from scipy.ndimage import binary_dilation, binary_erosion  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
 
@@ -160,6 +164,7 @@ class Studio:
             self.makeRunner = lambda: AnsweringRunner(
                 lambda ct: phantom.labels,
                 draftLines(),
+                later=draftLater(phantom.labels),
                 pauseMs=40,
                 record={"run": {"device": "cpu", "seconds": SLICES}},
             )
@@ -177,13 +182,24 @@ class Studio:
         slicer.app.processEvents()
 
 
+def draftLater(labelsKji: np.ndarray) -> tuple[TumorSeen, StepLabels]:
+    """Where tumor was seen, and the labels at three steps: tumors lose a layer, or grow by one."""
+    tumor = labelsKji == Label.TUMOR
+    grown = binary_dilation(tumor) & (labelsKji > 0)
+    fewer = np.where(tumor & ~binary_erosion(tumor), Label.LIVER, labelsKji).astype(np.uint8)
+    more = np.where(grown, Label.TUMOR, labelsKji).astype(np.uint8)
+    seen = TumorSeen((0, 0, 0), np.where(grown, 200, 0).astype(np.uint8))
+    return seen, stepsOf({-1: fewer, 0: labelsKji, 1: more})
+
+
 def draftLines() -> tuple[dict[str, Any], ...]:
     """What a child says while it works."""
     return tuple(
         {
             "event": "progress",
             "fraction": 0.97 * number / SLICES,
-            "phrase": f"Slice {number} of about {SLICES}",
+            "phrase": f"Slice {number} of {SLICES}",
+            "said": {"key": "Slice {n} of {count}", "values": {"n": number, "count": SLICES}},
             "seconds_left": SLICES - number,
         }
         for number in range(1, SLICES + 1)

@@ -13,7 +13,9 @@ import pytest
 import qt
 import slicer
 from fake_runner import FakeRunner
+from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.spec import ModelSpec
+from LiverTumorSegLib.result.step_labels import StepLabels
 from LiverTumorSegSlicer.environment.installer import InstallFailed
 from LiverTumorSegSlicer.environment.packages import Found, PackageCheck
 from LiverTumorSegSlicer.environment.preflight import OnVerdicts, Verdict
@@ -39,6 +41,25 @@ def waitUntil(condition: Callable[[], Any], seconds: float = 20.0, *, lookEveryM
     loop.exec_()
     timer.stop()
     assert condition(), "it did not come to pass"
+
+
+def stepsOf(labels: dict[int, np.ndarray]) -> StepLabels:
+    """What a run leaves at the steps of sensitivity; what is told of its tests is made up."""
+    flat = np.stack([labels[step].ravel() for step in sorted(labels)])
+    voxels = np.flatnonzero((flat == Label.TUMOR).any(axis=0) | (flat != flat[0]).any(axis=0))
+    expected = "In tests it found {large} of {large_true} tumors from 10 mm and {small} of"
+    expected += " {small_true} smaller ones, with {false_marks:.1f} false marks a CT."
+    values = {"large": 3, "large_true": 4, "small": 1, "small_true": 9, "false_marks": 1.5}
+    told = tuple(
+        {
+            "sensitivity": {"steps": step, "tumor_threshold": 0.5 - 0.1 * step},
+            "expected": {"key": expected, "values": values},
+            "decision": {"tumor_threshold": 0.5 - 0.1 * step},
+            "lesions": [],
+        }
+        for step in sorted(labels)
+    )
+    return StepLabels(min(labels), voxels, flat[:, voxels], told)
 
 
 class FakePackages:

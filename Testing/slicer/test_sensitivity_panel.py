@@ -9,15 +9,13 @@ import pytest
 import slicer
 from ct_scenes import Brush
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.result.step_labels import StepLabels, TumorSeen
+from LiverTumorSegLib.result.step_labels import TumorSeen
 from LiverTumorSegSlicer.scene.geometry import worldIjkToRas
 from LiverTumorSegSlicer.scene.kept import keptFor
 from LiverTumorSegSlicer.scene.nodes import hasEditedSegments, readLabels, resultRecord
 from LiverTumorSegSlicer.scene.segments import segmentIds
 from LiverTumorSegSlicer.self_test import AnsweringRunner
-from panel_desk import PanelDesk, waitUntil
-
-STEPS = (-1, 0, 1)
+from panel_desk import PanelDesk, stepsOf, waitUntil
 
 
 def labelsOf(desk: PanelDesk) -> dict[int, np.ndarray]:
@@ -29,24 +27,6 @@ def labelsOf(desk: PanelDesk) -> dict[int, np.ndarray]:
     more[k.min() : k.max() + 1, j.min() - 1 : j.max() + 1, i.min() : i.max() + 2] = Label.TUMOR
     more[14:16, 40:44, 18:22] = Label.TUMOR
     return {-1: fewer, 0: tested, 1: more}
-
-
-def stepsOf(labels: dict[int, np.ndarray]) -> StepLabels:
-    flat = np.stack([labels[step].ravel() for step in STEPS])
-    voxels = np.flatnonzero((flat == Label.TUMOR).any(axis=0) | (flat != flat[0]).any(axis=0))
-    expected = "In tests it found {large} of {large_true} tumors from 10 mm and {small} of"
-    expected += " {small_true} smaller ones, with {false_marks:.1f} false marks a CT."
-    values = {"large": 3, "large_true": 4, "small": 1, "small_true": 9, "false_marks": 1.5}
-    told = tuple(
-        {
-            "sensitivity": {"steps": step, "tumor_threshold": 0.5 - 0.1 * step},
-            "expected": {"key": expected, "values": values},
-            "decision": {"tumor_threshold": 0.5 - 0.1 * step},
-            "lesions": [],
-        }
-        for step in STEPS
-    )
-    return StepLabels(-1, voxels, flat[:, voxels], told)
 
 
 @pytest.fixture(params=[False, True], ids=["one segment", "a segment each"])
