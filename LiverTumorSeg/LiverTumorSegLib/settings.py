@@ -209,7 +209,7 @@ class RunSettings(Options):
         default=0,
         metadata={
             "help": "mark more (1, 2, ...) or fewer (-1, -2, ...) tumors than the model as tested;"
-            " `info NAME` lists what each step found in tests",
+            " `info NAME` lists what each step found where it was tuned",
             "metavar": "STEPS",
         },
     )

@@ -47,7 +47,9 @@ def stepsOf(labels: dict[int, np.ndarray]) -> StepLabels:
     """What a run leaves at the steps of sensitivity; what is told of its tests is made up."""
     flat = np.stack([labels[step].ravel() for step in sorted(labels)])
     voxels = np.flatnonzero((flat == Label.TUMOR).any(axis=0) | (flat != flat[0]).any(axis=0))
-    expected = "In tests it found {large} of {large_true} tumors from 10 mm and {small} of"
+    expected = (
+        "Where it was tuned it found {large} of {large_true} tumors from 10 mm and {small} of"
+    )
     expected += " {small_true} smaller ones, with {false_marks:.1f} false marks a CT."
     values = {"large": 3, "large_true": 4, "small": 1, "small_true": 9, "false_marks": 1.5}
     told = tuple(

@@ -47,7 +47,9 @@ def slide(desk: PanelDesk, node: Any, step: int) -> None:
 
 def test_segments_table_and_record_are_those_of_the_step(desk: PanelDesk, result: Any) -> None:
     assert desk.ui.sensitivityWidget.visible
-    assert desk.ui.sensitivityLabel.text.startswith("As tested. In tests it found 3 of 4 tumors")
+    assert desk.ui.sensitivityLabel.text.startswith(
+        "As tested. Where it was tuned it found 3 of 4 tumors"
+    )
     for step, tumors in ((1, 3), (-1, 1), (1, 3), (0, 2), (-1, 1), (0, 2)):
         slide(desk, result, step)
         np.testing.assert_array_equal(readLabels(result, desk.volume), desk.labels[step])

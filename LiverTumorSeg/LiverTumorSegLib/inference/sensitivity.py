@@ -43,7 +43,7 @@ class Stop:
     def expected(self) -> Sentence:
         """What to expect of it, for people."""
         return sentence(
-            "In tests it found {large} of {large_true} tumors from 10 mm and {small} of"
+            "Where it was tuned it found {large} of {large_true} tumors from 10 mm and {small} of"
             " {small_true} smaller ones, with {false_marks:.1f} false marks a CT.",
             large=self.large[0],
             large_true=self.large[1],

@@ -445,7 +445,7 @@ def _sensitivity() -> tuple[str, ...]:
     """What a step of sensitivity did in tests, and which steps there are."""
     return (
         _(
-            "In tests it found {large} of {large_true} tumors from 10 mm and {small} of"
+            "Where it was tuned it found {large} of {large_true} tumors from 10 mm and {small} of"
             " {small_true} smaller ones, with {false_marks:.1f} false marks a CT."
         ),
         _(

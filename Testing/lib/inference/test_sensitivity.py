@@ -72,8 +72,8 @@ def test_a_stop_says_what_to_expect_and_what_it_decides() -> None:
     assert sensitivity is not None
     more = sensitivity.at(1)
     assert str(more.expected()) == (
-        "In tests it found 35 of 40 tumors from 10 mm and 20 of 60 smaller ones, with 2.5 false"
-        " marks a CT."
+        "Where it was tuned it found 35 of 40 tumors from 10 mm and 20 of 60 smaller ones, with"
+        " 2.5 false marks a CT."
     )
     told = more.to_dict()
     assert (told["steps"], told["tumor_threshold"]) == (1, 0.3)
