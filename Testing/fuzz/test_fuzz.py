@@ -57,6 +57,23 @@ def test_the_worker_tells_faults_from_refusals() -> None:
     assert kinds == [REFUSED, SENTENCE, FAULT, HANG, MEMORY, "process died", "accepted"]
 
 
+def test_a_network_runs_in_a_case_after_one_has_run_here_with_threads() -> None:
+    """OpenMP's threads are not forked with the rest, and it waits for them without end."""
+    import torch
+
+    def case(_: int) -> object:
+        return torch.nn.Conv2d(8, 8, 3)(torch.zeros(4, 8, 128, 128)).shape
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        case(0)
+        outcomes = run_cases(case, range(2), "DOE_JANE", seconds=20.0, spare_bytes=2**30)
+    finally:
+        torch.set_num_threads(before)
+    assert [outcome.kind for outcome in outcomes.values()] == ["accepted"] * 2
+
+
 def test_the_command_counts_what_came_of_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--kind", "settings", "--kind", "catalog", "--count", "30", "--seed", "5"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()

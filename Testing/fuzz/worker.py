@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -100,6 +101,7 @@ def _work(
     secret: str,
     spare_bytes: int,
 ) -> None:
+    _without_threads()
     _limit_memory(spare_bytes)
     for number in numbers:
         to.send(_outcome(case, number, secret))
@@ -120,6 +122,12 @@ def _outcome(case: Callable[[int], object], number: int, secret: str) -> tuple[s
     except Exception as error:
         return FAULT, repr(error)
     return ACCEPTED, ""
+
+
+def _without_threads() -> None:
+    """A fork has none of its parent's threads, and OpenMP would wait for them without end."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def _limit_memory(spare_bytes: int) -> None:
