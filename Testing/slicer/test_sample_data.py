@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import slicer
+from LiverTumorSegLib.cli.parser import DEMO_SEED
 from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegSlicer.scene import sample_data
 from LiverTumorSegSlicer.scene.nodes import checkVolume, readVolume
@@ -83,6 +84,10 @@ def test_a_click_makes_the_phantom_without_a_network(scene, sampleData, monkeypa
     display = node.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-40, 160)
     assert source.download(source).GetName() != node.GetName()
+
+
+def test_the_phantom_is_the_abdomen_of_the_command_lines_demo():
+    assert sample_data.PHANTOM_SEED == DEMO_SEED
 
 
 def test_the_note_on_slicers_own_sample_says_where_it_is_from(scene):

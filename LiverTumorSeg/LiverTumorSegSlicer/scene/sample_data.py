@@ -13,7 +13,7 @@ from .geometry import toMatrix
 
 CATEGORY = "LiverTumorSeg"
 PHANTOM_NAME = "Liver phantom"
-PHANTOM_SEED = 3
+PHANTOM_SEED = 7
 # The abdomen of the command line's demo: 290 x 380 x 380 mm.
 PHANTOM_SHAPE_KJI, PHANTOM_SPACING_KJI_MM = (72, 320, 320), (4.0, 1.2, 1.2)
 THUMBNAIL = Path(__file__).resolve().parents[2] / "Resources/Icons/LiverTumorSeg.png"
