@@ -21,8 +21,8 @@ from math import fsum
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.inference.decision import Decision, with_seeds_only
-from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.decision import Decision
+from LiverTumorSegLib.inference.postprocess import Postprocessing, with_seeds_only
 from LiverTumorSegLib.inference.prediction import Prediction
 from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from .prediction import ClassMaps, Floats, Prediction
 from .preprocess import SlicePreprocessing
 from .preprocess_liver_box import LiverBoxPreprocessing
 from .preprocess_volume import VolumePreprocessing, square_spacing_kji_mm
-from .progress import Progress, no_progress, stage_progress, subrange
+from .progress import Progress, native_slices, no_progress, stage_progress, subrange
 from .region import CascadeSettings, LiverRegion, find_region
 
 NETWORKS_DONE = 0.95  # of a prediction's progress
@@ -121,14 +121,10 @@ class Cascade:
         progress: Progress,
     ) -> Prediction:
         """Both networks' predictions as one, with the masks that no decision changes."""
-        liver_lps, count = np.zeros(lps.shape_kji, np.bool_), lps.shape_kji[0]
+        liver_lps = np.zeros(lps.shape_kji, np.bool_)
         tumor_lps = np.zeros(lps.shape_kji, np.bool_) if tumor.has_liver else None
         join = tumor_lps is not None and self.settings.join_liver
-        for k in range(count):
-            progress(
-                k / count,
-                sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
-            )
+        for k in native_slices(lps.shape_kji[0], progress):
             if join and k in tumor.by_slice:
                 liver_lps[k] = _mean_foreground(liver, tumor, k) > HALF
             elif k in liver.by_slice and liver.by_slice[k].sum(axis=0).max() > HALF:

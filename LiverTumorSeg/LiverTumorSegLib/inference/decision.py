@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Settings
-from LiverTumorSegLib.volume import bounding_box
 
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 REACH_SD = 3.0  # the Gaussian is cut here
 LEAST_SHARE = 1e-4  # what a share is clipped to, and 1 minus it, before its logit is taken
@@ -115,22 +113,6 @@ class Decision(Settings):
         So that 0 means one thing only: the model has not labeled the voxel tumor.
         """
         return np.rint(FULL_SCALE * self.probability(share)).clip(1, FULL_SCALE).astype(np.uint8)
-
-
-def with_seeds_only(lesions: Mask, seeds: Mask) -> None:
-    """Clear, in place, each lesion without any seed; bool (k, j, i), 26-neighborhood."""
-    if (box := bounding_box(lesions)) is None:
-        return
-    from scipy import ndimage
-
-    window = lesions[box]
-    numbers = np.zeros(window.shape, np.int32)
-    count = ndimage.label(window, structure=np.ones((3, 3, 3), np.bool_), output=numbers)
-    has_seed = np.zeros(int(count) + 1, np.bool_)
-    has_seed[numbers[seeds[box]]] = True
-    has_seed[0] = False  # background
-    for plane, plane_numbers in zip(window, numbers, strict=True):
-        plane[...] = has_seed[plane_numbers]
 
 
 def _checked_pair(pair: object) -> tuple[float, float]:

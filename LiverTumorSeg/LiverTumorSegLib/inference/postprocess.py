@@ -157,6 +157,18 @@ def clean_liver(mask: Mask) -> Mask:
     return clean
 
 
+def with_seeds_only(lesions: Mask, seeds: Mask) -> None:
+    """Clear, in place, each lesion without any seed; bool (k, j, i), 26-neighborhood."""
+    if (box := bounding_box(lesions)) is None:
+        return
+    window = lesions[box]  # a view: writing to it changes lesions
+    numbers, count = _label(window)
+    has_seed = np.zeros(count + 1, dtype=bool)
+    has_seed[numbers[seeds[box]]] = True
+    has_seed[0] = False  # background
+    window[...] = _look_up(has_seed, numbers)
+
+
 def _check(labels: Labels, spacing_mm: Spacing) -> None:
     if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(

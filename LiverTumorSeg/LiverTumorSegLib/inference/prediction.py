@@ -24,9 +24,9 @@ from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
 
-from .decision import Decision, with_seeds_only
+from .decision import Decision
 from .grids import SliceGrid, grid_from_dict
-from .postprocess import Postprocessing
+from .postprocess import Postprocessing, with_seeds_only
 from .progress import Progress, no_progress, subrange
 
 CLEANING = 0.6  # of a decision's progress: before this each slice, then all of them at once
@@ -101,6 +101,19 @@ class Prediction:
     spacing_kji_mm: Spacing
     slices_run: int
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of_one_network(
+        cls,
+        found_lps: Mask,
+        maps: ClassMaps,
+        spacing_kji_mm: Spacing,
+        *,
+        slices_run: int,
+        warnings: tuple[str, ...],
+    ) -> Prediction:
+        """What a network said that finds liver and tumors; found_lps: where either is."""
+        return cls(found_lps, found_lps, maps, maps, spacing_kji_mm, slices_run, warnings)
 
     def decide(
         self,

@@ -7,7 +7,7 @@ network.predict(lps, subrange(progress, 0.0, 0.9))
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from LiverTumorSegLib.sentences import sentence
 
@@ -37,3 +37,13 @@ def stage_progress(progress: Progress, start: float, end: float, stage: str) -> 
     return lambda fraction, phrase: partial(
         fraction, sentence("{stage}: {phrase}", stage=stage, phrase=phrase)
     )
+
+
+def native_slices(count: int, progress: Progress) -> Iterator[int]:
+    """Each slice of a CT, as it is brought back from a network's pixels to the CT's own."""
+    for k in range(count):
+        progress(
+            k / count,
+            sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
+        )
+        yield k

@@ -85,14 +85,8 @@ class SliceNetwork:
             warnings = tuple(self.runner.warnings)
         finally:  # cancelled or not, what happened in this run is no news in the next
             self.runner.warnings.clear()
-        return Prediction(
-            liver_lps=liver_lps,
-            tumor_lps=liver_lps,
-            liver=maps,
-            tumor=maps,
-            spacing_kji_mm=lps.spacing_kji_mm,
-            slices_run=slices_run,
-            warnings=warnings,
+        return Prediction.of_one_network(
+            liver_lps, maps, lps.spacing_kji_mm, slices_run=slices_run, warnings=warnings
         )
 
     def liver_maps(self, lps: CtVolume, progress: Progress) -> tuple[ClassMaps, int]:

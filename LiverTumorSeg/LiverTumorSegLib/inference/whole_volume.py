@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .patches import Runner
 from .prediction import Prediction
 from .preprocess_resampled import ResampledPreprocessing
-from .progress import Progress, no_progress, subrange
+from .progress import Progress, native_slices, no_progress, subrange
 from .sliding_window import SlidingWindow
 
 PREPARED, RUN = 0.05, 0.95  # of a prediction's progress
@@ -53,20 +52,10 @@ class VolumeNetwork:
             self.runner.warnings.clear()
         del image
         maps = self.preprocessing.to_maps(probabilities, lps)
-        liver_lps, count = np.zeros(lps.shape_kji, np.bool_), lps.shape_kji[0]
-        for k in range(count):
-            subrange(progress, RUN, 1.0)(
-                k / count,
-                sentence("Back to the CT's own pixels, slice {k} of {count}", k=k + 1, count=count),
-            )
+        liver_lps = np.zeros(lps.shape_kji, np.bool_)
+        for k in native_slices(lps.shape_kji[0], subrange(progress, RUN, 1.0)):
             if k in maps.by_slice:
                 liver_lps[k] = maps.is_foreground_native(k)
-        return Prediction(
-            liver_lps=liver_lps,
-            tumor_lps=liver_lps,
-            liver=maps,
-            tumor=maps,
-            spacing_kji_mm=lps.spacing_kji_mm,
-            slices_run=count,
-            warnings=warnings,
+        return Prediction.of_one_network(
+            liver_lps, maps, lps.spacing_kji_mm, slices_run=len(liver_lps), warnings=warnings
         )
