@@ -18,8 +18,8 @@ from LiverTumorSegLib.model.spec import file_sha256
 
 from .choices import ImportChoices
 from .labels import Channels, find_channels
-from .networks import imported_spec
-from .weights import read_description, read_torchscript
+from .networks import imported_spec, torchscript_network
+from .weights import read_description
 
 Config = Mapping[str, Any]
 SPLINES = {"nearest": 0, "bilinear": 1, "trilinear": 1, "bicubic": 3}
@@ -48,26 +48,16 @@ def read_bundle(folder: Path, choices: ImportChoices) -> ModelFile:
         preprocessing = _preprocessing(config, choices)
         patch = [int(side) for side in config.of("inferer", "roi_size")]
         weights = _torchscript_of(folder)
-        state, count = read_torchscript(weights, patch)
+        args, state = torchscript_network(weights, patch, channels, "metadata.json")
     except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         raise ValueError(
             "metadata.json or inference.json is not as a MONAI bundle of segmentation has it."
         ) from error
-    if count != channels.count:
-        raise ValueError(
-            f"The network answers with {count} channels, and metadata.json has {channels.count}."
-        )
     name = str(metadata.get("name", folder.resolve().name))
     spec = imported_spec(
         name=name,
         net="torchscript",
-        net_args={
-            "archive_bytes": len(state["archive"]),
-            "patch_kji": patch,
-            "liver": list(channels.liver),
-            "tumor": list(channels.tumor),
-            "overlapping": channels.overlapping,
-        },
+        net_args=args,
         preprocessing=preprocessing,
         title=f"MONAI bundle, {name}, version {metadata.get('version', 'not stated')}",
         imported={"from": "MONAI bundle", "sha256": file_sha256(weights)},

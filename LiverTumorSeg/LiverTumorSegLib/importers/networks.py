@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_resampled import ResampledPreprocessing
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.spec import ModelSpec
+
+from .labels import Channels
+from .weights import State, read_torchscript
 
 SUMMARY = (
     "Imported, with this program's own steps after it; what it was trained on is not known here"
@@ -37,6 +41,29 @@ def imported_spec(
         provenance={"title": title, "summary": SUMMARY, "imported": imported},
         storage="fp32",
     )
+
+
+def torchscript_network(
+    path: Path, patch: list[int], channels: Channels, description: str
+) -> tuple[dict[str, Any], State]:
+    """The arguments of the net "torchscript", and its archive as a state dict.
+
+    description: the file that says which channels there are. ``ValueError`` where the network has
+    another number of them.
+    """
+    state, count = read_torchscript(path, patch)
+    if count != channels.count:
+        raise ValueError(
+            f"The network answers with {count} channels, and {description} has {channels.count}."
+        )
+    args = {
+        "archive_bytes": len(state["archive"]),
+        "patch_kji": patch,
+        "liver": list(channels.liver),
+        "tumor": list(channels.tumor),
+        "overlapping": channels.overlapping,
+    }
+    return args, state
 
 
 def _model_name(text: str) -> str:

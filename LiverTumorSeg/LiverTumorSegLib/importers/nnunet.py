@@ -19,14 +19,13 @@ from LiverTumorSegLib.model.spec import file_sha256
 
 from .choices import ImportChoices
 from .labels import Channels, find_channels
-from .networks import imported_spec
+from .networks import imported_spec, torchscript_network
 from .weights import (
     PICKLE_ENDINGS,
     TORCHSCRIPT_ENDINGS,
     State,
     read_description,
     read_safetensors,
-    read_torchscript,
     read_trusted_pickle,
 )
 
@@ -54,7 +53,8 @@ def read_nnunet(folder: Path, choices: ImportChoices) -> ModelFile:
         patch = [int(side) for side in configuration["patch_size"]]
         fold, weights = _weights_file(folder, choices)
         if weights.suffix in TORCHSCRIPT_ENDINGS:
-            net, args, state = _of_torchscript(weights, patch, channels)
+            args, state = torchscript_network(weights, patch, channels, "dataset.json")
+            net = "torchscript"
         else:
             net, args = "nnunet", _net_args(configuration, patch, channels)
             state = _of_checkpoint(weights, len(args["features"]), choices)
@@ -190,27 +190,6 @@ def _weights_file(folder: Path, choices: ImportChoices) -> tuple[str, Path]:
         if files:
             raise ValueError(f"{fold.name} holds several networks and no {FINAL}; leave one there.")
     raise ValueError(f"{fold.name} holds no weights; put {FINAL}.safetensors, .ts or .pth there.")
-
-
-def _of_torchscript(
-    path: Path, patch: list[int], channels: Channels
-) -> tuple[str, dict[str, Any], State]:
-    state, count = read_torchscript(path, patch)
-    if count != channels.count:
-        raise ValueError(
-            f"The network answers with {count} channels, and dataset.json has {channels.count}."
-        )
-    return (
-        "torchscript",
-        {
-            "archive_bytes": len(state["archive"]),
-            "patch_kji": patch,
-            "liver": list(channels.liver),
-            "tumor": list(channels.tumor),
-            "overlapping": channels.overlapping,
-        },
-        state,
-    )
 
 
 def _net_args(configuration: Plans, patch: list[int], channels: Channels) -> dict[str, Any]:
