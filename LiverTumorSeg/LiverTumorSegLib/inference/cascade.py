@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .grids import HALF, SquareGrid
