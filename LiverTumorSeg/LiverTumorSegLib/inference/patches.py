@@ -15,36 +15,25 @@ from .prediction import ClassMaps, Half, Mask
 from .preprocess_volume import VolumePreprocessing, resample_mask
 from .progress import Progress
 from .region import LiverRegion
+from .runner import OnDevice, WithRunner
 from .sliding_window import PatchPredictor, SlidingWindow
 
 ALL_AXES = (0, 1, 2)
 
 
-class Runner(PatchPredictor, Protocol):
+class Runner(PatchPredictor, OnDevice, Protocol):
     """The interface of :class:`network.PatchRunner`.
 
     It takes patches (B, channels, k, j, i) and gives the probability of its class (B, 1, k, j, i).
     """
 
-    device: str
-    warnings: list[str]
-
 
 @dataclass
-class PatchNetwork:
+class PatchNetwork(WithRunner[Runner]):
     """A patch network with its preprocessing, and how a volume is covered by patches."""
 
-    runner: Runner
     preprocessing: VolumePreprocessing
     window: SlidingWindow
-
-    @property
-    def device(self) -> str:
-        return self.runner.device
-
-    @property
-    def warnings(self) -> list[str]:
-        return self.runner.warnings
 
     @property
     def work_px(self) -> float:

@@ -25,6 +25,7 @@ from .preprocess_liver_box import LiverBoxPreprocessing
 from .preprocess_volume import square_spacing_kji_mm
 from .progress import Progress, no_progress
 from .region import LiverRegion
+from .runner import OnDevice, WithRunner
 
 HIT_PROBABILITY = 0.3  # of liver or tumor
 HIT_AREA_MM2 = 100.0
@@ -33,37 +34,23 @@ BOX_SIDE_MM = 300.0  # about, of a box around a liver
 Prepare = Callable[[list[int]], NDArray[Any]]
 
 
-class Runner(Protocol):
-    """The interface of :class:`network.SliceRunner`.
+class Runner(OnDevice, Protocol):
+    """The interface of :class:`network.SliceRunner`."""
 
-    warnings: what a run had to change; whoever shows them clears them.
-    """
-
-    device: str
     batch: int
-    warnings: list[str]
 
     def __call__(self, inputs: NDArray[Any], /) -> Floats: ...
 
 
 @dataclass
-class SliceNetwork:
+class SliceNetwork(WithRunner[Runner]):
     """A network of slices with its preprocessing.
 
     coarse_search: skip slices that lie clearly outside the liver.
     """
 
-    runner: Runner
     preprocessing: SlicePreprocessing | LiverBoxPreprocessing
     coarse_search: bool = True
-
-    @property
-    def device(self) -> str:
-        return self.runner.device
-
-    @property
-    def warnings(self) -> list[str]:
-        return self.runner.warnings
 
     @property
     def work_px(self) -> float:

@@ -16,30 +16,22 @@ from .patches import Runner
 from .prediction import Prediction
 from .preprocess_resampled import ResampledPreprocessing
 from .progress import Progress, native_slices, no_progress, subrange
+from .runner import WithRunner
 from .sliding_window import SlidingWindow
 
 PREPARED, RUN = 0.05, 0.95  # of a prediction's progress
 
 
 @dataclass
-class VolumeNetwork:
+class VolumeNetwork(WithRunner[Runner]):
     """A patch network of three classes, as networks from elsewhere are.
 
     runner: takes patches (B, 1, k, j, i) along the network's axes and gives the probabilities of
         liver and tumor (B, 2, k, j, i).
     """
 
-    runner: Runner
     preprocessing: ResampledPreprocessing
     window: SlidingWindow
-
-    @property
-    def device(self) -> str:
-        return self.runner.device
-
-    @property
-    def warnings(self) -> list[str]:
-        return self.runner.warnings
 
     def predict(self, lps: CtVolume, progress: Progress = no_progress) -> Prediction:
         """Liver and tumor in a CT in LPS order; progress is called after every batch of windows."""
