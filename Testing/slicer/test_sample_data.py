@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -13,40 +13,17 @@ from LiverTumorSegLib.cli.parser import DEMO_SEED
 from LiverTumorSegLib.phantom.phantom import make_phantom
 from LiverTumorSegSlicer.scene import sample_data
 from LiverTumorSegSlicer.scene.nodes import checkVolume, readVolume
-
-
-class SampleDataLogic:
-    """The two calls of Slicer's class of this name, with its arguments."""
-
-    sources: ClassVar[list[SimpleNamespace]] = []
-    categories: ClassVar[dict[str, str]] = {}
-
-    @staticmethod
-    def registerCustomSampleDataSource(
-        category="Custom",
-        sampleName=None,
-        uris=None,
-        fileNames=None,
-        nodeNames=None,
-        customDownloader=None,
-        thumbnailFileName=None,
-        loadFileType="VolumeFile",
-        loadFiles=None,
-        loadFileProperties=None,
-        checksums=None,
-    ):
-        assert isinstance(uris, str)  # else Slicer wants lists of equal length
-        source = SimpleNamespace(category=category, name=sampleName, download=customDownloader)
-        source.thumbnail = thumbnailFileName
-        SampleDataLogic.sources.append(source)
+from slicersim.sample_data import SampleDataLogic
 
 
 class LaterSampleDataLogic(SampleDataLogic):
     """Since Slicer 5.12."""
 
+    categories: ClassVar[dict[str, str]] = {}
+
     @staticmethod
     def registerCustomSampleDataCategory(category, title=None):
-        SampleDataLogic.categories[category] = title
+        LaterSampleDataLogic.categories[category] = title
 
 
 @pytest.fixture(params=[SampleDataLogic, LaterSampleDataLogic])
@@ -54,26 +31,33 @@ def sampleData(request, monkeypatch):
     module = ModuleType("SampleData")
     module.SampleDataLogic = request.param
     monkeypatch.setitem(sys.modules, "SampleData", module)
-    monkeypatch.setattr(SampleDataLogic, "sources", [])
-    monkeypatch.setattr(SampleDataLogic, "categories", {})
+    monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
+    monkeypatch.setattr(LaterSampleDataLogic, "categories", {})
     return request.param
+
+
+def onlySource():
+    """The category and the one source that are registered."""
+    ((category, (source,)),) = slicer.modules.sampleDataSources.items()
+    return category, source
 
 
 def test_the_phantom_is_listed_in_our_own_category(scene, sampleData):
     sample_data.registerSamples()
-    (source,) = sampleData.sources
-    assert (source.category, source.name) == ("LiverTumorSeg", "Liver phantom")
-    assert source.thumbnail.endswith("Resources/Icons/LiverTumorSeg.png")
+    category, source = onlySource()
+    assert (category, source.sampleName) == ("LiverTumorSeg", "Liver phantom")
+    assert source.thumbnailFileName.endswith("Resources/Icons/LiverTumorSeg.png")
+    titles = {"LiverTumorSeg": "Liver Tumor Segmentation"}
     later = sampleData is LaterSampleDataLogic
-    assert sampleData.categories == ({"LiverTumorSeg": "Liver Tumor Segmentation"} if later else {})
+    assert LaterSampleDataLogic.categories == (titles if later else {})
 
 
 def test_a_click_makes_the_phantom_without_a_network(scene, sampleData, monkeypatch):
     monkeypatch.setattr(sample_data, "PHANTOM_SHAPE_KJI", (24, 40, 40))
     monkeypatch.setattr(sample_data, "PHANTOM_SPACING_KJI_MM", (12.0, 9.6, 9.6))
     sample_data.registerSamples()
-    source = sampleData.sources[0]
-    node = source.download(source)
+    _, source = onlySource()
+    node = source.customDownloader(source)
     expected = make_phantom(
         seed=sample_data.PHANTOM_SEED, shape_kji=(24, 40, 40), spacing_kji_mm=(12.0, 9.6, 9.6)
     )
@@ -83,7 +67,7 @@ def test_a_click_makes_the_phantom_without_a_network(scene, sampleData, monkeypa
     assert all("mm apart" in warning for warning in checkVolume(node)), "made small"
     display = node.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-40, 160)
-    assert source.download(source).GetName() != node.GetName()
+    assert source.customDownloader(source).GetName() != node.GetName()
 
 
 def test_the_phantom_is_the_abdomen_of_the_command_lines_demo():
