@@ -25,6 +25,8 @@ def compare(
     followup_ct: Path | None = None,
     numbers: str | None = None,
     trust_voxels: bool = False,
+    match: str | None = None,
+    no_match: str | None = None,
     reader: str = "",
     overwrite: bool = False,
     model_folder: Path | None = None,
@@ -34,14 +36,18 @@ def compare(
     baseline, followup: result folders, or label maps, for which both CTs must be named.
     numbers: which of a label map mean liver and tumor, as LabelNumbers.parse takes it.
     trust_voxels: as ``read_label_map`` takes it.
+    match, no_match: what the reader corrects, as Corrections.parse takes it.
     """
     from LiverTumorSegLib.files import whole_folder
     from LiverTumorSegLib.result.files import NOTICE
-    from LiverTumorSegLib.result.followup.comparison import COLUMNS, compare_dates
+    from LiverTumorSegLib.result.followup.change import COLUMNS
+    from LiverTumorSegLib.result.followup.comparison import compare_dates
+    from LiverTumorSegLib.result.followup.corrections import Corrections
     from LiverTumorSegLib.result.followup.page import comparison_page
     from LiverTumorSegLib.result.report import model_scores, render_report
     from LiverTumorSegLib.tables import csv_text
 
+    corrections = Corrections.parse(match, no_match)
     reporter.started()
     with whole_folder(output, known=(TABLE, RECORD, PAGE), overwrite=overwrite) as part:
         reporter.progress(0.0, "Reading the baseline")
@@ -49,7 +55,7 @@ def compare(
         reporter.progress(0.2, "Reading the follow-up")
         after = _read(followup, followup_ct, "--followup-ct", numbers, trust_voxels)
         reporter.progress(0.4, "Laying the livers onto each other")
-        found = compare_dates(before, after)
+        found = compare_dates(before, after, corrections)
         reporter.progress(0.7, "Drawing and writing")
         rows = ({**row.to_dict(), "notice": NOTICE} for row in found.rows)
         page = render_report(

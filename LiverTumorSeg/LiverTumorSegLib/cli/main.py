@@ -190,6 +190,8 @@ def _compare(args: argparse.Namespace, reporter: Reporter) -> Work:
         followup_ct=args.followup_ct,
         numbers=args.numbers,
         trust_voxels=args.trust_voxels,
+        match=args.match,
+        no_match=args.no_match,
         reader=args.reader,
         overwrite=args.overwrite,
         model_folder=args.model_folder,

@@ -149,6 +149,12 @@ lesion is matched, and the new folder receives
   report.html      the report of the follow-up with a page of the change, both dates side by side
 
   livertumorseg compare before after -o change --baseline-ct jan.nii.gz --followup-ct may.nii.gz
+  livertumorseg compare before after -o change --no-match 1 --match 2=3 --overwrite
+
+The second corrects matches, by the numbers of the table: lesion 1 of the baseline is gone and what
+it was matched with is new; 2 and 3 are the same lesion. Changes, sums and category follow, and
+record and page say what was corrected. Of a lesion that is matched with another one already, 2=3
+makes one that split or merged; --no-match comes first.
 
 Livers that do not fit within 12 mm, or differ in volume by a factor of two, are refused: they are
 hardly one patient's. Matches are a proposal, and the category is the reader's. For research only,
@@ -335,6 +341,16 @@ def _add_compare(commands: Any) -> None:
         help="which numbers of a label map mean liver and tumor (default: as shown)",
     )
     _add_trust_option(parser)
+    add(
+        "--match",
+        metavar="2=3",
+        help="lesion 2 of the baseline is lesion 3 of the follow-up; several: 2=3,4=4",
+    )
+    add(
+        "--no-match",
+        metavar="1",
+        help="lesion 1 of the baseline is none of those that it was matched with; several: 1,5",
+    )
     add("--reader", default="", metavar="NAME", help="who read it, to be printed")
     add("--overwrite", action="store_true", help="replace results that are in the folder")
     _add_events_option(parser)

@@ -273,6 +273,36 @@ def test_folders_and_label_maps_give_the_same_table_record_and_page(
     aid = record["recist_1_1_as_an_aid"]
     assert aid["baseline_sum_mm"] == sum(round(row["baseline_longest_mm"]) for row in targets)
     assert aid["new_lesions_to_be_confirmed"]
+    _correct_a_match(tmp_path, capsys, [tmp_path / name for name in dates], options, record)
+
+
+def _correct_a_match(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    folders: list[Path],
+    options: list[object],
+    record: dict[str, Any],
+) -> None:
+    """The pair of the first lesion taken apart, with its follow-up joined to nothing."""
+    first = record["lesions"][0]
+    words = ["--no-match", first["baseline"], "-o", tmp_path / "corrected"]
+    done = run(capsys, "compare", *folders, *options, *words)
+    assert done.code == 0, done.err
+    corrected = json.loads((tmp_path / "corrected" / "comparison.json").read_text())
+    assert corrected["corrections_by_the_reader"] == {
+        "no_match": [int(first["baseline"])],
+        "match": [],
+    }
+    changes = {(row["baseline"], row["followup"]): row["change"] for row in corrected["lesions"]}
+    assert changes["1", ""] == "gone"
+    assert changes["", first["followup"]] == "new"
+    assert len(corrected["lesions"]) == len(record["lesions"]) + 1
+    page = (tmp_path / "corrected" / "report.html").read_text(encoding="utf-8")
+    assert "Matches corrected by the reader: lesion 1 of the baseline not matched." in page
+    refused = run(capsys, "compare", *folders, *options, "--match", "9=1", "-o", tmp_path / "none")
+    assert refused.code == 2
+    assert "There is no lesion 9 in the baseline" in refused.err
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_category_follows_recist() -> None:

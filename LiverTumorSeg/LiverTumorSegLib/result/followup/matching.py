@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.result.overview.scene import OverviewScene
 
+from .change import Link
 from .registration import Matrix, Points, Registration, moved
 
 Array = NDArray[Any]
@@ -67,17 +68,6 @@ class PlacedLesions:
         i, j, k = ijk[within].T
         numbers[within] = self.numbers_kji[k, j, i]
         return numbers
-
-
-@dataclass(frozen=True)
-class Link:
-    """Lesions that are the same: numbers at baseline and at follow-up, largest first.
-
-    None at baseline: new. None at follow-up: gone. Several: merged, or split.
-    """
-
-    baseline: tuple[int, ...]
-    followup: tuple[int, ...]
 
 
 def match(

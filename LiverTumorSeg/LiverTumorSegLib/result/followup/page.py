@@ -15,7 +15,9 @@ from LiverTumorSegLib.result.overview.panel import milliliters
 from LiverTumorSegLib.result.overview.scene import OverviewScene
 from LiverTumorSegLib.result.recist import Response
 
-from .comparison import Comparison, Row
+from .change import Row
+from .comparison import Comparison
+from .corrections import Corrections
 from .registration import Matrix, moved
 
 NONE = "-"
@@ -60,6 +62,7 @@ class ComparisonPage:
     response_change: str
     error_mm: str
     baseline_warnings: list[str]
+    corrections: str
 
 
 def comparison_page(comparison: Comparison) -> ComparisonPage:
@@ -75,7 +78,15 @@ def comparison_page(comparison: Comparison) -> ComparisonPage:
         response_change=_percent(comparison.response.percent),
         error_mm=f"{comparison.registration.error_mm:.0f}",
         baseline_warnings=list(comparison.baseline.warnings),
+        corrections=_corrections_text(comparison.corrections),
     )
+
+
+def _corrections_text(corrections: Corrections) -> str:
+    """What the reader changed, in one line; empty when nothing."""
+    said = [f"lesion {number} of the baseline not matched" for number in corrections.no_match]
+    said += [f"{one} of the baseline is {other}" for one, other in corrections.match]
+    return "; ".join(said)
 
 
 def _totals(comparison: Comparison) -> list[Total]:
@@ -101,7 +112,7 @@ def _row_entry(comparison: Comparison, row: Row, cases: list[OverviewScene]) -> 
     return RowEntry(
         baseline=" + ".join(map(str, row.baseline)) or NONE,
         followup=" + ".join(map(str, row.followup)) or NONE,
-        kind=row.change.split(",")[0],
+        kind=row.kind,
         change=row.change,
         volumes_ml=(_volume(row.baseline_ml), _volume(row.followup_ml)),
         volume_change=_percent(row.volume_percent),
