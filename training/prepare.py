@@ -15,6 +15,12 @@ For the liver-then-tumor model, from whole CTs and from slices with weak labels
     python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o boxes --recipe tumor-boxes
     python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o slices --recipe liver-slices
 
+Self-training: once a tumor network has learned, its own answers take the place of the tumor labels
+of slices of which only cells are known (:mod:`training.learn.self_labels`).
+
+    python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o again --recipe tumor-boxes \\
+        --self-train runs/base
+
 The sets come from the table's split column, or from a file that training.split wrote; cases that
 are in no set are left out.
 
@@ -43,6 +49,7 @@ from training.data.boxes import prepare_boxes
 from training.data.prepared import cases_to_prepare, prepare, print_sets
 from training.data.prepared_volumes import prepare_volumes
 from training.data.whole_slices import prepare_slices
+from training.learn.self_labels import SelfLabels
 from training.learn.step_trainer import STEP_RECIPES
 
 OF_SLICES: dict[str, Any] = {"preset": "window", "without": (), "windowed": False}
@@ -57,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--volumes", action="store_true", help="whole volumes, for a patch network")
     how.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
+    add("--self-train", type=Path, metavar="RUN", help="run folder or file of a tumor network")
     add("--size-px", type=int, help="side of a slice; published: 256")
     add("--phantoms", type=int, default=0, help="synthetic training cases to add")
     add("--workers", type=int, default=1)
@@ -94,12 +102,20 @@ def _refuse_unused(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} does not go with what is prepared here; leave it out.")
     if len(args.data) > 1 and not args.recipe:
         raise ValueError("Several folders are read with --recipe only; name one.")
+    if args.self_train and args.recipe != "tumor-boxes":
+        raise ValueError("--self-train goes with --recipe tumor-boxes only; leave it out.")
 
 
-def _prepare_for_steps(folders: Sequence[Path], recipe: str, output: Path) -> None:
+def _prepare_for_steps(
+    folders: Sequence[Path], recipe: str, output: Path, teacher: Path | None
+) -> None:
     stacks = read_stacks(folders)
-    boxes = STEP_RECIPES[recipe].data == "boxes"
-    names = (prepare_boxes if boxes else prepare_slices)(stacks, output)
+    if STEP_RECIPES[recipe].data != "boxes":
+        names = prepare_slices(stacks, output)
+    elif teacher is not None:
+        names = prepare_boxes(stacks, output, SelfLabels.of(teacher))
+    else:
+        names = prepare_boxes(stacks, output)
     print(f"{len(names)} CTs")
 
 
@@ -136,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> None:
         _refuse_unused(args)
         if args.recipe is not None:
-            _prepare_for_steps(args.data, args.recipe, args.output)
+            _prepare_for_steps(args.data, args.recipe, args.output, args.self_train)
         else:
             _prepare_sets(args)
 

@@ -1,6 +1,8 @@
 """Liver boxes: what a tumor network is fed, each CT cut out around its liver on pixels of one size.
 
     python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o boxes --recipe tumor-boxes
+    python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o again --recipe tumor-boxes \\
+        --self-train runs/base
 
     boxes = load_boxes(Path("boxes"))
 
@@ -11,7 +13,7 @@ above, or the slice itself where none is that near (scattered slices, slices ove
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from training.files import opened_arrays
 
 PREPROCESSING = LiverBoxPreprocessing()
 BEYOND_MM = 25.0  # of slices below and above the liver
+CELLS = cv2.INTER_NEAREST  # numbers have no means
 WINDOW_HU = (float(PREPROCESSING.window_hu[0]), float(PREPROCESSING.window_hu[1]))
 
 
@@ -36,7 +39,9 @@ class LiverBox:
     group: the patient. kind: "case" or "weak" (tumor labels are a classifier's inside exact cells).
     image: uint8 (n, h, w), HU + 40, 0 to 200. label: uint8 (n, h, w), 0, 1 liver, 2 tumor, 255 not
     known. z_mm: (n,). neighbors: (n, 2) slices below and above. pixel_mm: of rows and columns.
-    liver_hu: median of the liver without tumor.
+    liver_hu: median of the liver without tumor. cells: int32 (n, h, w), the number of each cell
+    that holds tumor somewhere, each at least ``least_tumor_mm2``, else 0; None once it is stored,
+    and where tumor is known by its outline.
     """
 
     name: str
@@ -48,6 +53,8 @@ class LiverBox:
     neighbors: NDArray[np.int64]
     pixel_mm: float
     liver_hu: float
+    cells: NDArray[np.int32] | None = None
+    least_tumor_mm2: float = 0.0
 
     def hu(self, k: int) -> NDArray[np.float32]:
         """Slice k with its neighbors: HU (3, h, w), below, itself, above."""
@@ -77,6 +84,10 @@ def box_of(stack: LabeledSlices, steps: LiverBoxPreprocessing = PREPROCESSING) -
     image = np.stack([grid.from_native(steps.to_gray(stack.hu[k]), how) for k in near])
     label, z_mm = label[near][:, top : top + rows, left : left + columns], z_mm[near]
     known = label == 1 if (label == 1).any() else label == IGNORE
+    cells = None
+    if stack.cells is not None:
+        nearest = [grid.from_native(stack.cells[k].astype(np.float32), CELLS) for k in near]
+        cells = np.stack(nearest).astype(np.int32)
     return LiverBox(
         stack.name,
         stack.group,
@@ -87,6 +98,8 @@ def box_of(stack: LabeledSlices, steps: LiverBoxPreprocessing = PREPROCESSING) -
         steps.neighbors(z_mm),
         steps.pixel_mm,
         float(np.median(image[known])) + WINDOW_HU[0],
+        cells,
+        stack.least_tumor_mm2,
     )
 
 
@@ -105,8 +118,15 @@ def _resampled_labels(
     )
 
 
-def prepare_boxes(stacks: Iterable[LabeledSlices], folder: Path) -> list[str]:
-    """Write a box of every CT that shows a liver; their names. A box that is there stays."""
+def prepare_boxes(
+    stacks: Iterable[LabeledSlices],
+    folder: Path,
+    relabel: Callable[[LiverBox], LiverBox] = lambda box: box,
+) -> list[str]:
+    """Write a box of every CT that shows a liver; their names. A box that is there stays.
+
+    relabel: gives a box other labels before it is written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for stack in stacks:
@@ -117,7 +137,7 @@ def prepare_boxes(stacks: Iterable[LabeledSlices], folder: Path) -> list[str]:
             box = box_of(stack)
             if box is None:
                 continue
-            save_box(box, path)
+            save_box(relabel(box), path)
         names.append(stack.name)
     return names
 

@@ -365,6 +365,13 @@ def _groups_of(init: Path | None) -> dict[str, str]:
     }
 
 
+def trained_network(init: Path, recipe: StepRecipe, device: torch.device) -> nn.Module:
+    """The network of a run folder or model file, its running average, ready to predict."""
+    net = Hybrid2d(**recipe.net_args).to(device)
+    _begin_with(net, init, device)
+    return net.eval()
+
+
 def _begin_with(net: nn.Module, init: Path, device: torch.device) -> None:
     try:
         net.load_state_dict(_weights_of(init, device))

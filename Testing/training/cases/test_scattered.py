@@ -14,7 +14,7 @@ from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
 
 from training import export, prepare, train
-from training.cases.scattered import IGNORE, read_stacks
+from training.cases.scattered import IGNORE, positive_cells, read_stacks
 from training.cases.splits import Split, save_split
 from training.data.whole_slices import load_slices, prepare_slices
 
@@ -130,3 +130,19 @@ def test_a_folder_without_boxes_is_refused(
     words = [str(tmp_path / "empty"), "-o", str(tmp_path / "run"), "--recipe", "tumor-boxes"]
     assert train.main(words) == 2
     assert "holds no liver boxes" in capsys.readouterr().err
+
+
+def test_cells_with_tumor_are_numbered_one_by_one_wherever_their_grid_begins() -> None:
+    liver = np.zeros((2, 256, 256), np.uint8)
+    liver[:, 30:200, 40:220] = 1
+    top, left, side = 7, 19, 25
+    truth = {(0, 2, 3), (0, 2, 4), (1, 5, 1)}
+    for k, row, column in truth:
+        cell = liver[k, top + row * side :, left + column * side :][:side, :side]
+        cell[cell > 0] = 255
+    cells = positive_cells(liver)
+    np.testing.assert_array_equal(cells > 0, liver == 255)
+    for k, row, column in truth:
+        inside = cells[k, top + row * side :, left + column * side :][:side, :side]
+        assert len(np.unique(inside[inside > 0])) == 1
+    assert len(np.unique(cells)) == len(truth) + 1
