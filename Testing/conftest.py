@@ -1,5 +1,5 @@
-"""What several test files share: the real cases, four ways a grid can lie in a patient, and for
-the tests of the command line a model, a CT, and networks that know the answer."""
+"""What several test files share: the real cases, and for the tests of the command line a model, a
+CT, and networks that know the answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -22,14 +20,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real CT cases not found at {folder}")
     return folder
-
-
-@pytest.fixture(params=[0, 13, 38, 47], ids=["as RAS", "two flips", "permuted", "all turned"])
-def axes_to_ras(request: pytest.FixtureRequest) -> NDArray[np.float64]:
-    """Four of the 48 ways; test_volume and an end-to-end test of each network go through all."""
-    from looped import ALL_AXES
-
-    return ALL_AXES[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from LiverTumorSegLib.model.catalog import shipped_models
+from looped import looped
 from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
@@ -122,7 +123,7 @@ def test_the_extension_is_described() -> None:
     assert "VERSION 3.16.3...3.28.0" in EXTENSION
 
 
-@pytest.mark.parametrize("name", ["EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"])
+@looped("name", ["EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"])
 def test_pictures_lie_in_the_repository_under_their_addresses(name: str) -> None:
     base = field("EXTENSION_HOMEPAGE").replace("github.com", "raw.githubusercontent.com") + "/main/"
     for url in field(name).split():

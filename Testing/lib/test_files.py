@@ -86,7 +86,7 @@ for at in range(1, 500):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
-@pytest.mark.parametrize("way", ["exchanged", "moved", "one file"])
+@looped("way", ["exchanged", "moved", "one file"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, way: str) -> None:
     """Exchanged: at once. Moved one by one: once the next run has been there. Nothing stays."""
     place, state = tmp_path / "result", set()

@@ -10,6 +10,7 @@ import pytest
 import qt
 import slicer
 from LiverTumorSegSlicer.panel.dialogs import Questions, Replace
+from looped import looped
 from slicersim.dialogs import answering
 
 pytestmark = pytest.mark.usefixtures("main_window")
@@ -23,7 +24,7 @@ def dialogsAreShown() -> Iterator[None]:
     slicer.app.__dict__["_testing"] = True
 
 
-@pytest.mark.parametrize(
+@looped(
     ("button", "choice"),
     [
         ("Make a new segmentation", Replace.KEEP),
@@ -37,7 +38,7 @@ def test_edited_segments_have_three_ways(button: str, choice: Replace) -> None:
     assert "Liver, Tumor 2" in shown[0]
 
 
-@pytest.mark.parametrize(("button", "answer"), [("OK", True), ("Cancel", False)])
+@looped(("button", "answer"), [("OK", True), ("Cancel", False)])
 def test_a_question_can_be_refused(button: str, answer: bool) -> None:
     with answering(button) as shown:
         assert Questions().confirm("Delete the model?") is answer

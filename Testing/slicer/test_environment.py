@@ -146,7 +146,7 @@ def test_no_python_for_a_child() -> None:
     assert not report.canInstall
 
 
-@pytest.mark.parametrize("how", ["missing", "cut", "changed", "none"])
+@looped("how", ["missing", "cut", "changed", "none"])
 def test_a_model_that_is_not_whole(
     how: str, shippedModel: catalog.ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

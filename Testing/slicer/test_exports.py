@@ -18,6 +18,7 @@ from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import CtVolume
 from LiverTumorSegSlicer.scene import exports, segments
 from LiverTumorSegSlicer.scene.nodes import readLabels, writeSegmentation
+from looped import looped
 
 UIDS = "1.2.3.1 1.2.3.2 1.2.3.3"
 
@@ -29,7 +30,7 @@ def result(scene) -> tuple[Any, Any]:
     return writeSegmentation(toys.toyLabels(), volume, toys.RECORD), volume
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@looped("ending", [".nii.gz", ".nii"])
 def test_nifti_holds_the_labels_on_the_cts_grid(result, tmp_path, ending):
     node, volume = result
     before, path = toys.sceneState(), tmp_path / f"labels{ending}"
@@ -82,7 +83,7 @@ def test_slicer_opens_the_command_lines_seg_nrrd_and_it_reads_slicers(result, tm
     assert notes == ()
 
 
-@pytest.mark.parametrize("name", ["labels.nrrd", "labels", "labels.nii.gz.txt"])
+@looped("name", ["labels.nrrd", "labels", "labels.nii.gz.txt"])
 def test_other_endings_are_refused(result, tmp_path, name):
     node, volume = result
     with pytest.raises(ValueError, match=r"must end in \.nii or \.nii\.gz"):

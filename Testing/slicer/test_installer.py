@@ -20,6 +20,7 @@ from LiverTumorSegSlicer.environment.installer import (
     causeOf,
     sentenceOf,
 )
+from looped import looped
 from slicersim import dialogs
 from slicersim import packaging as stand_in
 
@@ -121,7 +122,7 @@ def test_a_broken_torch_is_removed_first(
     assert len(pyTorchUtils.calls) == 1
 
 
-@pytest.mark.parametrize(
+@looped(
     "error",
     [
         TypeError("'NoneType' object is not iterable"),
@@ -231,7 +232,7 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("kind", WORDS)
+@looped("kind", WORDS)
 def test_every_way_to_fail_has_its_sentence(
     packaging: Any, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,8 +92,9 @@ def test_progress_is_told_as_it_comes(desk: Desk) -> None:
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("fraction", [-1, 2, "much", None, float("nan")])
-def test_progress_that_is_no_share_is_not_shown(desk: Desk, fraction: Any) -> None:
+@looped("fraction", [-1, 2, "much", None, float("nan")])
+def test_progress_that_is_no_share_is_not_shown(tmp_path: Path, fraction: Any) -> None:
+    desk = Desk(tmp_path)
     child = desk.start()
     told = len(desk.progress)
     child.say("progress", fraction=fraction, phrase="?", seconds_left=None)

@@ -26,6 +26,7 @@ from LiverTumorSegSlicer.run.job import (
     removeLeftovers,
 )
 from LiverTumorSegSlicer.run.process import MODULE_FOLDER, ProcessRunner
+from looped import looped
 from panel_desk import waitUntil
 from random_model import save_random_model
 from test_process import isAlive
@@ -152,7 +153,7 @@ def test_a_child_that_somebody_ends(tmp_path: Path, model: str) -> None:
     assert "outside Slicer" in failure.sentence
 
 
-@pytest.mark.parametrize(
+@looped(
     ("request_", "kind", "words"),
     [
         ({"model": "no-such-model"}, "input", "no-such-model"),
@@ -176,7 +177,7 @@ def test_a_broken_model(tmp_path: Path) -> None:
     assert failure.kind == "model"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("package", "code", "words"),
     [
         ("torch", "raise ModuleNotFoundError(\"No module named 'torch'\")", "is missing"),
@@ -185,7 +186,6 @@ def test_a_broken_model(tmp_path: Path) -> None:
         ("cv2", "", "in part"),
         ("safetensors", "raise ModuleNotFoundError(\"No module named 'safetensors'\")", "missing"),
     ],
-    ids=["no torch", "empty torch", "broken torch", "empty cv2", "no safetensors"],
 )
 def test_packages_that_are_missing_or_half_there(
     tmp_path: Path,

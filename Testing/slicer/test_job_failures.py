@@ -11,6 +11,7 @@ import pytest
 from fake_runner import Desk, FakeRunner
 from LiverTumorSegSlicer.run import job as job_module
 from LiverTumorSegSlicer.run.process import EXIT_NOT_STARTED
+from looped import looped
 
 TORCH_MISSING = "ModuleNotFoundError: No module named 'torch'"
 CUDA_FULL = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -21,7 +22,7 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("kind", "text", "expected", "words"),
     [
         ("input", "The volume holds one slice only; give the whole 3D scan.", "input", "one slice"),
@@ -39,8 +40,9 @@ def desk(tmp_path: Path) -> Desk:
     ],
 )
 def test_what_the_child_refuses_is_told(
-    desk: Desk, kind: str, text: str, expected: str, words: str
+    tmp_path: Path, kind: str, text: str, expected: str, words: str
 ) -> None:
+    desk = Desk(tmp_path)
     child = desk.start()
     child.begin()
     child.say("failed", kind=kind, text=text)
@@ -51,7 +53,7 @@ def test_what_the_child_refuses_is_told(
     assert text in failure.log
 
 
-@pytest.mark.parametrize(
+@looped(
     ("lastWords", "kind", "words"),
     [
         (CUDA_FULL, "memory", "GPU"),
@@ -72,8 +74,9 @@ def test_what_the_child_refuses_is_told(
     ],
 )
 def test_a_child_that_falls_is_explained_by_its_last_words(
-    desk: Desk, lastWords: str, kind: str, words: str
+    tmp_path: Path, lastWords: str, kind: str, words: str
 ) -> None:
+    desk = Desk(tmp_path)
     child = desk.start()
     child.begin()
     child.complain(lastWords)
@@ -84,7 +87,7 @@ def test_a_child_that_falls_is_explained_by_its_last_words(
     assert lastWords in failure.log
 
 
-@pytest.mark.parametrize(
+@looped(
     ("code", "crashed", "kind"),
     [
         (9, True, "memory"),  # Linux's way to make room
@@ -100,8 +103,9 @@ def test_a_child_that_falls_is_explained_by_its_last_words(
     ],
 )
 def test_a_child_that_falls_in_silence_is_explained_by_its_code(
-    desk: Desk, code: int, crashed: bool, kind: str
+    tmp_path: Path, code: int, crashed: bool, kind: str
 ) -> None:
+    desk = Desk(tmp_path)
     child = desk.start()
     child.begin()
     child.exit(code, crashed=crashed)
@@ -117,8 +121,9 @@ def test_a_child_that_speaks_another_language_is_a_fault(desk: Desk) -> None:
     assert "summary" in failure.log
 
 
-@pytest.mark.parametrize("fault", ["no labels", "other shape", "cut", "bad record", "no record"])
-def test_a_result_that_cannot_be_read_is_a_fault(desk: Desk, fault: str) -> None:
+@looped("fault", ["no labels", "other shape", "cut", "bad record", "no record"])
+def test_a_result_that_cannot_be_read_is_a_fault(tmp_path: Path, fault: str) -> None:
+    desk = Desk(tmp_path)
     child = desk.start()
     child.answer(np.zeros((2, 2, 2), np.uint8) if fault == "other shape" else None)
     labels, record = child.folder / "labels.npy", child.folder / "record.json"

@@ -18,6 +18,7 @@ from LiverTumorSegSlicer.scene.nodes import (
     removeResult,
     writeSegmentation,
 )
+from looped import looped
 
 OTHER = np.where(toys.toyLabels() == 2, 1, toys.toyLabels()).astype(np.uint8)
 OTHER[6, 7:12, 8:12] = 2  # another run's opinion
@@ -57,7 +58,7 @@ def test_a_fresh_result_is_not_edited(result):
     assert hasEditedSegments(None) == []
 
 
-@pytest.mark.parametrize("segmentId", ["Liver", "Tumor"])
+@looped("segmentId", ["Liver", "Tumor"])
 def test_painting_in_segment_editor_is_an_edit(result, segmentId):
     node, volume = result
     mask = toys.toyLabels() == 0
@@ -93,7 +94,7 @@ def test_a_script_that_edits_without_touching_the_status_is_noticed(result):
     assert hasEditedSegments(node) == ["Tumor"]
 
 
-@pytest.mark.parametrize("status", ["InProgress", "Completed", "Flagged"])
+@looped("status", ["InProgress", "Completed", "Flagged"])
 def test_a_reviewed_segment_counts_as_work(result, status):
     node, _volume = result
     logic = slicer.vtkSlicerSegmentationsModuleLogic
@@ -246,7 +247,7 @@ def test_surfaces_are_not_made_by_a_run(result):
     assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
 
 
-@pytest.mark.parametrize("failing", ["exchangeSegments", "makeSegments", "_fill"])
+@looped("failing", ["exchangeSegments", "makeSegments", "_fill"])
 def test_a_failure_half_way_leaves_a_chosen_segmentation_alone(result, monkeypatch, failing):
     node, volume = result
     addSpleen(node, volume)
@@ -268,7 +269,7 @@ def test_a_failure_half_way_leaves_a_chosen_segmentation_alone(result, monkeypat
     assert (readLabels(node, volume) == toys.toyLabels()).all()
 
 
-@pytest.mark.parametrize("failing", ["exchangeSegments", "makeSegments", "placeBeside"])
+@looped("failing", ["exchangeSegments", "makeSegments", "placeBeside"])
 def test_a_failure_half_way_leaves_no_new_node(scene, monkeypatch, failing):
     volume = toys.addCt()
     before = toys.sceneState()

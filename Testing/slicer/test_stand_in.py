@@ -20,6 +20,7 @@ import qt
 import slicer
 import toy_module
 import vtk
+from looped import looped
 from slicersim import dialogs, lint, packaging, pythonqt, scripted
 from slicersim.load import load_module, open_window
 
@@ -427,7 +428,7 @@ class TestApplication:
         scene.RemoveNode(ct)
         assert not tree.GetItemByDataNode(ct)
 
-    @pytest.mark.parametrize(
+    @looped(
         ("category", "kind"),
         [
             ("123037004^Anatomical Structure", "10200004^Liver"),

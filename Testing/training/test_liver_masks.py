@@ -13,6 +13,7 @@ import torch_threads
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets import NETS
+from looped import looped
 from prepared_cases import file_times
 from toy_volumes import CASES, STEPS, TINY_NET, tiny, write_toy_volumes
 
@@ -173,7 +174,7 @@ def test_a_validation_patient_that_the_final_net_knows_is_refused(
         choose_nets([case], final, [])
 
 
-@pytest.mark.parametrize("fault", ["stage", "preprocessing"])
+@looped("fault", ["stage", "preprocessing"])
 def test_nets_of_another_kind_are_refused(
     fault: str, prepared: Path, tmp_path: Path, nets: dict[str, Path]
 ) -> None:

@@ -15,6 +15,7 @@ from command_line import ENGINE
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import NOTICE
+from looped import looped
 
 from training.tune import best_choice, main
 from training.tuning.record import read_choice
@@ -105,14 +106,14 @@ def test_the_text_says_how_little_it_stands_on(
         assert str(data.parent) not in path.read_text()
 
 
-@pytest.mark.parametrize("split", ["test", "train"])
+@looped("split", ["test", "train"])
 def test_only_the_validation_split_is_chosen_on(
     refused: Callable[..., str], weights: Path, split: str
 ) -> None:
     assert "on the validation split alone" in refused(weights, "--split", split)
 
 
-@pytest.mark.parametrize("trained_on", ["3", "23"])
+@looped("trained_on", ["3", "23"])
 def test_refuses_cases_that_were_trained_on(
     refused: Callable[..., str], tmp_path: Path, trained_on: str
 ) -> None:

@@ -30,6 +30,7 @@ from command_line import (
 from dicom_files import save_series
 from LiverTumorSegLib.cli.batch_summary import COLUMNS, TABLES
 from LiverTumorSegLib.inference import segmenter as segment
+from looped import looped
 
 NOTICE = "For research only, not for diagnosis."
 Batch = Callable[..., Outcome]
@@ -217,14 +218,13 @@ def test_the_same_as_segment(
 # What goes wrong in a case
 
 
-@pytest.mark.parametrize(
+@looped(
     ("error", "says"),
     [
         (MemoryError(), "The memory does not hold this CT"),
         (RuntimeError(f"at {PATIENT}"), "LiverTumorSeg failed (RuntimeError); try"),
         (ValueError("Two\nlines."), "Two lines."),
     ],
-    ids=lambda value: type(value).__name__,
 )
 def test_faults_stay_in_their_case(
     batch: Batch, out: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str

@@ -25,6 +25,7 @@ from command_line import (
     some_hu,
     tree,
 )
+from looped import looped
 
 NOTICE = "For research only, not for diagnosis."
 Batch = Callable[..., Outcome]
@@ -69,7 +70,7 @@ OTHERWISE: dict[str, list[object]] = {
 }
 
 
-@pytest.mark.parametrize("options", OTHERWISE.values(), ids=OTHERWISE)
+@looped("options", OTHERWISE.values())
 def test_results_made_otherwise_stay_unless_overwrite(
     batch: Batch, out: Path, options: list[object]
 ) -> None:

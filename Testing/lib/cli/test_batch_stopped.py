@@ -13,13 +13,14 @@ import pytest
 from command_line import ENGINE, RESULTS, disks, rows_of, run, save_ct, some_hu, start, tree
 from LiverTumorSegLib.cli.batch_summary import TABLES
 from LiverTumorSegLib.inference.progress import Cancelled
+from looped import looped
 
 LIKE_A_RUN = ("--device", "cpu", "--no-coarse-search")
 GOES_ON = "Cancelled; finished cases stay, and the same command goes on from here."
 
 
-@pytest.mark.parametrize("how", [KeyboardInterrupt, Cancelled])
-@pytest.mark.parametrize("events", [[], ["--events"]], ids=["console", "events"])
+@looped("how", [KeyboardInterrupt, Cancelled])
+@looped("events", [[], ["--events"]])
 def test_a_stopped_batch_keeps_what_is_done(
     batch: Callable[..., Any],
     out: Path,

@@ -30,6 +30,7 @@ from command_line import (
 from LiverTumorSegLib.model.spec import file_sha256
 from LiverTumorSegLib.result.files import NOTICE
 from LiverTumorSegLib.result.lesions import LESION_COLUMNS
+from looped import looped
 
 # What a run leaves
 
@@ -303,7 +304,7 @@ def test_overwrite_replaces_ours_and_keeps_what_is_not(
 
 
 @pytest.mark.usefixtures("known", "no_picture")
-@pytest.mark.parametrize("target", ["result", "a/b", ".", "./x/../result", "link"])
+@looped("target", ["result", "a/b", ".", "./x/../result", "link"])
 def test_a_folder_named_from_the_working_directory(
     tmp_path: Path,
     ct: Path,

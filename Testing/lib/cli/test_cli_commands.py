@@ -35,7 +35,7 @@ COMMANDS = [
 
 
 @pytest.mark.usefixtures("known")
-@pytest.mark.parametrize("seed", [None, 3])
+@looped("seed", [None, 3])
 def test_demo_compares_with_its_truth(
     tmp_path: Path,
     model: Path,

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from LiverTumorSegLib.cli import progress as events
 from LiverTumorSegLib.cli.progress import Console, JsonLines, TimeLeft
+from looped import looped
 
 SENTENCE = "ct.nii.gz is cut off or damaged; copy or export it again."
 
@@ -37,6 +38,10 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+    def clear(self) -> None:
+        self.seek(0)
+        self.truncate()
 
     def lines(self) -> list[str]:
         return [self._seen(line) for line in self.getvalue().split("\n")]
@@ -85,10 +90,11 @@ def test_a_narrow_terminal_is_never_wrapped(
     assert len(screen.lines()[0]) < 40
 
 
-@pytest.mark.parametrize("ending", ["finished", "failed", "warning"])
+@looped("ending", ["finished", "failed", "warning"])
 def test_the_bar_is_wiped_before_anything_else_is_said(
     screen: Screen, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
+    screen.clear()
     console = Console()
     console.progress(0.5, "Slice 1 of about 2")
     if ending == "finished":
@@ -226,11 +232,12 @@ def test_too_early_to_say(clock: Clock) -> None:
     assert left(0.001) is None  # from a thousandth
 
 
-@pytest.mark.parametrize(
+@looped(
     ("seconds", "said"),
     [(0.2, "1 s"), (59.6, "60 s"), (89, "89 s"), (95, "2 min"), (600, "10 min")],
 )
 def test_time_in_words(screen: Screen, clock: Clock, seconds: float, said: str) -> None:
+    screen.clear()
     console = Console()
     clock.now += 100  # half of it is done
     console.progress(100 / (100 + seconds), "on")

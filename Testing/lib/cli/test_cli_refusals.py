@@ -175,7 +175,7 @@ def test_info_refuses_in_the_same_words(folder: Path, refused: Callable[..., str
     )
 
 
-@pytest.mark.parametrize("least", [-400, -40, -1])
+@looped("least", [-400, -40, -1])
 def test_a_windowed_ct_is_accepted_with_one_warning(
     folder: Path,
     model: Path,
@@ -199,7 +199,7 @@ def ct(folder: Path) -> Path:
     return save_ct(folder / "ct.nii.gz")
 
 
-@pytest.mark.parametrize("name", ["seg.nii.gz", "lesions.csv", "overview.png", "phantom_ct.nii.gz"])
+@looped("name", ["seg.nii.gz", "lesions.csv", "overview.png", "phantom_ct.nii.gz"])
 def test_results_that_exist_stay(
     folder: Path, ct: Path, refused: Callable[..., str], name: str
 ) -> None:
@@ -218,8 +218,8 @@ def test_the_output_is_a_file(folder: Path, ct: Path, refused: Callable[..., str
     refused("segment", ct, "-o", folder / ("long" * 100))
 
 
-@pytest.mark.parametrize("target", ["result", "a/b/result", "."])
-@pytest.mark.parametrize("denied", ["mkdir", "exists"])
+@looped("target", ["result", "a/b/result", "."])
+@looped("denied", ["mkdir", "exists"])
 def test_no_permission_to_write(
     folder: Path,
     ct: Path,
@@ -255,8 +255,8 @@ def _fail_at(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(*places[step], full)
 
 
-@pytest.mark.parametrize("step", ["labels", "files", "rename"])
-@pytest.mark.parametrize("target", ["a/b/result", "there"])
+@looped("step", ["labels", "files", "rename"])
+@looped("target", ["a/b/result", "there"])
 def test_a_disk_that_fills_up_on_the_way(
     folder: Path,
     ct: Path,
@@ -309,7 +309,7 @@ def test_an_unknown_model(folder: Path, ct: Path, refused: Callable[..., str]) -
     assert "known" in sentence
 
 
-@pytest.mark.parametrize("damage", ["cut off", "text", "empty", "folder"])
+@looped("damage", ["cut off", "text", "empty", "folder"])
 def test_a_broken_model_file(
     folder: Path, ct: Path, model: Path, refused: Callable[..., str], damage: str
 ) -> None:

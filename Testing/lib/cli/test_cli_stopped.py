@@ -25,10 +25,11 @@ from command_line import (
     tree,
 )
 from LiverTumorSegLib.inference.progress import Cancelled
+from looped import looped
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "cancel", "end", "swallowed"])
-@pytest.mark.parametrize("events", [[], ["--events"]], ids=["console", "events"])
+@looped("how", ["Ctrl-C", "cancel", "end", "swallowed"])
+@looped("events", [[], ["--events"]])
 def test_a_run_that_is_stopped_leaves_nothing(
     tmp_path: Path,
     ct: Path,

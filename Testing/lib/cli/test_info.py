@@ -11,6 +11,7 @@ import pytest
 from command_line import MODEL_SPEC, PATIENT, save_ct, some_affine, some_hu
 from LiverTumorSegLib.cli.info import describe_file
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec, file_sha256
+from looped import FOUR_AXES, looped
 from numpy.typing import NDArray
 
 
@@ -31,6 +32,7 @@ def test_a_ct_in_its_own_order_of_axes(tmp_path: Path) -> None:
     assert PATIENT not in text
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_the_axis_of_the_slices(tmp_path: Path, axes_to_ras: NDArray[np.float64]) -> None:
     affine = np.eye(4)
     affine[:3, :3] = axes_to_ras

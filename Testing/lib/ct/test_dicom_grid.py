@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.dicom_grid import find_grid
 from LiverTumorSegLib.volume import CtVolume
-from looped import looped
+from looped import FOUR_AXES, looped
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -39,6 +39,7 @@ def test_an_axial_stack_in_any_order() -> None:
     np.testing.assert_allclose(ijk_to_ras, expected, atol=1e-12)
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_every_signed_orientation(axes_to_ras: Array) -> None:
     """Every voxel lies where DICOM PS3.3 C.7.6.2.1.1 says, and k is along the normal."""
     orientation = (axes_to_ras[:, :2] * np.array([[-1.0], [-1.0], [1.0]])).T

@@ -21,6 +21,7 @@ from LiverTumorSegLib.ct.dicom_headers import (
     require_pydicom,
     silenced_pydicom,
 )
+from looped import looped
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
@@ -66,7 +67,7 @@ def test_the_mark_tells_dicom_not_the_name(file: Path, tmp_path: Path) -> None:
     assert not looks_like_dicom(tmp_path)
 
 
-@pytest.mark.parametrize(
+@looped(
     "values",
     [
         {"Modality": "MR"},
@@ -75,7 +76,6 @@ def test_the_mark_tells_dicom_not_the_name(file: Path, tmp_path: Path) -> None:
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2", "BitsAllocated": 8},
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.20", "Modality": ""},
     ],
-    ids=str,
 )
 def test_other_things_hold_no_ct_image(file: Path, values: dict[str, object]) -> None:
     assert read_images(alter(file, **values)) == []
@@ -92,7 +92,7 @@ def test_what_else_lies_on_a_disk() -> None:
             assert read_images(path) == []
 
 
-@pytest.mark.parametrize("left", [140, 400, 700])
+@looped("left", [140, 400, 700])
 def test_a_damaged_header_is_refused_by_name(file: Path, left: int) -> None:
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(ValueError, match=f"{file.name} is a damaged DICOM file; copy"):
@@ -111,7 +111,7 @@ SYNTAXES = {
 }
 
 
-@pytest.mark.parametrize("syntax", SYNTAXES)
+@looped("syntax", SYNTAXES)
 def test_compressed_images_are_the_same(file: Path, syntax: str) -> None:
     compress(file, syntax)
     (image,) = read_images(file)
@@ -121,7 +121,7 @@ def test_compressed_images_are_the_same(file: Path, syntax: str) -> None:
     np.testing.assert_array_equal(stored, some_ct().hu[5] - INTERCEPT)
 
 
-@pytest.mark.parametrize("syntax", [pydicom.uid.ImplicitVRLittleEndian, "1.2.840.10008.1.2.1.99"])
+@looped("syntax", [pydicom.uid.ImplicitVRLittleEndian, "1.2.840.10008.1.2.1.99"])
 def test_other_plain_forms(file: Path, syntax: str) -> None:
     dataset = pydicom.dcmread(file)
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
@@ -151,9 +151,7 @@ def _with_syntax(file: Path, syntax: str) -> DicomImage:
     return type(image)(**{**vars(image), "transfer_syntax": syntax})
 
 
-@pytest.mark.parametrize(
-    "syntax", ["1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.201", "1.2.3.4"], ids=str
-)
+@looped("syntax", ["1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.201", "1.2.3.4"])
 def test_what_nothing_can_unpack(file: Path, syntax: str) -> None:
     with pytest.raises(ValueError, match=r"cannot be read; export the series uncompressed\.$"):
         refuse_unreadable([_with_syntax(file, syntax)])

@@ -15,6 +15,7 @@ from command_line import save_ct, some_affine
 from dicom_files import save_series, some_ct
 from LiverTumorSegLib.ct.formats import ENDINGS
 from LiverTumorSegLib.ct.read import read_file, read_input
+from looped import FOUR_AXES, looped
 from numpy.typing import NDArray
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -53,6 +54,7 @@ def _vector(values: NDArray[np.float64]) -> str:
     return "(" + ",".join(f"{x:.9g}" for x in values) + ")"
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_every_format_gives_the_same_ct(tmp_path: Path, axes_to_ras: NDArray[np.float64]) -> None:
     tilted = some_affine()
     tilted[:3, :3] = tilted[:3, :3] @ axes_to_ras

@@ -17,7 +17,7 @@ import pytest
 from LiverTumorSegLib.ct.nifti import read_ct, read_labels, write_ct, write_labels
 from LiverTumorSegLib.ct.read import read_input
 from LiverTumorSegLib.volume import CtVolume
-from looped import looped
+from looped import FOUR_AXES, looped
 from numpy.typing import NDArray
 
 ADVICE = ("give ", "check ", "export ", "copy ", "convert ", "replace ", "ask ")
@@ -84,7 +84,8 @@ def refusal(capfd: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
 # What is read
 
 
-@pytest.mark.parametrize("tilt", [np.eye(3), OBLIQUE], ids=["straight", "oblique"])
+@looped("tilt", [np.eye(3), OBLIQUE])
+@looped(axes_to_ras=FOUR_AXES)
 def test_ct_round_trip(
     tmp_path: Path, axes_to_ras: NDArray[np.float64], tilt: NDArray[np.float64]
 ) -> None:
@@ -96,6 +97,7 @@ def test_ct_round_trip(
     assert warnings == ()
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_places_are_those_nibabel_gives(tmp_path: Path, axes_to_ras: NDArray[np.float64]) -> None:
     affine = affine_of(OBLIQUE @ axes_to_ras)
     array_ijk = some_hu().transpose(2, 1, 0)
@@ -106,6 +108,7 @@ def test_places_are_those_nibabel_gives(tmp_path: Path, axes_to_ras: NDArray[np.
     assert ct.hu[1, 2, 3] == np.asarray(image.dataobj)[3, 2, 1]
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_the_qform_alone_is_enough(tmp_path: Path, axes_to_ras: NDArray[np.float64]) -> None:
     affine = affine_of(OBLIQUE @ axes_to_ras)
     image = nibabel.Nifti1Image(some_hu().transpose(2, 1, 0), affine)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.ct.nifti import read_labels, write_ct, write_labels, write_probabilities
 from LiverTumorSegLib.volume import CtVolume
-from looped import looped
+from looped import FOUR_AXES, looped
 from numpy.typing import NDArray
 
 OBLIQUE = np.linalg.qr(np.array([[1.0, 0.1, -0.2], [-0.1, 1.0, 0.15], [0.2, -0.15, 1.0]]))[0]
@@ -30,7 +30,8 @@ def some_hu() -> NDArray[np.int16]:
     return np.random.default_rng(42).integers(-1024, 3071, (4, 5, 6), dtype=np.int16)
 
 
-@pytest.mark.parametrize("name", ["seg.nii", "seg.nii.gz", "SEG.NII.GZ"])
+@looped("name", ["seg.nii", "seg.nii.gz", "SEG.NII.GZ"])
+@looped(axes_to_ras=FOUR_AXES)
 def test_labels_round_trip_on_the_cts_grid(
     tmp_path: Path, axes_to_ras: NDArray[np.float64], name: str
 ) -> None:

@@ -19,6 +19,7 @@ from LiverTumorSegLib.inference.segmenter import Segmenter, load_segmenter
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.settings import RunSettings
 from LiverTumorSegLib.volume import CtVolume
+from looped import FOUR_AXES, looped
 from safetensors.torch import save_file
 
 AS_IT_IS = Postprocessing(
@@ -75,6 +76,7 @@ def check_it_finds_the_balls(segmenter: Segmenter, axes: np.ndarray) -> None:
     assert dice(labels == 2, true == 2) > 0.85
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_an_nnunet_finds_what_it_finds_in_every_orientation(
     tmp_path: Path, axes_to_ras: np.ndarray
 ) -> None:
@@ -85,6 +87,7 @@ def test_an_nnunet_finds_what_it_finds_in_every_orientation(
     check_it_finds_the_balls(segmenter_of(file, tmp_path / "m.safetensors"), axes_to_ras)
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_a_bundle_finds_the_same_with_softmax_and_with_sigmoid(
     tmp_path: Path, axes_to_ras: np.ndarray
 ) -> None:

@@ -92,7 +92,7 @@ def test_a_click_where_nothing_is_is_refused_in_words() -> None:
         lesion_at(ct, liver, voxel_at(ct, 0.0, 40.0, 0.0))
 
 
-@pytest.mark.parametrize("case", REAL)
+@looped("case", REAL)
 def test_real_lesions_are_found_by_a_click_in_their_middle(case: str, shared_data: Path) -> None:
     folder = shared_data / "lits-subset"
     ct, _ = read_input(folder / f"volume-{case}.nii.gz")

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 import threshold_cascade
 import threshold_slices
 from LiverTumorSegLib.inference.segmenter import Segmenter
 from LiverTumorSegLib.volume import CtVolume
-from looped import ALL_AXES
+from looped import ALL_AXES, looped
 from numpy.typing import NDArray
 from threshold_slices import abdomen, oblique, turned
 
@@ -20,7 +19,7 @@ def of_a_cascade() -> Segmenter:
     return threshold_cascade.segmenter(threshold_cascade.CASCADE_STEPS)
 
 
-@pytest.mark.parametrize("make", [threshold_slices.segmenter, of_a_cascade])
+@looped("make", [threshold_slices.segmenter, of_a_cascade])
 def test_however_the_grid_lies_the_patient_gets_the_same_labels(
     make: Callable[[], Segmenter],
 ) -> None:

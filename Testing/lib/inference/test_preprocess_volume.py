@@ -30,7 +30,7 @@ GRIDS = [  # shape (j, i), spacing (j, i) in mm
     ((300, 300), (1.0, 1.4)),
     ((64, 64), (5.0, 5.0)),
 ]
-every_grid = pytest.mark.parametrize(("shape", "spacing_ji_mm"), GRIDS)
+every_grid = looped(("shape", "spacing_ji_mm"), GRIDS)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from LiverTumorSegLib.cli import progress as cli_progress
 from LiverTumorSegLib.cli.progress import Console, JsonLines
 from LiverTumorSegLib.inference.coarse_search import CoarseSearch
 from LiverTumorSegLib.inference.progress import subrange
+from looped import looped
 
 GRIDS = [(60, 5.0), (100, 2.5), (240, 1.25), (300, 3.0), (700, 1.0), (1500, 0.6), (1500, 1.0)]
 SECONDS_A_SLICE = 0.4
@@ -58,8 +59,8 @@ def run(plan: CoarseSearch, liver: range, thin: int) -> Iterator[tuple[float, st
             yield plan.fraction, plan.phrase, plan.expected
 
 
-@pytest.mark.parametrize(("count", "spacing_mm"), GRIDS)
-@pytest.mark.parametrize("coarse_search", [True, False])
+@looped(("count", "spacing_mm"), GRIDS)
+@looped("coarse_search", [True, False])
 def test_the_bar_moves_with_every_slice_and_the_time_left_hardly_rises(
     count: int,
     spacing_mm: float,

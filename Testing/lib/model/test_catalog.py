@@ -24,6 +24,7 @@ from LiverTumorSegLib.model.catalog import (
     verify,
 )
 from LiverTumorSegLib.model.spec import BundleError, ModelSpec
+from looped import looped
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[3] / "LiverTumorSeg"
 SPEC = ModelSpec(
@@ -148,7 +149,7 @@ def test_a_file_is_named_by_its_path_or_ending_and_never_stands_in_for_a_known_m
         find_model("./text", folder)
 
 
-@pytest.mark.parametrize("name", ["absent", "absent.safetensors", "a" * 5000, "~nobody/x", "../x"])
+@looped("name", ["absent", "absent.safetensors", "a" * 5000, "~nobody/x", "../x"])
 def test_unknown_names_list_the_known_ones(
     shipped: Path, source: Path, folder: Path, name: str
 ) -> None:
@@ -171,7 +172,7 @@ def test_a_broken_record_stops_only_its_own_model(
     assert contents(folder) == {}
 
 
-@pytest.mark.parametrize(
+@looped(
     "change",
     [
         {"color": "red"},
@@ -246,7 +247,7 @@ def test_import_under_another_name_and_again(source: Path, folder: Path) -> None
     verify(second)
 
 
-@pytest.mark.parametrize("name", ["default", "A", "a/b", "..", "a b", "", "a" * 65, "one"])
+@looped("name", ["default", "A", "a/b", "..", "a b", "", "a" * 65, "one"])
 def test_names_that_cannot_be_are_refused(
     shipped: Path, source: Path, folder: Path, name: str
 ) -> None:
@@ -265,8 +266,8 @@ def test_a_broken_file_is_not_imported(source: Path, folder: Path, tmp_path: Pat
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("fails_at", ["_copy", "_write_record"])
-@pytest.mark.parametrize("there_already", ["nothing", "the same", "an older one"])
+@looped("fails_at", ["_copy", "_write_record"])
+@looped("there_already", ["nothing", "the same", "an older one"])
 def test_a_failed_import_leaves_the_folder_as_it_was(
     source: Path,
     folder: Path,

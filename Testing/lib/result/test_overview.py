@@ -22,7 +22,7 @@ from LiverTumorSegLib.result.overview.page import draw_overview, png_bytes
 from LiverTumorSegLib.result.overview.panel import AMBER, HEIGHT, LIVER, TUMOR, WIDTH, milliliters
 from LiverTumorSegLib.result.overview.views import Frame, choose_slices
 from LiverTumorSegLib.volume import CtVolume, Reorientation
-from looped import looped
+from looped import FOUR_AXES, looped
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
@@ -113,6 +113,7 @@ def plain_pictures() -> dict[bool, Image]:
     return {}
 
 
+@looped(axes_to_ras=FOUR_AXES)
 def test_an_orientation_changes_nothing(
     phantom: Phantom,
     axes_to_ras: NDArray[np.float64],

@@ -13,6 +13,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from looped import looped
 from numpy.typing import NDArray
 
 from training.cases.case import Case, default_group, ircad_patient
@@ -185,7 +186,7 @@ BREAK_LAYOUT: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BREAK_LAYOUT)
+@looped("case", BREAK_LAYOUT)
 def test_a_malformed_layout_is_one_sentence(lits_folder: Path, case: str) -> None:
     break_it, expected = BREAK_LAYOUT[case]
     break_it(lits_folder)
@@ -261,7 +262,7 @@ BREAK_TABLE = {
 }
 
 
-@pytest.mark.parametrize("case", BREAK_TABLE)
+@looped("case", BREAK_TABLE)
 def test_a_malformed_table_is_one_sentence(lits_folder: Path, case: str) -> None:
     text, expected = BREAK_TABLE[case]
     (lits_folder / "manifest.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -322,7 +323,7 @@ BREAK_CASE: dict[str, tuple[str, NDArray[Any], NDArray[np.float64], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BREAK_CASE)
+@looped("case", BREAK_CASE)
 def test_each_fault_of_a_pair_is_reported_once(lits_folder: Path, case: str) -> None:
     file, array, affine, expected = BREAK_CASE[case]
     save(lits_folder / file, array, affine)
@@ -336,7 +337,7 @@ def test_rounding_of_the_affine_is_no_fault(lits_folder: Path) -> None:
     assert check_cases(find_cases(lits_folder)).problems == []
 
 
-@pytest.mark.parametrize("file", ["volume-2.nii", "segmentation-2.nii"])
+@looped("file", ["volume-2.nii", "segmentation-2.nii"])
 def test_damage_and_zero_spacing_are_problems_not_crashes(lits_folder: Path, file: str) -> None:
     path = lits_folder / file
     whole = path.read_bytes()

@@ -222,7 +222,7 @@ BREAK_LAYOUT: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BREAK_LAYOUT)
+@looped("what", BREAK_LAYOUT)
 def test_what_is_not_unpacked_or_there_twice_is_one_sentence(writable: Path, what: str) -> None:
     break_it, expected = BREAK_LAYOUT[what]
     break_it(writable)
@@ -299,7 +299,7 @@ BREAK_CASE: dict[str, tuple[Callable[[Path, Phantom], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BREAK_CASE)
+@looped("what", BREAK_CASE)
 def test_each_fault_of_a_patient_is_reported_once(
     writable: Path, phantom: Phantom, what: str
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from looped import looped
 
 from training.cases.scattered import IGNORE, LabeledSlices
 from training.data.box_patches import PatchSampler, PatchSettings, lesion_weights
@@ -118,7 +119,7 @@ def test_the_rate_rises_then_stays_or_falls_to_nothing() -> None:
     assert learning_rate(900, replace(recipe, constant=True)) == recipe.learning_rate
 
 
-@pytest.mark.parametrize("kind", ["box", "stack"])
+@looped("kind", ["box", "stack"])
 def test_damaged_arrays_are_one_sentence(tmp_path: Path, kind: str) -> None:
     save, load = (save_box, load_boxes) if kind == "box" else (save_slices, load_slices)
     path = tmp_path / "volume-1.npz"

@@ -16,6 +16,7 @@ import toy_slices
 from LiverTumorSegLib.files import _settle_once
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
 from LiverTumorSegLib.model.file import ModelFile
+from looped import looped
 from run_folder import history, same_bits
 from toy_slices import PLAIN, TINY
 
@@ -65,8 +66,8 @@ def stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SliceTrainer, "run_epoch", stops)
 
 
-@pytest.mark.parametrize(("schedule", "ema"), [("plateau", 0.0), ("cosine", 0.9)])
-@pytest.mark.parametrize("stop", [1, 2])
+@looped(("schedule", "ema"), [("plateau", 0.0), ("cosine", 0.9)])
+@looped("stop", [1, 2])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     prepared: Path, tmp_path: Path, schedule: str, ema: float, stop: int
 ) -> None:

@@ -50,7 +50,7 @@ def call(prepared: Path, run: Path, stage: str, *options: object) -> int:
     return main([str(prepared), *map(str, words)])
 
 
-@pytest.mark.parametrize("stage", ["liver", "tumor"])
+@looped("stage", ["liver", "tumor"])
 def test_a_run_gives_a_stage_of_a_cascade(prepared: Path, tmp_path: Path, stage: str) -> None:
     assert call(prepared, tmp_path, stage) == 0
     lines = history(tmp_path)

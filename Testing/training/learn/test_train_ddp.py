@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch_threads
 from LiverTumorSegLib.model.file import ModelFile
+from looped import looped
 from run_folder import history, same_bits
 from side_by_side import side_by_side
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -178,7 +179,7 @@ def assert_same_step(together: dict[str, Any], alone: dict[str, Any]) -> None:
         assert torch.allclose(together["gradients"][name], gradient, rtol=1e-3, atol=1e-6), name
 
 
-@pytest.mark.parametrize("batch", range(3), ids=["even", "uneven", "one slice"])
+@looped("batch", range(3))
 def test_loss_and_gradients_are_those_of_one_process(
     found: list[dict[str, Any]], folder: Path, batch: int
 ) -> None:
