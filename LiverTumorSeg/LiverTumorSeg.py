@@ -15,6 +15,7 @@ import vtk
 from LiverTumorSegSlicer.environment.requirements import Environment
 from LiverTumorSegSlicer.module_tests import ModuleTests
 from LiverTumorSegSlicer.panel.about import acknowledgementText, helpText
+from LiverTumorSegSlicer.panel.comparison_panel import ComparisonPanel
 from LiverTumorSegSlicer.panel.dialogs import Questions, Replace
 from LiverTumorSegSlicer.panel.environment_panel import (
     EnvironmentPanel,
@@ -31,6 +32,7 @@ from LiverTumorSegSlicer.panel.inputs import (
 from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
 from LiverTumorSegSlicer.panel.license import isAgreed
 from LiverTumorSegSlicer.panel.models import DeviceChoice, ModelChoice
+from LiverTumorSegSlicer.panel.page_maker import PageMaker
 from LiverTumorSegSlicer.panel.parts_panel import PartsPanel
 from LiverTumorSegSlicer.panel.report_panel import ReportPanel
 from LiverTumorSegSlicer.panel.result_actions import ResultActions
@@ -161,7 +163,10 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         show3DAgain = self.resultActions.show3DAgain
         self.sensitivityPanel = SensitivityPanel(ui, questions, self.lesionPanel, show3DAgain)
         self.uncertaintyPanel = UncertaintyPanel(ui, questions, self.lesionPanel)
-        self.reportPanel = ReportPanel(ui, questions, self.lesionPanel, self._makeRunner)
+        self.pageMaker = PageMaker(questions, self._makeRunner)
+        self.reportPanel = ReportPanel(ui, self.lesionPanel, self.pageMaker)
+        self.comparisonPanel = ComparisonPanel(ui, questions, self.lesionPanel, self.pageMaker)
+        self.pageMaker.onChanged = self._onSegmentationsChanged
         self.partsPanel = PartsPanel(ui, self.lesionPanel)
         self.lesionPanel.onChanged = self._onLesionsChanged
 
@@ -173,6 +178,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onSegmentationsChanged(self):
         self.reportPanel.update()
+        self.comparisonPanel.update()
         self.partsPanel.update()
 
     def cleanup(self):
@@ -184,7 +190,8 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reviewPanel.cleanUp()
         self.sensitivityPanel.cleanUp()
         self.uncertaintyPanel.remove()
-        self.reportPanel.cleanUp()
+        self.pageMaker.cleanUp()
+        self.comparisonPanel.cleanUp()
         self.partsPanel.cleanUp()
 
     def enter(self):

@@ -88,6 +88,8 @@ SLICER_MAY_USE = {
     "model.spec",
     "inference.add_lesion",
     "phantom.phantom",
+    "result.followup.change",
+    "result.followup.corrections",
     "result.lesions",
     "result.parts",
     "result.step_labels",

@@ -56,3 +56,4 @@ class MainWindow(QtWidgets.QMainWindow):
             kind = QtGui.QImage.Format.Format_RGB888
             picture = QtGui.QImage(pixels.data, width, height, channels * width, kind)
             self._labels[name].setPixmap(QtGui.QPixmap.fromImage(picture.copy()))
+            self._labels[name].setVisible(name in slicer.app.layoutManager().visible)

@@ -150,8 +150,19 @@ class ViewWidget:
     mrmlViewNode = mrmlSliceNode
 
 
+ALL = frozenset({*(name for name, *_ in SLICES), "3D"})
+IN_LAYOUT = {  # those of Slicer's that show fewer
+    slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView: ALL,
+    slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView: ALL,
+    slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView: frozenset({"Red", "Yellow"}),
+    slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView: frozenset({"Red"}),
+    slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView: frozenset({"3D"}),
+}
+
+
 class LayoutManager:
-    """Three slices and one 3D view, whatever the layout."""
+    """Three slices and one 3D view. A layout shows some of them, and as in Slicer it leaves each
+    view the orientation, place and volumes that it had."""
 
     threeDViewCount, tableViewCount, plotViewCount = 1, 0, 0
 
@@ -161,7 +172,14 @@ class LayoutManager:
         self.layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
     def setLayout(self, layout):
+        if layout not in IN_LAYOUT:
+            raise NotImplementedError(f"the stand-in has no layout {layout}")
         self.layout = layout
+
+    @property
+    def visible(self):
+        """The names of the views that the layout shows."""
+        return IN_LAYOUT[self.layout]
 
     def sliceViewNames(self):
         return tuple(self._slices)

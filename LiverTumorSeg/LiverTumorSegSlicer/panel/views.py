@@ -46,10 +46,15 @@ def showInstead(volumeNode: Any, resultBefore: Any, result: Any) -> None:
 def showPoint(pointRasMm: Point) -> None:
     """Go to the slices through a point in all views; a view moves aside only if it is out of it."""
     for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        if isInView(sliceNode, pointRasMm):
-            sliceNode.JumpSliceByOffsetting(*pointRasMm)
-        else:
-            sliceNode.JumpSliceByCentering(*pointRasMm)
+        goToPoint(sliceNode, pointRasMm)
+
+
+def goToPoint(sliceNode: Any, pointRasMm: Point) -> None:
+    """Go to the slice through a point in one view."""
+    if isInView(sliceNode, pointRasMm):
+        sliceNode.JumpSliceByOffsetting(*pointRasMm)
+    else:
+        sliceNode.JumpSliceByCentering(*pointRasMm)
 
 
 def isInView(sliceNode: Any, pointRasMm: Point) -> bool:

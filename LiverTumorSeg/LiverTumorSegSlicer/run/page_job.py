@@ -8,7 +8,8 @@ Cases go to the child as those of a segmentation do, through a private temporary
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .process import Runner
 from .protocol import eventOf
 from .sentences import translated
 
-REPORT = "report.html"
+REPORT, COMPARISON = "report.html", "comparison.json"
 JOIN_SECONDS = 2.0
 
 
@@ -38,21 +39,29 @@ class PageCase:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Page:
+    """What the child has made; record: of two dates comparison.json, and else empty."""
+
+    html: bytes
+    record: dict[str, Any]
+
+
 class PageJob:
-    """``onEnd(page, "")`` with the HTML, or ``onEnd(None, why)``; ``onProgress(fraction, phrase)``.
+    """``onEnd(page, "")``, or ``onEnd(None, why)``; ``onProgress(fraction, phrase)``.
 
     cases: by name, in the order in which the command takes their folders.
-    command: "report" or "compare".
+    command: "report" or "compare", with options.
     """
 
     def __init__(
         self,
         cases: Mapping[str, PageCase],
-        command: str,
+        command: Sequence[str],
         runner: Runner,
         *,
         onProgress: Callable[[float, str], None],
-        onEnd: Callable[[bytes | None, str], None],
+        onEnd: Callable[[Page | None, str], None],
     ) -> None:
         self._cases: Mapping[str, PageCase] = cases
         self._command, self._runner = command, runner
@@ -89,9 +98,9 @@ class PageJob:
 
     def _arguments(self, folder: Path) -> list[str]:
         places = [str(folder / name) for name in self._cases]
-        isReport = self._command == "report"
-        output = folder / REPORT if isReport else folder / "page"
-        command = ["-m", "LiverTumorSegLib", self._command, *places, "-o", str(output)]
+        name, *options = self._command
+        output = folder / REPORT if name == "report" else folder / "page"
+        command = ["-m", "LiverTumorSegLib", name, *places, "-o", str(output), *options]
         return [*command, "--events", "--with-parent"]
 
     def _afterWriting(self, _nothing: None, error: Exception | None) -> None:
@@ -131,14 +140,14 @@ class PageJob:
         if self._isOver or self._folder is None:
             self._removeFolder()
             return
-        pages = sorted(self._folder.rglob(REPORT))
-        if code == 0 and pages:
-            self._end(pages[0].read_bytes(), "")
+        page = _pageIn(self._folder) if code == 0 else None
+        if page is not None:
+            self._end(page, "")
         else:
             log = "\n".join(self._log)
             self._end(None, explainExit(code or 1, crashed, self._failed, log).sentence)
 
-    def _end(self, page: bytes | None, why: str) -> None:
+    def _end(self, page: Page | None, why: str) -> None:
         self._isOver = True
         self._removeFolder()
         self._onEnd(page, why)
@@ -147,3 +156,11 @@ class PageJob:
         folder, self._folder = self._folder, None
         if folder is not None:
             self._work = Work(lambda: removeJobFolder(folder), lambda _result, _error: None)
+
+
+def _pageIn(folder: Path) -> Page | None:
+    pages, records = sorted(folder.rglob(REPORT)), sorted(folder.rglob(COMPARISON))
+    if not pages:
+        return None
+    record = json.loads(records[0].read_text("utf-8")) if records else {}
+    return Page(pages[0].read_bytes(), record)
