@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 RESAMPLES, SEED, CONFIDENCE = 1000, 42, 0.95  # hybrid2d paper: 1,000 resamples, 95 %
 FEW_PATIENTS = 10
@@ -139,7 +138,9 @@ def paired_t(first: ArrayLike, second: ArrayLike) -> PairedTest:
     difference = float((two - one).mean()) if len(one) else NAN
     if len(one) < 2 or np.allclose(two - one, difference, rtol=SAME, atol=SAME):
         return PairedTest(NAN, NAN, difference, len(one))
-    result = stats.ttest_rel(one, two)
+    from scipy.stats import ttest_rel
+
+    result = ttest_rel(one, two)
     return PairedTest(float(result.statistic), float(result.pvalue), difference, len(one))
 
 
@@ -166,7 +167,9 @@ def wilcoxon_by_patient(
     difference = float(differences.mean()) if n else NAN
     if n < 2 or not differences.any():
         return PairedTest(NAN, NAN, difference, n, warning)
-    result = stats.wilcoxon(differences)
+    from scipy.stats import wilcoxon
+
+    result = wilcoxon(differences)
     return PairedTest(float(result.statistic), float(result.pvalue), difference, n, warning)
 
 
@@ -195,9 +198,11 @@ def bland_altman(measured: ArrayLike, reference: ArrayLike) -> BlandAltman:
     bias = float(differences.mean()) if n else NAN
     sd = limit_error = NAN
     if n > 1:
+        from scipy.stats import t
+
         sd = float(differences.std(ddof=1))
         error = sd * math.sqrt(1 / n + NORMAL_95**2 / (2 * (n - 1)))
-        limit_error = float(stats.t.ppf(0.975, n - 1)) * error
+        limit_error = float(t.ppf(0.975, n - 1)) * error
     return BlandAltman(bias, sd, bias - NORMAL_95 * sd, bias + NORMAL_95 * sd, limit_error, n)
 
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from LiverTumorSegLib.result.export.segments import SegmentedCase
 from LiverTumorSegLib.result.lesions import measure
 from LiverTumorSegLib.volume import LPS_SIGNS
 
-highdicom = pytest.importorskip("highdicom", reason="highdicom, of the extra [dicom], is missing")
+pytestmark = pytest.mark.skipif(
+    find_spec("highdicom") is None, reason="highdicom, of the extra [dicom], is missing"
+)
 
 MODEL = {"model": "tiny", "version": "0.3", "sha256": "ab" * 32}
 WHOSE = {"PatientName": "Doe^Jane", "PatientID": "p-17", "PatientBirthDate": "19600102"}
@@ -82,7 +85,9 @@ def sr_groups(sr: Any) -> list[Any]:
 
 
 def test_the_segments_hold_the_very_voxels_of_the_labels(result: Path) -> None:
-    seg = highdicom.seg.segread(result / "out" / "seg.dcm")
+    from highdicom.seg import segread
+
+    seg = segread(result / "out" / "seg.dcm")
     labels, ijk_to_ras = read_labels(result / "out" / "seg.nii.gz")
     volume = seg.get_volume(combine_segments=True)  # LPS, (k, i, j) axes by their affine
     whole = np.zeros(labels.shape, np.uint8)
@@ -152,7 +157,9 @@ def test_the_report_has_the_records_numbers_and_refers_to_segments_and_images(
         segment = next(item for item in referred if "ReferencedSegmentNumber" in item)
         label = seg.SegmentSequence[segment.ReferencedSegmentNumber - 1].SegmentLabel
         assert label == f"Tumor {row['number']}"
-    again = highdicom.sr.srread(result / "out" / "sr.dcm")
+    from highdicom.sr import srread
+
+    again = srread(result / "out" / "sr.dcm")
     assert len(again.content.get_volumetric_roi_measurement_groups()) == len(lesions)
 
 

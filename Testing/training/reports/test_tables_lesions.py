@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from looped import looped
@@ -9,13 +10,16 @@ from score_material import labels, score, three_scores
 from test_tables_lits import column
 
 from training.reports import tables_lits
-from training.score.summary import summarize
+from training.score.summary import Record, summarize
 
-SUMMARY = summarize(three_scores(sure=204))
+
+@cache
+def some_summary() -> Record:
+    return summarize(three_scores(sure=204))
 
 
 def test_every_rate_has_its_counts() -> None:
-    table = tables_lits.detection_table(SUMMARY, "")
+    table = tables_lits.detection_table(some_summary(), "")
     recall = column(table, "recall (found of true)")
     assert recall["any overlap, clean"] == "0.667 (2 of 3)"
     assert all(" of " in cell for cell in recall.values())
@@ -25,7 +29,7 @@ def test_every_rate_has_its_counts() -> None:
 
 def test_large_lesions_have_the_false_ones_beside_them() -> None:
     """All lesions here are of 6.8 mm, the false one too."""
-    table = tables_lits.large_lesions_table(SUMMARY, "")
+    table = tables_lits.large_lesions_table(some_summary(), "")
     assert table.title == "Lesions of 10 mm and more"
     assert column(table, "recall (found of true)")["any overlap"] == "n/a (0 of 0)"
     assert column(table, "false a volume, any size")["any overlap"] == "0.33 (1 in 3)"
@@ -33,7 +37,7 @@ def test_large_lesions_have_the_false_ones_beside_them() -> None:
 
 
 def test_false_tumor_of_every_volume_and_its_mean() -> None:
-    table = tables_lits.false_tumor_table(SUMMARY, "")
+    table = tables_lits.false_tumor_table(some_summary(), "")
     # b marks two slices, one of which shows the true tumor too
     assert column(table, "false tumor, mL") == {
         "a": "0.00",
@@ -47,7 +51,7 @@ def test_false_tumor_of_every_volume_and_its_mean() -> None:
 
 
 def test_confidence_beside_what_came_true() -> None:
-    table = tables_lits.confidence_table(SUMMARY, "")
+    table = tables_lits.confidence_table(some_summary(), "")
     names = [row[0] for row in table.rows]
     assert names[0] == "0.00 to under 0.25"
     assert names[3:] == ["0.75 to 1.00", "all"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,9 +11,8 @@ from score_material import labels, score, three_scores
 
 from training.reports import tables_lits
 from training.reports.page import Table
-from training.score.summary import summarize
+from training.score.summary import Record, summarize
 
-SUMMARY = {**summarize(three_scores()), "model": "mine 1"}
 EVERY = (
     tables_lits.volume_table,
     tables_lits.volume_dice_table,
@@ -23,31 +23,36 @@ EVERY = (
 )
 
 
+@cache
+def some_summary() -> Record:
+    return {**summarize(three_scores()), "model": "mine 1"}
+
+
 def column(table: Table, name: str) -> dict[str, str]:
     n = list(table.columns).index(name)
     return {row[0]: row[n] for row in table.rows}
 
 
 def test_volumes_under_each_rule() -> None:
-    table = tables_lits.volume_table(SUMMARY, "")
+    table = tables_lits.volume_table(some_summary(), "")
     assert column(table, "rule “agree”")["Dice, tumor"] == "0.667 ± 0.577 (n = 3)"
     assert column(table, "rule “present”")["Dice, tumor"] == "0.500 ± 0.707 (n = 2)"
 
 
 def test_tumor_free_volumes_are_named() -> None:
-    notes = tables_lits.volume_dice_table(SUMMARY, "").notes
+    notes = tables_lits.volume_dice_table(some_summary(), "").notes
     assert "1.000 (1 of 1)" in notes[0]
     assert "c: 0.00 mL" in notes[1]
 
 
 def test_challenge_columns() -> None:
-    table = tables_lits.challenge_table(SUMMARY, "")
+    table = tables_lits.challenge_table(some_summary(), "")
     assert column(table, "clean")["Dice, detected lesions"] == "1.000 (n = 2)"
     assert column(table, "official script")["Dice per case, tumor"] == "0.667 (n = 3)"
 
 
 def test_cases_have_a_row_each() -> None:
-    table = tables_lits.cases_table(SUMMARY, "")
+    table = tables_lits.cases_table(some_summary(), "")
     assert column(table, "tumor in truth") == {"a": "yes", "b": "yes", "c": "no"}
     assert column(table, "tumor Dice") == {"a": "1.000", "b": "0.000", "c": "n/a"}
 
@@ -66,7 +71,7 @@ def test_comparison_by_patient() -> None:
             score("c", labels(liver=slice(2, 9)), labels()),
         ]
     )
-    table = tables_lits.comparison_table(SUMMARY, {**worse, "model": "theirs 1"}, "")
+    table = tables_lits.comparison_table(some_summary(), {**worse, "model": "theirs 1"}, "")
     assert table.title == "Against theirs 1"
     test = column(table, "Wilcoxon by patient")["Dice per volume, tumor"]
     assert test.endswith("(n = 2 patients)")
@@ -78,4 +83,4 @@ def test_comparison_by_patient() -> None:
 def test_comparison_of_other_volumes_is_refused() -> None:
     other = {**summarize([score("z", labels(), labels())]), "model": "m"}
     with pytest.raises(ValueError, match="other volumes"):
-        tables_lits.comparison_table(SUMMARY, other, "")
+        tables_lits.comparison_table(some_summary(), other, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from looped import looped
@@ -18,9 +19,12 @@ from training.reports.tables_paper import (
     validation_table,
 )
 from training.score.cases import SetFacts
-from training.score.summary import summarize
+from training.score.summary import Record, summarize
 
-SUMMARY = summarize(three_scores())
+
+@cache
+def some_summary() -> Record:
+    return summarize(three_scores())
 
 
 def column(table: Table, name: str) -> dict[str, str]:
@@ -43,7 +47,7 @@ def test_table_3_counts_and_shares() -> None:
 
 def test_table_4_has_a_row_an_evaluation() -> None:
     other = summarize([score("a", labels(), labels(tumors=[(3, 10)]))])
-    table = ablation_table({"neither": other, "both": SUMMARY}, "")
+    table = ablation_table({"neither": other, "both": some_summary()}, "")
     assert [row[0] for row in table.rows] == ["neither", "both"]
     assert column(table, "paper: tumor") == {"neither": ".746", "both": ".810"}
     assert column(table, "tumor Dice")["neither"].startswith("0.667")  # 4 of 6 slices agree
@@ -71,7 +75,7 @@ def test_table_5_shows_every_tenth_epoch_and_the_best() -> None:
 
 
 def test_table_6_has_all_rules_side_by_side() -> None:
-    table = slice_table(SUMMARY, "grid")
+    table = slice_table(some_summary(), "grid")
     assert column(table, "rule “agree”")["Dice, tumor"].startswith("0.833")
     assert column(table, "rule “present”")["Dice, tumor"].endswith("(n = 6)")
     assert column(table, "rule “skip”")["Dice, tumor"].endswith("(n = 7)")
@@ -82,26 +86,26 @@ def test_table_6_has_all_rules_side_by_side() -> None:
 
 
 def test_table_6_of_all_slices_counts_more() -> None:
-    table = slice_table(SUMMARY, "", labeled=False)
+    table = slice_table(some_summary(), "", labeled=False)
     assert "30 all slices" in table.title
     assert column(table, "rule “agree”")["Dice, liver with tumor (LiTS)"].startswith("0.967")
 
 
 def test_table_7_has_signed_differences() -> None:
     worse = summarize([score("a", labels(), labels(tumors=[(3, 10)]))])
-    table = validation_table(SUMMARY, worse, "")
+    table = validation_table(some_summary(), worse, "")
     assert column(table, "test - validation")["Dice, tumor"] == "-0.167"
     assert column(table, "test - validation")["Dice, liver with tumor (LiTS)"] == "+0.000"
 
 
 def test_table_8_ends_with_this_model_and_its_caution() -> None:
-    table = literature_table(SUMMARY, "")
+    table = literature_table(some_summary(), "")
     assert table.rows[-1][2] == "83.33"
     assert "cannot be ranked" in table.notes[0]
 
 
 def test_statistics_show_both_intervals() -> None:
-    table = statistics_table(SUMMARY, "")
+    table = statistics_table(some_summary(), "")
     by_slice = column(table, "slices drawn (paper)")["tumor, “present”"]
     by_patient = column(table, "patients drawn")["tumor, “present”"]
     assert by_slice.startswith("[")
@@ -111,7 +115,7 @@ def test_statistics_show_both_intervals() -> None:
 @looped("make", [slice_table, statistics_table, literature_table])
 def test_no_tumor_anywhere_is_no_error(make: Any) -> None:
     empty = summarize([score("a", labels(), labels())])
-    assert len(make(empty, "").rows) == len(make(SUMMARY, "").rows)
+    assert len(make(empty, "").rows) == len(make(some_summary(), "").rows)
 
 
 def test_what_no_slice_defines_is_said() -> None:

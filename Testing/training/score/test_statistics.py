@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from looped import looped
 from numpy.typing import NDArray
-from scipy import stats
 
 from training.score.statistics import (
     FEW_PATIENTS,
@@ -64,7 +63,9 @@ def test_the_papers_t_is_that_of_slices_paired_with_a_correlation_of_0_106() -> 
 def test_the_bootstrap_is_scipys_percentile_interval() -> None:
     values = np.random.default_rng(3).beta(8, 2, size=60)
     ours = bootstrap_mean(values, resamples=20_000)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile")
+    from scipy.stats import bootstrap
+
+    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile")
     interval = theirs.confidence_interval
     width = interval.high - interval.low
     assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=width / 20)
@@ -165,7 +166,9 @@ def test_wilcoxon_is_scipys_on_the_means_of_patients() -> None:
     means = [
         [side[patients == patient].mean() for patient in range(12)] for side in (baseline, proposed)
     ]
-    expected = stats.wilcoxon(*means)
+    from scipy.stats import wilcoxon
+
+    expected = wilcoxon(*means)
     made = wilcoxon_by_patient(baseline, proposed, patients.tolist())
     assert (made.statistic, made.p) == pytest.approx((expected.statistic, expected.pvalue))
     assert made.difference == pytest.approx(np.mean(means[1]) - np.mean(means[0]))
