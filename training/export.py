@@ -4,18 +4,20 @@
         --prepared prepared --storage int8
 
     python -m training.export runs/liver runs/tumor -o pair.safetensors --name pair
+    python -m training.export runs/liver runs/tumor1 runs/tumor2 -o pair.safetensors --name pair
     python -m training.tune pair.safetensors LITS_FOLDER -o choice
     python -m training.export pair.safetensors -o final.safetensors --name final \\
         --choice choice/choice.json
 
-Takes the best epoch of a run, or a model file; of two, the first is the liver network of a cascade
-and the second its tumor network, and both become one file. Gives the model a name, version, licence
-and summary, stores the weights as int8, fp16 or fp32, and, with --prepared, measures the pooled
-Dice on the validation slices, or volumes, with the fp32 weights and with the stored ones, so that
-the file itself says what its storage costs. The tumor network of a cascade is measured inside the
-liver masks, before it is joined. With --choice the file decides on tumors as training.tune has
-found best for these very weights. With --livers the file says how bright the livers are that
-it was trained on, so that a run can tell of one that is unlike them:
+Takes the best epoch of a run, or a model file; of several, the first is the liver network of a
+cascade and the second its tumor network, and they become one file; more tumor networks of the same
+shape answer together with it, by their mean. Gives the model a name, version, licence and summary,
+stores the weights as int8, fp16 or fp32, and, with --prepared, measures the pooled Dice on the
+validation slices, or volumes, with the fp32 weights and with the stored ones, so that the file
+itself says what its storage costs. The tumor network of a cascade is measured inside the liver
+masks, before it is joined. With --choice the file decides on tumors as training.tune has found best
+for these very weights. With --livers the file says how bright the livers are that it was trained
+on, so that a run can tell of one that is unlike them:
 
     python -m training.export pair.safetensors -o final.safetensors --name final \\
         --livers LITS_FOLDER
@@ -36,7 +38,7 @@ from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.inference.region import CascadeSettings
 from LiverTumorSegLib.inference.sliding_window import SlidingWindow
-from LiverTumorSegLib.model.file import ModelFile, join_files
+from LiverTumorSegLib.model.file import ModelFile, join_files, join_members
 from LiverTumorSegLib.model.spec import LIVER_HU, STORAGES, ModelSpec, stage_of
 
 from training import command
@@ -101,7 +103,8 @@ def _volume_facts(file: ModelFile, prepared: Path, device: str, masks: Path | No
 class ExportOptions:
     """What becomes a model file, and what the file says of itself.
 
-    model: a run folder or a model file; two for a cascade, the liver's first. prepared, masks: to
+    model: a run folder or a model file; for a cascade the liver's, then the tumor's, or several of
+        tumors that answer by their mean. prepared, masks: to
         measure on. livers: folder of the CTs it was trained on, for the range of their livers'
         HU. choice: file of training.tune. closing_mm, margin_mm, join_liver: of a cascade,
         as in ``CascadeSettings``.
@@ -174,13 +177,12 @@ def export(options: ExportOptions) -> dict[str, Any]:
 
 
 def _trained(options: ExportOptions) -> ModelFile:
-    """The run or model file that is named, or two as one."""
+    """The run or model file that is named, or several as one."""
     files = [_load(path) for path in options.model]
     if len(files) == 1:
         return files[0]
-    if len(files) > 2:
-        raise ValueError("A model has one network, or two: the liver's and the tumor's.")
-    liver, tumor = files
+    liver, *tumors = files
+    tumor = join_members(tumors) if len(tumors) > 1 else tumors[0]
     own = Postprocessing.from_dict(tumor.spec.postprocessing)
     search = CascadeSettings(
         smallest_liver_ml=own.smallest_liver_ml,
@@ -245,7 +247,8 @@ def _parser() -> argparse.ArgumentParser:
         "model",
         type=Path,
         nargs="+",
-        help="run folder of training.train, or a model file; of a cascade two, the liver's first",
+        help="run folder of training.train, or a model file; of a cascade the liver's first, then"
+        " the tumor's, or several that answer by their mean",
     )
     command.add_output(parser, "model file to write")
     parser.add_argument("--name", required=True)

@@ -8,6 +8,7 @@
 
     pair = join_files(liver_file, tumor_file, name="pair", version="1", cascade={})
     nets = pair.build_nets()        # {"liver": ..., "tumor": ...}, whose tensors begin so
+    both = join_members([one_file, other_file])         # one network of two, their mean
 
 Three forms of storage: ``fp32``; ``fp16``; ``int8``, a quarter of fp32's size, where the weights of
 convolution, transposed convolution, linear and attention layers are int8 with one fp16 scale per
@@ -18,7 +19,7 @@ a variance can pass fp16's 65504; whole numbers stay as they are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ from .spec import (
     explained,
     file_sha256,
     join_specs,
+    joint_training,
     opened_model,
     parse_spec,
     read_spec,
@@ -49,6 +51,7 @@ State = Mapping[str, "torch.Tensor"]
 SCALE = ".scale"  # suffix of the tensor with an int8 tensor's scales; no state dict has such a name
 INT8_MAX = 127
 SIZES_OF_SMALL_NETS = 512  # of layers, channels, pixels: harmless whatever is in the file
+ENSEMBLES = {"hybrid2d": "hybrid2d-ensemble"}  # networks of which several can answer together
 THREE_CLASSES = {"background": 0, "liver": 1, "tumor": 2}
 OTHER_MODEL = "The file belongs to another net or version; export it again, or use another model."
 
@@ -159,6 +162,49 @@ def join_files(
         for key, tensor in file.state.items()
     }
     return ModelFile(join_specs(name, version, liver.spec, tumor.spec, cascade), state)
+
+
+def join_members(files: Sequence[ModelFile]) -> ModelFile:
+    """Networks of one shape as one that answers by their mean; ``BundleError`` when they differ.
+
+    A case that one of them has seen is no test for the ensemble.
+    """
+    first, *others = (file.spec for file in files)
+    for spec in (first, *others):
+        if _shape_of(spec) != _shape_of(first) or spec.net not in ENSEMBLES:
+            raise BundleError(
+                sentence(
+                    "{name} cannot answer together with {first}: join networks that differ in "
+                    "nothing but their weights.",
+                    name=spec.name,
+                    first=first.name,
+                )
+            )
+    state = {
+        f"members.{n}.{key}": tensor
+        for n, file in enumerate(files)
+        for key, tensor in file.state.items()
+    }
+    spec = replace(
+        first,
+        net=ENSEMBLES[first.net],
+        net_args={"members": len(files), **first.net_args},
+        provenance={
+            **first.provenance,
+            **joint_training([file.spec for file in files]),
+            "members": [_training_of(file.spec) for file in files],
+        },
+    )
+    return ModelFile(spec, state)
+
+
+def _training_of(spec: ModelSpec) -> dict[str, Any]:
+    """How one member was trained, as far as it differs from the others."""
+    return {key: spec.provenance[key] for key in ("steps", "hours") if key in spec.provenance}
+
+
+def _shape_of(spec: ModelSpec) -> tuple[object, ...]:
+    return spec.net, spec.net_args, spec.preprocessing, spec.labels, spec.tta, spec.pair
 
 
 def _expected_state(spec: ModelSpec, state: State) -> State:

@@ -212,15 +212,9 @@ def join_specs(
     which evaluation lets pass with a warning, only if it is that for both.
     """
     both = (liver, tumor)
-    groups = {spec.provenance.get("split_group_by") for spec in both}
-    lists = {
-        key: sorted({str(n) for spec in both for n in spec.provenance.get(key, [])})
-        for key in ("train", "train_groups", "val")
-    }
     ranges = [spec.training_hu_range for spec in both if spec.training_hu_range is not None]
     livers = [spec.trained_liver_hu for spec in both if spec.trained_liver_hu is not None]
     scores = {n: v for spec in both for n, v in dict(spec.provenance.get("scores", {})).items()}
-    by_volume = groups == {"volume"}
     return ModelSpec(
         name=name,
         version=version,
@@ -230,10 +224,9 @@ def join_specs(
         decision=tumor.decision,
         provenance={
             **{k: v for k, v in tumor.provenance.items() if k not in ("recipe", "init")},
-            **lists,
+            **joint_training([liver, tumor]),
             **({"scores": scores} if scores else {}),
             **({LIVER_HU: _around(livers)} if livers else {}),
-            "split_group_by": "volume" if by_volume else "patient",
         },
         storage=tumor.storage,
         pair={
@@ -242,6 +235,16 @@ def join_specs(
         },
         cascade=cascade,
     )
+
+
+def joint_training(specs: Sequence[ModelSpec]) -> dict[str, Any]:
+    """Who trained any of several networks, for the provenance of a model that holds them all."""
+    groups = {spec.provenance.get("split_group_by") for spec in specs}
+    lists = {
+        key: sorted({str(n) for spec in specs for n in spec.provenance.get(key, [])})
+        for key in ("train", "train_groups", "val")
+    }
+    return {**lists, "split_group_by": "volume" if groups == {"volume"} else "patient"}
 
 
 def _around(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from .ensemble import Hybrid2dEnsemble
 from .gunetrpp import GUnetrpp
 from .hybrid2d import Hybrid2d
 from .nnunet import NnUnet
@@ -12,6 +13,7 @@ from .torchscript import TorchScriptNet
 NETS: dict[str, type[nn.Module]] = {
     "gunetrpp": GUnetrpp,
     "hybrid2d": Hybrid2d,
+    "hybrid2d-ensemble": Hybrid2dEnsemble,
     "nnunet": NnUnet,
     "torchscript": TorchScriptNet,
 }
