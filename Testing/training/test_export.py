@@ -215,7 +215,7 @@ def test_two_networks_become_one_file_and_its_choice_goes_into_it(
     for wrong, words in (
         ([*halves, "-o", str(out), "--name", "m", "--choice", str(choice)], "Join the two"),
         ([*halves, "-o", str(out), "--name", "m", "--prepared", str(tmp_path)], "each alone"),
-        ([*halves, halves[0], "-o", str(out), "--name", "m"], "one network, or two"),
+        ([*halves, halves[0], "-o", str(out), "--name", "m"], "answer together"),
         ([*halves[::-1], "-o", str(out), "--name", "m"], "is not the liver network"),
     ):
         assert main(wrong) == 2

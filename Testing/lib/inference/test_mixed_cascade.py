@@ -28,7 +28,7 @@ from LiverTumorSegLib.inference.region import (
 )
 from LiverTumorSegLib.inference.segmenter import load_segmenter
 from LiverTumorSegLib.inference.slices import SliceNetwork
-from LiverTumorSegLib.model.file import ModelFile, join_files
+from LiverTumorSegLib.model.file import ModelFile, join_files, join_members
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
 from LiverTumorSegLib.nets.hybrid2d import Hybrid2d
 from LiverTumorSegLib.result.agreement import dice
@@ -357,8 +357,9 @@ def test_hybrid2d_in_both_places_is_one_file(tmp_path: Path) -> None:
         smallest_liver_ml=0.0, closing_mm=20.0, fill_holes=True, join_liver=True
     ).to_dict()
     ct = abdomen()
+    two_tumors = join_members([tumor, tumor])
     for n, (first, second) in enumerate(
-        [(liver, tumor), (patch_liver, tumor), (liver, patch_tumor)]
+        [(liver, tumor), (patch_liver, tumor), (liver, patch_tumor), (liver, two_tumors)]
     ):
         path = tmp_path / f"{n}.safetensors"
         join_files(first, second, name="pair", version="1", cascade=cascade).save(path)
