@@ -323,6 +323,10 @@ def _weights() -> tuple[str, ...]:
         ),
         _("{name} holds {largest:.3g}, too large for half precision. Save with storage fp32."),
         _("{name} is not the {stage} network of a cascade."),
+        _(
+            "{name} cannot answer together with {first}: join networks that differ in "
+            "nothing but their weights."
+        ),
         _("{name} is {kind}, not {needed}. {other}"),
         _("{name} of shape {shape} has scales of shape {scales}, which do not fit. {again}"),
     )
