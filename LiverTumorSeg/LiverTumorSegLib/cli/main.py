@@ -157,6 +157,7 @@ def _measure(args: argparse.Namespace, reporter: Reporter) -> Work:
         series=_wanted(args),
         overwrite=args.overwrite,
         exports=Exports.from_parsed(args),
+        parts=args.parts,
     )
 
 
@@ -174,6 +175,7 @@ def _report(args: argparse.Namespace, reporter: Reporter) -> Work:
         with_patient=args.with_patient,
         overwrite=args.overwrite,
         model_folder=args.model_folder,
+        parts=args.parts,
     )
 
 

@@ -121,10 +121,14 @@ a report of it.
   livertumorseg measure ct.nii.gz Segmentation.seg.nrrd -o result        by its own codes
   livertumorseg measure ct.nii.gz total.nii.gz -o result --labels liver=5
   livertumorseg measure ct.nii.gz nnunet.nii.gz -o result --labels liver=1+3,tumor=2
+  livertumorseg measure ct.nii.gz corrected.nii.gz -o result --parts liver_segments
   livertumorseg measure volume-53.nii segmentation-53.nii -o result --trust-voxels
 
 The last is for a map that lost its geometry, as some of LiTS have: its voxels are then those of the
-CT, which is refused where they are no liver.
+CT, which is refused where they are no liver. --parts names parts of this liver that another program
+outlined: the folder that TotalSegmentator writes (-ta liver_segments), its single file (--ml), a
+.seg.nrrd, or any label map. The record then says in which part each lesion lies, and how much of
+each part is free of tumor.
 
 For research only, not for diagnosis."""
 REPORT_HELP = """A result as one page to read, print and file: report.html, complete in itself.
@@ -134,6 +138,7 @@ RECIST 1.1 targets with boxes to tick, what is to be looked at, the model and wh
 miss. Labels that somebody corrected in seg.nii.gz are measured anew, and the page says so.
 
   livertumorseg report result --ct my_ct.nii.gz
+  livertumorseg report result --ct my_ct.nii.gz --parts liver_segments      see measure --help
   livertumorseg report result --ct dicom_folder --with-patient --reader 'A. Reader' -o page.html
 
 The CT is needed again (--ct), unless the folder holds it, as the demo's does. No patient is named
@@ -299,10 +304,20 @@ def _add_measure(commands: Any) -> None:
     )
     _add_trust_option(parser)
     _add_series_options(parser)
+    _add_parts_option(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder"
     )
     Exports.add_options(parser)
+
+
+def _add_parts_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--parts",
+        type=Path,
+        metavar="PARTS",
+        help="liver parts: a folder of masks (liver_segment_1.nii.gz), or a label map with names",
+    )
 
 
 def _add_report(commands: Any) -> None:
@@ -319,6 +334,7 @@ def _add_report(commands: Any) -> None:
         action="store_true",
         help="print the patient's name, number and dates, from the DICOM folder of the CT",
     )
+    _add_parts_option(parser)
     add("--overwrite", action="store_true", help="replace a report that is there")
     _add_events_option(parser)
     _add_parent_option(parser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
@@ -20,11 +21,16 @@ def report(
     with_patient: bool = False,
     overwrite: bool = False,
     model_folder: Path | None = None,
+    parts: Path | None = None,
 ) -> int:
-    """Write ``report.html``, into the result folder where ``output`` is None."""
+    """Write ``report.html``, into the result folder where ``output`` is None.
+
+    parts: liver parts that another program outlined.
+    """
     from LiverTumorSegLib.ct.patient import read_patient
     from LiverTumorSegLib.files import refuse_existing, whole_file
     from LiverTumorSegLib.result.files import NOTICE, REPORT
+    from LiverTumorSegLib.result.parts_files import parts_in, remarks_on
     from LiverTumorSegLib.result.report import model_scores, render_report
     from LiverTumorSegLib.result.stored import read_result
 
@@ -42,6 +48,10 @@ def report(
     patient = read_patient(ct, series) if with_patient and ct is not None else {}
     reporter.progress(0.1, "Reading the CT and the labels")
     stored = read_stored(folder) if is_exchange(folder) else read_result(folder, ct, series)
+    if parts is not None:
+        reporter.progress(0.4, "Measuring the liver parts")
+        held = parts_in(stored.ct, stored.labels_kji, parts)
+        stored = replace(stored, parts=held, warnings=(*stored.warnings, *remarks_on(held)))
     for warning in stored.warnings:
         reporter.warning(warning)
     reporter.progress(0.6, "Drawing the lesions")

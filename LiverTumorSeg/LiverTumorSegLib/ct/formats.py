@@ -56,6 +56,7 @@ SEVERAL_LAYERS = (
 )
 NO_LABELS = "holds values that are no labels (whole numbers from 0 to 255); give a label map."
 SEGMENT_TAGS = re.compile(r"Segment(\d+)_Tags")
+SEGMENT_NAME = re.compile(r"Segment(\d+)_Name")
 STANDARD_ERROR = 2  # its descriptor
 HEADER_BYTES = 4096
 LONGEST_HEADER_BYTES = 2**20
@@ -123,6 +124,20 @@ def _coded_segments(reader: Any) -> dict[str, tuple[int, ...]]:
         value = reader.GetMetaData(value_key).strip()
         if code and value.isdigit():
             found[code] = (*found.get(code, ()), int(value))
+    return found
+
+
+def read_segment_names(path: Path) -> dict[int, str]:
+    """The names of a .seg.nrrd's segments by their numbers; empty for other files."""
+    reader, _ = _opened(path)
+    found = {}
+    for key in reader.GetMetaDataKeys():
+        match = SEGMENT_NAME.fullmatch(key)
+        value_key = f"Segment{match[1]}_LabelValue" if match else ""
+        if match and reader.HasMetaDataKey(value_key):
+            value = reader.GetMetaData(value_key).strip()
+            if value.isdigit():
+                found[int(value)] = reader.GetMetaData(key).strip()
     return found
 
 

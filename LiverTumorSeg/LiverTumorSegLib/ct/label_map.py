@@ -21,8 +21,8 @@ from LiverTumorSegLib.volume import CtVolume
 
 from .checks import is_bare
 from .dicom_headers import shown_name
-from .formats import is_format, read_format_labels
-from .nifti import read_labels
+from .formats import is_format, read_format_labels, read_segment_names
+from .nifti import read_label_table, read_labels
 
 Array = NDArray[Any]
 
@@ -104,6 +104,20 @@ def read_label_map(
             " CT's geometry, or add --trust-voxels if its voxels are those of the CT."
         )
     return _on_grid_of(ct, name, labels, ijk_to_ras)
+
+
+def read_numbers(path: Path, ct: CtVolume) -> NDArray[np.uint8]:
+    """Whatever numbers 0 to 255 a label map holds, on the CT's grid; errors as read_label_map."""
+    labels, ijk_to_ras, _ = _read(path)
+    if labels.shape == ct.shape_kji and same_grid(ijk_to_ras, ct.ijk_to_ras, ct.shape_kji):
+        return labels
+    return _on_grid_of(ct, shown_name(path), labels, ijk_to_ras)[0]
+
+
+def read_label_names(path: Path) -> dict[int, str]:
+    """What a label map itself says of its numbers: a .seg.nrrd, or a NIfTI with a table of labels
+    in its header, as TotalSegmentator writes it; empty where it says nothing."""
+    return read_segment_names(path) if is_format(path) else read_label_table(path)
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], Array, LabelNumbers | None]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -52,6 +53,8 @@ FORMS_DIFFER, SPACINGS_DIFFER = 1.0, 0.02  # of a voxel; relative
 LABEL_ROUNDING = 0.01  # a slope of 1/255, say, leaves fractions
 SCANNER = 1  # qform and sform code
 DESCRIPTION_BYTES = 79
+LABEL_IN_TABLE = re.compile(r'<Label Key="(\d+)"[^>]*>(?:<!\[CDATA\[)?([^<\]]+)')
+LONGEST_TABLE_BYTES = 2**20
 
 
 def read_ct(path: str | Path) -> tuple[CtVolume, tuple[str, ...]]:
@@ -112,6 +115,21 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.uint8], Affine]:
                     "give a label map."
                 )
     return labels if are_labels or stored is None else stored, grid.ijk_to_ras
+
+
+def read_label_table(path: str | Path) -> dict[int, str]:
+    """The names of labels that a header's extension holds (Caret's table of labels, which
+    TotalSegmentator and Connectome Workbench write); empty without one."""
+    import nibabel
+
+    found = dict[int, str]()
+    header: Any = nibabel.load(Path(path)).header
+    for extension in header.extensions:
+        content = extension.get_content()
+        if isinstance(content, bytes) and b"<CaretExtension>" in content[:200]:
+            text = content[:LONGEST_TABLE_BYTES].decode("utf-8", "replace")
+            found.update({int(m[1]): m[2].strip() for m in LABEL_IN_TABLE.finditer(text)})
+    return found
 
 
 def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], Affine]:

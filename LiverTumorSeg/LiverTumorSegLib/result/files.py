@@ -25,7 +25,7 @@ from LiverTumorSegLib.volume import CtVolume
 
 from .agreement import Agreement
 from .export.export import ALL_EXPORTS, Export
-from .lesions import LESION_COLUMNS, LiverMeasures, lesion_rows, measures_to_dict
+from .lesions import LESION_COLUMNS, LiverMeasures, labels_sha256, measures_to_dict
 from .overview.page import draw_overview, png_bytes
 
 NOTICE = "For research only, not for diagnosis."
@@ -127,8 +127,9 @@ def write_measured(
     """
 
     def table() -> bytes:
-        rows = ({**row, "notice": NOTICE} for row in lesion_rows(measures))
-        return csv_text([*LESION_COLUMNS, "notice"], rows).encode()
+        rows = ({**row, "notice": NOTICE} for row in record["lesions"])
+        part = ["part"] if "liver_parts" in record else []
+        return csv_text([*LESION_COLUMNS, *part, "notice"], rows).encode()
 
     def picture() -> bytes:
         return png_bytes(
@@ -166,11 +167,6 @@ def _description(model: Mapping[str, Any] | None) -> str:
         f"{int(label)} {label.name.lower()}" for label in (Label.LIVER, Label.TUMOR)
     )
     return f"{meaning}; {model['model']} {model['version']}" if model else meaning
-
-
-def labels_sha256(labels_kji: NDArray[np.uint8]) -> str:
-    """The hash of a label map, by which later edits are noticed."""
-    return hashlib.sha256(np.ascontiguousarray(labels_kji).data).hexdigest()
 
 
 def scan_record(ct: CtVolume) -> dict[str, Any]:

@@ -16,6 +16,7 @@ Both diameters therefore lie within one pixel of either convention.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -207,6 +208,11 @@ def separate_lesions(
     lesions = turn.undo(numbers[components])
     separate[box][lesions > 0] = lesions[lesions > 0]
     return separate
+
+
+def labels_sha256(labels_kji: NDArray[np.uint8]) -> str:
+    """The hash of a label map, by which later edits are noticed."""
+    return hashlib.sha256(np.ascontiguousarray(labels_kji).data).hexdigest()
 
 
 def lesion_rows(measures: LiverMeasures) -> list[dict[str, int | float | str | None]]:

@@ -13,8 +13,9 @@ from LiverTumorSegLib import __version__
 from LiverTumorSegLib.volume import CtVolume
 
 from .export.export import Export
-from .files import NOTICE, labels_sha256, scan_record, write_measured
-from .lesions import LiverMeasures, measures_to_dict
+from .files import NOTICE, scan_record, write_measured
+from .lesions import LiverMeasures, labels_sha256, measures_to_dict
+from .parts import PartMeasures, with_parts
 from .plausibility import check
 
 
@@ -27,6 +28,7 @@ class MeasuredLabels:
     measures: LiverMeasures
     warnings: tuple[str, ...]
     export: Export = field(default_factory=Export)
+    parts: PartMeasures | None = None
 
     @classmethod
     def of(
@@ -41,7 +43,7 @@ class MeasuredLabels:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, as a segmentation's record but without model and run; names no file."""
-        return {
+        record = {
             "notice": NOTICE,
             "made_with": f"LiverTumorSeg {__version__}",
             "found_liver": self.measures.liver_volume_ml > 0,
@@ -51,6 +53,7 @@ class MeasuredLabels:
             "labels_sha256": labels_sha256(self.labels_kji),
             "warnings": list(self.warnings),
         }
+        return with_parts(record, self.parts, self.labels_kji)
 
     def write(self, folder: Path) -> MeasuredLabels:
         """Write every file into an existing folder; ``ValueError`` when the disk refuses one.

@@ -10,8 +10,10 @@ this liver, so that all parts of one kind add up to it. Parts may overlap, a lob
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,16 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import bounding_box
 
+from .lesions import labels_sha256
+
 Mask = NDArray[np.bool_]
+PART_NAME = re.compile(  # I to VIII, liver_segment_4 (TotalSegmentator), left lobe, remnant
+    r"(?:(?:liver|hepatic|couinaud)[\s_-]*)*(?:(?:segment|seg\.?|s)[\s_-]*)?"
+    r"(?:[1-8]|4[ab]|I{1,3}|IV[ab]?|VI{0,3})"
+    r"|.*(?:liver|hepatic).*segment(?!a).*|.*segment(?!a).*(?:liver|hepatic).*"
+    r"|.*(?:lobe|caudate|hemiliver|remnant|flr|resect|territory|sector).*",
+    re.IGNORECASE,
+)
 LEAST_INSIDE = 0.5  # of a part's own voxels: what lies mostly elsewhere is no part of this liver
 
 
@@ -52,6 +63,48 @@ class PartMeasures:
     parts: tuple[LiverPart, ...]
     in_no_part_ml: float
     part_of_lesion: dict[int, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; which lesion lies where stands with the lesions."""
+        parts = [
+            {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(part).items()}
+            for part in self.parts
+        ]
+        return {"parts": parts, "in_no_part_ml": round(self.in_no_part_ml, 4)}
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], part_of_lesion: dict[int, str]
+    ) -> PartMeasures | None:
+        """The parts of ``to_dict``; None for what somebody else has written."""
+        try:
+            parts = tuple(_part_from(one) for one in values["parts"])
+            return cls(parts, float(values["in_no_part_ml"]), part_of_lesion)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def with_parts(
+    record: dict[str, Any], parts: PartMeasures | None, labels_kji: NDArray[np.uint8]
+) -> dict[str, Any]:
+    """A record (lesions.json) with the part of each lesion and the table of parts of its labels;
+    None leaves it as it is."""
+    if parts is None:
+        return record
+    table = {**parts.to_dict(), "labels_sha256": labels_sha256(labels_kji)}
+    rows = [{**row, "part": parts.part_of_lesion.get(row["number"])} for row in record["lesions"]]
+    return {**record, "lesions": rows, "liver_parts": table}
+
+
+def _part_from(values: Mapping[str, Any]) -> LiverPart:
+    share = values["share_percent"]
+    return LiverPart(
+        name=str(values["name"]),
+        volume_ml=float(values["volume_ml"]),
+        without_tumor_ml=float(values["without_tumor_ml"]),
+        share_percent=None if share is None else float(share),
+        outside_ml=float(values["outside_ml"]),
+    )
 
 
 def measure_parts(

@@ -50,7 +50,18 @@ class LesionEntry:
     review: str
     remark: str
     is_target: bool
+    part: str
     image: str
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """A part of the liver as the report shows it."""
+
+    name: str
+    volume_ml: str
+    without_tumor_ml: str
+    share: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,8 @@ class ReportContent:
     whole_liver: str
     made_with: str
     comparison: ComparisonPage | None
+    parts: list[PartEntry]
+    in_no_part_ml: str
     notice: str = NOTICE
     confidence_meaning: str = CONFIDENCE_MEANING
 
@@ -185,7 +198,21 @@ def _content(
         whole_liver=jpeg_uri(draw_whole_liver(case)),
         made_with=f"LiverTumorSeg {__version__}",
         comparison=None,
+        parts=_part_entries(stored),
+        in_no_part_ml=milliliters(stored.parts.in_no_part_ml) if stored.parts else "",
     )
+
+
+def _part_entries(stored: StoredResult) -> list[PartEntry]:
+    return [
+        PartEntry(
+            name=part.name,
+            volume_ml=milliliters(part.volume_ml),
+            without_tumor_ml=milliliters(part.without_tumor_ml),
+            share="-" if part.share_percent is None else f"{part.share_percent:.1f}",
+        )
+        for part in (stored.parts.parts if stored.parts else ())
+    ]
 
 
 def _lesion_entries(stored: StoredResult, case: OverviewScene) -> list[LesionEntry]:
@@ -196,14 +223,17 @@ def _lesion_entries(stored: StoredResult, case: OverviewScene) -> list[LesionEnt
     }
     fit = [lesion for lesion in stored.measures.lesions if lesion.number not in rejected]
     targets = propose_targets(fit, case.ct.spacing_kji_mm[0])
+    held = stored.parts.part_of_lesion if stored.parts else {}
     return [
-        _lesion_entry(case, lesion, review, is_target=lesion in targets)
+        _lesion_entry(
+            case, lesion, review, is_target=lesion in targets, part=held.get(lesion.number, "")
+        )
         for lesion, review in zip(stored.measures.lesions, stored.review, strict=True)
     ]
 
 
 def _lesion_entry(
-    case: OverviewScene, lesion: Lesion, review: str, *, is_target: bool
+    case: OverviewScene, lesion: Lesion, review: str, *, is_target: bool, part: str
 ) -> LesionEntry:
     k = turned_slice(lesion.slice_index, case.turn)
     sure = "" if lesion.confidence is None else f"{100 * lesion.confidence:.0f} %"
@@ -219,6 +249,7 @@ def _lesion_entry(
         review=review or NOT_REVIEWED,
         remark=lesion.implausible or "",
         is_target=is_target,
+        part=part,
         image=jpeg_uri(draw_key_image(case, lesion)),
     )
 

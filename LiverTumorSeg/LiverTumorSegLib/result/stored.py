@@ -24,8 +24,9 @@ from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
 from LiverTumorSegLib.files import read_json
 from LiverTumorSegLib.volume import CtVolume
 
-from .files import DEMO_CT, LABELS, RECORD, labels_sha256, scan_record
-from .lesions import Lesion, LiverMeasures, lesion_rows, measure
+from .files import DEMO_CT, LABELS, RECORD, scan_record
+from .lesions import Lesion, LiverMeasures, labels_sha256, lesion_rows, measure
+from .parts import PartMeasures
 from .plausibility import check
 
 EDITED = (
@@ -47,6 +48,7 @@ RECORD_TYPES: dict[str, tuple[type, ...]] = {
     "liver_volume_ml": (int, float),
     "model": (dict, type(None)),
     "scan": (dict,),
+    "liver_parts": (dict,),
     "run": (dict,),
 }
 LESION_TYPES: dict[str, tuple[type, ...]] = {
@@ -64,7 +66,8 @@ class StoredResult:
 
     labels_kji: uint8 0, 1, 2 on the CT's grid. warnings: one sentence each. record: what
     ``lesions.json`` says, empty for a CT and a label map without one. edited: the labels are not
-    those that the record is of. review: of each lesion, "" where nobody has looked.
+    those that the record is of. review: of each lesion, "" where nobody has looked. parts: of the
+    liver, where the record has them of these very labels.
     """
 
     ct: CtVolume
@@ -74,6 +77,7 @@ class StoredResult:
     record: Mapping[str, Any] = field(default_factory=dict)
     edited: bool = False
     review: tuple[str, ...] = ()
+    parts: PartMeasures | None = None
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -130,12 +134,14 @@ def stored_result(
     if _is_unchanged(record, labels_kji, measures := measure(labels_kji, ct)):
         measures, review = _with_remarks(measures, record)
         warnings = tuple(str(text) for text in record.get("warnings", ()))
-        return StoredResult(ct, labels_kji, measures, warnings, record, False, review)
+        parts = _parts(record, labels_kji, measures)
+        return StoredResult(ct, labels_kji, measures, warnings, record, False, review, parts)
     checked = check(ct, labels_kji, by_model=False)
     measures, review = _with_remarks(checked.measures, record)
     is_of_a_run = "labels_sha256" in record or bool(record.get("model"))
     warnings = (*((EDITED,) if is_of_a_run else ()), *notes, *checked.warnings)
-    return StoredResult(ct, labels_kji, measures, warnings, record, is_of_a_run, review)
+    parts = _parts(record, labels_kji, measures)
+    return StoredResult(ct, labels_kji, measures, warnings, record, is_of_a_run, review, parts)
 
 
 def read_pair(
@@ -220,6 +226,24 @@ def _with_remarks(
         )
         review.append(str(same.get("review") or ""))
     return replace(measures, lesions=tuple(lesions)), tuple(review)
+
+
+def _parts(
+    record: Mapping[str, Any], labels_kji: NDArray[np.uint8], measures: LiverMeasures
+) -> PartMeasures | None:
+    """What the record says of liver parts, where it says so of these very labels."""
+    told = record.get("liver_parts") or {}
+    if told.get("labels_sha256") != labels_sha256(labels_kji):
+        return None
+    said = [row for row in record.get("lesions", []) if row.get("part")]
+    held = {
+        int(row["number"]): str(other["part"])
+        for row in lesion_rows(measures)
+        if row["number"] is not None
+        for other in said
+        if _is_same(row, other)
+    }
+    return PartMeasures.from_dict(told, held)
 
 
 def _is_same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

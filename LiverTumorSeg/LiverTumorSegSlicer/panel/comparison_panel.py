@@ -147,7 +147,9 @@ class ComparisonPanel:
         nodes = {"baseline": found.baseline, "followup": found.followup}
         command = ["compare", *found.corrections.arguments()]
         with self._views.inTheirPlaces():  # where the livers were laid onto each other
-            self._pages.make(command, nodes, lambda page: self._pages.save(page, path))
+            self._pages.make(
+                command, nodes, lambda page: self._pages.save(page, path), self._lesions.parts
+            )
 
     # --- the matches -----------------------------------------------------------------------------
 

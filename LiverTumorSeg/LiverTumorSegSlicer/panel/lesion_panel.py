@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import qt
 import slicer
 from LiverTumorSegLib.model.catalog import ModelEntry
 from LiverTumorSegLib.result.lesions import LiverMeasures
+from LiverTumorSegLib.result.parts import PartMeasures
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.sentences import translated, translatedError
@@ -43,6 +44,7 @@ class LesionPanel:
         self.onChanged: Callable[[], None] = lambda: None
         self._table: LesionTable | None = None
         self._segmentationNode: Any = None
+        self.parts: PartMeasures | None = None
         self._setUpTable()
         ui.lesionTable.connect("cellClicked(int,int)", self._onClicked)
         ui.lesionTable.connect("currentCellChanged(int,int,int,int)", self._onClicked)
@@ -97,8 +99,10 @@ class LesionPanel:
         if 0 <= row < len(self.rows):
             self._ui.lesionTable.setCurrentCell(row, 0)
 
-    def setParts(self, partOfLesion: Mapping[int, str]) -> None:
+    def setParts(self, parts: PartMeasures | None) -> None:
         """Show in which liver part each lesion lies; a column that is there only with parts."""
+        self.parts = parts
+        partOfLesion = parts.part_of_lesion if parts else {}
         if self._table is None:
             return
         self._table.setParts(partOfLesion)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from LiverTumorSegLib.result.parts import PartMeasures, with_parts
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.page_job import Page, PageCase, PageJob
@@ -53,14 +54,20 @@ class PageMaker:
         command: Sequence[str],
         nodes: Mapping[str, Nodes],
         onMade: Callable[[Page], None],
+        parts: PartMeasures | None = None,
     ) -> None:
         """Begin a page of copies of these nodes; a failure is told, and ``onMade`` not called.
 
         command: "report" or "compare", with options. nodes: in the order in which it takes them.
+        parts: of the liver of the last of them.
         """
         try:
             with slicer.util.WaitCursor():
-                cases = {name: _caseOf(*pair) for name, pair in nodes.items()}
+                last = list(nodes)[-1]
+                cases = {
+                    name: _caseOf(*pair, parts if name == last else None)
+                    for name, pair in nodes.items()
+                }
         except ValueError as error:
             self._questions.showFailure(translatedError(error))
             return
@@ -102,10 +109,11 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _caseOf(segmentationNode: Any, volumeNode: Any) -> PageCase:
+def _caseOf(segmentationNode: Any, volumeNode: Any, parts: PartMeasures | None) -> PageCase:
     """Copies for the child. ``ValueError`` where a node is gone or is no CT."""
     ct = readVolume(volumeNode)
     labelsKji = readLabels(segmentationNode, volumeNode)
     measures, lesions = measureSegments(segmentationNode, volumeNode)
     record = reviewedRecord(segmentationNode, measures, lesions)
+    record = with_parts(record, parts, labelsKji)
     return PageCase(ct.hu, np.asarray(ct.ijk_to_ras), labelsKji, record)

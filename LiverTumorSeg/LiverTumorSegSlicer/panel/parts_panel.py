@@ -104,7 +104,7 @@ class PartsPanel:
     def _fill(self, measured: PartMeasures | None, note: str) -> None:
         self._ui.partsLabel.text = note
         self._ui.partsLabel.setVisible(bool(note))
-        self._lesions.setParts(measured.part_of_lesion if measured else {})
+        self._lesions.setParts(measured)
         rows = _rowsOf(measured) if measured else []
         table = self._ui.partsTable
         table.rowCount = len(rows)

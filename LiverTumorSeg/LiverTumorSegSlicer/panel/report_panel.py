@@ -29,4 +29,5 @@ class ReportPanel:
                 ["report"],
                 {"followup": self._lesions.nodes},
                 lambda page: self._pages.save(page, path),
+                self._lesions.parts,
             )

@@ -119,7 +119,7 @@ class ResultActions:
         folder = self._questions.folder(_("Result folder"))
         if folder is not None:
             nodes = self._segmentationNode, self._volumeNode
-            self._export(lambda: exportResult(*nodes, folder))
+            self._export(lambda: exportResult(*nodes, folder, self._lesions.parts))
 
     def _savePath(self, ending: str, nameFilter: str) -> Any:
         name = self._segmentationNode.GetName() + ending

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from LiverTumorSegLib.result.parts import PartMeasures, with_parts
 from slicer.i18n import tr as _
 
 from .file_writing import refuseExisting, writeWhole
 from .geometry import ijkToRas, isInScene, toMatrix
 from .lesion_measures import measureSegments
+from .nodes import readLabels
 from .review import reviewedRecord
 from .segment_map import mapSegments
 from .segments import ALGORITHM_TYPE, isEdited
@@ -56,19 +58,23 @@ def exportSegNrrd(segmentationNode: Any, path: str | Path, *, overwrite: bool = 
     writeWhole(target, lambda part: _store(storage, segmentationNode, part))
 
 
-def exportResult(segmentationNode: Any, volumeNode: Any, folder: str | Path) -> None:
+def exportResult(
+    segmentationNode: Any, volumeNode: Any, folder: str | Path, parts: PartMeasures | None = None
+) -> None:
     """Write what ``livertumorseg report`` and ``compare`` read: the labels, and lesions.json with
-    the numbers of now and the reader's opinions.
+    the numbers of now and the reader's opinions. parts: of this liver, as measured now.
 
     Raises ``ValueError`` for files in the way, a full disk or a node that is gone.
     """
-    labels, record = Path(folder) / LABELS_NAME, Path(folder) / RECORD_NAME
-    for target in (labels, record):
+    labels, told = Path(folder) / LABELS_NAME, Path(folder) / RECORD_NAME
+    for target in (labels, told):
         refuseExisting(target, overwrite=False)
     measures, lesions = measureSegments(segmentationNode, volumeNode)
-    text = json.dumps(reviewedRecord(segmentationNode, measures, lesions), indent=1) + "\n"
+    record = reviewedRecord(segmentationNode, measures, lesions)
+    record = with_parts(record, parts, readLabels(segmentationNode, volumeNode))
+    text = json.dumps(record, indent=1) + "\n"
     exportNifti(segmentationNode, volumeNode, labels)
-    writeWhole(record, lambda part: _writeText(part, text))
+    writeWhole(told, lambda part: _writeText(part, text))
 
 
 def _writeText(path: Path, text: str) -> None:

@@ -7,26 +7,17 @@ maker likes) every segment that lies in the liver is one, but for liver and tumo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.result.parts import PartMeasures, measure_parts
+from LiverTumorSegLib.result.parts import PART_NAME, PartMeasures, measure_parts
 
 from .geometry import worldIjkToRas
 from .lesion_measures import MeasuredLesion
 from .segment_map import SegmentMap, mapSegments, segmentMasks
 from .segments import boxAround, rolesOf, segmentIds
-
-PART_NAME = re.compile(
-    r"(?:(?:liver|hepatic|couinaud)[\s_-]*)*(?:(?:segment|seg\.?|s)[\s_-]*)?"
-    r"(?:[1-8]|4[ab]|I{1,3}|IV[ab]?|VI{0,3})"
-    r"|.*(?:liver|hepatic).*segment(?!a).*|.*segment(?!a).*(?:liver|hepatic).*"
-    r"|.*(?:lobe|caudate|hemiliver|remnant|flr|resect|territory|sector).*",
-    re.IGNORECASE,
-)
 
 
 def partIds(segmentation: Any) -> list[str]:
