@@ -4,7 +4,7 @@
     python -m training.tune best.safetensors LITS_FOLDER -o choice --split-file split.json
     python -m training.export runs/mine -o mine.safetensors --name mine --choice choice/choice.json
 
-    python -m training.tune folds LITS_FOLDER -o choice --predictions kept
+    python -m training.tune folds LITS_FOLDER -o choice --predictions kept --least-recall 0.8
 
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
@@ -15,7 +15,8 @@ the very tumors that are looked for.
 In place of a model there may be a folder with a cross-validation, fold1.safetensors beside
 fold1.json and so on (training.split --folds): each model predicts the test cases of its fold,
 whose patients it has not seen, and the choice is made on all of them. What is chosen on the other
-folds is stored for each fold, for training.evaluate to score it by. --predictions keeps what the
+folds is stored for each fold, for training.evaluate to score it by. --least-recall 0.8 chooses
+among settings that find that share of the lesions from 10 mm. --predictions keeps what the
 networks predict, so that no network runs twice.
 
 The folder receives, all together or not at all,
@@ -84,6 +85,7 @@ class TuneOptions:
 
     model: a name or file, or the folder of a cross-validation. data, table, split_file: the cases.
     region_mm: by which the liver is dilated for a cascade's tumor network; None as trained.
+    least_recall: share of the lesions from 10 mm that is to be found, 0 to 1.
     predictions: folder that keeps the networks' predictions.
     """
 
@@ -96,6 +98,7 @@ class TuneOptions:
     region_mm: float | None
     split: str
     tta: bool
+    least_recall: float
     predictions: Path | None
     device: str
 
@@ -110,6 +113,8 @@ def choose(options: TuneOptions, called: str, show: Show) -> str:
             f"A decision is chosen on the validation split alone; on {options.split!r} it would"
             " make the scores there worthless. Leave out --split."
         )
+    if not 0 <= options.least_recall <= 1:
+        raise ValueError("--least-recall is a share of the lesions, from 0 to 1.")
     parts, split_warning = _judged(options)
     first = parts[0].segmenter
     predictions = Predictions(options.predictions, tta=options.tta, region_mm=options.region_mm)
@@ -122,7 +127,9 @@ def choose(options: TuneOptions, called: str, show: Show) -> str:
             smoothing=sees_single_slices(first),
         ).without_confidence()
         folds = {one.fold: [case.group for case in one.cases] for one in parts if one.fold}
-        choice = best_choice(Search(volumes, default, show, folds=folds))
+        choice = best_choice(
+            Search(volumes, default, show, folds=folds, least_recall=options.least_recall)
+        )
         head = header(first, split=options.split, tta=options.tta, command=called)
         record = {name: head[name] for name in HEADER} | _region(first)
         if folds:
@@ -161,6 +168,7 @@ def best_choice(search: Search) -> Choice:
         patients=len(search.patients),
         confident=len(evidence),
         lesions=left_out(evidence) if enough else [],
+        least_recall=search.least_recall,
     )
 
 
@@ -242,6 +250,13 @@ def _parser() -> argparse.ArgumentParser:
         help="by which the liver is dilated for a cascade's tumor network",
     )
     add("--split", default=SPLIT, metavar=SPLIT, help="no other split is chosen on")
+    add(
+        "--least-recall",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the lesions from 10 mm that a setting must find to be chosen, if any does",
+    )
     add("--tta", action="store_true", help="average with the mirrored slice: twice as slow")
     add("--predictions", type=Path, metavar="FOLDER", help="keep what the networks say, or read it")
     command.add_device(parser)

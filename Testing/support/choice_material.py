@@ -93,8 +93,10 @@ def answered(case: str, patient: str, spots: Sequence[Spot]) -> PredictedCase:
     return PredictedCase(case, patient, segmenter().predict(ct), true)
 
 
-def search(*volumes: PredictedCase, default: Setting = DEFAULT) -> Search:
-    return Search(volumes, default)
+def search(
+    *volumes: PredictedCase, default: Setting = DEFAULT, least_recall: float = 0.0
+) -> Search:
+    return Search(volumes, default, least_recall=least_recall)
 
 
 def random_spots(seed: int) -> list[Spot]:

@@ -140,6 +140,15 @@ def test_a_cascade_is_chosen_for_as_any_model(data: Path, tmp_path: Path) -> Non
     assert "the liver dilated by 17 mm" in text
 
 
+def test_a_least_recall_is_a_share_and_stands_in_the_record(
+    refused: Callable[..., str], data: Path, weights: Path, tmp_path: Path
+) -> None:
+    assert "from 0 to 1" in refused(weights, "--least-recall", "80")
+    assert main([str(weights), str(data), "-o", str(tmp_path / "c"), "--least-recall", "0.8"]) == 0
+    assert json.loads((tmp_path / "c" / "choice.json").read_text())["how"]["least_recall"] == 0.8
+    assert "at least 80% of the lesions from 10 mm" in (tmp_path / "c" / "choice.md").read_text()
+
+
 def test_a_slice_model_sees_the_whole_slice(refused: Callable[..., str], weights: Path) -> None:
     assert "is for a cascade" in refused(weights, "--region-mm", "17")
 

@@ -56,6 +56,7 @@ class Choice:
     cases: names of the volumes. patients: how many they are of.
     confident: how many patients have voxels labeled tumor. lesions: (confidence, true share) of
         each predicted lesion, by a calibration that has not seen its patient.
+    least_recall: share of the lesions from 10 mm that a chosen setting had to find.
     """
 
     default: Setting
@@ -68,6 +69,17 @@ class Choice:
     patients: int
     confident: int
     lesions: Sequence[tuple[float, float]]
+    least_recall: float = 0.0
+
+    @property
+    def score_words(self) -> str:
+        """What was chosen by."""
+        if not self.least_recall:
+            return SCORE
+        return (
+            f"{SCORE}, among those that find at least {self.least_recall:.0%} of the lesions from"
+            " 10 mm"
+        )
 
     def scores(self, setting: Setting) -> Scores:
         return self.tried[setting.without_confidence()]
@@ -173,7 +185,8 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
             "cases": list(choice.cases),
             "patients": choice.patients,
             "warnings": choice.warnings,
-            "score": SCORE,
+            "score": choice.score_words,
+            "least_recall": choice.least_recall,
             "tried": {name: list(values) for name, values in choice.default.tried.items()},
             "settings_tried": len(choice.tried),
             "scores": choice.scores(choice.chosen).row(),
@@ -256,9 +269,9 @@ def choice_text(choice: Choice, header: Mapping[str, Any]) -> str:
         f"**{NOTICE}**",
         " ".join(choice.warnings)
         + f" Cases of the {header['split']} split: {', '.join(choice.cases)}."
-        + f" {len(choice.tried)} settings were tried and scored by {SCORE}, so the scores of the"
-        f" chosen one are too good; those left out are of each {choice.left_out_by} by a choice on"
-        " the others.",
+        + f" {len(choice.tried)} settings were tried and scored by {choice.score_words}, so the"
+        f" scores of the chosen one are too good; those left out are of each {choice.left_out_by}"
+        " by a choice on the others.",
         _scores_table(choice),
         _left_out_table(choice) if choice.left_out else SINGLE,
         _curve_table(choice),

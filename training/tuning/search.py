@@ -10,7 +10,9 @@ Tumor threshold and smoothing are tried in all pairs; then, with that smoothing,
 threshold; with the best pair the smallest lesion, and then the margin around the liver. The score
 is the mean of the tumor Dice, all voxels of all volumes in one pot, and the F1 of lesions at any
 overlap (6-neighborhood, ``clean``): voxels alone would forget small lesions, and lesions alone
-their outlines. What scores the same goes to the setting nearest the one that the model had.
+their outlines. What scores the same goes to the setting nearest the one that the model had. With a
+least recall, settings that find fewer of the lesions from 10 mm are chosen only where none reaches
+it: a reader takes a false mark away in a click, and does not see a lesion that is not marked.
 """
 
 from __future__ import annotations
@@ -177,6 +179,11 @@ class Scores:
         )
 
     @property
+    def large_recall(self) -> float:
+        """Of true lesions from 10 mm the share that is found; 1 where there are none."""
+        return self.large_found / self.large_true if self.large_true else 1.0
+
+    @property
     def score(self) -> float:
         """What is chosen by; NaN without true and predicted tumor."""
         return (self.tumor_dice + self.detection.f1) / 2
@@ -335,6 +342,7 @@ class Search:
     default: how labels are made as yet. show: a progress bar around the decisions to try.
     folds: patients of each part that is left out together, by name; each patient for himself where
         there are none.
+    least_recall: share of the lesions from 10 mm that is to be found.
     ``ValueError`` when no volume has tumor.
     """
 
@@ -345,7 +353,9 @@ class Search:
         show: Show = iter,
         *,
         folds: Mapping[str, Collection[str]] | None = None,
+        least_recall: float = 0.0,
     ) -> None:
+        self.least_recall = least_recall
         self.volumes, self.default, self._show = volumes, default, show
         self.by_fold = bool(folds)
         self.parts = folds or {patient: [patient] for patient in self.patients}
@@ -436,9 +446,10 @@ class Search:
     def _best_of(self, candidates: Sequence[Setting], patients: Collection[str]) -> Setting:
         self._try(candidates)
 
-        def merit(setting: Setting) -> tuple[float, float]:
-            score = Scores.of(self.counts(setting, patients)).score
-            return score, -setting.distance(self.default)
+        def merit(setting: Setting) -> tuple[float, float, float]:
+            scores = Scores.of(self.counts(setting, patients))
+            enough = min(scores.large_recall, self.least_recall)
+            return enough, scores.score, -setting.distance(self.default)
 
         return max(candidates, key=merit)
 

@@ -97,6 +97,22 @@ def test_a_seed_threshold_is_chosen_where_it_alone_tells_lesions_apart() -> None
     assert marked == sorted(marked, reverse=True)
 
 
+def test_a_least_recall_takes_false_lesions_into_the_bargain_and_not_more_than_it_must() -> None:
+    """An unsure lesion of 13 mm among four false ones that are surer."""
+    true = [TRUE, Spot(2, 7, 20, share=0.65)]
+    false = [Spot(1, 9, 10 + 12 * n, share=0.75, true=False, row=40) for n in range(4)]
+    faint = Spot(1, 9, 40, share=0.55, true=False)
+    volume = answered("3", "anna", [*true, *false, faint])
+    free, bound = search(volume), search(volume, least_recall=0.9)
+    few, many = free.scores(free.best()), bound.scores(bound.best())
+    assert (few.large_recall, few.detection.fp) == (0.5, 0)
+    assert (many.large_recall, many.detection.fp) == (1.0, 4)
+    assert many.score < few.score
+    missed = answered("3", "anna", [*true, Spot(2, 7, 50, share=0.0)])
+    assert search(missed, least_recall=0.9).scores(search(missed).best()).large_recall < 0.9
+    assert search(missed, least_recall=0.9).best() == search(missed).best()
+
+
 def test_small_lesions_go_when_all_small_ones_are_false() -> None:
     """Of 8.2 mm in diameter and as sure and as thick as the true one."""
     spots = [Spot(1, 9, 10, share=1.0), Spot(1, 9, 40, share=1.0, side=1, true=False)]
