@@ -17,6 +17,7 @@ from LiverTumorSegSlicer.module_tests import ModuleTests
 from LiverTumorSegSlicer.panel.about import acknowledgementText, helpText
 from LiverTumorSegSlicer.panel.comparison_panel import ComparisonPanel
 from LiverTumorSegSlicer.panel.dialogs import Questions, Replace
+from LiverTumorSegSlicer.panel.dicom_panel import DicomPanel
 from LiverTumorSegSlicer.panel.environment_panel import (
     EnvironmentPanel,
     openWhereInstallationWaits,
@@ -167,6 +168,9 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reportPanel = ReportPanel(ui, self.lesionPanel, self.pageMaker)
         self.comparisonPanel = ComparisonPanel(ui, questions, self.lesionPanel, self.pageMaker)
         self.pageMaker.onChanged = self._onSegmentationsChanged
+        self.dicomPanel = DicomPanel(
+            ui, self._environment, questions, self.lesionPanel, self._makeRunner
+        )
         self.partsPanel = PartsPanel(ui, self.lesionPanel)
         self.lesionPanel.onChanged = self._onLesionsChanged
 
@@ -192,6 +196,7 @@ class LiverTumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.uncertaintyPanel.remove()
         self.pageMaker.cleanUp()
         self.comparisonPanel.cleanUp()
+        self.dicomPanel.cleanUp()
         self.partsPanel.cleanUp()
 
     def enter(self):

@@ -11,7 +11,12 @@ import slicer
 from LiverTumorSegLib.model import catalog
 from LiverTumorSegSlicer.environment import remembered
 from LiverTumorSegSlicer.environment.installer import InstallFailed
-from LiverTumorSegSlicer.environment.packages import PACKAGES, Found, PackageCheck
+from LiverTumorSegSlicer.environment.packages import (
+    DICOM_WRITER,
+    PACKAGES,
+    Found,
+    PackageCheck,
+)
 from LiverTumorSegSlicer.environment.requirements import Environment
 
 
@@ -32,6 +37,9 @@ class FakePackages:
 
     def find(self) -> dict[str, Found | None]:
         return dict(self.found)
+
+    def isThere(self, name: str) -> bool:
+        return self.found.get(name) is not None
 
     def isImported(self, name: str) -> bool:
         return name in self.imported
@@ -57,7 +65,7 @@ class FakeInstaller:
         self._install("torch", requirement, isRepair, isAsked, ["torch"])
 
     def installPackages(self, requirements: list[str], *, isRepair: bool, isAsked: bool) -> None:
-        names = {pip: name for name, pip in PACKAGES.items()}
+        names = {pip: name for name, pip in PACKAGES.items()} | {DICOM_WRITER: DICOM_WRITER}
         wanted = [names[line.split(">=")[0]] for line in requirements]
         self._install("packages", tuple(requirements), isRepair, isAsked, wanted)
 

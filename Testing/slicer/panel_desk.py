@@ -77,6 +77,9 @@ class FakePackages:
     def find(self) -> dict[str, Found | None]:
         return dict(self.found)
 
+    def isThere(self, name: str) -> bool:
+        return self.found.get(name) is not None
+
     def isImported(self, name: str) -> bool:
         return False
 

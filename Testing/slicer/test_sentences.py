@@ -23,6 +23,8 @@ LIB = Path(LiverTumorSegLib.__file__).parent
 SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
     *(LIB / f"{name}.py" for name in ("settings", "volume")),
     *(LIB / "cli" / f"{name}.py" for name in ("child", "exchange", "main", "selfcheck", "segment")),
+    LIB / "cli" / "export.py",
+    *(LIB / "result" / "export" / f"{name}.py" for name in ("export", "dicom_source")),
     *sorted((LIB / "model").glob("*.py")),
     *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values")),
     LIB / "result" / "plausibility.py",

@@ -179,6 +179,21 @@ def _report(args: argparse.Namespace, reporter: Reporter) -> Work:
     )
 
 
+def _export(args: argparse.Namespace, reporter: Reporter) -> Work:
+    from .export import export_result
+
+    return partial(
+        export_result,
+        args.folder,
+        args.output,
+        reporter,
+        exports=Exports.from_parsed(args),
+        ct=args.ct,
+        series=_wanted(args),
+        overwrite=args.overwrite,
+    )
+
+
 def _compare(args: argparse.Namespace, reporter: Reporter) -> Work:
     from .compare import compare
 
@@ -254,6 +269,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Reporter], Work]] = {
     "demo": _demo,
     "measure": _measure,
     "report": _report,
+    "export": _export,
     "compare": _compare,
     "models": _models,
     "info": _info,

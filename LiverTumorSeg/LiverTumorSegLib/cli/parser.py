@@ -26,6 +26,7 @@ ABOUT = """Find the liver and its tumors in a CT, from the command line.
   livertumorseg demo -o result                     the same on a synthetic CT with known truth
   livertumorseg measure ct.nii.gz labels.nii.gz -o result     the same numbers of any label map
   livertumorseg report result                      a page to read and print, of such a result
+  livertumorseg export result -o files --stl       the same result for other programs
   livertumorseg compare before after -o change     two dates of one patient, lesion by lesion
   livertumorseg models list                        which models there are
   livertumorseg info my_ct.nii.gz                  what a CT or a model file holds
@@ -143,6 +144,19 @@ miss. Labels that somebody corrected in seg.nii.gz are measured anew, and the pa
 
 The CT is needed again (--ct), unless the folder holds it, as the demo's does. No patient is named
 unless --with-patient asks for it. For research only, not for diagnosis."""
+EXPORT_HELP = """A result that is there already, for an archive and other programs.
+
+RESULT is a folder that `segment`, `batch` or `measure` wrote, and stays as it is; labels that
+somebody corrected in its seg.nii.gz are measured anew. OUT is a new folder and receives
+
+  seg.dcm, sr.dcm    --dicom: as of `segment --dicom`; segments that were corrected are called
+                     semi-automatic
+  segmentation.seg.nrrd    --seg-nrrd, and surfaces/    --stl, --obj: as of `segment`
+
+  livertumorseg export result --ct dicom_folder -o for_the_archive --dicom
+
+The CT is needed again (--ct), unless the folder holds it, as the demo's does. For research only,
+not for diagnosis."""
 COMPARE_HELP = """Two dates of one patient: which lesions are new, gone, grown or shrunk.
 
 BASELINE and FOLLOWUP are result folders, or label maps. The livers are laid onto each other, each
@@ -211,6 +225,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_measure(commands)
     _add_report(commands)
+    _add_export(commands)
     _add_compare(commands)
     _add_models(commands)
     _add_info(commands)
@@ -339,6 +354,20 @@ def _add_report(commands: Any) -> None:
     _add_events_option(parser)
     _add_parent_option(parser)
     _add_folder_option(parser)
+
+
+def _add_export(commands: Any) -> None:
+    summary = "write a result for an archive and other programs"
+    parser = _add_command(commands, "export", summary, EXPORT_HELP)
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RESULT", help="folder that holds a result")
+    add("--ct", type=Path, metavar="CT", help="the CT that it was made of")
+    _add_series_options(parser)
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="where files go")
+    add("--overwrite", action="store_true", help="replace such files that are in the folder")
+    Exports.add_options(parser)
+    _add_events_option(parser)
+    _add_parent_option(parser)
 
 
 def _add_compare(commands: Any) -> None:

@@ -25,6 +25,8 @@ PACKAGES = {
     "cv2": "opencv-python-headless",
     "safetensors": "safetensors",
 }
+DICOM_WRITER = "highdicom"  # for DICOM reports only: asked for when somebody wants one
+DICOM_WRITER_LINE = "highdicom>=0.27"  # as in pyproject.toml
 OPENCVS = (  # each of them owns the folder cv2
     "opencv-python-headless",
     "opencv-python",
@@ -64,6 +66,9 @@ class Packages(Protocol):
     def find(self) -> dict[str, Found | None]:
         """Each package, torch among them, by its import name; None where it is not installed."""
 
+    def isThere(self, name: str) -> bool:
+        """Whether a package that no run needs is installed as a whole, by its import name."""
+
     def isImported(self, name: str) -> bool:
         """Whether this Slicer has a package's code loaded, and so holds its files."""
 
@@ -87,6 +92,10 @@ class SlicerPackages:
 
     def find(self) -> dict[str, Found | None]:
         return {name: findPackage(name) for name in ("torch", *PACKAGES)}
+
+    def isThere(self, name: str) -> bool:
+        found = findPackage(name)
+        return found is not None and found.isWhole
 
     def isImported(self, name: str) -> bool:
         return name in sys.modules

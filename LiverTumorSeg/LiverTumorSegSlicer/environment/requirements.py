@@ -27,13 +27,26 @@ from LiverTumorSegSlicer.run.sentences import translatedError
 from .diagnostics import asText, modelRows, packageRows, systemRows
 from .installer import Declined, Installer, InstallFailed, SlicerInstaller, extensionSentence
 from .kit import KitEnd, Kits
-from .packages import PACKAGES, Found, PackageCheck, Packages, SlicerPackages
+from .packages import (
+    DICOM_WRITER,
+    DICOM_WRITER_LINE,
+    PACKAGES,
+    Found,
+    PackageCheck,
+    Packages,
+    SlicerPackages,
+)
 from .preflight import OnVerdicts, Preflight, Verdict
 from .remembered import Remembered
 
 TORCH_REQUIREMENT = ">=2.2"
 TORCH_KINDS = {"torch", "torch-old", "torch-broken"}
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+
+
+def notInPlace() -> str:
+    """What to do where pip said that all went well, and it is not so."""
+    return _("The packages are not in place yet; restart Slicer and look again.")
 
 
 def torchSize() -> str:
@@ -324,9 +337,31 @@ class Environment:
             sentence = _("Files of {names} are in use; restart Slicer, and it goes on by itself.")
             names = ", ".join(_shownName(name) for name in inUse)
             return InstallOutcome("restart", sentence.format(names=names))
+        return self._tried(lambda: self._install(todo, isAsked=isAsked)) or self._outcome()
+
+    def isDicomWriterThere(self) -> bool:
+        """Whether DICOM reports can be written; no run needs that."""
+        return self._packages.isThere(DICOM_WRITER)
+
+    def installDicomWriter(self) -> InstallOutcome:
+        """Put it in place, as a person has agreed to; it blocks as ``installMissing`` does."""
+        if self._isInstalling:
+            return InstallOutcome("nothing", _("An installation is going on; wait for its end."))
+        lines = [DICOM_WRITER_LINE]
+        failed = self._tried(
+            lambda: self._installer.installPackages(lines, isRepair=False, isAsked=True)
+        )
+        if failed is not None:
+            return failed
+        if not self.isDicomWriterThere():
+            return InstallOutcome("restart", notInPlace())
+        return InstallOutcome("done", _("Everything is installed."))
+
+    def _tried(self, install: Callable[[], None]) -> InstallOutcome | None:
+        """Install; what came in between, None when nothing did."""
         self._isInstalling = True
         try:
-            self._install(todo, isAsked=isAsked)
+            install()
         except Declined:
             return InstallOutcome("declined", _("Nothing was installed."))
         except InstallFailed as failure:
@@ -335,7 +370,7 @@ class Environment:
         finally:
             self._isInstalling = False
             self.forgetCheck()
-        return self._outcome()
+        return None
 
     def forgetCheck(self) -> None:
         """Forget the check in the child process: packages were installed or removed."""
@@ -422,8 +457,7 @@ class Environment:
         """pip said that all went well: did it?"""
         left = [problem for problem in self.check().problems if problem.canInstall]
         if left:
-            sentence = _("The packages are not in place yet; restart Slicer and look again.")
-            return InstallOutcome("restart", sentence)
+            return InstallOutcome("restart", notInPlace())
         return InstallOutcome("done", _("Everything is installed."))
 
     # --- models ----------------------------------------------------------------------------------

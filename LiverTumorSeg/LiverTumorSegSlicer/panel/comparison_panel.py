@@ -25,7 +25,7 @@ from LiverTumorSegLib.result.followup.corrections import (
 from LiverTumorSegLib.result.lesions import Lesion
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.run.page_job import Page
+from LiverTumorSegSlicer.run.case_job import Page
 from LiverTumorSegSlicer.scene.geometry import isInScene
 
 from .dialogs import Questions

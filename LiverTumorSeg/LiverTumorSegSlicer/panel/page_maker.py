@@ -11,7 +11,7 @@ import slicer
 from LiverTumorSegLib.result.parts import PartMeasures, with_parts
 from slicer.i18n import tr as _
 
-from LiverTumorSegSlicer.run.page_job import Page, PageCase, PageJob
+from LiverTumorSegSlicer.run.case_job import Case, Page, PageJob
 from LiverTumorSegSlicer.run.process import Runner
 from LiverTumorSegSlicer.run.sentences import translatedError
 from LiverTumorSegSlicer.scene.file_writing import writeWhole
@@ -65,7 +65,7 @@ class PageMaker:
             with slicer.util.WaitCursor():
                 last = list(nodes)[-1]
                 cases = {
-                    name: _caseOf(*pair, parts if name == last else None)
+                    name: caseOf(*pair, parts if name == last else None)
                     for name, pair in nodes.items()
                 }
         except ValueError as error:
@@ -109,11 +109,11 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _caseOf(segmentationNode: Any, volumeNode: Any, parts: PartMeasures | None) -> PageCase:
+def caseOf(segmentationNode: Any, volumeNode: Any, parts: PartMeasures | None = None) -> Case:
     """Copies for the child. ``ValueError`` where a node is gone or is no CT."""
     ct = readVolume(volumeNode)
     labelsKji = readLabels(segmentationNode, volumeNode)
     measures, lesions = measureSegments(segmentationNode, volumeNode)
     record = reviewedRecord(segmentationNode, measures, lesions)
     record = with_parts(record, parts, labelsKji)
-    return PageCase(ct.hu, np.asarray(ct.ijk_to_ras), labelsKji, record)
+    return Case(ct.hu, np.asarray(ct.ijk_to_ras), labelsKji, record)

@@ -42,7 +42,7 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofModels = (*_modelFiles(), *_weights(), *_catalog(), *_settings(), *_networks())
-    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_sensitivity())
+    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_sensitivity(), *_dicom())
 
 
 def _steps() -> tuple[str, ...]:
@@ -472,6 +472,33 @@ def _networks() -> tuple[str, ...]:
         _("{name} is the {stage} network of a cascade; join it with the other, by {command}."),
         _("{problem} The model file needs a newer LiverTumorSeg."),
         _("This network needs to be shown the liver; run a liver network first."),
+    )
+
+
+def _dicom() -> tuple[str, ...]:
+    """About a DICOM SEG and a report."""
+    return (
+        _("Reading the CT and the labels"),
+        _("Writing files for other programs"),
+        _("Say what to write: --dicom, --seg-nrrd, --stl or --obj."),
+        _("No liver was found, so there is nothing to write as {what}."),
+        _("{what} could not be made ({problem}); please report it."),
+        _(
+            "Writing {what} needs a package that is missing ({package}); get it with: pip install "
+            "'livertumorseg[formats]'."
+        ),
+        _(
+            "Writing DICOM needs highdicom, which is missing; get it with: pip install"
+            " 'livertumorseg[dicom]'."
+        ),
+        _(
+            "This CT is no DICOM, and DICOM results refer to the images that they were made of; "
+            "give it as a DICOM folder, or leave out --dicom."
+        ),
+        _(
+            "The DICOM files are not the CT that this result lies on: its grid is another (cropped"
+            " or resampled, perhaps); segment the CT as it was loaded."
+        ),
     )
 
 

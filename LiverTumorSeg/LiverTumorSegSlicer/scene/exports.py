@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,37 @@ def exportDicomSeg(
         exporter.cleanup()
     slicer.dicomDatabase.insert(str(target))
     return target
+
+
+def writeDicomPair(folder: Path, name: str, seg: bytes, report: bytes) -> None:
+    """Write a DICOM SEG and the report that refers to it, and list them in the DICOM database.
+
+    Both or none: ``ValueError`` for a file in the way, a folder that is gone or a full disk.
+    """
+    files = {folder / f"{name}.dcm": seg, folder / f"{name}_report.dcm": report}
+    for target in files:
+        refuseExisting(target, overwrite=False)
+    written: list[Path] = []
+    try:
+        for target, data in files.items():
+            writeWhole(target, partial(_writeBytes, data=data))
+            written.append(target)
+    except ValueError:
+        for target in written:
+            target.unlink(missing_ok=True)
+        raise
+    for target in files:
+        slicer.dicomDatabase.insert(str(target))
+
+
+def _writeBytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def dicomFiles(volumeNode: Any) -> list[str]:
+    """The CT's files in Slicer's DICOM database; where ``whyNoDicomSeg`` finds none missing."""
+    uids = (volumeNode.GetAttribute(INSTANCE_UIDS) or "").split()
+    return sorted({str(slicer.dicomDatabase.fileForInstance(uid)) for uid in uids})
 
 
 def whyNoDicomSeg(volumeNode: Any) -> str:

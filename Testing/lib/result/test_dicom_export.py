@@ -26,7 +26,7 @@ from LiverTumorSegLib.result.export.dicom_source import DicomSource
 from LiverTumorSegLib.result.export.dicom_sr import make_sr
 from LiverTumorSegLib.result.export.segments import SegmentedCase
 from LiverTumorSegLib.result.lesions import measure
-from LiverTumorSegLib.volume import LPS_SIGNS
+from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
 
 pytestmark = pytest.mark.skipif(
     find_spec("highdicom") is None, reason="highdicom, of the extra [dicom], is missing"
@@ -294,3 +294,71 @@ def test_a_doubt_about_a_lesion_stands_in_the_report(phantom: Phantom, result: P
     sr = make_sr(case, source, make_seg(case, source))
     assert "Hardly a tumor: as dark as fat" in str(sr_groups(sr)[1])
     assert "Hardly a tumor" not in str(sr_groups(sr)[2])
+
+
+def test_a_stored_result_is_exported_as_it_is_now(
+    phantom: Phantom, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same segments and numbers as at once; after a correction the model's, semi-automatic."""
+    out, stored = tmp_path / "out", tmp_path / "stored"
+    shutil.copytree(result / "out", stored)
+    record = json.loads((stored / "lesions.json").read_text())
+    (stored / "lesions.json").write_text(json.dumps({**record, "model": MODEL}))
+    words = ("export", stored, "--ct", result / "ct", "--dicom", "-o")
+    before = tree(stored)
+    assert run(capsys, *words, out).code == 0
+    assert tree(out).keys() == {"seg.dcm", "sr.dcm"}
+    made, earlier = (pydicom.dcmread(home / "seg.dcm") for home in (out, result / "out"))
+    assert made.PixelData == earlier.PixelData
+    assert {segment.SegmentAlgorithmType for segment in made.SegmentSequence} == {"AUTOMATIC"}
+    groups = [sr_groups(pydicom.dcmread(home / "sr.dcm")) for home in (out, result / "out")]
+    assert list(map(sr_numbers, groups[0])) == list(map(sr_numbers, groups[1]))
+    again = run(capsys, *words, out)
+    assert (again.code, "--overwrite" in again.err) == (2, True)
+    assert tree(stored) == before
+    write_labels(stored / "seg.nii.gz", np.minimum(phantom.labels, 1), phantom.ct)
+    assert run(capsys, *words, out, "--overwrite").code == 0
+    (liver,) = pydicom.dcmread(out / "seg.dcm").SegmentSequence
+    assert liver.SegmentAlgorithmType == "SEMIAUTOMATIC"
+    (algorithm,) = liver.SegmentationAlgorithmIdentificationSequence
+    assert MODEL["sha256"] in str(algorithm.AlgorithmParameters)
+
+
+def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
+    phantom: Phantom, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.nii.gz"
+    write_labels(empty, np.zeros_like(phantom.labels), phantom.ct)
+    assert run(capsys, "measure", result / "ct", empty, "-o", tmp_path / "none").code == 0
+    ct = ("--ct", result / "ct")
+    for folder, options, sentence in (
+        (result / "out", ct, "Say what to write"),
+        (result / "out", ("--dicom",), "This CT is no DICOM"),
+        (tmp_path / "none", (*ct, "--dicom"), "nothing to write as DICOM"),
+        (result / "ct", (*ct, "--stl"), "holds no seg.nii.gz"),
+    ):
+        outcome = run(capsys, "export", folder, *options, "-o", tmp_path / "out")
+        assert outcome.code == 2
+        assert sentence in outcome.err.splitlines()[-1]
+        assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_grid_are_not_the_ct_s(phantom: Phantom, result: Path) -> None:
+    """Whatever moves, shrinks or turns it; a gantry's tilt, which Slicer keeps apart, does not."""
+    source = DicomSource.read(find_series(result / "ct")[0])
+    whole = phantom.ct
+    source.refuse_another(whole)
+    tilted = whole.ijk_to_ras.copy()
+    tilted[1, 2] += 2
+    source.refuse_another(CtVolume(whole.hu, tilted))
+    moved, coarse = whole.ijk_to_ras.copy(), whole.ijk_to_ras.copy()
+    moved[0, 3] += 3
+    coarse[:3, 0] *= 1.1
+    for hu, place in (
+        (whole.hu[1:], whole.ijk_to_ras),
+        (whole.hu, moved),
+        (whole.hu, coarse),
+        (whole.hu, whole.ijk_to_ras @ np.diag([1.0, 1.0, -1.0, 1.0])),
+    ):
+        with pytest.raises(ValueError, match="not the CT that this result lies on"):
+            source.refuse_another(CtVolume(hu, place))

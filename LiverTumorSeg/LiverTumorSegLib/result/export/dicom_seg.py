@@ -88,7 +88,7 @@ def _description(segment: Segment, case: SegmentedCase, tracking_uid: str) -> An
         segmented_property_category=code(segment.label.category),
         segmented_property_type=code(segment.label.snomed),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC
-        if case.model
+        if case.model and not case.edited
         else SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=_algorithm(case),
         tracking_uid=tracking_uid,

@@ -11,15 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from LiverTumorSegLib.ct.dicom import Series, slices_of
 from LiverTumorSegLib.ct.dicom_headers import DicomImage, silenced_pydicom
+from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-GET_HIGHDICOM = "pip install 'livertumorseg[dicom]'"
+SAME_PLACE = 0.1  # pixels: how far one may lie off and still be the same; headers are rounded
+ANOTHER_CT = (
+    "The DICOM files are not the CT that this result lies on: its grid is another (cropped or"
+    " resampled, perhaps); segment the CT as it was loaded."
+)
 FILED_BY = (  # patient and study: an archive needs them, and they may be empty
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyID", "StudyDate", "StudyTime", "AccessionNumber"),
@@ -62,11 +69,49 @@ class DicomSource:
         _refuse_nameless(images)
         return cls(images, (), number)
 
+    def refuse_another(self, ct: CtVolume) -> None:
+        """``ValueError`` unless slice k of the CT is image k, pixel by pixel.
+
+        The slices of a tilted gantry may lie straight above each other in the CT: what counts is
+        the first image's place and grid, and that the others follow in the same direction.
+        """
+        along_i, along_j, first = _first_image(self, ct.shape_kji)
+        voxel_mm = np.linalg.norm(ct.ijk_to_ras[:3, :3], axis=0)
+        apart_mm = [
+            np.linalg.norm(ct.ijk_to_ras[:3, 0] - along_i) * ct.shape_kji[2],
+            np.linalg.norm(ct.ijk_to_ras[:3, 1] - along_j) * ct.shape_kji[1],
+            np.linalg.norm(ct.ijk_to_ras[:3, 3] - first),
+        ]
+        is_upward = np.cross(along_i, along_j) @ ct.ijk_to_ras[:3, 2] > 0
+        if not is_upward or max(apart_mm) > SAME_PLACE * voxel_mm[:2].min():
+            raise ValueError(ANOTHER_CT)
+
     def image_and_frame(self, k: int) -> tuple[Dataset, int | None]:
         """Which image shows slice k, and which frame of it, from 1."""
         if not self.frames:
             return self.images[k], None
         return self.images[0], self.frames.index(k) + 1
+
+
+def _first_image(source: DicomSource, shape_kji: tuple[int, int, int]) -> tuple[Any, Any, Any]:
+    """Steps along a row and a column of the first slice, and where it begins: RAS mm.
+
+    ``ValueError`` where the images have another number or size than the CT's slices.
+    """
+    header = source.images[0]
+    count = len(source.frames) or len(source.images)
+    if (count, int(header.Rows), int(header.Columns)) != shape_kji:
+        raise ValueError(ANOTHER_CT)
+    measures = plane = position = header
+    if source.frames:
+        shared = header.SharedFunctionalGroupsSequence[0]
+        frame = header.PerFrameFunctionalGroupsSequence[source.frames.index(0)]
+        measures, plane = shared.PixelMeasuresSequence[0], shared.PlaneOrientationSequence[0]
+        position = frame.PlanePositionSequence[0]
+    row, column = np.array(plane.ImageOrientationPatient, float).reshape(2, 3) * LPS_SIGNS
+    step_j, step_i = map(float, measures.PixelSpacing)
+    first = np.array(position.ImagePositionPatient, float) * LPS_SIGNS
+    return row * step_i, column * step_j, first
 
 
 def require_highdicom() -> None:
@@ -75,7 +120,8 @@ def require_highdicom() -> None:
         import highdicom  # noqa: F401
     except ImportError:
         raise ValueError(
-            f"Writing DICOM needs highdicom, which is missing; get it with: {GET_HIGHDICOM}."
+            "Writing DICOM needs highdicom, which is missing; get it with: pip install"
+            " 'livertumorseg[dicom]'."
         ) from None
 
 

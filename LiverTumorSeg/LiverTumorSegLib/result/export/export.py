@@ -19,6 +19,7 @@ from LiverTumorSegLib.ct.dicom import Series
 from LiverTumorSegLib.ct.dicom_headers import silenced_pydicom
 from LiverTumorSegLib.files import disk_errors_as_sentences
 from LiverTumorSegLib.result.lesions import LiverMeasures
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.settings import Exports
 
 from .dicom_seg import make_seg
@@ -32,6 +33,7 @@ SEG, SR = "seg.dcm", "sr.dcm"
 SEG_NRRD, SURFACES = "segmentation.seg.nrrd", "surfaces"
 ALL_EXPORTS = (SEG, SR, SEG_NRRD, f"{SURFACES}/")
 NOTHING_TO_EXPORT = "No liver was found, so there is nothing to write as {what}."
+NOT_MADE = "{what} could not be made ({problem}); please report it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +71,20 @@ class Export:
         ijk_to_ras: NDArray[np.float64],
         measures: LiverMeasures,
         model: Mapping[str, Any] | None,
+        *,
+        edited: bool = False,
     ) -> tuple[str, ...]:
         """Write them into an existing folder; a warning of each that could not be made.
 
+        edited: a person has changed what the model found.
         Raises ``ValueError`` when the disk refuses one.
         """
         makers = self._makers()
         if not makers:
             return ()
-        case = SegmentedCase.of(labels_kji, ijk_to_ras, measures, model)
+        case = SegmentedCase.of(labels_kji, ijk_to_ras, measures, model, edited=edited)
         if not case.segments:
-            return tuple(NOTHING_TO_EXPORT.format(what=what) for what in makers)
+            return tuple(sentence(NOTHING_TO_EXPORT, what=what) for what in makers)
         with disk_errors_as_sentences(folder.name):
             return self._written(folder, case, makers)
 
@@ -96,7 +101,7 @@ class Export:
             except OSError:
                 raise
             except Exception as error:  # whatever it is, hours of computing are not lost for it
-                lost.append(f"{what} could not be made ({type(error).__name__}); please report it.")
+                lost.append(sentence(NOT_MADE, what=what, problem=type(error).__name__))
         return tuple(lost)
 
     def _makers(self) -> dict[str, Callable[[Path, SegmentedCase], None]]:
@@ -125,6 +130,10 @@ def require_formats(package: str, what: str) -> None:
         importlib.import_module(package)
     except ImportError:
         raise ValueError(
-            f"Writing {what} needs a package that is missing ({package}); get it with: pip install"
-            " 'livertumorseg[formats]'."
+            sentence(
+                "Writing {what} needs a package that is missing ({package}); get it with: pip"
+                " install 'livertumorseg[formats]'.",
+                what=what,
+                package=package,
+            )
         ) from None

@@ -29,7 +29,7 @@ class SegmentedCase:
 
     values_kji: uint8 or uint16 on the CT's grid, a value a segment; no two overlap, so the liver's
     segment leaves out its tumors. model: from the segmenter's description; None where the labels
-    are of unknown origin.
+    are of unknown origin. edited: a person has changed what the model found.
     """
 
     values_kji: NDArray[np.uint8] | NDArray[np.uint16]
@@ -37,6 +37,7 @@ class SegmentedCase:
     segments: tuple[Segment, ...]
     measures: LiverMeasures
     model: Mapping[str, Any] | None
+    edited: bool = False
 
     @classmethod
     def of(
@@ -45,6 +46,8 @@ class SegmentedCase:
         ijk_to_ras: NDArray[np.float64],
         measures: LiverMeasures,
         model: Mapping[str, Any] | None,
+        *,
+        edited: bool = False,
     ) -> SegmentedCase:
         """Separate the lesions of labels 0, 1, 2, numbered as in their measures."""
         values = separate_lesions(labels_kji, ijk_to_ras)
@@ -54,4 +57,4 @@ class SegmentedCase:
         for lesion in measures.lesions:
             number = len(segments) + 1
             segments.append(Segment(number, f"Tumor {lesion.number}", Label.TUMOR, lesion))
-        return cls(values, ijk_to_ras, tuple(segments), measures, model)
+        return cls(values, ijk_to_ras, tuple(segments), measures, model, edited)

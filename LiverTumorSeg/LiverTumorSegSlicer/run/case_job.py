@@ -1,7 +1,9 @@
-"""A page of a result, or of two dates, made by the command line in a child process.
+"""What the command line makes of results that are in the scene, in a child process.
 
     job = PageJob({"followup": case}, ["report"], ProcessRunner(), onProgress=..., onEnd=...)
-    job.start()
+    job.start()                                  # a page, of a result or of two dates
+    job = DicomJob(case, files, ProcessRunner(), onProgress=..., onEnd=...)
+    job.start()                                  # DICOM SEG and report
 
 Cases go to the child as those of a segmentation do, through a private temporary folder.
 """
@@ -9,6 +11,7 @@ Cases go to the child as those of a segmentation do, through a private temporary
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +29,13 @@ from .protocol import eventOf
 from .sentences import translated
 
 REPORT, COMPARISON = "report.html", "comparison.json"
+SEG, SR = "seg.dcm", "sr.dcm"
+RESULT, SOURCE, DICOM = "result", "source", "dicom"  # folders below the job's own
 JOIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class PageCase:
+class Case:
     """A CT and its labels, copies that nobody changes; record: as lesions.json."""
 
     huKji: np.ndarray
@@ -39,32 +44,22 @@ class PageCase:
     record: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Page:
-    """What the child has made; record: of two dates comparison.json, and else empty."""
-
-    html: bytes
-    record: dict[str, Any]
-
-
-class PageJob:
-    """``onEnd(page, "")``, or ``onEnd(None, why)``; ``onProgress(fraction, phrase)``.
+class CaseJob:
+    """``onEnd(what came of it, "")`` or ``onEnd(None, why)``; ``onProgress(fraction, phrase)``.
 
     cases: by name, in the order in which the command takes their folders.
-    command: "report" or "compare", with options.
     """
 
     def __init__(
         self,
-        cases: Mapping[str, PageCase],
-        command: Sequence[str],
+        cases: Mapping[str, Case],
         runner: Runner,
         *,
         onProgress: Callable[[float, str], None],
-        onEnd: Callable[[Page | None, str], None],
+        onEnd: Callable[[Any, str], None],
     ) -> None:
-        self._cases: Mapping[str, PageCase] = cases
-        self._command, self._runner = command, runner
+        self._cases: Mapping[str, Case] = cases
+        self._runner = runner
         self._onProgress, self._onEnd = onProgress, onEnd
         self._place = temporaryFolder()
         self._folder: Path | None = None
@@ -72,6 +67,14 @@ class PageJob:
         self._log: list[str] = []
         self._isOver, self._isProcessThere = False, False
         self._work: Work | None = None
+
+    def _arguments(self, folder: Path) -> list[str]:
+        """The command and its options, by the job's folder, in which each case has its own."""
+        raise NotImplementedError
+
+    def _collected(self, folder: Path) -> Any:
+        """What came of it; None where it is not whole."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -96,13 +99,6 @@ class PageJob:
             write_request(folder / name, case.huKji, case.ijkToRas)
             write_answer(folder / name, Answer(case.labelsKji, case.record, None))
 
-    def _arguments(self, folder: Path) -> list[str]:
-        places = [str(folder / name) for name in self._cases]
-        name, *options = self._command
-        output = folder / REPORT if name == "report" else folder / "page"
-        command = ["-m", "LiverTumorSegLib", name, *places, "-o", str(output), *options]
-        return [*command, "--events", "--with-parent"]
-
     def _afterWriting(self, _nothing: None, error: Exception | None) -> None:
         if self._isOver or self._folder is None:
             self._removeFolder()
@@ -112,7 +108,8 @@ class PageJob:
             text = _("The CT cannot be written to Slicer's temporary folder ({reason}).")
             self._end(None, text.format(reason=reason))
             return
-        arguments = self._arguments(self._folder)
+        command = ["-m", "LiverTumorSegLib", *self._arguments(self._folder)]
+        arguments = [*command, "--events", "--with-parent"]
         self._cases = {}  # the child has them
         self._isProcessThere = True
         try:
@@ -140,17 +137,17 @@ class PageJob:
         if self._isOver or self._folder is None:
             self._removeFolder()
             return
-        page = _pageIn(self._folder) if code == 0 else None
-        if page is not None:
-            self._end(page, "")
+        made = self._collected(self._folder) if code == 0 else None
+        if made is not None:
+            self._end(made, "")
         else:
             log = "\n".join(self._log)
             self._end(None, explainExit(code or 1, crashed, self._failed, log).sentence)
 
-    def _end(self, page: Page | None, why: str) -> None:
+    def _end(self, made: Any, why: str) -> None:
         self._isOver = True
         self._removeFolder()
-        self._onEnd(page, why)
+        self._onEnd(made, why)
 
     def _removeFolder(self) -> None:
         folder, self._folder = self._folder, None
@@ -158,9 +155,68 @@ class PageJob:
             self._work = Work(lambda: removeJobFolder(folder), lambda _result, _error: None)
 
 
-def _pageIn(folder: Path) -> Page | None:
-    pages, records = sorted(folder.rglob(REPORT)), sorted(folder.rglob(COMPARISON))
-    if not pages:
-        return None
-    record = json.loads(records[0].read_text("utf-8")) if records else {}
-    return Page(pages[0].read_bytes(), record)
+@dataclass(frozen=True)
+class Page:
+    """What the child has made; record: of two dates comparison.json, and else empty."""
+
+    html: bytes
+    record: dict[str, Any]
+
+
+class PageJob(CaseJob):
+    """A page of a result, or of two dates. command: "report" or "compare", with options."""
+
+    def __init__(
+        self, cases: Mapping[str, Case], command: Sequence[str], runner: Runner, **callbacks: Any
+    ) -> None:
+        super().__init__(cases, runner, **callbacks)
+        self._command, self._names = command, tuple(cases)
+
+    def _arguments(self, folder: Path) -> list[str]:
+        places = [str(folder / name) for name in self._names]
+        name, *options = self._command
+        output = folder / REPORT if name == "report" else folder / "page"
+        return [name, *places, "-o", str(output), *options]
+
+    def _collected(self, folder: Path) -> Page | None:
+        pages, records = sorted(folder.rglob(REPORT)), sorted(folder.rglob(COMPARISON))
+        if not pages:
+            return None
+        record = json.loads(records[0].read_text("utf-8")) if records else {}
+        return Page(pages[0].read_bytes(), record)
+
+
+class DicomJob(CaseJob):
+    """A DICOM SEG and the report that refers to it, as bytes by their names in a result folder.
+
+    files: the CT's own DICOM files.
+    """
+
+    def __init__(
+        self, case: Case, files: Sequence[str | Path], runner: Runner, **callbacks: Any
+    ) -> None:
+        super().__init__({RESULT: case}, runner, **callbacks)
+        self._files = tuple(files)
+
+    def _write(self) -> None:
+        """The CT's files may lie among others: the child gets a folder that holds them alone."""
+        super()._write()
+        assert self._folder is not None
+        source = self._folder / SOURCE
+        source.mkdir()
+        for number, file in enumerate(self._files):
+            place = source / f"{number:05}.dcm"
+            try:
+                place.symlink_to(Path(file).resolve())
+            except OSError:  # Windows has links for administrators only
+                shutil.copyfile(file, place)
+
+    def _arguments(self, folder: Path) -> list[str]:
+        places = str(folder / RESULT), "--ct", str(folder / SOURCE), "-o", str(folder / DICOM)
+        return ["export", *places, "--dicom"]
+
+    def _collected(self, folder: Path) -> dict[str, bytes] | None:
+        files = {name: folder / DICOM / name for name in (SEG, SR)}
+        if not all(path.is_file() for path in files.values()):
+            return None
+        return {name: path.read_bytes() for name, path in files.items()}
