@@ -496,6 +496,22 @@ def _dicom() -> tuple[str, ...]:
             "give it as a DICOM folder, or leave out --dicom."
         ),
         _(
+            "This CT is spread over several multi-frame files, or is one phase of such a file, and"
+            " no DICOM result refers to these yet; leave out --dicom."
+        ),
+        _(
+            "Images of this series lack their {what}, so that no DICOM can refer to them; export"
+            " the series again with its identifiers, or leave out --dicom."
+        ),
+        _(
+            "Images of this series share one SOPInstanceUID, so that no DICOM can refer to them;"
+            " export the series again with its identifiers, or leave out --dicom."
+        ),
+        _(
+            "The slices of this CT were computed between images of several distances, so no DICOM"
+            " can refer to its images slice by slice; leave out --dicom."
+        ),
+        _(
             "The DICOM files are not the CT that this result lies on: its grid is another (cropped"
             " or resampled, perhaps); segment the CT as it was loaded."
         ),

@@ -17,6 +17,7 @@ import numpy as np
 
 from LiverTumorSegLib.ct.dicom import Series, slices_of
 from LiverTumorSegLib.ct.dicom_headers import DicomImage, silenced_pydicom
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import LPS_SIGNS, CtVolume
 
 if TYPE_CHECKING:
@@ -196,10 +197,16 @@ def _refuse_nameless(images: Sequence[Dataset]) -> None:
     """An anonymizer may have blanked what a reference needs."""
     needed = (*REFERRED_TO, "FrameOfReferenceUID")
     lacking = sorted({name for name in needed for image in images if not image.get(name)})
-    twice = len({str(image.get("SOPInstanceUID")) for image in images}) < len(images)
-    if lacking or twice:
-        what = f"lack their {', '.join(lacking)}" if lacking else "share one SOPInstanceUID"
+    if lacking:
         raise ValueError(
-            f"Images of this series {what}, so that no DICOM can refer to them; export the series"
-            " again with its identifiers, or leave out --dicom."
+            sentence(
+                "Images of this series lack their {what}, so that no DICOM can refer to them;"
+                " export the series again with its identifiers, or leave out --dicom.",
+                what=", ".join(lacking),
+            )
+        )
+    if len({str(image.get("SOPInstanceUID")) for image in images}) < len(images):
+        raise ValueError(
+            "Images of this series share one SOPInstanceUID, so that no DICOM can refer to them;"
+            " export the series again with its identifiers, or leave out --dicom."
         )
