@@ -178,10 +178,11 @@ class SliceRunner(NetworkRunner):
 
 
 class PatchRunner(NetworkRunner):
-    """Runs a patch network: patches (B, channels, k, j, i) to foreground probabilities.
+    """Runs a patch network: (B, channels, k, j, i) to foreground probabilities.
 
-    It is what ``sliding_window`` calls a predictor. Background is left out: with one foreground
-    class its probability says all, and half of the memory that the windows' sums take is saved.
+    These are (B, classes - 1, k, j, i). It is what ``sliding_window`` calls a predictor. Background
+    is left out: with one foreground class its probability says all, and half of the memory that the
+    windows' sums take is saved.
     Channels do not lie last here, as they do for slices.
     """
 
@@ -192,10 +193,6 @@ class PatchRunner(NetworkRunner):
         patch_kji: tuple[int, ...] = getattr(net, "patch_kji", ())
         self.cpu_batch = CPU_PATCHES if patch_kji and prod(patch_kji) <= SMALL_VOXELS else 1
         super().__init__(net, device, batch)
-
-    def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Patches (B, channels, k, j, i) to foreground probabilities (B, classes - 1, k, j, i)."""
-        return super().__call__(patches)
 
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():

@@ -32,6 +32,7 @@ HIT_AREA_MM2 = 100.0
 BOX_SIDE_MM = 300.0  # about, of a box around a liver
 
 Prepare = Callable[[list[int]], NDArray[Any]]
+Note = Callable[[int, Floats, SquareGrid], bool]
 
 
 class Runner(OnDevice, Protocol):
@@ -68,7 +69,7 @@ class SliceNetwork(WithRunner[Runner]):
             return bool(liver_lps[k].any())
 
         try:
-            maps, slices_run = self._whole_slices(lps, progress, note)
+            maps, slices_run = self.liver_maps(lps, progress, note)
             warnings = tuple(self.runner.warnings)
         finally:  # cancelled or not, what happened in this run is no news in the next
             self.runner.warnings.clear()
@@ -76,11 +77,35 @@ class SliceNetwork(WithRunner[Runner]):
             liver_lps, maps, lps.spacing_kji_mm, slices_run=slices_run, warnings=warnings
         )
 
-    def liver_maps(self, lps: CtVolume, progress: Progress) -> tuple[ClassMaps, int]:
-        """Probabilities as the first network of a cascade, and the number of slices run."""
-        return self._whole_slices(
-            lps, progress, lambda k, p, grid: bool((p[..., 1:].sum(axis=2) > HALF).any())
-        )
+    def liver_maps(
+        self, lps: CtVolume, progress: Progress, note: Note | None = None
+    ) -> tuple[ClassMaps, int]:
+        """Probabilities on every slice that the search asks for, and the number of slices run.
+
+        note: called with a likely slice, says whether it shows any liver or tumor.
+        """
+        note = note or _shows_foreground
+        steps = self.preprocessing
+        if isinstance(steps, LiverBoxPreprocessing):
+            raise ValueError("This network needs to be shown the liver; run a liver network first.")
+        count, rows, columns = lps.shape_kji
+        grid = steps.grid((rows, columns), lps.spacing_kji_mm[1:])
+        search = CoarseSearch(count, lps.spacing_kji_mm[0], coarse=self.coarse_search)
+        _, *pixel_mm = square_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji, steps.size_px)
+        maps, slices_run = ClassMaps(grid), 0
+        progress(0.0, "Looking for the liver")
+        for chunk, inputs in self._inputs(search.groups(), self._grays(lps)):
+            for k, probabilities in zip(chunk, self.runner(inputs), strict=True):
+                likely = probabilities[..., 1:].max(axis=2) > HIT_PROBABILITY
+                likely_mm2 = np.count_nonzero(likely) * pixel_mm[0] * pixel_mm[1]
+                found = False
+                if likely_mm2 > 0:
+                    maps.by_slice[k] = _foreground(probabilities)
+                    found = note(k, probabilities, grid)
+                search.record(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
+                slices_run += 1
+                progress(search.fraction, search.phrase)
+        return maps, slices_run
 
     def tumor_maps(self, lps: CtVolume, region: LiverRegion, progress: Progress) -> ClassMaps:
         """Probabilities as the second network of a cascade, within its search region only."""
@@ -104,35 +129,6 @@ class SliceNetwork(WithRunner[Runner]):
                 n, count = len(maps.by_slice), len(slices)
                 progress(n / count, sentence("Slice {n} of {count}", n=n, count=count))
         return maps
-
-    def _whole_slices(
-        self,
-        lps: CtVolume,
-        progress: Progress,
-        note: Callable[[int, Floats, SquareGrid], bool],
-    ) -> tuple[ClassMaps, int]:
-        """Every slice that the search asks for; note: whether a slice shows any liver or tumor."""
-        steps = self.preprocessing
-        if isinstance(steps, LiverBoxPreprocessing):
-            raise ValueError("This network needs to be shown the liver; run a liver network first.")
-        count, rows, columns = lps.shape_kji
-        grid = steps.grid((rows, columns), lps.spacing_kji_mm[1:])
-        search = CoarseSearch(count, lps.spacing_kji_mm[0], coarse=self.coarse_search)
-        _, *pixel_mm = square_spacing_kji_mm(lps.spacing_kji_mm, lps.shape_kji, steps.size_px)
-        maps, slices_run = ClassMaps(grid), 0
-        progress(0.0, "Looking for the liver")
-        for chunk, inputs in self._inputs(search.groups(), self._grays(lps)):
-            for k, probabilities in zip(chunk, self.runner(inputs), strict=True):
-                likely = probabilities[..., 1:].max(axis=2) > HIT_PROBABILITY
-                likely_mm2 = np.count_nonzero(likely) * pixel_mm[0] * pixel_mm[1]
-                found = False
-                if likely_mm2 > 0:
-                    maps.by_slice[k] = _foreground(probabilities)
-                    found = note(k, probabilities, grid)
-                search.record(k, hit=bool(likely_mm2 >= HIT_AREA_MM2), empty=not found)
-                slices_run += 1
-                progress(search.fraction, search.phrase)
-        return maps, slices_run
 
     def _grays(self, lps: CtVolume) -> Prepare:
         steps, spacing_ji_mm = self.preprocessing, lps.spacing_kji_mm[1:]
@@ -166,6 +162,10 @@ def is_foreground(probabilities: Floats) -> Mask:
         best = np.maximum(best, other)
     mask: Mask = best > classes[0]
     return mask
+
+
+def _shows_foreground(k: int, probabilities: Floats, grid: SquareGrid) -> bool:
+    return bool((probabilities[..., 1:].sum(axis=2) > HALF).any())
 
 
 def _foreground(probabilities: Floats) -> NDArray[np.float16]:

@@ -40,7 +40,7 @@ class PatchPredictor(Protocol):
 
     batch: int
 
-    def __call__(self, patches: Floats) -> Floats:
+    def __call__(self, patches: Floats, /) -> Floats:
         """(B, channels, k, j, i) to values to be averaged, say probabilities, (B, classes, ...)."""
         ...
 
