@@ -1,4 +1,4 @@
-"""Both systems on the same CT: seconds and peak memory, the cascade's beside the slice model's.
+"""Two models on the same CT: seconds and peak memory, the 3D cascade's beside the default's.
 
     python Testing/benchmarks/bench_systems.py
     python Testing/benchmarks/bench_systems.py --cascade gunetrpp-small --slices 60 150 --pairs 3
@@ -31,7 +31,7 @@ from pairs import Pairs, print_table
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 COLUMNS = ("slices", "system", "steps", "s", "loading s", "peak GB", "above idle GB", "GPU GB")
-SYSTEMS = ("slices", "cascade")
+SYSTEMS = ("default", "cascade")
 Row = dict[str, Any]
 
 
@@ -126,7 +126,7 @@ def compare(slices: int, models: dict[str, str | None], given: argparse.Namespac
     print_table(COLUMNS, [_line(slices, system, rows) for system, rows in runs.items()])
     seconds = (tuple(row["s"] for row in runs[system]) for system in SYSTEMS[::-1])
     times = Pairs(*seconds)
-    print(f"Cascade over slices: {times.ratio:.2f} times the seconds ({times.ratio_range}).")
+    print(f"Cascade over default: {times.ratio:.2f} times the seconds ({times.ratio_range}).")
 
 
 def _line(slices: int, system: str, rows: list[Row]) -> list[str]:
@@ -150,7 +150,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", metavar="NAME|FILE", default="hybrid2d-w32", help="the slice model")
+    add("--model", metavar="NAME|FILE", help="in place of the default model")
     add("--cascade", metavar="NAME|FILE", help="its name or its file")
     add("--net", choices=("small", "full"), default="small", help="without --cascade")
     add("--slices", type=int, nargs="+", default=[60])
@@ -163,7 +163,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         cascade = given.cascade or random_cascade(Path(folder), given.net)
-        models = {"slices": given.model, "cascade": cascade}
+        models = {"default": given.model, "cascade": cascade}
         for slices in given.slices:
             compare(slices, models, given)
 

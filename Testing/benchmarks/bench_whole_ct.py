@@ -5,7 +5,7 @@
 
 Each way runs in a child process of its own, one after the other, and reads the CT from a file, as
 in real use. Naive is what a short script does: the CT as float64 and every slice, one after the
-other, through the net as it was trained. Since that takes long, it sees --naive-slices of the
+other, through the nets as they were trained. Since that takes long, it sees --naive-slices of the
 slices, spread evenly, and its time is scaled up. Its memory is not: it holds the whole CT anyway.
 """
 
@@ -56,18 +56,13 @@ def naive(ct_file: str, model: str | None, wanted: int) -> tuple[int, float]:
     """Slices run, and how many times as long all of them would have taken."""
     import nibabel
     from bench_segment import eager
-    from LiverTumorSegLib.inference.segmenter import load_segmenter
-    from LiverTumorSegLib.model.catalog import find_model
-    from LiverTumorSegLib.model.file import ModelFile
-    from LiverTumorSegLib.settings import RunSettings
 
     image = nibabel.Nifti1Image.from_filename(ct_file)
     hu = image.get_fdata()  # float64, as scripts do
     step = max(1, hu.shape[2] // wanted)
     some = np.ascontiguousarray(hu[:, :, ::step].T.astype(np.int16))
     affine = image.affine @ np.diag([1, 1, step, 1])
-    net = ModelFile.load(find_model(model).file.path).build_net()
-    eager(CtVolume(some, affine), load_segmenter(RunSettings(model=model, device="cpu")), net)
+    eager(model).segment(CtVolume(some, affine))
     return len(some), hu.shape[2] / len(some)
 
 
@@ -106,9 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model", metavar="NAME|FILE", default="hybrid2d-w32", help="a model of one network"
-    )
+    parser.add_argument("--model", metavar="NAME|FILE", help="a model whose networks take slices")
     parser.add_argument("--slices", type=int, nargs="+", default=[150, 800])
     parser.add_argument("--naive-slices", type=int, default=40)
     parser.add_argument("--child", nargs=2, metavar=("CT", "WAY"), help=argparse.SUPPRESS)
