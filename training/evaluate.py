@@ -1,6 +1,6 @@
 """Score a model on whole cases of a split, through the same inference that users run.
 
-    python -m training.evaluate hybrid2d-w32 LITS_FOLDER --split val -o scores
+    python -m training.evaluate gunetrpp-small LITS_FOLDER --split val -o scores
     python -m training.evaluate model.safetensors LITS_FOLDER --split test -o scores --run runs/mine
     python -m training.evaluate model.safetensors LITS_FOLDER --split-file split.json -o scores
 

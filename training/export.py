@@ -1,6 +1,6 @@
 """Make the shipped form of a trained model, also of two networks as one cascade.
 
-    python -m training.export runs/mine -o hybrid2d-w32.safetensors --name hybrid2d-w32 \\
+    python -m training.export runs/mine -o mine.safetensors --name mine \\
         --prepared prepared --storage int8
 
     python -m training.export runs/liver runs/tumor -o pair.safetensors --name pair

@@ -164,8 +164,8 @@ class Options(Settings):
 class RunSettings(Options):
     """How CTs are to be segmented: one object from the panel or the command line to the network.
 
-    settings = RunSettings(model="hybrid2d-w32", smallest_lesion_mm=5.0)
-    settings.to_arguments()      # ["--model", "hybrid2d-w32", "--smallest-lesion-mm", "5.0"]
+    settings = RunSettings(model="liver-tumor", smallest_lesion_mm=5.0)
+    settings.to_arguments()      # ["--model", "liver-tumor", "--smallest-lesion-mm", "5.0"]
 
     model: a name of the catalog or a model file; None: the default. device: auto, cpu, cuda:1.
     coarse_search: whether slices clearly outside the liver are skipped.

@@ -24,7 +24,7 @@ from LiverTumorSegLib.phantom.phantom import make_phantom
 from pairs import print_table
 
 SHAPE, SPACING_MM = (12, 64, 64), (25.0, 6.0, 6.0)
-MODEL = "hybrid2d-w32"
+MODEL = "gunetrpp-small"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """A CT in, labels on the CT's own grid out: the one path of Slicer, command line and evaluation.
 
-    segmenter = load_segmenter(RunSettings(model="hybrid2d-w32"))
+    segmenter = load_segmenter(RunSettings(model="liver-tumor"))
     result = segmenter.segment(ct, progress=lambda fraction, phrase: None)
 
 The segmenter knows volumes in any orientation, its network knows volumes in LPS order. torch is

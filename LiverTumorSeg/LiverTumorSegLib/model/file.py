@@ -3,8 +3,8 @@
 ::
 
     file = ModelFile(spec, net.state_dict())
-    sha256 = file.save("hybrid2d-w32.safetensors", storage="int8")
-    net = ModelFile.load("hybrid2d-w32.safetensors", sha256=sha256).build_net()
+    sha256 = file.save("mine.safetensors", storage="int8")
+    net = ModelFile.load("mine.safetensors", sha256=sha256).build_net()
 
     pair = join_files(liver_file, tumor_file, name="pair", version="1", cascade={})
     nets = pair.build_nets()        # {"liver": ..., "tumor": ...}, whose tensors begin so

@@ -3,7 +3,7 @@
 A model is one ``.safetensors`` file: 8 bytes (little endian) with the length of a JSON header, the
 header, then the tensors. The description is ONE JSON string under ``__metadata__["spec"]``::
 
-    spec = read_spec("hybrid2d-w32.safetensors")
+    spec = read_spec("mine.safetensors")
     spec.net, spec.net_args, spec.provenance["scores"]
 """
 

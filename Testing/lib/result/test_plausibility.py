@@ -391,11 +391,10 @@ def test_the_default_model_finds_no_liver_where_there_is_none() -> None:
 
 
 @pytest.mark.slow
-@looped("model", ["hybrid2d-w32", None])
-def test_a_real_unenhanced_ct_that_ends_in_the_liver(model: str | None, shared_data: Path) -> None:
+def test_a_real_unenhanced_ct_that_ends_in_the_liver(shared_data: Path) -> None:
     """Marks in the colon and the falciform ligament are gone or flagged, and the rest is told."""
     ct, _ = read_ct(shared_data / "fixtures" / "example_ct.nii.gz")
-    made = load_segmenter(RunSettings(model=model, device="cpu")).segment(ct)
+    made = load_segmenter(RunSettings(device="cpu")).segment(ct)
     checked = check(ct, made.labels_kji, made.tumor_probability_kji)
     assert all(lesion.implausible for lesion in checked.measures.lesions if lesion.volume_ml > 1)
     text = "\n".join(checked.warnings)
