@@ -84,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         "--constant", action="store_true", help="keep the rate after the warm-up: a base to branch"
     )
     parser.add_argument(
+        "--synthetic-share",
+        type=float,
+        metavar="SHARE",
+        help="of a tumor network's patches without real tumor those with synthetic lesions (0.6)",
+    )
+    parser.add_argument(
         "--hold-out", type=Path, metavar="SPLIT.json", help="leave out the test patients of a fold"
     )
     parser.add_argument(

@@ -24,6 +24,7 @@ from LiverTumorSegLib.model.file import ModelFile, ModelSpec
 from torch import nn
 
 from training.cases.splits import load_split as load_split_file
+from training.data.box_patches import PatchSettings
 from training.data.slices import load_split, read_manifest, shrink_step
 from training.files import read_record, write_json, write_text
 from training.learn.distributed import Processes, pick_bf16, pick_device
@@ -38,7 +39,7 @@ from training.learn.provenance import (
 )
 from training.learn.recipes import RECIPES, SizePhase, SliceRecipe
 from training.learn.recipes3d import VOLUME_RECIPES, PatchRecipe
-from training.learn.step_trainer import STEP_RECIPES, train_steps
+from training.learn.step_trainer import STEP_RECIPES, StepRecipe, train_steps
 from training.learn.tensorboard_log import Log, no_log, tensorboard_log
 from training.learn.trainer import DataT, RecipeT, SliceTrainer, Trainer
 from training.learn.trainer3d import PatchTrainer, load_for
@@ -55,7 +56,8 @@ class RunOptions:
         counted in steps, to begin with. masks: liver masks, for a tumor network. fold: part N of K
         ("N/K") of the training patients is left out. hold_out: a split whose test patients are.
     weak_only: train on none but those who are never scored. constant: no annealing. tensorboard:
-        write its log, too.
+        write its log, too. synthetic_share: of a tumor network's patches without a real tumor those
+        with synthetic lesions.
     """
 
     prepared: Path
@@ -76,6 +78,7 @@ class RunOptions:
     constant: bool = False
     hold_out: Path | None = None
     weak_only: bool = False
+    synthetic_share: float | None = None
     tensorboard: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -241,6 +244,17 @@ def train_run(options: RunOptions, processes: Processes) -> None:
         _train_slices(options, recipe, processes, log)
 
 
+def _with_synthetic(recipe: StepRecipe, share: float) -> PatchSettings:
+    """Patch settings with another share of synthetic lesions, beside real ones in proportion."""
+    if recipe.data != "boxes":
+        raise ValueError("--synthetic-share is for a tumor network; leave it out.")
+    if not 0 <= share <= 1:
+        raise ValueError("--synthetic-share is a share of the patches, from 0 to 1.")
+    usual = recipe.patches
+    beside = share * usual.lesions_beside / usual.lesions_without
+    return replace(usual, lesions_without=share, lesions_beside=min(1.0, beside))
+
+
 def _train_steps(options: RunOptions, processes: Processes, log: Log) -> None:
     if processes.count > 1:
         raise ValueError(f"{options.recipe} trains in one process; start it without torchrun.")
@@ -248,6 +262,8 @@ def _train_steps(options: RunOptions, processes: Processes, log: Log) -> None:
     changes = options.changes("steps", "seed", "learning_rate", "ema")
     if options.width is not None:
         changes["net_args"] = {**recipe.net_args, "width": options.width}
+    if options.synthetic_share is not None:
+        changes["patches"] = _with_synthetic(recipe, options.synthetic_share)
     held_out: set[str] = set()
     if options.hold_out is not None:
         split = load_split_file(options.hold_out)

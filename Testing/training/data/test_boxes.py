@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from looped import looped
 
+from training import train
 from training.cases.scattered import IGNORE, LabeledSlices
 from training.data.box_patches import PatchSampler, PatchSettings, lesion_weights
 from training.data.boxes import (
@@ -176,3 +178,21 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
         states.append(trainer.average.net.state_dict())
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, msg=name)
+
+
+def test_a_share_of_synthetic_lesions_is_trained_with_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_boxes([stack()], tmp_path / "boxes")
+    command = [str(tmp_path / "boxes"), "--recipe", "tumor-boxes", "--width", "8", "--steps", "1"]
+    for share, name in (("0", "none"), ("0.3", "half")):
+        out = ["-o", str(tmp_path / name), "--synthetic-share", share]
+        assert train.main([*command, *out]) == 0
+        patches = json.loads((tmp_path / name / "run.json").read_text())["recipe"]["patches"]
+        assert patches["lesions_without"] == float(share)
+        assert patches["lesions_beside"] == pytest.approx(float(share) / 4)
+    for recipe, share in (("tumor-boxes", "1.5"), ("liver-slices", "0.5")):
+        wrong = ["--recipe", recipe, "--synthetic-share", share, "-o", str(tmp_path / "no")]
+        assert train.main([str(tmp_path / "boxes"), *wrong]) == 2
+        assert "--synthetic-share" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
