@@ -1,4 +1,4 @@
-"""What the commands of training share: common options, and how a command ends.
+"""Shared by the commands of training: common options, and how a command ends.
 
     def main(arguments: Sequence[str] | None = None) -> int:
         parser = command.parser("check", "Check a folder of labeled CTs.")

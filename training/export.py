@@ -101,7 +101,7 @@ def _volume_facts(file: ModelFile, prepared: Path, device: str, masks: Path | No
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What becomes a model file, and what the file says of itself.
+    """The run to export, and what the model file says of itself.
 
     model: a run folder or a model file; for a cascade the liver's, then the tumor's, or several of
         tumors that answer by their mean. prepared, masks: to

@@ -89,8 +89,8 @@ class LiverNet:
 def choose_nets(
     cases: Sequence[Case], final: LiverNet, others: Sequence[LiverNet]
 ) -> dict[str, LiverNet]:
-    """By case name the network that marks it: the final one for validation, else the first of
-    ``others`` that has not seen the patient.
+    """Choose the network that marks each case, by its name: the final one for validation, else the
+    first of ``others`` that has not seen the patient.
 
     Raises ``ValueError`` when every network knows a patient.
     """

@@ -119,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def disk_errors_as_sentences(name: str) -> Iterator[None]:
-    """What the disk refuses while ``name`` is written becomes a ``ValueError`` of one sentence."""
+    """Turn a disk's error while ``name`` is written into a ``ValueError`` of one sentence."""
     try:
         yield
     except BrokenPipeError:  # not the disk: whoever reads our output has gone
@@ -143,7 +143,7 @@ def is_alive(pid: int) -> bool:
 
 @functools.cache
 def machine_key() -> str:
-    """Which machine (or container) a process number belongs to; tells nothing about it."""
+    """Which machine (or container) a process number belongs to; it reveals nothing about it."""
     space = ""
     with contextlib.suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")

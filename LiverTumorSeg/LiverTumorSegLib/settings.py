@@ -156,7 +156,7 @@ class Options(Settings):
 
     @classmethod
     def from_parsed(cls: type[AnyOptions], parsed: argparse.Namespace) -> AnyOptions:
-        """From what a parser with :meth:`add_options` has parsed."""
+        """Take the options from what a parser with :meth:`add_options` has parsed."""
         return cls(**{one.name: getattr(parsed, one.name) for one in fields(cls)})
 
 

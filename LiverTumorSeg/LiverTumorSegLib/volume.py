@@ -109,7 +109,7 @@ class Reorientation:
         return _contiguous(self.view(array_kji))
 
     def view(self, array_kji: Array) -> Array:
-        """As :meth:`apply`, without a copy."""
+        """Like :meth:`apply`, without a copy."""
         lead = array_kji.ndim - 3
         turned = array_kji.transpose(*range(lead), *(lead + a for a in self.order_kji))
         return self._flip(turned)

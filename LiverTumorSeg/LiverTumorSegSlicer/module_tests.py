@@ -17,7 +17,7 @@ from .self_test import AnsweringRunner, makeTestCt
 
 
 class ModuleTests:
-    """What a test case takes on that says how the module's logic is made.
+    """Tests that a test case inherits when it says how the module's logic is made.
 
     No TestCase itself: Slicer runs every TestCase that it finds in the module's namespace.
     """
@@ -46,7 +46,7 @@ class ModuleTests:
         table.cleanUp()
 
     def test_stoppingLeavesTheSceneAlone(self) -> None:
-        """What the progress callback raises ends the run and comes out of it."""
+        """An error that the progress callback raises ends the run and comes out of it."""
         volumeNode, labelsKji = makeTestCt()
         before = slicer.mrmlScene.GetNumberOfNodes()
         logic = self.makeLogic(lambda: AnsweringRunner(lambda ct: labelsKji))

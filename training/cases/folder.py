@@ -221,7 +221,7 @@ def _line(check: CaseCheck) -> str:
 
 
 def check_case(case: Case) -> list[str]:
-    """What is wrong with a case, in sentences; empty when nothing is."""
+    """Check a case and say in sentences what is wrong; empty when nothing is."""
     return list(_check(case).problems)
 
 

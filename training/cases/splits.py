@@ -217,7 +217,7 @@ def kfold_splits(
     seed: int = 42,
     group_by: GroupBy = "patient",
 ) -> list[Split]:
-    """As many splits as folds: every patient tests once, validates once and trains otherwise.
+    """One split for each fold: every patient tests once, validates once and trains otherwise.
 
     The patients are dealt into ``folds`` parts, each with as many small, medium and large tumors as
     the others. Fold n tests on part n, validates on the part after it (the first after the last)

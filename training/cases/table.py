@@ -1,4 +1,4 @@
-"""What a table says of the cases: whose scan each is, and which set it belongs to.
+"""Reads the table of cases: whose scan each is, and which set it belongs to.
 
     cases = with_table(cases, Path("manifest.csv"))
 
@@ -58,7 +58,7 @@ def read_csv(table: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def key_column(columns: Sequence[str], needed: str, table: Path) -> str:
-    """The column that tells which case a row is about, "file" or "name".
+    """The column that names the case a row is about, "file" or "name".
 
     Raises ``ValueError`` when there is neither, or the column ``needed`` is missing.
     """

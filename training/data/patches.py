@@ -180,7 +180,7 @@ def _is_of(record: Mapping[str, Any], case: Mapping[str, Any]) -> bool:
 
 
 def fingerprint(case: Mapping[str, Any]) -> dict[str, Any]:
-    """What distinguishes a prepared scan from another of the same name."""
+    """The entries that distinguish a prepared scan from another of the same name."""
     return {key: case[key] for key in ("ct_sha256", "phantom_seed") if case.get(key) is not None}
 
 

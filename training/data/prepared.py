@@ -226,7 +226,7 @@ def cases_to_prepare(
 
 
 def fingerprint(case: Case) -> dict[str, Any]:
-    """What the prepared arrays depend on, besides the preprocessing."""
+    """Hashes of what the prepared arrays depend on, besides the preprocessing."""
     if case.phantom_seed is not None:
         return {"phantom_seed": case.phantom_seed}
     assert case.labels is not None

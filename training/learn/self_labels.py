@@ -1,4 +1,5 @@
-"""Self-training: a network's own answers as tumor labels, where only cells with tumor are known.
+"""Self-training: a network's own predictions as tumor labels, where only cells with tumor are
+known.
 
     relabel = SelfLabels.of(Path("runs/base"))
     box = relabel(box)          # other boxes come back as they are
@@ -57,7 +58,7 @@ class SelfLabels:
 
     @torch.no_grad()
     def tumor(self, box: LiverBox, k: int) -> NDArray[np.float32]:
-        """Probability of tumor (h, w) on slice k: the mean of four mirrored answers."""
+        """Probability of tumor (h, w) on slice k: the mean of four mirrored predictions."""
         image = torch.from_numpy((box.hu(k) - np.float32(box.liver_hu)) / np.float32(HU_SCALE))
         height, width = image.shape[1:]
         multiple = PREPROCESSING.multiple_px

@@ -17,7 +17,7 @@ Log = Callable[[int, Mapping[str, float]], None]
 
 
 def no_log(step: int, values: Mapping[str, float]) -> None:
-    """For a run that is not watched."""
+    """Log nothing: for a run that is not watched."""
 
 
 def tensorboard_log(run: Path) -> Log:

@@ -73,7 +73,7 @@ class Curves:
 
     @property
     def marker(self) -> str:
-        """So that a dot stands at each epoch of a short run and lines stay lines in a long one."""
+        """The marker of a curve: a dot at each epoch of a short run, none in a long one."""
         return "o" if len(self.epoch) <= FEW_EPOCHS else ""
 
     @property

@@ -252,7 +252,7 @@ def _preprocessing_lines(summary: Record) -> list[str]:
 
 
 def augmentation_lines(recipe: Mapping[str, Any]) -> list[str]:
-    """What a recipe (as stored in a model file) does to a slice at random, with probabilities."""
+    """Lines on what a recipe (as in a model file) does to a slice at random, and how often."""
     if "augmentation" not in recipe:
         return ["in training only", "recipe not stored in this model file"]
     # of a setting with a value an axis, the largest is shown

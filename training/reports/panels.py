@@ -167,7 +167,9 @@ def show_gray(
     preprocessing: SlicePreprocessing,
     box_mm: BoxMm,
 ) -> None:
-    """What the net sees of a slice, ``(size_px, size_px)``, laid where the slice's CT would lie."""
+    """Show what the net sees of a slice, ``(size_px, size_px)``, laid where the slice's CT would
+    lie.
+    """
     shape = (view.hu.shape[0], view.hu.shape[1])
     place = preprocessing.geometry(shape, view.spacing_ji_mm)
     row_mm, column_mm = (

@@ -1,4 +1,5 @@
-"""What the LiTS challenge reports and a reader of a tumor tool needs: volumes, burden, lesions.
+"""Tables that the LiTS challenge reports and a reader of a tumor tool needs: volumes, burden,
+lesions.
 
 Definitions: spec metrics-and-sota, section 2. ``clean`` is the repaired scoring, ``official`` the
 challenge script to the letter, for comparison with published numbers only. Lesions are

@@ -196,7 +196,7 @@ class CaseScore:
 
 
 def lesion_confidences(scores: Sequence[CaseScore]) -> list[LesionConfidence] | None:
-    """Of every predicted lesion; None when the model does not say how sure it is."""
+    """Confidence of every predicted lesion; None when the model gives none."""
     if not all(score.has_confidence for score in scores):
         return None
     return [
@@ -227,7 +227,7 @@ def run_model(
     *,
     checked: bool = True,
 ) -> Run:
-    """What users would get, with the probabilities beside it.
+    """Segment a CT as users would, and return the probabilities too.
 
     predicted: what the networks have said of this CT, in so many seconds; else they are run.
     relabel: makes the labels, in LPS order, in place of the model's own steps and unchecked.

@@ -17,7 +17,7 @@ from training.cases.case import SET_NAMES, Case, default_group
 
 @dataclass(frozen=True)
 class SetFacts:
-    """What one set of a split holds. tumor_ml: mL of tumor of each of its volumes."""
+    """Counts of one set of a split. tumor_ml: mL of tumor of each of its volumes."""
 
     name: str
     volumes: int
@@ -30,7 +30,7 @@ class SetFacts:
 
 
 def find_cases(data: Path, table: Path | None, split_file: Path | None) -> tuple[list[Case], str]:
-    """All cases that belong to a set, and what must be said of the split, if anything."""
+    """All cases that belong to a set, and a warning about the split, if any."""
     cases = folder.find_cases(data, table=table)
     if split_file is None:
         splits.assert_disjoint(cases)
@@ -71,7 +71,7 @@ def shared_with_training(segmenter: Segmenter, cases: Sequence[Case]) -> list[Ca
 
 
 def set_facts(cases: Sequence[Case]) -> list[SetFacts]:
-    """What each set holds, read from the label files; context slices count as slices."""
+    """Count what each set holds, from the label files; context slices count as slices."""
     return [_facts_of(name, [c for c in cases if c.split == name]) for name in SET_NAMES]
 
 

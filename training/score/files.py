@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: tables, its own record, and a line in the log of test uses."""
+"""Files of an evaluation: tables, its own record, and a line in the log of test uses."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def _commit() -> str:
 
 
 def header(segmenter: Segmenter, *, split: str, tta: bool, command: str) -> Record:
-    """What was scored, by which code, under which conditions; no path of this machine.
+    """The head of a record: what was scored, by which code, under which conditions; no path of this
+    machine.
 
     network: of a cascade the one that finds tumors.
     """

@@ -99,7 +99,8 @@ def _judged(fold: Fold, segmenter: Segmenter, cases: Sequence[Case]) -> Judged:
 
 
 def described(parts: Sequence[Judged]) -> dict[str, Any]:
-    """What is said of a cross-validation: the networks, which must be alike, and each fold's file.
+    """The description of a cross-validation: the networks, which must be alike, and each fold's
+    file.
 
     networks: what all folds share, by which a model trained on all patients is recognized as of the
     same kind. ``ValueError`` when one fold's network or preprocessing is another.
@@ -135,6 +136,6 @@ def network_kinds(spec: ModelSpec) -> dict[str, Any]:
 
 
 def joint_sha256(parts: Sequence[Judged]) -> str:
-    """Of one model its own; of several, of their hashes in a row."""
+    """The hash of a model file; of several, the hash of their hashes in a row."""
     hashes = [part.segmenter.sha256 or "" for part in parts]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

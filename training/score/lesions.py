@@ -110,7 +110,7 @@ class LesionTable:
     def with_confidence(
         self, predicted: NDArray[np.uint8], probability: NDArray[np.uint8]
     ) -> LesionTable:
-        """The same with how sure the model is of each predicted lesion.
+        """The same table with the confidence of each predicted lesion.
 
         predicted: the labels ``(k, j, i)`` of the table. probability: on their grid, 0 to 255
             (``decision.FULL_SCALE``) for a probability of tumor of 0 to 1.

@@ -71,7 +71,7 @@ class ObjectScores:
     surface: SurfaceScores
 
     def values(self, mode: Mode) -> dict[str, float]:
-        """By the names in OBJECT_SCORES.
+        """The scores by the names in OBJECT_SCORES.
 
         With one of the two masks empty, ``clean`` has dice 0, jaccard 0, voe 1, NaN distances and
         an rvd of -1 (nothing predicted) or NaN (nothing true); with both empty all are NaN.
@@ -92,7 +92,9 @@ class ObjectScores:
 
 
 def missing_object() -> dict[str, float]:
-    """What the script gives an object that is not there: the worst overlap, 9001 for the rest."""
+    """The scores that the script gives an object that is not there: the worst overlap, 9001 for the
+    rest.
+    """
     return dict.fromkeys(OBJECT_SCORES, MISSING) | {"dice": 0.0, "jaccard": 0.0, "voe": 1.0}
 
 
@@ -121,7 +123,7 @@ class TumorBurden:
 
     @classmethod
     def of(cls, matrix: Counts) -> TumorBurden:
-        """From the confusion matrix ``(3, 3)`` of the volume."""
+        """Tumor burden from the confusion matrix ``(3, 3)`` of the volume."""
         true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
         return cls(
             true_tumor=int(true[Label.TUMOR]),

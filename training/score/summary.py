@@ -74,14 +74,14 @@ def summarize(scores: Sequence[CaseScore]) -> Record:
 
 
 def basis(summary: Record) -> str:
-    """What was scored, as the sentence that ends the note of every figure."""
+    """The sentence that ends the note of every figure: what was scored."""
     counts = summary["counts"]
     patients = plural(counts["patients"], "patient")
     return f"{plural(counts['volumes'], 'volume')} scored ({set_of(summary)}, {patients})."
 
 
 def set_of(summary: Record) -> str:
-    """What the scored cases are: the test split, or none of one split."""
+    """The set that the scored cases are: the test split, or none of one split."""
     split: str = summary["split"]
     return f"{split} split" if split in SET_NAMES else split
 

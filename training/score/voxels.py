@@ -120,7 +120,7 @@ class Overlap:
 
     @classmethod
     def of(cls, matrix: Counts, mask: Mask) -> Overlap:
-        """From confusion matrices ``(..., 3, 3)`` of :func:`slice_matrices` or their sums."""
+        """Overlap by confusion matrices ``(..., 3, 3)`` of :func:`slice_matrices`, or by sums."""
         inside = list(CLASSES_OF[mask])
         outside = [label for label in Label if label not in inside]
         return cls(
@@ -185,7 +185,8 @@ class Overlap:
 
     @property
     def lits_rvd(self) -> Floats:
-        """What the LiTS script prints as RVD, (V_true - V_predicted) / V_predicted.
+        """The relative volume difference as the LiTS script prints it, (V_true - V_predicted) /
+        V_predicted.
 
         It hands the two masks over in swapped order, so positive is too small there.
         """

@@ -49,7 +49,8 @@ class Evidence:
         match: LesionMatch,
         slices: Iterable[tuple[int, Shares]],
     ) -> Evidence:
-        """From the lesions of one volume ``(k, j, i)``, and the shares ``(j, i)`` of its slices k.
+        """Evidence from the lesions of one volume ``(k, j, i)``, and the shares ``(j, i)`` of its
+        slices k.
 
         Slices without any label may be left out.
         """
@@ -80,7 +81,7 @@ class Evidence:
         )
 
     def thinned(self) -> Evidence:
-        """At most :data:`MOST_VOXELS`, evenly spread over all."""
+        """The same evidence with at most :data:`MOST_VOXELS` voxels, evenly spread over all."""
         count = min(len(self.shares), MOST_VOXELS)
         index = np.arange(count) * len(self.shares) // max(count, 1)
         return Evidence(self.patient, self.shares[index], self.tumor[index], self.lesions[index])

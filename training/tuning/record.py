@@ -1,4 +1,4 @@
-"""What a choice of decision leaves behind: for programs, for a table, for a model card.
+"""Records of a choice of decision: for programs, for a table, for a model card.
 
 write_choice(folder, choice, header)        # choice.json, choice.csv, choice.md
 stored = read_choice(Path("choice/choice.json"))
@@ -46,7 +46,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen and what is known of it.
+    """A decision that was chosen, and the evidence for it.
 
     default, chosen: how labels were made before, and are to be made; the confidence is chosen's.
     tried: each setting with its scores over all volumes; chosen's is there without a confidence.
@@ -91,7 +91,7 @@ class Choice:
 
     @property
     def few(self) -> str:
-        """How little it stands on."""
+        """A sentence with the patients and lesions that the choice stands on."""
         scores = self.scores(self.default)
         return (
             f"Chosen on {plural(self.patients, 'patient')}:"
@@ -132,7 +132,7 @@ class StoredChoice:
     curve: Record
 
     def of_fold(self, name: str) -> tuple[Decision, Postprocessing]:
-        """What was chosen on the other folds, with the confidence that was fitted on them."""
+        """The decision chosen on the other folds, with the confidence that was fitted on them."""
         for part in self.how.get("leave_one_fold_out", {}).get("parts", []):
             if part["fold"] == name:
                 return (
@@ -205,7 +205,7 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
 
 
 def curve_record(choice: Choice) -> Record:
-    """For a model file: what its thresholds trade, measured on whom they were chosen on."""
+    """The curve for a model file: what thresholds trade on the patients they were chosen on."""
     scores = choice.scores(choice.chosen)
     return {
         "patients": choice.patients,

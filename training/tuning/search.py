@@ -56,7 +56,7 @@ Show = Callable[[Sequence[Decision]], Iterable[Decision]]
 
 @dataclass(frozen=True)
 class Setting:
-    """From probabilities to labels.
+    """One way to turn probabilities into labels.
 
     smoothing: whether smoothing through the plane is to be tried at all; a network that sees
         neighboring slices has no use for it.
@@ -73,7 +73,7 @@ class Setting:
 
     @property
     def values(self) -> dict[str, float]:
-        """By the names in :attr:`tried`."""
+        """The values by the names in :attr:`tried`."""
         known = {**self.decision.to_dict(), **self.postprocessing.to_dict()}
         return {name: float(known[name]) for name in self.tried}
 
@@ -101,7 +101,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class VolumeCounts:
-    """What a setting makes of one volume.
+    """Counts of what a setting finds in one volume.
 
     shared, predicted, true: voxels of tumor in both, in the prediction, in the truth.
     large_found, large_true: of the true lesions of 10 mm and more (diameter of a ball of the same
@@ -185,7 +185,7 @@ class Scores:
 
     @property
     def score(self) -> float:
-        """What is chosen by; NaN without true and predicted tumor."""
+        """The score that decides the choice; NaN without true and predicted tumor."""
         return (self.tumor_dice + self.detection.f1) / 2
 
     def row(self) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _rounded(value: float) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class CroppedPrediction:
-    """What a :class:`Prediction` says of each slice alone, on the CT's own pixels, in a box.
+    """A :class:`Prediction` of each slice alone, on the CT's own pixels, in a box.
 
     Much smaller, and decided on faster, than the whole; what it decides is the same.
     liver_lps: as in a Prediction, cut to the box. share: float32 (k, j, i), what is
@@ -291,7 +291,7 @@ class PredictedCase:
         }
 
     def evidence(self, setting: Setting) -> Evidence:
-        """How the network saw the voxels that are labeled tumor at last."""
+        """The network's probabilities on the voxels that are labeled tumor at last."""
         tumor, _ = self.prediction.tumor_mask(setting.decision)
         first, rows, columns = box = self._box(tumor)
         match = self._match(tumor, setting.postprocessing, box)
@@ -372,7 +372,7 @@ class Search:
         return list(dict.fromkeys(volume.patient for volume in self.volumes))
 
     def tried(self) -> list[Setting]:
-        """What :meth:`best` looks at when it chooses on all patients, in its order."""
+        """The settings that :meth:`best` looks at when it chooses on all patients, in its order."""
         return self._walk(self.patients)[1]
 
     def best(self, patients: Collection[str] | None = None) -> Setting:
@@ -382,7 +382,7 @@ class Search:
     def counts(
         self, setting: Setting, patients: Collection[str] | None = None
     ) -> tuple[VolumeCounts, ...]:
-        """Of each volume of these patients; of all by default."""
+        """Counts of each volume of these patients; of all by default."""
         self._try([setting])
         known = self._known[setting]
         return tuple(one for one in known if patients is None or one.patient in patients)
@@ -392,7 +392,7 @@ class Search:
         return Scores.of(self.counts(setting))
 
     def evidence(self, setting: Setting, patients: Collection[str] | None = None) -> list[Evidence]:
-        """Of each patient with voxels labeled tumor; all by default."""
+        """Evidence of each patient with voxels labeled tumor; all by default."""
         if setting not in self._evidence:
             self._evidence[setting] = by_patient(v.evidence(setting) for v in self.volumes)
         known = self._evidence[setting]
@@ -411,7 +411,7 @@ class Search:
         return LeftOut(name, setting, self.counts(setting, left), blind)
 
     def curve(self, setting: Setting) -> dict[Decision, Scores]:
-        """What marking more or fewer lesions would give, the rest as it is.
+        """The scores that marking more or fewer lesions would give, the rest as it is.
 
         From many marks to few: by the seed threshold, which leaves outlines as they are, where the
         setting has one; else by the tumor threshold.

@@ -105,7 +105,7 @@ def write_answer(folder: Path, answer: Answer) -> None:
 
 
 def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
-    """What was written for a CT of that shape; ``ValueError`` when it is missing or not whole."""
+    """Read the result for a CT of that shape; ``ValueError`` when it is missing or not whole."""
     record = _read_json(folder / RECORD)
     shape, classes = tuple(shape_kji), (CLASSES, *shape_kji)
     labels = _read_result(folder / LABELS, np.dtype(np.uint8), shape)

@@ -82,7 +82,7 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """When this returns, the function is not called any more."""
+        """Stop; once this returns, the function is not called any more."""
         self._stopped.set()
         self._thread.join()
 
@@ -201,7 +201,7 @@ class JsonLines:
 
 
 def stand_in_for_closed_streams() -> None:
-    """Let what is said go nowhere where a service, or ``>&-``, has closed the standard streams.
+    """Discard output where a service, or ``>&-``, has closed the standard streams.
 
     A file opened later would get their numbers, and what a library complains of would go into it.
     """
@@ -216,8 +216,9 @@ def stand_in_for_closed_streams() -> None:
 
 
 def say(text: str) -> None:
-    """On standard output. One that takes nothing more is a ``BrokenPipeError``, whatever it lacks:
-    no fault of the case that is being worked on. From then on what is said goes nowhere."""
+    """Print on standard output. One that takes nothing more is a ``BrokenPipeError``, whatever it
+    lacks: no fault of the case that is being worked on. From then on what is said goes nowhere.
+    """
     try:
         print(text, flush=True)
     except OSError as error:

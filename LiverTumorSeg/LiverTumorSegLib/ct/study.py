@@ -176,7 +176,7 @@ def _seconds(stated: str) -> float | None:
 
 @dataclass(frozen=True)
 class WantedSeries:
-    """What somebody says of the series that is meant; None where nothing is said.
+    """Describes the series that is meant; a field is None where nothing is known of it.
 
     which: its number as `info` counts from 1, its UID, or a pattern of its description. phase: of a
     series that holds several, as `info` counts them from 1.
@@ -252,7 +252,7 @@ def _of_name(entries: Sequence[StudySeries], wanted: str | None) -> list[StudySe
 
 
 def fits(description: str, pattern: str) -> bool:
-    """Whether a description is like a pattern as of a shell; large and small letters are alike."""
+    """Whether a description matches a pattern as in a shell; large and small letters are alike."""
     return fnmatchcase(description.casefold(), pattern.casefold())
 
 

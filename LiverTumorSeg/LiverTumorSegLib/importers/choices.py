@@ -1,4 +1,4 @@
-"""What is chosen where a network from elsewhere is imported; each an option of the command line."""
+"""Options of importing a network from elsewhere; each an option of the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from LiverTumorSegLib.settings import Options
 
 @dataclass(frozen=True, kw_only=True)
 class ImportChoices(Options):
-    """What the folder itself does not say, or says of several."""
+    """Options for what the folder itself does not say, or says of several networks."""
 
     NOUN = "import"
 

@@ -28,7 +28,7 @@ def imported_spec(
     title: str,
     imported: dict[str, Any],
 ) -> ModelSpec:
-    """Described as every model is; fp32, so that it answers as it did where it came from."""
+    """The specification of an imported network; fp32, so that its predictions stay the same."""
     return ModelSpec(
         name=_model_name(name),
         version="1",

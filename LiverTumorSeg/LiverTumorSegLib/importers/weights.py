@@ -58,7 +58,7 @@ def read_trusted_pickle(path: Path, *, trust: bool) -> State:
 
 
 def without_prefix(state: State) -> State:
-    """As the network itself names its tensors."""
+    """Rename tensors to the names that the network itself has for them."""
     for prefix in SHARED_PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -66,7 +66,7 @@ def without_prefix(state: State) -> State:
 
 
 def read_torchscript(path: Path, patch: Sequence[int]) -> tuple[State, int]:
-    """The archive as the tensor that it is kept as, and how many channels the network answers with.
+    """The archive as the tensor that it is stored as, and how many channels the network puts out.
 
     The network is run once on an empty patch: what does not take it is refused.
     """

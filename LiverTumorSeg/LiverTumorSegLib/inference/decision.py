@@ -1,4 +1,4 @@
-"""From a slice network's probabilities to labels: what is tumor, and how sure the model is of it.
+"""Turns a slice network's probabilities into labels: what is tumor, and how sure the model is.
 
     decision = Decision(tumor_threshold=0.7, smoothing_mm=5.0, calibration=(1.1, -0.4))
     labels_lps, tumor_probability_lps = segmenter.predict(ct).decide(decision)
@@ -81,7 +81,7 @@ class Decision(Settings):
         return REACH_SD * self.smoothing_mm
 
     def weights(self, distances_mm: NDArray[np.float64]) -> Floats:
-        """Of slices so far away, signed or not; 1 for the slice itself, 0 beyond the reach."""
+        """Weights of slices so far away, signed or not; 1 for the slice itself, 0 out of reach."""
         away_mm = np.abs(np.asarray(distances_mm, np.float64))
         if self.smoothing_mm == 0:
             return np.equal(away_mm, 0).astype(np.float32)
@@ -96,7 +96,7 @@ class Decision(Settings):
         return self.seed_threshold > self.tumor_threshold
 
     def probability(self, share: Floats) -> Floats:
-        """That voxels with such shares of tumor are tumor, as calibrated; any shape.
+        """The calibrated probability that voxels with such shares of tumor are tumor; any shape.
 
         Raises ``ValueError`` when ``calibration`` is None.
         """

@@ -25,7 +25,7 @@ class SliceGrid(Protocol):
 
     @property
     def shape_ji(self) -> tuple[int, int]:
-        """Of the network's pixels."""
+        """Shape of a slice in the network's pixels."""
         ...
 
     def to_native(self, values: Floats) -> Floats:

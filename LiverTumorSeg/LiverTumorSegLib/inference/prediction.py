@@ -1,4 +1,4 @@
-"""What one pass of the networks over a CT found out, from which labels are decided, and again.
+"""The result of one pass of the networks over a CT, from which labels can be decided repeatedly.
 
     prediction = network.predict(lps)                           # the networks, once
     for threshold in (0.5, 0.7):                                # without them
@@ -67,7 +67,7 @@ class ClassMaps:
         return any(len(layers) > 1 for layers in self.by_slice.values())
 
     def foreground_native(self, k: int) -> Floats:
-        """That a voxel is no background, (j, i)."""
+        """Probability on slice k that a voxel is not background, (j, i)."""
         return self.grid.to_native(self.by_slice[k].astype(np.float32).sum(axis=0))
 
     def is_foreground_native(self, k: int) -> Mask:
@@ -78,13 +78,13 @@ class ClassMaps:
         return mask
 
     def last_native(self, k: int) -> Floats:
-        """Of the last class, (j, i)."""
+        """Probability of the last class on slice k, (j, i)."""
         return self.grid.to_native(self.by_slice[k][-1].astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the networks said of a CT.
+    """What the networks predicted for a CT.
 
     liver_lps: bool, where there is liver or tumor, whatever is decided.
     tumor_lps: bool, where tumor may be; None for everywhere.
@@ -112,7 +112,7 @@ class Prediction:
         slices_run: int,
         warnings: tuple[str, ...],
     ) -> Prediction:
-        """What a network said that finds liver and tumors; found_lps: where either is."""
+        """The prediction of one network that finds liver and tumors; found_lps: where either is."""
         return cls(found_lps, found_lps, maps, maps, spacing_kji_mm, slices_run, warnings)
 
     def decide(

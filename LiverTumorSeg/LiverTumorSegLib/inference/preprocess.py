@@ -1,4 +1,4 @@
-"""From CT slices to what the network sees, and its answer back to the slice's own pixels.
+"""Turns CT slices into a network's inputs, and its predictions back into the slice's own pixels.
 
 In the paper's order (hybrid2d, II.B and III.B): scale to 8 bits, CLAHE, gamma, resize to 256. What
 the paper leaves open is fixed here once: rounding to nearest, OpenCV's meaning of the clip limit,

@@ -1,4 +1,4 @@
-"""From a CT and the liver in it to what a tumor network of slices sees: a box around the liver.
+"""Cuts what a tumor network of slices sees out of a CT with its liver: a box around the liver.
 
     preprocess = LiverBoxPreprocessing()
     box = preprocess(lps, region)                 # region: of a cascade's first network
@@ -146,7 +146,7 @@ class LiverBoxPreprocessing(Settings):
         )
 
     def neighbors(self, z_mm: NDArray[np.float64]) -> NDArray[np.int64]:
-        """For each slice its neighbors below and above, (n, 2); z_mm: the slices' heights (n,)."""
+        """Each slice's neighbors below and above, (n, 2); z_mm: the slices' heights (n,)."""
         result = np.repeat(np.arange(len(z_mm))[:, None], 2, axis=1)
         for k, z in enumerate(z_mm):
             for column, sign in ((0, -1.0), (1, 1.0)):

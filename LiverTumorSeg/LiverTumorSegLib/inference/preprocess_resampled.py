@@ -1,4 +1,4 @@
-"""From a CT to voxels of one size in mm on a network's own axes, as nnU-Net and MONAI prepare it.
+"""Resamples a CT to voxels of one size in mm on a network's own axes, as nnU-Net and MONAI do.
 
     preprocess = ResampledPreprocessing(spacing_mm=(1.0, 0.78, 0.78), clip_hu=(-15, 197),
                                         mean_std_hu=(99.4, 39.4))

@@ -1,4 +1,4 @@
-"""From a CT to what a patch network sees, slice by slice on a square grid, and back again.
+"""Brings a CT to a patch network's grid, slice by slice on square pixels, and labels back again.
 
     preprocess = VolumePreprocessing()
     image = preprocess(lps.hu, lps.spacing_kji_mm)  # float16 (k, 256, 256) in [0, 1]
@@ -130,7 +130,7 @@ class VolumePreprocessing(Settings):
     def search_region(
         self, liver: Mask, spacing_kji_mm: Spacing, shape_kji: tuple[int, int, int]
     ) -> Mask:
-        """What the tumor network looks at: the liver, dilated by the margin.
+        """The region that the tumor network looks at: the liver, dilated by the margin.
 
         liver: (k, size_px, size_px), say from :func:`clean_liver`. spacing_kji_mm, shape_kji: the
         CT's own. ``ValueError`` for a network that looks at everything.

@@ -32,7 +32,7 @@ def subrange(progress: Progress, start: float, end: float) -> Progress:
 
 
 def stage_progress(progress: Progress, start: float, end: float, stage: str) -> Progress:
-    """As :func:`subrange`, with the stage's name before each phrase."""
+    """Like :func:`subrange`, with the stage's name before each phrase."""
     partial = subrange(progress, start, end)
     return lambda fraction, phrase: partial(
         fraction, sentence("{stage}: {phrase}", stage=stage, phrase=phrase)

@@ -67,7 +67,7 @@ class LiverRegion:
 
     @property
     def slices(self) -> list[int]:
-        """Those that the search region reaches, from the feet up."""
+        """Slices that the search region reaches, from the feet up."""
         return [int(k) for k in np.flatnonzero(self.search.any(axis=(1, 2)))]
 
     def search_native(self, k: int) -> Mask:

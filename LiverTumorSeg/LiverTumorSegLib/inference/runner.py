@@ -1,4 +1,4 @@
-"""What is asked of the runner of a network, and what networks with one runner have in common."""
+"""The interface of a network's runner, and what networks with one runner have in common."""
 
 from __future__ import annotations
 

@@ -90,8 +90,9 @@ class Segmentation:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float16] | None:
-        """Of the networks themselves, before any decision or step: float16 (classes, k, j, i) on
-        the CT's grid; None without ``keep_prediction``."""
+        """Probabilities of the networks themselves, before any decision or step: float16 (classes,
+        k, j, i) on the CT's grid; None without ``keep_prediction``.
+        """
         if self.prediction is None:
             return None
         return self.reorientation.undo(self.prediction.probabilities())

@@ -41,7 +41,7 @@ class Stop:
     false_lesions_per_volume: float
 
     def expected(self) -> Sentence:
-        """What to expect of it, for people."""
+        """The sentence with the lesions found and false marks to expect of this decision."""
         return sentence(
             "Where it was tuned it found {large} of {large_true} tumors from 10 mm and {small} of"
             " {small_true} smaller ones, with {false_marks:.1f} false marks a CT.",
@@ -53,7 +53,7 @@ class Stop:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For a result's record, JSON-able."""
+        """This decision for a result's record, JSON-able."""
         thresholds = {name: getattr(self.decision, name) for name in THRESHOLDS}
         return {
             "steps": self.steps,
@@ -72,7 +72,7 @@ class Sensitivity:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Sensitivity | None:
-        """Of a model's file; None where it knows of no decision beside its own.
+        """The decisions that a model's file stores; None where there is none beside its own.
 
         That holds as well for a curve that this version does not understand: a model works without
         one. Raises ``ValueError`` for such a decision.
@@ -100,7 +100,7 @@ class Sensitivity:
         return self.stops[-1].steps
 
     def at(self, steps: int) -> Stop:
-        """So many steps from what was tested; ``ValueError`` beyond the ends."""
+        """The decision so many steps from the tested one; ``ValueError`` beyond the ends."""
         if not self.fewest <= steps <= self.most:
             raise ValueError(
                 sentence(

@@ -132,7 +132,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the coarsest grid up, at each with the encoder's features beside."""
+    """Decodes from the coarsest grid up, joining the encoder's features of each."""
 
     def __init__(
         self,

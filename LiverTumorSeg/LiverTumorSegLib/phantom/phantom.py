@@ -1,4 +1,4 @@
-"""A synthetic abdomen with truth: what the demo segments and what tests know the answer of.
+"""A synthetic abdomen with its true labels, for the demo and for tests.
 
     phantom = make_phantom(seed=3)
     phantom.ct, phantom.labels, phantom.tumors

@@ -180,7 +180,7 @@ def scan_record(ct: CtVolume) -> dict[str, Any]:
 
 @contextmanager
 def result_folder(target: Path, *, overwrite: bool, sources: Sequence[Path] = ()) -> Iterator[Path]:
-    """As :func:`whole_folder`, for the files of a result.
+    """Like :func:`whole_folder`, for the files of a result.
 
     sources: files that are read, which must not be among those to be replaced.
     """

@@ -1,4 +1,4 @@
-"""What a label map says in numbers: liver volume, tumor burden, each lesion with its diameters.
+"""Measures a label map: liver volume, tumor burden, each lesion with its diameters.
 
     measures = measure(labels_kji, ct, tumor_probability_kji)
     for row in lesion_rows(measures): ...
@@ -152,7 +152,7 @@ def measure_labels(
     hu_kji: NDArray[np.int16] | None = None,
     tumor_probability_kji: NDArray[np.uint8] | None = None,
 ) -> LiverMeasures:
-    """As :func:`measure`, for labels without a CT (mean HU None) on the grid of an affine."""
+    """Like :func:`measure`, for labels without a CT (mean HU None) on the grid of an affine."""
     _check_labels(labels_kji)
     for name, array in (("CT", hu_kji), ("tumor probability", tumor_probability_kji)):
         if array is not None and array.shape != labels_kji.shape:

@@ -42,7 +42,7 @@ class StepLabels:
         return self.fewest + len(self.told) - 1
 
     def at(self, step: int) -> tuple[Labels, dict[str, Any]]:
-        """Labels of ``voxels`` at a step, and what is told of it."""
+        """Labels of ``voxels`` at a step, and its record."""
         if not self.fewest <= step <= self.most:
             raise IndexError(f"{step} is not within {self.fewest} to {self.most}.")
         return self.labels[step - self.fewest], self.told[step - self.fewest]
@@ -79,7 +79,7 @@ class TumorSeen:
     values: NDArray[np.uint8]
 
     def whole_kji(self, shape_kji: tuple[int, ...]) -> NDArray[np.uint8]:
-        """On the CT's whole grid, with 0 elsewhere."""
+        """The probabilities on the CT's whole grid, with 0 elsewhere."""
         whole = np.zeros(shape_kji, np.uint8)
         box = (slice(n, n + m) for n, m in zip(self.first_kji, self.values.shape, strict=True))
         whole[tuple(box)] = self.values

@@ -1,4 +1,4 @@
-"""A result at every step of sensitivity, made of what the networks have said once.
+"""A result at every step of sensitivity, made from one prediction of the networks.
 
 steps = labels_at_steps(ct, segmenter.decision, done, sensitivity)
 seen = tumor_seen(done)

@@ -48,7 +48,7 @@ class Trunk:
 
     @classmethod
     def around_liver(cls, ct_lps: CtVolume, labels_lps: NDArray[np.uint8]) -> Trunk:
-        """Of labels that hold a liver."""
+        """The trunk at the height of the liver that these labels hold."""
         spacing = ct_lps.spacing_kji_mm
         height, width = (
             max(1, round(n * mm / VOXEL_MM))
@@ -118,13 +118,13 @@ class Trunk:
 
     @property
     def width_mm(self) -> float:
-        """Of the body from side to side, at the liver."""
+        """Width of the body from side to side, at the liver."""
         left, right = self._sides()
         return float(np.median(right - left + 1)) * self.spacing_kji_mm[2]
 
     @property
     def right_share(self) -> float:
-        """Of the liver, that part on the patient's right of the middle."""
+        """Share of the liver that lies on the patient's right of the middle."""
         shares = [
             self.liver[k, :, : round(self.middle)].sum() / self.liver[k].sum() for k in self.broad
         ]

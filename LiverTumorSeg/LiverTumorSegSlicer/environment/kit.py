@@ -44,7 +44,7 @@ OnLine = Callable[[str], None]
 
 @dataclass(frozen=True)
 class KitEnd:
-    """What became of it. folder: of the kit; failure: None when it went well."""
+    """The outcome of making a kit. folder: of the kit; failure: None when it went well."""
 
     folder: Path
     failure: InstallFailed | None = None

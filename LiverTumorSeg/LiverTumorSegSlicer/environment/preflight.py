@@ -47,7 +47,7 @@ class Verdict:
     sentence: str
 
     def line(self) -> str:
-        """For a list."""
+        """The verdict as a line of a list."""
         mark = "\u2713" if self.isGood else "\u2717"  # a check mark, and a cross
         return f"{mark} {self.sentence}"
 
@@ -63,7 +63,7 @@ class Preflight:
         self._runner: Runner | None = None  # held while it runs
 
     def look(self, isTorchNeeded: bool, onVerdicts: OnVerdicts) -> None:
-        """At this computer at once, and at the network in a child; onVerdicts is called once."""
+        """Look at this computer at once, at the network in a child; onVerdicts is called once."""
         verdicts = [*_diskVerdict(isTorchNeeded), *_memoryVerdict(), *_pathVerdict(isTorchNeeded)]
         places = [(_("Python packages"), [ASKED_PACKAGE])]
         if isTorchNeeded:

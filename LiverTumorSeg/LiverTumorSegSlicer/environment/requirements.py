@@ -143,7 +143,7 @@ class Environment:
     # --- look ------------------------------------------------------------------------------------
 
     def check(self) -> EnvironmentReport:
-        """What is there, by its files; what ``checkInChild`` has found counts more."""
+        """Find what is there, by its files; what ``checkInChild`` has found counts more."""
         found, packageCheck = self._packages.find(), self._packageCheck
         problems = (
             *self._pythonProblems(),
@@ -293,7 +293,7 @@ class Environment:
     # --- mend ------------------------------------------------------------------------------------
 
     def lookBefore(self, onVerdicts: OnVerdicts) -> None:
-        """What would stand in the way of installing what is missing; it asks the network."""
+        """Find what would stand in the way of installing what is missing; it asks the network."""
         report = self.check()
         kinds = {problem.kind for problem in report.problems if problem.canInstall}
         there = self._alreadyThere()

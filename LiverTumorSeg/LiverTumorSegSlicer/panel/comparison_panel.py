@@ -66,7 +66,7 @@ class ComparisonPanel:
         self.update()
 
     def update(self) -> None:
-        """What can be done now; matches of lesions that are others by now are shown no more."""
+        """Enable what can be done now; matches of lesions that have changed are hidden."""
         every = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
         isSecond = sum(not node.GetHideFromEditors() for node in every) > 1
         for widget in (self._ui.baselineSelector, self._ui.compareButton):
@@ -233,9 +233,9 @@ class ComparisonPanel:
 
 
 class FoundMatches:
-    """What a comparison has found, as the reader has corrected it. ``links``: the matches now.
+    """Matches that a comparison has found, as the reader has corrected them.
 
-    lesionsThen: those of the follow-up's table when it was compared.
+    links: the matches now. lesionsThen: those of the follow-up's table when it was compared.
     """
 
     def __init__(

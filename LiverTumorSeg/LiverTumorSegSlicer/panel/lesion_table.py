@@ -57,7 +57,7 @@ class QtDelay:
         self._timer.connect("timeout()", self._function)
 
     def start(self) -> None:
-        """From now on; what was waiting starts anew."""
+        """Start the delay; one that was running begins anew."""
         self._timer.start()
 
     def stop(self) -> None:

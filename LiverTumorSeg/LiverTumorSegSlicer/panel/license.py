@@ -26,7 +26,7 @@ def isAgreed(entry: ModelEntry, remembered: Remembered, questions: Questions) ->
 
 
 def licenseQuestion(entry: ModelEntry) -> str:
-    """The question that a person answers before a model runs."""
+    """The question that a person is asked before a model runs."""
     terms = entry.licence.lower().replace("-", " ").split()
     forbids = (
         _("It forbids commercial use.")

@@ -31,7 +31,7 @@ Nodes = tuple[Any, Any]  # a segmentation and its CT
 
 
 class LinkedViews:
-    """Nothing is changed until ``show``, and all is as before after ``hide``."""
+    """Slice views side by side that move together, from ``show`` until ``hide``."""
 
     def __init__(self) -> None:
         self._layout: int | None = None
@@ -73,7 +73,7 @@ class LinkedViews:
 
     @contextmanager
     def inTheirPlaces(self) -> Iterator[None]:
-        """For a while all nodes lie where they do without linked views."""
+        """Put all nodes where they lie without linked views, for a while."""
         for moved in self._moved:
             moved.moveBack()
         try:

@@ -56,7 +56,7 @@ class PageMaker:
         onMade: Callable[[Page], None],
         parts: PartMeasures | None = None,
     ) -> None:
-        """Begin a page of copies of these nodes; a failure is told, and ``onMade`` not called.
+        """Begin a page of copies of these nodes; a failure is shown, and ``onMade`` not called.
 
         command: "report" or "compare", with options. nodes: in the order in which it takes them.
         parts: of the liver of the last of them.

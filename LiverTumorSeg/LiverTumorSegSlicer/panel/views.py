@@ -1,4 +1,4 @@
-"""What the slice views show: a window to see tumors in, a lesion, and its diameters."""
+"""Sets what the slice views show: a window to see tumors in, a lesion, and its diameters."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ FOLDER_MARK = "<temporary folder>"
 
 @dataclass(frozen=True, eq=False)
 class JobRequest:
-    """What to segment, and how.
+    """A CT to segment, and how.
 
     huKji: int16 (k, j, i), Hounsfield units; a copy that nobody changes. ijkToRas: (4, 4), mm.
     """
@@ -137,7 +137,7 @@ class SegmentationJob:
 
     @property
     def isRunning(self) -> bool:
-        """From start() until one of onFinished, onFailed and onCancelled is called."""
+        """True from start() until one of onFinished, onFailed and onCancelled is called."""
         return self._state in (State.WRITING, State.RUNNING, State.READING)
 
     @property

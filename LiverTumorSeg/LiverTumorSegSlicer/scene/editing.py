@@ -1,4 +1,4 @@
-"""From a result to Slicer's own tools: Segment Editor with the right settings, and 3D surfaces."""
+"""Hands a result to Slicer's own tools: Segment Editor with the right settings, and 3D surfaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has left for a segmentation, beside the scene, for this session of Slicer.
+"""Data of a run that are held for a segmentation beside the scene, for this session of Slicer.
 
 keepForLater(segmentationNode, steps, seen, onePerLesion)      # when a run ends
 kept = keptFor(segmentationNode)                               # None where nothing was left
@@ -17,7 +17,7 @@ from .geometry import isInScene
 
 @dataclass(eq=False)
 class Kept:
-    """What the last run left.
+    """Data that the last run left for a segmentation.
 
     step: the sensitivity that the segments have now. touched: of the voxels of ``steps``, those
     that a person has changed or judged at some step; they stay so at every other.
@@ -37,14 +37,14 @@ _kept: list[Kept] = []
 def keepForLater(
     segmentationNode: Any, steps: StepLabels | None, seen: TumorSeen | None, onePerLesion: bool
 ) -> None:
-    """As long as the segmentation is in the scene; what an earlier run left for it goes."""
+    """Hold these data while the segmentation is in the scene, in place of an earlier run's."""
     forget(segmentationNode)
     if steps is not None or seen is not None:
         _kept.append(Kept(segmentationNode, steps, seen, onePerLesion))
 
 
 def keptFor(segmentationNode: Any) -> Kept | None:
-    """What a segmentation's run left in this session; None where there is nothing."""
+    """The data of a segmentation's run in this session; None where there is nothing."""
     _prune()
     return next((one for one in _kept if one.segmentationNode is segmentationNode), None)
 

@@ -1,4 +1,4 @@
-"""What the network was unsure of, as volumes that one can overlay or threshold.
+"""Probabilities of the network as volumes that one can overlay or threshold.
 
 Percent in uint8: a CT of 512 x 512 x 300 voxels takes 79 MB a volume so, 315 MB as float32.
 """

@@ -66,7 +66,7 @@ class Provenance:
         return cls(*(_plain(text) for text in texts), _plain(record.get("notice")))
 
     def tags(self) -> dict[str, str]:
-        """As segment tags. The DICOM ones go into a DICOM SEG when one is exported."""
+        """The provenance as segment tags; the DICOM ones go into a DICOM SEG that is exported."""
         name = " ".join(("LiverTumorSeg", self.model, self.version)).strip()
         return {
             MODEL: self.model,
@@ -283,7 +283,7 @@ def layerArray(image: vtk.vtkObject) -> tuple[np.ndarray, tuple[int, int, int]]:
 
 
 def fingerprint(segment: vtk.vtkObject) -> str:
-    """What a segment holds and where, as short text; the same after saving and loading."""
+    """A short text of a segment's content and place; the same after saving and loading."""
     image = segment.GetRepresentation(LABELMAP)
     if image is None:
         return "no labelmap"

@@ -90,7 +90,7 @@ def planStep(
     onePerLesion: bool,
     touched: np.ndarray | None = None,
 ) -> Plan:
-    """What is to be done for a step; arrays alone, so that a thread can do it."""
+    """Plan what is to be done for a step; arrays alone, so that a thread can do it."""
     box = _boxOf(steps.voxels, found.numbersKji.shape)
     numbers = found.numbersKji[box].astype(np.int32)
     is_, will = _labelsAt(steps, before, found, box), _labelsAt(steps, after, found, box)

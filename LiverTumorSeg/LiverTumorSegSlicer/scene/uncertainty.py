@@ -24,7 +24,7 @@ LABEL_FORMAT = "%.0f %%"
 
 
 class ProbabilityOverlay:
-    """In all slice views, until it is removed."""
+    """An overlay of tumor probability in all slice views, until it is removed."""
 
     def __init__(self, seen: TumorSeen, volumeNode: Any) -> None:
         """Raises ``ValueError`` when the CT is gone."""
@@ -41,7 +41,7 @@ class ProbabilityOverlay:
             view.SetForegroundOpacity(OPACITY)
 
     def remove(self) -> None:
-        """Take it away; a view that somebody has given another foreground keeps that."""
+        """Take it away; a view whose foreground somebody has changed keeps it."""
         for view, volumeId, opacity in self._before:
             if isInScene(view) and view.GetForegroundVolumeID() == self.node.GetID():
                 view.SetForegroundVolumeID(volumeId)

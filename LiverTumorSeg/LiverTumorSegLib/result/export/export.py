@@ -1,4 +1,4 @@
-"""What a result leaves beside labels, table, record and picture: DICOM, .seg.nrrd, surfaces.
+"""Exports of a result beside labels, table, record and picture: DICOM, .seg.nrrd, surfaces.
 
 export = Export.prepared(Exports(dicom=True), series)     # what cannot be is said at once
 warnings = export.write(folder, labels_kji, ct.ijk_to_ras, measures, model)

@@ -132,7 +132,9 @@ class Row:
         return 100 * (self.followup_mm / self.baseline_mm - 1) if self.baseline_mm else None
 
     def to_dict(self) -> dict[str, Any]:
-        """With the keys COLUMNS; numbers of lesions as text, "1+3" where there are several."""
+        """The row as a dictionary with the keys COLUMNS; numbers of lesions as text, "1+3" where
+        there are several.
+        """
         values = (
             "+".join(map(str, self.baseline)),
             "+".join(map(str, self.followup)),

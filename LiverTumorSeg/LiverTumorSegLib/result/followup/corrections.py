@@ -1,4 +1,4 @@
-"""What a reader says of matches that were proposed: not the same lesion, or the same one.
+"""A reader's corrections of matches that were proposed: not the same lesion, or the same one.
 
 corrections = Corrections.parse(match="2=3", no_match="1")
 links = corrections.applied_to(proposed)
@@ -51,7 +51,7 @@ class Corrections:
 
     @classmethod
     def between(cls, proposed: Sequence[Link], corrected: Sequence[Link]) -> Corrections:
-        """What leads from one to the other."""
+        """The corrections that lead from one set of matches to another."""
         apart = [link.baseline[0] for link in proposed if _is_pair(link) and link not in corrected]
         joined = list[tuple[int, int]]()
         for link in corrected:
@@ -120,7 +120,7 @@ def joined_link(one: Link, other: Link) -> Link:
 
 
 def in_order(links: Iterable[Link]) -> tuple[Link, ...]:
-    """By baseline number, the new ones last by their own."""
+    """Sort matches by baseline number, the new lesions last by their own."""
     return tuple(sorted(links, key=lambda link: (not link.baseline, link.baseline, link.followup)))
 
 

@@ -48,7 +48,7 @@ def _draw_outlines(
 
 
 def draw_captions(page: Page, cell: Box, captions: list[str]) -> list[Box]:
-    """In the upper left corner; returns the boxes taken, as the next two do."""
+    """Write captions in the upper left corner; returns the boxes taken, as the next two do."""
     left, top, width = cell[0] + 9, cell[1], 0.0
     for n, caption in enumerate(captions):
         size, color = (14.0, INK) if n == 0 else (12.5, MUTED)

@@ -1,4 +1,4 @@
-"""What the overview is drawn with: a page in fine pixels, text, contours, number tags.
+"""Tools to draw the overview with: a page in fine pixels, text, contours, number tags.
 
 Everything is placed in page pixels (floats, origin at the upper left corner, y down) and drawn
 ``FINE`` times larger; ``Page.finish`` shrinks it, which smooths text and lines alike. Colors are

@@ -47,7 +47,7 @@ def draw_key_image(case: OverviewScene, lesion: Lesion) -> Image:
 
 
 def draw_place(case: OverviewScene, point_ras_mm: Point) -> Image:
-    """Where a lesion would lie that is not there, uint8 BGR; the middle is marked."""
+    """Draw the place of a lesion that is not there, uint8 BGR; the middle is marked."""
     _, _, k = _indices(case, point_ras_mm)
     last = len(case.labels) - 1
     plane = case.plane(0, min(max(round(k), 0), last))

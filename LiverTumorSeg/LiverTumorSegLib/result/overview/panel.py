@@ -66,7 +66,7 @@ def draw_header(page: Page, title: str, ct: CtVolume) -> None:
 
 
 def draw_footer(page: Page, footer: str) -> None:
-    """What made the picture, and what it is for."""
+    """Write what made the picture, and what it is for."""
     page.text(footer, (24, HEIGHT - 16), 14, MUTED, width=LEFT - 60)
     page.text(PURPOSE, (RIGHT, HEIGHT - 16), 16, AMBER, bold=True, align="right")
 
@@ -78,7 +78,7 @@ def warnings_height(warnings: Sequence[str]) -> int:
 
 
 def draw_warnings(page: Page, warnings: Sequence[str]) -> None:
-    """What to look at, a sentence a line, below the picture's usual height."""
+    """Write what to look at, a sentence a line, below the picture's usual height."""
     y = HEIGHT + 14.0
     for sentence in warnings:
         for n, line in enumerate(_wrapped(sentence)):
@@ -201,7 +201,7 @@ def _percent(value: float) -> str:
 
 
 def draw_legend(page: Page, window_hu: tuple[int, int], *, with_truth: bool) -> None:
-    """What the lines mean, down to the end of the grid of pictures."""
+    """Explain what the lines mean, down to the end of the grid of pictures."""
     entries = [("Liver", LIVER, 0.0), ("Tumor, numbered as listed", TUMOR, 0.0)]
     if with_truth:
         entries.append(("Reference", TRUTH, 6.0))
