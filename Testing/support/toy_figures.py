@@ -77,10 +77,10 @@ def toy_calibration() -> Calibration:
 
 
 def toy_slices(views: Sequence[SliceView] | None = None, **changes: Any) -> Slices:
-    """Six views, five of them ranked; or those views, ranked alike."""
+    """Six views, five of them ranked, all failures; or those views, ranked alike."""
     views = toy_views(6) if views is None else views
     ranked = dict(zip(RANKS, views, strict=False))
-    return replace(Slices(views, ranked, ranked_of=77), **changes)
+    return replace(Slices(views, ranked, ranked_of=77, failures=views), **changes)
 
 
 def toy_lesions() -> list[Record]:

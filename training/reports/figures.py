@@ -1,4 +1,4 @@
-"""The paper's Figures 1 to 11 and five plots more, from the summary of an evaluation.
+"""The paper's Figures 1 to 11 and six plots more, from the summary of an evaluation.
 
     drawn = draw_all(Path("scores/figures"), summary, slices, look=Look("pdf", plain=True))
     for name, file_or_reason in drawn.items(): ...
@@ -17,7 +17,13 @@ from traceback import extract_tb
 
 from matplotlib.figure import Figure
 
-from training.reports.figures_cases import draw_errors, draw_masks, draw_overlays, draw_sample
+from training.reports.figures_cases import (
+    draw_errors,
+    draw_failures,
+    draw_masks,
+    draw_overlays,
+    draw_sample,
+)
 from training.reports.figures_lesions import draw_bland_altman, draw_confidence, draw_lesions
 from training.reports.figures_method import draw_enhancement, draw_preprocessing
 from training.reports.figures_network import draw_network
@@ -62,6 +68,7 @@ FIGURES: tuple[FigureKind, ...] = (
         "fig10-overlays", "Six cases, truth above, prediction below", draw_overlays, slices=True
     ),
     FigureKind("fig11-errors", "Errors from the best slice to the worst", draw_errors, slices=True),
+    FigureKind("failures", "Where it fails, in outlines", draw_failures, slices=True),
     FigureKind("calibration", "Can the tumor probability be believed?", draw_calibration),
     FigureKind("lesions-by-size", "Which lesions are found", draw_lesions),
     FigureKind("lesion-confidence", "How sure the model is of each lesion", draw_confidence),

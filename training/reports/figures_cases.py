@@ -1,4 +1,4 @@
-"""Figures 2, 9, 10 and 11: slices of cases, with their truth and what was predicted.
+"""Figures 2, 9, 10 and 11, and failures: slices of cases, their truth and what was predicted.
 
 Dice printed on a slice is of that slice alone. "Liver" is the liver with its tumors, as LiTS counts
 it; a mask that is empty in truth and prediction has no Dice and says so.
@@ -12,12 +12,14 @@ import numpy as np
 from LiverTumorSegLib.labels import Label
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from training.reports.panels import (
     BoxMm,
     around,
+    bare,
     body,
     corner_label,
     frame_panel,
@@ -33,9 +35,12 @@ from training.reports.slices_to_show import NotDrawn, Slices, SliceView
 from training.reports.style import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
+    INK,
     LIVER,
     SMALL,
+    SOFT,
     TUMOR,
+    TUMOR_ON_WHITE,
     foot_legend,
     page,
 )
@@ -194,6 +199,50 @@ def _error_row(row: NDArray[np.object_], rank: str, view: SliceView) -> None:
         va="center",
         linespacing=1.3,
     )
+
+
+def draw_failures(summary: Record, slices: Slices) -> Figure:
+    """The worst volumes as outlines alone: no pixel of a CT, so that any page may show them."""
+    if not slices.failures:
+        raise NotDrawn("No failures to show: no scored volume has a wrong voxel of tumor.")
+    columns = 3
+    rows = -(-len(slices.failures) // columns)
+    figure = page(
+        "Where it fails, in outlines",
+        "Gray: outline of the true liver. Red, filled: true tumor. Black, dashed: what was marked.",
+        f"The {len(slices.failures)} of {summary['counts']['volumes']} volumes with the lowest"
+        f" tumor Dice, the worst first; of each its slice with most wrong tumor. {basis(summary)}",
+        0.3 + 4.0 * rows,
+        legend_rows=1,
+    )
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        bare(axes)
+    for axes, view in zip(grid, slices.failures, strict=False):
+        _outlines_alone(axes, view)
+    handles = [
+        Patch(facecolor=(*TUMOR, 0.35), edgecolor=TUMOR_ON_WHITE, label="true tumor"),
+        Line2D([], [], color=INK, ls="--", label="marked as tumor"),
+        Line2D([], [], color=SOFT, label="true liver"),
+    ]
+    foot_legend(figure, handles, 3)
+    return figure
+
+
+def _outlines_alone(axes: Axes, view: SliceView) -> None:
+    box = around(view, [view.true > 0, view.predicted == Label.TUMOR])
+    frame_panel(axes, box)
+    axes.set_facecolor("white")
+    liver, tumor = _masks(view.true)
+    marked = view.predicted == Label.TUMOR
+    overlay(axes, view, tumor, TUMOR, 0.35)
+    outline(axes, view, liver, SOFT, linewidths=1.0)
+    outline(axes, view, tumor, TUMOR_ON_WHITE, linewidths=1.2)
+    outline(axes, view, marked, INK, linewidths=1.4, linestyles="--")
+    pixel_cm2 = view.spacing_ji_mm[0] * view.spacing_ji_mm[1] / 100
+    missed, false = (np.count_nonzero(m) * pixel_cm2 for m in (tumor & ~marked, marked & ~tumor))
+    axes.set_title(view.label(24))
+    axes.set_xlabel(f"missed {missed:.1f} cm², falsely marked {false:.1f} cm²", size=SMALL)
 
 
 def draw_error_map(axes: Axes, view: SliceView, box: BoxMm) -> None:

@@ -70,7 +70,7 @@ def overlay(
 
 
 def outline(
-    axes: Axes, view: SliceView, mask: NDArray[np.bool_], color: Color, **style: Any
+    axes: Axes, view: SliceView, mask: NDArray[np.bool_], color: Color | str, **style: Any
 ) -> None:
     """The outline of a mask ``(j, i)``, between the pixels; nothing for an empty mask."""
     if not mask.any():

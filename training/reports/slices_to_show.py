@@ -5,8 +5,9 @@
     Slices.load(Path("scores/slices.npz")).sample()
 
 Chosen from per-slice counts alone, so that only what will be drawn is read: six cases spread evenly
-from best to worst (:func:`choose_views`), and best, quartiles and worst of all slices with tumor
-(:func:`choose_ranked`). With the file every figure can be drawn again without the CTs.
+from best to worst (:func:`choose_views`), best, quartiles and worst of all slices with tumor
+(:func:`choose_ranked`), and the volumes that failed (:func:`choose_failures`). With the file every
+figure can be drawn again without the CTs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from training.score.voxels import Mask, Overlap, slice_matrices
 
 RANKS = ("best", "upper quartile", "median", "lower quartile", "worst")
 VIEWS = 6  # of Figure 10
+FAILURES = 6
 
 
 class NotDrawn(ValueError):
@@ -89,11 +91,13 @@ class Slices:
 
     views: one slice of each case, best tumor Dice first (:func:`choose_views`).
     ranked: rank -> slice, best first (:func:`choose_ranked`), out of ``ranked_of`` slices.
+    failures: one slice of each of the worst volumes, the worst first (:func:`choose_failures`).
     """
 
     views: Sequence[SliceView] = ()
     ranked: Mapping[str, SliceView] = field(default_factory=dict)
     ranked_of: int = 0
+    failures: Sequence[SliceView] = ()
 
     def some_views(self, count: int) -> list[SliceView]:
         """Up to ``count`` of the views, the first and the last among them, evenly between.
@@ -111,9 +115,13 @@ class Slices:
         """The view that shows most of both liver and tumor, by the product of their areas."""
         return max(self.some_views(len(self.views)), key=_liver_and_tumor)
 
+    @property
+    def _all(self) -> tuple[SliceView, ...]:
+        return (*self.views, *self.ranked.values(), *self.failures)
+
     def save(self, path: Path) -> None:
         """All slices in one .npz, each stored once."""
-        chosen = {_choice(view): view for view in (*self.views, *self.ranked.values())}
+        chosen = {_choice(view): view for view in self._all}
         places = {choice: n for n, choice in enumerate(chosen)}
         index = {
             "slices": [
@@ -123,6 +131,7 @@ class Slices:
             "views": [places[_choice(view)] for view in self.views],
             "ranked": {rank: places[_choice(view)] for rank, view in self.ranked.items()},
             "ranked_of": self.ranked_of,
+            "failures": [places[_choice(view)] for view in self.failures],
         }
         arrays = {
             f"{name}_{n}": getattr(view, name)
@@ -153,6 +162,7 @@ class Slices:
                     views=[views[n] for n in index["views"]],
                     ranked={rank: views[n] for rank, n in index["ranked"].items()},
                     ranked_of=index["ranked_of"],
+                    failures=[views[n] for n in index.get("failures", [])],
                 )
         except Exception as error:  # zip, JSON and NumPy each have errors of their own
             raise ValueError(
@@ -174,8 +184,9 @@ def collect(scores: Sequence[CaseScore], cases: Sequence[Case], labels: Path) ->
     """Read what the rules choose. labels: folder of the predictions, ``<case>.nii.gz`` each."""
     tumor = {score.name: Overlap.of(score.matrices, "tumor") for score in scores}
     views, ranked = choose_views(tumor, VIEWS), choose_ranked(tumor)
+    failures = choose_failures(tumor, FAILURES)
     by_case: dict[str, list[int]] = {}
-    for choice in dict.fromkeys([*views, *ranked.values()]):
+    for choice in dict.fromkeys([*views, *ranked.values(), *failures]):
         by_case.setdefault(choice.case, []).append(choice.slice_index)
     read = {
         _choice(view): view
@@ -187,6 +198,7 @@ def collect(scores: Sequence[CaseScore], cases: Sequence[Case], labels: Path) ->
         views=[read[choice] for choice in views],
         ranked={rank: read[choice] for rank, choice in ranked.items()},
         ranked_of=len(ranked_slices(tumor)),
+        failures=[read[choice] for choice in failures],
     )
 
 
@@ -219,6 +231,23 @@ def choose_views(tumor: Mapping[str, Overlap], count: int) -> list[SliceChoice]:
     if len(largest) > count:
         largest = [largest[n] for n in np.linspace(0, len(largest) - 1, count).round().astype(int)]
     return [SliceChoice(case, k) for case, k in largest]
+
+
+def choose_failures(tumor: Mapping[str, Overlap], count: int) -> list[SliceChoice]:
+    """Of the volumes with the lowest tumor Dice the slice with most wrong tumor, worst first.
+
+    A mark in a volume without tumor is a Dice of 0; of equals the one with more wrong voxels on its
+    slice comes first. A volume without a wrong voxel is no failure.
+    """
+    rows = []
+    for case, overlap in tumor.items():
+        wrong = overlap.fp + overlap.fn
+        k = int(np.argmax(wrong))
+        if wrong[k]:
+            shared = 2 * int(np.sum(overlap.tp))
+            dice = shared / (shared + int(np.sum(wrong)))
+            rows.append((dice, -int(wrong[k]), case, k))
+    return [SliceChoice(case, k) for _, _, case, k in sorted(rows)[:count]]
 
 
 def choose_ranked(tumor: Mapping[str, Overlap]) -> dict[str, SliceChoice]:

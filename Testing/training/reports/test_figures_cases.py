@@ -1,4 +1,4 @@
-"""Figures 2, 9, 10, 11: which case stands where, and that errors have the right color."""
+"""Figures 2, 9, 10, 11, failures: which case stands where; errors have the right color."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from toy_figures import check_readable, texts_of, toy_slices, toy_summary, toy_v
 from training.reports.figures_cases import (
     draw_error_map,
     draw_errors,
+    draw_failures,
     draw_masks,
     draw_overlays,
     draw_sample,
@@ -105,7 +106,7 @@ def test_fewer_cases_than_places_say_how_many() -> None:
 def test_long_names_do_not_run_into_each_other() -> None:
     views = [replace(v, case=f"WIDE-HOSPITAL-NAME-{n:09}") for n, v in enumerate(toy_views(6))]
     ranked = {"upper quartile": views[0]}
-    for draw in (draw_overlays, draw_masks, draw_errors):
+    for draw in (draw_overlays, draw_masks, draw_errors, draw_failures):
         check_readable(draw(toy_summary(), toy_slices(views, ranked=ranked)))
 
 
@@ -117,6 +118,25 @@ def test_errors_are_yellow_and_blue_by_nested_classes() -> None:
     draw_error_map(axes, view, whole(view))
     assert covered(axes, FALSE_POSITIVE)[0].tolist() == [0, 1, 1, 0, 0, 1, 0, 0, 0]
     assert covered(axes, FALSE_NEGATIVE)[0].tolist() == [0, 0, 0, 1, 0, 0, 1, 1, 0]
+
+
+def test_failures_show_outlines_and_no_pixel_of_a_ct() -> None:
+    """The same masks on another CT give the same picture; what was missed stands below."""
+    view = toy_view(shift_px=4)
+    pictures = []
+    for hu in (view.hu, np.full_like(view.hu, 77)):
+        figure = draw_failures(toy_summary(), toy_slices(failures=[replace(view, hu=hu)]))
+        check_readable(figure)
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba()).copy())  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(*pictures)
+    axes = figure.axes[0]
+    assert np.array_equal(covered(axes, TUMOR), view.true == Label.TUMOR)
+    missed = (view.true == Label.TUMOR) & (view.predicted != Label.TUMOR)
+    cm2 = missed.sum() * view.spacing_ji_mm[0] * view.spacing_ji_mm[1] / 100
+    assert f"missed {cm2:.1f} cm²" in axes.get_xlabel()
+    with pytest.raises(NotDrawn, match="no scored volume has a wrong voxel"):
+        draw_failures(toy_summary(), toy_slices(failures=()))
 
 
 def test_figure_11_goes_from_the_best_to_the_worst() -> None:

@@ -22,6 +22,7 @@ from training.reports.slices_to_show import (
     SliceChoice,
     Slices,
     SliceView,
+    choose_failures,
     choose_ranked,
     choose_views,
     collect,
@@ -74,6 +75,20 @@ def test_few_slices_give_few_ranks_and_no_tumor_none() -> None:
     assert sorted(choice.slice_index for choice in two.values()) == [0, 1]
     assert choose_ranked({"a": tumor((0, 3, 0))}) == {}
     assert choose_views({}, 6) == []
+
+
+def test_failures_are_the_worst_volumes_each_by_its_most_wrong_slice() -> None:
+    cases = {
+        "good": tumor((9, 10, 10), (18, 20, 20)),
+        "missed": tumor((0, 0, 5), (0, 0, 80)),
+        "perfect": tumor((9, 9, 9)),
+        "marked though free": tumor((0, 4, 0), (0, 9, 0)),
+        "empty": tumor((0, 0, 0)),
+    }
+    every = [SliceChoice("missed", 1), SliceChoice("marked though free", 1)]
+    assert choose_failures(cases, 6)[:2] == every
+    assert [choice.case for choice in choose_failures(cases, 6)][2:] == ["good"]
+    assert choose_failures(cases, 1) == every[:1]
 
 
 def test_dice_of_a_view_is_that_of_its_masks() -> None:
