@@ -7,14 +7,16 @@ CT is known. The plans have the keys of a real plans file of nnU-Net 2.5.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from LiverTumorSegLib.nets.nnunet import NnUnet
 
-PATCH = [8, 16, 24]
-SPACING_MM = [2.5, 2.0, 1.5]
+PATCH, PATCH_2D = [8, 16, 24], [16, 24]
+SPACING_MM, SPACING_2D_MM = [2.5, 2.0, 1.5], [2.0, 1.5]
 STATISTICS = {
     "max": 500.0, "mean": 0.0, "median": 100.0, "min": -400.0,
     "percentile_00_5": -200.0, "percentile_99_5": 300.0, "std": 100.0,
@@ -31,14 +33,15 @@ BY_NAME = {"order": 3, "order_z": 0, "is_seg": False, "force_separate_z": None}
 class Thresholds(torch.nn.Module):
     """Background, liver, tumor of HU / 100; also as two sigmoids, of liver with tumor and tumor."""
 
-    def __init__(self, *, overlapping: bool = False) -> None:
+    def __init__(self, *, overlapping: bool = False, axes: int = 3) -> None:
         super().__init__()
-        self.classes = torch.nn.Conv3d(1, 2 if overlapping else 3, 1)
+        conv: Any = torch.nn.Conv3d if axes == 3 else torch.nn.Conv2d
+        self.classes = conv(1, 2 if overlapping else 3, 1)
         weights, biases = ([1.0, 1.0], [-0.1, -1.1]) if overlapping else ([0.0, 1.0, 2.0],) * 2
         with torch.no_grad():
             if not overlapping:
                 biases = [0.0, -0.1, -1.2]
-            self.classes.weight[:] = 50 * torch.tensor(weights).view(-1, 1, 1, 1, 1)
+            self.classes.weight[:] = 50 * torch.tensor(weights).view(-1, 1, *[1] * axes)
             self.classes.bias[:] = 50 * torch.tensor(biases)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
@@ -77,8 +80,19 @@ def architecture(kind: str = "PlainConvUNet") -> dict[str, Any]:
     }
 
 
-def plans(**changes: Any) -> dict[str, Any]:
-    """changes: of the configuration 3d_fullres."""
+def architecture_2d(kind: str = "PlainConvUNet") -> dict[str, Any]:
+    """The same of the configuration 2d, of the stages' last two axes."""
+    made = architecture(kind)
+    args = made["arch_kwargs"]
+    for name in ("kernel_sizes", "strides"):
+        args[name] = [side[1:] for side in args[name]]
+    args["conv_op"] = "torch.nn.modules.conv.Conv2d"
+    args["norm_op"] = "torch.nn.modules.instancenorm.InstanceNorm2d"
+    return made
+
+
+def plans(in_2d: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> dict[str, Any]:
+    """changes: of the configuration 3d_fullres; in_2d: of 2d."""
     fullres = {
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
@@ -96,7 +110,17 @@ def plans(**changes: Any) -> dict[str, Any]:
         "batch_dice": True,
         **changes,
     }
-    in_2d = {**fullres, "patch_size": [512, 512], "spacing": [0.77, 0.77]}
+    two = {
+        **fullres,
+        "data_identifier": "nnUNetPlans_2d",
+        "batch_size": 12,
+        "patch_size": PATCH_2D,
+        "median_image_size_in_voxels": [512.0, 512.0],
+        "spacing": SPACING_2D_MM,
+        "architecture": architecture_2d(),
+        "batch_dice": True,
+        **in_2d,
+    }
     cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
     return {
         "dataset_name": "Dataset003_Liver",
@@ -107,7 +131,7 @@ def plans(**changes: Any) -> dict[str, Any]:
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
         "configurations": {
-            "2d": in_2d,
+            "2d": two,
             "3d_lowres": {"inherits_from": "3d_fullres", "spacing": [4.0, 4.0, 4.0]},
             "3d_fullres": fullres,
             "3d_cascade_fullres": cascade,
@@ -139,11 +163,40 @@ def write_nnunet(
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     if net is not None:
-        save_torchscript(net, folder / "fold_0" / "checkpoint_final.ts")
+        patch = PATCH_2D if folder.name.endswith("__2d") else PATCH
+        save_torchscript(net, folder / "fold_0" / "checkpoint_final.ts", patch)
     return folder
 
 
-def checkpoint_state(net: NnUnet) -> dict[str, torch.Tensor]:
+def in_two_dimensions(net: torch.nn.Module) -> torch.nn.Module:
+    """A net whose kernels are 1 along k, in PyTorch's own 2D layers, as nnU-Net builds it."""
+    for name, layer in list(net.named_children()):
+        setattr(
+            net, name, _in_2d(layer) if not list(layer.children()) else in_two_dimensions(layer)
+        )
+    return net
+
+
+def _in_2d(layer: Any) -> torch.nn.Module:
+    kinds = {"Conv3d": torch.nn.Conv2d, "ConvTranspose3d": torch.nn.ConvTranspose2d}
+    kind: Any = kinds.get(type(layer).__name__)
+    if kind is not None:
+        sizes = layer.kernel_size[1:], layer.stride[1:], layer.padding[1:]
+        flat = kind(layer.in_channels, layer.out_channels, *sizes, bias=layer.bias is not None)
+        flat.weight.data = layer.weight.data[:, :, 0]
+        if layer.bias is not None:
+            flat.bias.data = layer.bias.data
+        return flat  # type: ignore[no-any-return]
+    if isinstance(layer, torch.nn.InstanceNorm3d):
+        norm = torch.nn.InstanceNorm2d(layer.num_features, affine=True)
+        norm.load_state_dict(layer.state_dict())
+        return norm
+    if isinstance(layer, torch.nn.AvgPool3d):
+        return torch.nn.AvgPool2d(layer.kernel_size[1:], layer.stride[1:])
+    return layer  # type: ignore[no-any-return]
+
+
+def checkpoint_state(net: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The net's tensors as nnU-Net's checkpoint names them: some twice, and an output a grid."""
     state: dict[str, torch.Tensor] = {}
     for name, tensor in net.state_dict().items():
@@ -159,10 +212,16 @@ def checkpoint_state(net: NnUnet) -> dict[str, torch.Tensor]:
     return state
 
 
-def random_nnunet(kind: str) -> NnUnet:
+def random_nnunet(kind: str, *, axes: int = 3) -> torch.nn.Module:
     torch.manual_seed(2)
     args = {**STAGES, "counts": [1, 2, 2], "classes": 3, "liver": [1], "tumor": [2]}
-    return NnUnet(patch_kji=PATCH, residual=kind == "ResidualEncoderUNet", **args).eval()
+    patch = PATCH
+    if axes == 2:
+        patch = [1, *PATCH_2D]
+        for name in ("kernels", "strides"):
+            args[name] = [[1, *side[1:]] for side in STAGES[name]]
+    net = NnUnet(patch_kji=patch, residual=kind == "ResidualEncoderUNet", **args).eval()
+    return in_two_dimensions(net) if axes == 2 else net
 
 
 def bundle_config(**changes: Any) -> dict[str, Any]:

@@ -202,9 +202,9 @@ A .safetensors file of LiverTumorSeg is copied. A network from elsewhere becomes
   livertumorseg models import liver_bundle --name theirs --labels liver=5+6,tumor=7
   livertumorseg segment my_ct.nii.gz -o result --model ours
 
-Of nnU-Net v2 (plans.json, dataset.json, fold_*/) networks in 3D of one CT channel that find liver
-and tumor, with weights as .safetensors, TorchScript (.ts) or, with --trust, as the pickle that
-nnU-Net writes (.pth). Of MONAI a bundle (configs/*.json, models/*.ts). Spacing, normalization,
+Of nnU-Net v2 (plans.json, dataset.json, fold_*/) networks in 3D or 2D of one CT channel that find
+liver and tumor, with weights as .safetensors, TorchScript (.ts) or, with --trust, as the pickle
+that nnU-Net writes (.pth). Of MONAI a bundle (configs/*.json, models/*.ts). Spacing, normalization,
 labels and patch are read as data and no code of the folder is run, except for what --trust allows
 and TorchScript's own operations on tensors."""
 

@@ -31,7 +31,7 @@ class ImportChoices(Options):
     configuration: str | None = field(
         default=None,
         metadata={
-            "help": "of an nnU-Net folder: 3d_fullres or 3d_lowres (default: by its name)",
+            "help": "of an nnU-Net folder: 3d_fullres, 3d_lowres or 2d (default: by its name)",
             "metavar": "NAME",
         },
     )

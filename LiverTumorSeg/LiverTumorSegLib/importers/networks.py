@@ -48,8 +48,8 @@ def torchscript_network(
 ) -> tuple[dict[str, Any], State]:
     """The arguments of the net "torchscript", and its archive as a state dict.
 
-    description: the file that says which channels there are. ``ValueError`` where the network has
-    another number of them.
+    patch: of two sides for a network of slices. description: the file that says which channels
+    there are. ``ValueError`` where the network has another number of them.
     """
     state, count = read_torchscript(path, patch)
     if count != channels.count:
@@ -63,6 +63,8 @@ def torchscript_network(
         "tumor": list(channels.tumor),
         "overlapping": channels.overlapping,
     }
+    if len(patch) == 2:
+        args |= {"patch_kji": [1, *patch], "of_slices": True}
     return args, state
 
 

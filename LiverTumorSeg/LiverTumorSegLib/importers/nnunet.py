@@ -4,7 +4,7 @@
     file.save("mine.safetensors")
 
 Read as data: spacing, normalization, labels, patch and network come from the two JSON files, and
-of the fold only tensors are taken.
+of the fold only tensors are taken. A 2D configuration sees the CT slice by slice.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def read_nnunet(folder: Path, choices: ImportChoices) -> ModelFile:
         else:
             net, args = "nnunet", _net_args(configuration, patch, channels)
             state = _of_checkpoint(weights, len(args["features"]), choices)
+            if len(patch) == 2:
+                args, state = _as_one_layer(args), _with_a_layer(state)
     except KeyError as error:
         raise ValueError(AT_FAULT.format(error)) from error
     except (TypeError, AttributeError, IndexError, ArithmeticError) as error:
@@ -75,7 +77,10 @@ def read_nnunet(folder: Path, choices: ImportChoices) -> ModelFile:
 
 
 def _configuration_name(folder: Path, plans: Plans, choices: ImportChoices) -> str:
-    """The one that was chosen, that the folder is named after, or the only one in 3D."""
+    """The one that was chosen, that the folder is named after, or the only one in 3D.
+
+    In 2D only where that is said: most folders hold plans of one beside those in 3D.
+    """
     known = list(plans.get("configurations", {}))
     named = [folder.resolve().name.rpartition("__")[2]]
     in_3d = [one for one in known if one != "2d"]
@@ -108,8 +113,8 @@ def _refuse_inputs(name: str, configuration: Plans, dataset: Plans) -> None:
         raise ValueError(
             f"{name} needs the answer of another network as input; import 3d_fullres or 3d_lowres."
         )
-    if len(configuration["patch_size"]) != 3:
-        raise ValueError(f"{name} is a 2D configuration; import one in 3D, as 3d_fullres.")
+    if len(configuration["patch_size"]) not in (2, 3):
+        raise ValueError("The network's patch is neither of two nor of three sides.")
     inputs = dataset.get("channel_names", dataset.get("modality"))
     if not isinstance(inputs, dict) or len(inputs) != 1:
         raise ValueError("The network takes several images; only networks of one CT can be used.")
@@ -149,9 +154,8 @@ def _preprocessing(
     ):
         kwargs = {"order": 1, "order_z": 1}
     orders = {**CUBIC, **{name: kwargs[name] for name in CUBIC if name in kwargs}}
-    k, j, i = (float(side) for side in configuration["spacing"])
     return ResampledPreprocessing(
-        spacing_mm=(k, j, i),
+        spacing_mm=tuple(float(side) for side in configuration["spacing"]),
         axcodes=_axcodes(plans, choices),
         clip_hu=clip,
         mean_std_hu=mean_std,
@@ -198,7 +202,7 @@ def _net_args(configuration: Plans, patch: list[int], channels: Channels) -> dic
     if architecture is None:
         of_stages = _args_of_old_plans(configuration)
     else:
-        of_stages = _args_of_architecture(architecture)
+        of_stages = _args_of_architecture(architecture, len(patch))
     return {
         "patch_kji": patch,
         **of_stages,
@@ -225,13 +229,13 @@ def _args_of_old_plans(configuration: Plans) -> dict[str, Any]:
     }
 
 
-def _args_of_architecture(architecture: Plans) -> dict[str, Any]:
+def _args_of_architecture(architecture: Plans, axes: int) -> dict[str, Any]:
     name = str(architecture["network_class_name"]).rpartition(".")[2]
     _refuse_unknown(name)
     args = architecture["arch_kwargs"]
     like_ours = {
-        "conv_op": "Conv3d",
-        "norm_op": "InstanceNorm3d",
+        "conv_op": f"Conv{axes}d",
+        "norm_op": f"InstanceNorm{axes}d",
         "nonlin": "LeakyReLU",
         "dropout_op": "None",
     }
@@ -251,6 +255,17 @@ def _args_of_architecture(architecture: Plans) -> dict[str, Any]:
         "residual": residual,
         "bias": bool(args["conv_bias"]),
     }
+
+
+def _as_one_layer(args: dict[str, Any]) -> dict[str, Any]:
+    """A 2D network as the 3D one of a single layer, which computes the same."""
+    sides = {name: [[1, *pair] for pair in args[name]] for name in ("kernels", "strides")}
+    return {**args, **sides, "patch_kji": [1, *args["patch_kji"]]}
+
+
+def _with_a_layer(state: State) -> State:
+    """The tensors of 2D convolutions for the 3D ones of a single layer."""
+    return {name: t.unsqueeze(2) if t.ndim == 4 else t for name, t in state.items()}
 
 
 def _refuse_unknown(name: str) -> None:

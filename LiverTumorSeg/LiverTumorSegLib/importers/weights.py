@@ -68,7 +68,8 @@ def without_prefix(state: State) -> State:
 def read_torchscript(path: Path, patch: Sequence[int]) -> tuple[State, int]:
     """The archive as the tensor that it is stored as, and how many channels the network puts out.
 
-    The network is run once on an empty patch: what does not take it is refused.
+    patch: of two sides for a network of slices. The network is run once on an empty patch: what
+    does not take it is refused.
     """
     import torch
 
@@ -91,7 +92,7 @@ def read_torchscript(path: Path, patch: Sequence[int]) -> tuple[State, int]:
         ) from error
     if isinstance(answer, (tuple, list)) and answer:
         answer = answer[0]
-    is_map = isinstance(answer, torch.Tensor) and answer.ndim == 5
+    is_map = isinstance(answer, torch.Tensor) and answer.ndim == 2 + len(patch)
     if not is_map or tuple(answer.shape[2:]) != tuple(patch):
         raise ValueError(
             f"The network in {path.name} does not answer with a map as large as its patch."

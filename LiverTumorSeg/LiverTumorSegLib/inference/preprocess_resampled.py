@@ -44,7 +44,8 @@ class ResampledPreprocessing(Settings):
     axcodes: where the network's three axes point, as nibabel writes it: R or L, A or P, S or I.
         "SPL" are the slices, rows and columns of this library; nnU-Net that turns images to RAS has
         "SAR", MONAI's Orientationd to RAS "RAS".
-    spacing_mm: of the network's voxels along these axes.
+    spacing_mm: of the network's voxels along these axes. Two lengths are those of a network of
+        slices, along its last two axes: along the first the CT's own slices stay.
     clip_hu: CT numbers are clipped to it; None for as they are.
     mean_std_hu: what is seen is (HU - mean) / std.
     order: of the splines, 0 (nearest) to 3 (cubic). order_across: where slices lie more than three
@@ -59,7 +60,7 @@ class ResampledPreprocessing(Settings):
         "order_across": (0, 3),
     }
 
-    spacing_mm: Mm = (1.0, 1.0, 1.0)
+    spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     axcodes: str = "SPL"
     clip_hu: tuple[float, float] | None = None
     mean_std_hu: tuple[float, float] = (0.0, 1.0)
@@ -77,10 +78,11 @@ class ResampledPreprocessing(Settings):
                     axcodes=self.axcodes,
                 )
             )
-        if not isinstance(self.spacing_mm, tuple | list) or len(self.spacing_mm) != 3:
+        if not isinstance(self.spacing_mm, tuple | list) or len(self.spacing_mm) not in (2, 3):
             raise ValueError(
                 sentence(
-                    "spacing_mm is {spacing}; give three lengths.", spacing=str(self.spacing_mm)
+                    "spacing_mm is {spacing}; give three lengths, or two for a network of slices.",
+                    spacing=str(self.spacing_mm),
                 )
             )
         for name in ("clip_hu", "mean_std_hu"):
@@ -121,7 +123,7 @@ class ResampledPreprocessing(Settings):
         scaled -= np.float32(mean)
         scaled /= np.float32(std)
         spacing_mm = self._along_axes(lps.spacing_kji_mm)
-        across = separate_axis(spacing_mm, self.spacing_mm)
+        across = separate_axis(spacing_mm, self._spacing_for(lps))
         return resample(
             scaled, self.shape(lps), order=self.order, across=across, order_across=self.order_across
         ).astype(np.float16)
@@ -131,10 +133,16 @@ class ResampledPreprocessing(Settings):
         sides = zip(
             self._along_axes(lps.shape_kji),
             self._along_axes(lps.spacing_kji_mm),
-            self.spacing_mm,
+            self._spacing_for(lps),
             strict=True,
         )
         k, j, i = (max(1, round(count * old / new)) for count, old, new in sides)
+        return k, j, i
+
+    def _spacing_for(self, lps: CtVolume) -> Mm:
+        """Of the network's voxels on a CT."""
+        own_mm, _, _ = self._along_axes(lps.spacing_kji_mm)
+        k, j, i = self.spacing_mm if len(self.spacing_mm) == 3 else (own_mm, *self.spacing_mm)
         return k, j, i
 
     @property

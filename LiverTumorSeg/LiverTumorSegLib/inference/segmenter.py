@@ -335,8 +335,8 @@ def _network(
             raise BundleError(
                 sentence("The net {net!r} takes no patches; use another model.", net=spec.net)
             )
-        axes = ALL_AXES if tta or spec.tta else ()
-        window = SlidingWindow(patch_kji=net.patch_kji, mirror_axes=axes)
+        axes = [n for n in ALL_AXES if net.patch_kji[n] > 1] if tta or spec.tta else []
+        window = SlidingWindow(patch_kji=net.patch_kji, mirror_axes=tuple(axes))
         runner = PatchRunner(net, settings.device)
         if isinstance(steps, ResampledPreprocessing):
             return VolumeNetwork(runner, steps, window)

@@ -1,7 +1,8 @@
-"""nnU-Net's U-Net (Isensee et al. 2021), plain or with a residual encoder (2024): 3D patches in.
+"""nnU-Net's U-Net (Isensee et al. 2021), plain or with a residual encoder (2024): patches in.
 
 Built from what a plans file says of it; its tensors have the names of nnU-Net's checkpoints. The
-outputs of coarser grids, which serve training alone, are left out.
+outputs of coarser grids, which serve training alone, are left out. A 2D network is one whose
+kernels, strides and patch are 1 along k, which computes the same.
 """
 
 from __future__ import annotations

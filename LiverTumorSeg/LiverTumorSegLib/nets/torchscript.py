@@ -20,7 +20,8 @@ from .three_classes import three_classes
 class TorchScriptNet(nn.Module):
     """archive_bytes: length of the archive. patch_kji: what the network takes, along its own axes.
 
-    liver, tumor, overlapping: see :func:`three_classes`.
+    of_slices: it takes (B, 1, j, i), a slice at a time. liver, tumor, overlapping: see
+    :func:`three_classes`.
     """
 
     archive: Tensor
@@ -33,9 +34,12 @@ class TorchScriptNet(nn.Module):
         liver: Sequence[int],
         tumor: Sequence[int],
         overlapping: bool = False,
+        of_slices: bool = False,
     ) -> None:
         super().__init__()
-        self.patch_kji = tuple(patch_kji)
+        if of_slices and patch_kji[0] != 1:
+            raise ValueError(f"patch_kji is {tuple(patch_kji)}; a network of slices has 1 first.")
+        self.patch_kji, self.of_slices = tuple(patch_kji), of_slices
         self.liver, self.tumor, self.overlapping = tuple(liver), tuple(tumor), overlapping
         self.register_buffer("archive", torch.zeros(archive_bytes, dtype=torch.uint8))
         self._programs: dict[torch.device, Any] = {}
@@ -46,9 +50,12 @@ class TorchScriptNet(nn.Module):
             kept = self.archive.cpu()
             archive = ctypes.string_at(kept.data_ptr(), kept.numel())
             self._programs = {patches.device: load_torchscript(archive, patches.device)}
-        answer = self._programs[patches.device](patches)
+        program = self._programs[patches.device]
+        answer = program(patches[:, :, 0] if self.of_slices else patches)
         if isinstance(answer, (tuple, list)):  # deep supervision: the finest comes first
             answer = answer[0]
+        if self.of_slices:
+            answer = answer[:, :, None]
         return three_classes(
             answer, liver=self.liver, tumor=self.tumor, overlapping=self.overlapping
         )

@@ -412,7 +412,7 @@ def _settings() -> tuple[str, ...]:
         _("There is no liver to look for tumors in."),
         _("window_hu is {window}; use up to 255 HU, lower bound first."),
         _("axcodes are {axcodes!r}; give one of R, L, one of A, P and one of S, I, as in RAS."),
-        _("spacing_mm is {spacing}; give three lengths."),
+        _("spacing_mm is {spacing}; give three lengths, or two for a network of slices."),
         _("{name} is {pair}; give two numbers of HU."),
         _("{name} is {pair}; give a clip that rises, and a deviation above 0."),
         _("This network sees the liver alone; run the liver network first."),

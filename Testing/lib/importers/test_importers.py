@@ -88,6 +88,17 @@ def test_an_nnunet_finds_what_it_finds_in_every_orientation(
 
 
 @looped(axes_to_ras=FOUR_AXES)
+def test_an_nnunet_in_2d_finds_it_slice_by_slice_in_every_orientation(
+    tmp_path: Path, axes_to_ras: np.ndarray
+) -> None:
+    """The slices of its images, whatever they are in the CT: these were stored in LPS."""
+    file = read(nnunet(tmp_path / "n__p__2d", foreign.Thresholds(axes=2)))
+    assert steps_of(file).spacing_mm == (2.0, 1.5), "between slices the CT's own"
+    assert file.spec.name == "dataset003_liver-2d"
+    check_it_finds_the_balls(segmenter_of(file, tmp_path / "m.safetensors"), axes_to_ras)
+
+
+@looped(axes_to_ras=FOUR_AXES)
 def test_a_bundle_finds_the_same_with_softmax_and_with_sigmoid(
     tmp_path: Path, axes_to_ras: np.ndarray
 ) -> None:
@@ -180,6 +191,24 @@ def test_both_of_nnunets_networks_are_built_from_plans_and_their_tensors(tmp_pat
             torch.testing.assert_close(read(folder, trust=True).build_net()(patches), expected)
 
 
+def test_an_nnunet_in_2d_answers_as_its_own_layers_do(tmp_path: Path) -> None:
+    """Of PyTorch's 2D layers with the same tensors, for both architectures."""
+    for kind in ("PlainConvUNet", "ResidualEncoderUNet"):
+        net = foreign.random_nnunet(kind, axes=2)
+        folder = nnunet(
+            tmp_path / f"{kind}__p__2d", in_2d={"architecture": foreign.architecture_2d(kind)}
+        )
+        state = {n: t.clone() for n, t in foreign.checkpoint_state(net).items()}
+        assert {t.ndim for t in state.values()} == {1, 4}
+        save_file(state, folder / "fold_0" / "checkpoint_final.safetensors")
+        file = read(folder)
+        assert file.spec.net_args["patch_kji"] == [1, *foreign.PATCH_2D]
+        slices = torch.randn(2, 1, *foreign.PATCH_2D)
+        with torch.inference_mode():
+            answer = file.build_net()(slices[:, :, None])
+            torch.testing.assert_close(answer[:, :, 0], net(slices))
+
+
 def test_plans_of_earlier_nnunets_describe_the_same_network(tmp_path: Path) -> None:
     old = {
         "architecture": None,
@@ -249,7 +278,7 @@ def test_what_an_nnunet_folder_lacks_is_refused_in_one_sentence(tmp_path: Path) 
     batch_norm = foreign.architecture()
     batch_norm["arch_kwargs"]["norm_op"] = "torch.nn.modules.batchnorm.BatchNorm3d"
     cases: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
-        ("is a 2D configuration", {}, {}, {"configuration": "2d"}),
+        ("neither of two nor of three sides", {"patch_size": [8]}, {}, {}),
         ("needs the answer of another network", {}, {}, {"configuration": "3d_cascade_fullres"}),
         ("plans.json has: 2d, 3d_lowres", {}, {}, {"configuration": "4d"}),
         ("takes several images", {}, two_images, {}),

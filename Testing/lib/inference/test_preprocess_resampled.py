@@ -82,6 +82,21 @@ def test_a_grid_covers_the_same_place_on_the_way_there_and_back() -> None:
                 np.testing.assert_allclose(back[4:-4, 4:-4], ramp[k, 4:-4, 4:-4], atol=0.6)
 
 
+def test_a_network_of_slices_sees_each_slice_of_the_ct_by_itself() -> None:
+    """As nnU-Net plans it in 2D: in its own pixels, and as many as there are, however far apart."""
+    for far_mm in (0.4, 1.0, 7.0):
+        ct = lps_ct(np.random.default_rng(3).normal(50, 100, (5, 12, 14)), (far_mm, 1.5, 1.0))
+        seen = ResampledPreprocessing(spacing_mm=(1.0, 0.8))(ct)
+        assert seen.shape == (5, 18, 18)
+        for k in range(5):
+            plane = ct.hu[k].astype(np.float32)
+            theirs = resize(plane, (18, 18), order=3, mode="edge", anti_aliasing=False)
+            inside = (theirs > plane.min()) & (theirs < plane.max())
+            np.testing.assert_allclose(seen[k][inside], theirs[inside], atol=0.3)
+        coronal = ResampledPreprocessing(spacing_mm=(1.0, 0.8), axcodes="PSL")
+        assert coronal(ct).shape == coronal.shape(ct) == (12, round(5 * far_mm), 18)
+
+
 def test_settings_come_back_from_their_stored_form_and_nonsense_is_refused() -> None:
     steps = ResampledPreprocessing(
         spacing_mm=(2.0, 1.0, 1.0), axcodes="SAR", clip_hu=(-10.5, 200.0), mean_std_hu=(-3.0, 4.0)
@@ -91,7 +106,7 @@ def test_settings_come_back_from_their_stored_form_and_nonsense_is_refused() -> 
         {"axcodes": "RAL"},
         {"axcodes": "RA"},
         {"axcodes": None},
-        {"spacing_mm": (1.0, 1.0)},
+        {"spacing_mm": (1.0,)},
         {"spacing_mm": (1.0, 1.0, 0.0)},
         {"clip_hu": (5.0, 5.0)},
         {"clip_hu": (0.0, float("nan"))},
