@@ -21,6 +21,9 @@ of slices of which only cells are known (:mod:`training.learn.self_labels`).
     python -m training.prepare LITS_FOLDER LITS_WEAK_FOLDER -o again --recipe tumor-boxes \\
         --self-train runs/base
 
+--every-mm thins whole CTs: a pack that must travel to another machine is half as large at 2 mm (a
+tumor network's neighbors are taken within 6 mm).
+
 The sets come from the table's split column, or from a file that training.split wrote; cases that
 are in no set are left out.
 
@@ -33,6 +36,7 @@ left as they are, in whatever set they are now.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -65,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--volumes", action="store_true", help="whole volumes, for a patch network")
     how.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
     add("--self-train", type=Path, metavar="RUN", help="run folder or file of a tumor network")
+    add("--every-mm", type=float, metavar="MM", help="thin whole CTs to slices so far apart")
     add("--size-px", type=int, help="side of a slice; published: 256")
     add("--phantoms", type=int, default=0, help="synthetic training cases to add")
     add("--workers", type=int, default=1)
@@ -102,14 +107,24 @@ def _refuse_unused(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} does not go with what is prepared here; leave it out.")
     if len(args.data) > 1 and not args.recipe:
         raise ValueError("Several folders are read with --recipe only; name one.")
+    if args.every_mm is not None and not args.recipe:
+        raise ValueError("--every-mm goes with --recipe only; leave it out.")
+    if args.every_mm is not None and not 0 < args.every_mm < math.inf:
+        raise ValueError("--every-mm is a distance over 0 mm.")
     if args.self_train and args.recipe != "tumor-boxes":
         raise ValueError("--self-train goes with --recipe tumor-boxes only; leave it out.")
 
 
 def _prepare_for_steps(
-    folders: Sequence[Path], recipe: str, output: Path, teacher: Path | None
+    folders: Sequence[Path],
+    recipe: str,
+    output: Path,
+    teacher: Path | None,
+    every_mm: float | None,
 ) -> None:
     stacks = read_stacks(folders)
+    if every_mm is not None:
+        stacks = (stack.thinned(every_mm) for stack in stacks)
     if STEP_RECIPES[recipe].data != "boxes":
         names = prepare_slices(stacks, output)
     elif teacher is not None:
@@ -152,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> None:
         _refuse_unused(args)
         if args.recipe is not None:
-            _prepare_for_steps(args.data, args.recipe, args.output, args.self_train)
+            _prepare_for_steps(args.data, args.recipe, args.output, args.self_train, args.every_mm)
         else:
             _prepare_sets(args)
 

@@ -62,6 +62,10 @@ class LabeledSlices:
         cell_mm2 = (height * row_mm / CELL_SHARE) * (width * column_mm / CELL_SHARE)
         return float(LEAST_TUMOR_SHARE * cell_mm2)
 
+    def thinned(self, distance_mm: float) -> LabeledSlices:
+        """Fewer slices of a whole CT; scattered ones, of which there are few, stay."""
+        return self if self.kind == "weak" else self.every(distance_mm)
+
     def every(self, distance_mm: float) -> LabeledSlices:
         """Fewer slices: those nearer than a distance are nearly copies of each other."""
         steps = np.diff(self.z_mm)

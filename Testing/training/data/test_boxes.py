@@ -12,7 +12,7 @@ import pytest
 import torch
 from looped import looped
 
-from training import train
+from training import prepare, train
 from training.cases.scattered import IGNORE, LabeledSlices
 from training.data.box_patches import PatchSampler, PatchSettings, lesion_weights
 from training.data.boxes import (
@@ -195,4 +195,21 @@ def test_a_share_of_synthetic_lesions_is_trained_with_and_recorded(
         wrong = ["--recipe", recipe, "--synthetic-share", share, "-o", str(tmp_path / "no")]
         assert train.main([str(tmp_path / "boxes"), *wrong]) == 2
         assert "--synthetic-share" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_thinned_pack_keeps_scattered_slices_and_whole_cts_at_a_distance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = stack(slices=20)
+    scattered = replace(stack("lits2", "weak"), z_mm=np.arange(12) * 0.5)
+    thin = whole.thinned(6.0)
+    assert np.diff(thin.z_mm).min() >= 6.0
+    assert len(thin.hu) == len(thin.labels) == 7
+    np.testing.assert_array_equal(thin.hu, whole.hu[::3])
+    assert scattered.thinned(6.0) is scattered
+    (tmp_path / "data").mkdir()
+    for how in (["--every-mm", "2"], ["--every-mm", "0", "--recipe", "tumor-boxes"]):
+        assert prepare.main([str(tmp_path / "data"), "-o", str(tmp_path / "no"), *how]) == 2
+        assert "--every-mm" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
