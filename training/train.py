@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="of a tumor network's patches without real tumor those with synthetic lesions (0.6)",
     )
     parser.add_argument(
+        "--single-slices",
+        action="store_true",
+        help="a tumor network that sees each slice without its neighbors, always",
+    )
+    parser.add_argument(
         "--hold-out", type=Path, metavar="SPLIT.json", help="leave out the test patients of a fold"
     )
     parser.add_argument(

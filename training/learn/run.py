@@ -57,7 +57,7 @@ class RunOptions:
         ("N/K") of the training patients is left out. hold_out: a split whose test patients are.
     weak_only: train on none but those who are never scored. constant: no annealing. tensorboard:
         write its log, too. synthetic_share: of a tumor network's patches without a real tumor those
-        with synthetic lesions.
+        with synthetic lesions. single_slices: it sees no neighbors, in training and afterwards.
     """
 
     prepared: Path
@@ -79,6 +79,7 @@ class RunOptions:
     hold_out: Path | None = None
     weak_only: bool = False
     synthetic_share: float | None = None
+    single_slices: bool = False
     tensorboard: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -244,15 +245,19 @@ def train_run(options: RunOptions, processes: Processes) -> None:
         _train_slices(options, recipe, processes, log)
 
 
-def _with_synthetic(recipe: StepRecipe, share: float) -> PatchSettings:
-    """Patch settings with another share of synthetic lesions, beside real ones in proportion."""
-    if recipe.data != "boxes":
-        raise ValueError("--synthetic-share is for a tumor network; leave it out.")
-    if not 0 <= share <= 1:
-        raise ValueError("--synthetic-share is a share of the patches, from 0 to 1.")
-    usual = recipe.patches
-    beside = share * usual.lesions_beside / usual.lesions_without
-    return replace(usual, lesions_without=share, lesions_beside=min(1.0, beside))
+def _patches(recipe: StepRecipe, options: RunOptions) -> PatchSettings:
+    """How patches are drawn: synthetic lesions beside real ones change in proportion."""
+    share, patches = options.synthetic_share, recipe.patches
+    if recipe.data != "boxes" and (share is not None or options.single_slices):
+        raise ValueError(
+            "--synthetic-share and --single-slices are for a tumor network; leave them out."
+        )
+    if share is not None:
+        if not 0 <= share <= 1:
+            raise ValueError("--synthetic-share is a share of the patches, from 0 to 1.")
+        beside = min(1.0, share * patches.lesions_beside / patches.lesions_without)
+        patches = replace(patches, lesions_without=share, lesions_beside=beside)
+    return replace(patches, single_share=1.0) if options.single_slices else patches
 
 
 def _train_steps(options: RunOptions, processes: Processes, log: Log) -> None:
@@ -262,8 +267,7 @@ def _train_steps(options: RunOptions, processes: Processes, log: Log) -> None:
     changes = options.changes("steps", "seed", "learning_rate", "ema")
     if options.width is not None:
         changes["net_args"] = {**recipe.net_args, "width": options.width}
-    if options.synthetic_share is not None:
-        changes["patches"] = _with_synthetic(recipe, options.synthetic_share)
+    changes["patches"] = _patches(recipe, options)
     held_out: set[str] = set()
     if options.hold_out is not None:
         split = load_split_file(options.hold_out)

@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -324,14 +324,15 @@ def step_spec(
     """The description of the model file that a run gives. groups: patient of each CT trained on."""
     boxes = recipe.data == "boxes"
     low, high = WINDOW_HU
+    around = LiverBoxPreprocessing()
+    if recipe.patches.single_share == 1:  # it has learned without neighbors, and gets none
+        around = replace(around, near_mm=0.0)
     return ModelSpec(
         name="hybrid2d-tumor" if boxes else "hybrid2d-liver",
         version="0",
         net="hybrid2d",
         net_args=recipe.net_args,
-        preprocessing=(
-            LiverBoxPreprocessing() if boxes else SlicePreprocessing(size_px=recipe.size_px)
-        ).to_dict(),
+        preprocessing=(around if boxes else SlicePreprocessing(size_px=recipe.size_px)).to_dict(),
         labels={label.name.lower(): int(label) for label in Label} if boxes else STAGES["liver"],
         training_hu_range=(low, high),
         postprocessing=Postprocessing().to_dict(),

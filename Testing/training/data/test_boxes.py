@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
+from LiverTumorSegLib.model.spec import read_spec
 from looped import looped
 
 from training import prepare, train
@@ -191,6 +193,10 @@ def test_a_share_of_synthetic_lesions_is_trained_with_and_recorded(
         patches = json.loads((tmp_path / name / "run.json").read_text())["recipe"]["patches"]
         assert patches["lesions_without"] == float(share)
         assert patches["lesions_beside"] == pytest.approx(float(share) / 4)
+    assert train.main([*command, "-o", str(tmp_path / "one"), "--single-slices"]) == 0
+    seen = read_spec(tmp_path / "one" / "best.safetensors").preprocessing
+    neighbors = LiverBoxPreprocessing.from_dict(seen).neighbors(np.arange(5) * 1.0)
+    np.testing.assert_array_equal(neighbors, np.stack([np.arange(5)] * 2, axis=1))
     for recipe, share in (("tumor-boxes", "1.5"), ("liver-slices", "0.5")):
         wrong = ["--recipe", recipe, "--synthetic-share", share, "-o", str(tmp_path / "no")]
         assert train.main([str(tmp_path / "boxes"), *wrong]) == 2
