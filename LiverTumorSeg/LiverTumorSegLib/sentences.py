@@ -1,7 +1,7 @@
 """Sentences for people that can be said again in another language.
 
     text = sentence("Slice {done} of about {count}", done=3, count=20)   # a str, in English
-    said(text)             # {"key": "Slice {done} of about {count}", "values": {"done": 3, ...}}
+    key_and_values(text)  # {"key": "Slice {done} of about {count}", "values": {"done": 3, ...}}
 
 What shows them, as the panel in Slicer does, looks the key up among its translations and puts
 in the values. A text without values is its own key. Standard library only.
@@ -26,7 +26,7 @@ def sentence(key: str, /, **values: Any) -> Sentence:
     return made
 
 
-def said(text: str) -> dict[str, Any]:
+def key_and_values(text: str) -> dict[str, Any]:
     """Key and values of a text, JSON-able."""
     if not isinstance(text, Sentence):
         return {"key": str(text), "values": {}}
@@ -35,7 +35,7 @@ def said(text: str) -> dict[str, Any]:
 
 def as_event(text: str) -> dict[str, Any]:
     """What an event says of its text for a translation; a plain text is its own key."""
-    return {"said": said(text)} if isinstance(text, Sentence) else {}
+    return {"said": key_and_values(text)} if isinstance(text, Sentence) else {}
 
 
 def sentence_of(error: BaseException) -> str:
@@ -46,7 +46,7 @@ def sentence_of(error: BaseException) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return said(value)
+        return key_and_values(value)
     if hasattr(value, "item"):
         value = value.item()
     return value if isinstance(value, (bool, int, float, list)) or value is None else str(value)

@@ -13,7 +13,7 @@ import pytest
 from LiverTumorSegLib.cli.progress import JsonLines
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import BundleError
-from LiverTumorSegLib.sentences import said, sentence, sentence_of
+from LiverTumorSegLib.sentences import key_and_values, sentence, sentence_of
 from LiverTumorSegSlicer.run import sentences
 from LiverTumorSegSlicer.run.sentences import forTranslators, translated, translatedError
 from panel_desk import PanelDesk, writeModel
@@ -96,8 +96,8 @@ def test_a_sentence_is_its_english_text_and_keeps_what_it_was_made_of() -> None:
     inner = sentence("its {hu:.0f} HU are those of fluid", hu=np.float64(12.3))
     text = sentence("Dropped, because {why}: {count} in {name!r}.", why=inner, count=3, name="x{y}")
     assert text == "Dropped, because its 12 HU are those of fluid: 3 in 'x{y}'."
-    assert translated(json.loads(json.dumps(said(text)))) == text
-    assert translated(said("Cleaning up")) == "Cleaning up"
+    assert translated(json.loads(json.dumps(key_and_values(text)))) == text
+    assert translated(key_and_values("Cleaning up")) == "Cleaning up"
     assert sentence_of(ValueError(text)) is text
     assert sentence_of(ValueError("plain")) == "plain"
 
@@ -113,7 +113,7 @@ def test_the_words_are_the_translator_s_and_nested_ones_too(
     monkeypatch.setattr(scripted, "translations", german)
     key = next(iter(german))
     text = sentence(key, kind="unenhanced", liver_hu=55.4)
-    assert translated(said(text), text) == "nativ: 55 HE"
+    assert translated(key_and_values(text), text) == "nativ: 55 HE"
 
 
 def test_what_another_version_says_is_shown_as_it_came() -> None:
@@ -141,7 +141,7 @@ def test_what_is_wrong_with_a_model_is_translated_with_all_that_is_in_it(
         with pytest.raises((BundleError, ValueError)) as caught:
             ModelFile.load(tmp_path / name)
         errors.append(caught.value)
-        sent = json.loads(json.dumps(said(sentence_of(caught.value))))
+        sent = json.loads(json.dumps(key_and_values(sentence_of(caught.value))))
         assert translated(sent, "") == translatedError(caught.value) == str(caught.value)
     german = {
         "{file}: {problem}": "{file} geht nicht: {problem}",
@@ -180,7 +180,7 @@ def test_a_run_s_steps_refusals_and_warnings_are_translated(
     runner.exit(2)
     assert desk.questions.failures == ["Das Volumen hat eine Schicht."]
     warning = next(reversed(german))
-    desk.answerWith(warnings=[warning], said=[said(warning)])
+    desk.answerWith(warnings=[warning], said=[key_and_values(warning)])
     desk.run()
     assert ui.warningsLabel.text == "Ab."
 

@@ -185,7 +185,7 @@ def test_one_patient_with_tumor_gives_a_decision_without_confidence() -> None:
     choice = best_choice(search(answered("3", "anna", [TRUE, UNSURE]), answered("47", "dora", [])))
     assert choice.chosen.decision == Decision(tumor_threshold=0.7)
     assert choice.lesions == []
-    assert "No confidence is stored: 1 patient" in choice.confidence_words
+    assert "No confidence is stored: 1 patient" in choice.calibration_text
     alone = best_choice(search(answered("3", "anna", [TRUE])))
     assert alone.left_out == []
 
@@ -196,7 +196,7 @@ def test_a_confidence_that_is_the_same_for_every_lesion_is_not_stored(
     monkeypatch.setattr("training.tune.fit_confidence", lambda _: (0.0, -0.1))
     choice = best_choice(search(*(answered(n, n, [TRUE, UNSURE]) for n in ("3", "23"))))
     assert choice.chosen.decision.calibration is None
-    assert "would get the same one" in choice.confidence_words
+    assert "would get the same one" in choice.calibration_text
 
 
 def test_the_confidence_is_fitted_on_what_the_choice_labels(

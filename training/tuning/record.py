@@ -72,8 +72,8 @@ class Choice:
     least_recall: float = 0.0
 
     @property
-    def score_words(self) -> str:
-        """What was chosen by."""
+    def score_text(self) -> str:
+        """The score that the choice was made by."""
         if not self.least_recall:
             return SCORE
         return (
@@ -105,7 +105,7 @@ class Choice:
         return [self.few, *([warning] if warning else [])]
 
     @property
-    def confidence_words(self) -> str:
+    def calibration_text(self) -> str:
         fitted = self.chosen.decision.calibration
         if fitted is None and self.confident >= FEWEST_PATIENTS:
             return FLAT
@@ -185,7 +185,7 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
             "cases": list(choice.cases),
             "patients": choice.patients,
             "warnings": choice.warnings,
-            "score": choice.score_words,
+            "score": choice.score_text,
             "least_recall": choice.least_recall,
             "tried": {name: list(values) for name, values in choice.default.tried.items()},
             "settings_tried": len(choice.tried),
@@ -196,7 +196,7 @@ def choice_record(choice: Choice, header: Mapping[str, Any]) -> Record:
                 "parts": [_left_out_record(one, choice.left_out_by) for one in left],
             },
             "confidence": {
-                "meaning": choice.confidence_words,
+                "meaning": choice.calibration_text,
                 "patients": choice.confident,
                 "left_out": reliability(choice.lesions) if choice.lesions else None,
             },
@@ -269,22 +269,22 @@ def choice_text(choice: Choice, header: Mapping[str, Any]) -> str:
         f"**{NOTICE}**",
         " ".join(choice.warnings)
         + f" Cases of the {header['split']} split: {', '.join(choice.cases)}."
-        + f" {len(choice.tried)} settings were tried and scored by {choice.score_words}, so the"
+        + f" {len(choice.tried)} settings were tried and scored by {choice.score_text}, so the"
         f" scores of the chosen one are too good; those left out are of each {choice.left_out_by}"
         " by a choice on the others.",
         _scores_table(choice),
         _left_out_table(choice) if choice.left_out else SINGLE,
         _curve_table(choice),
-        choice.confidence_words,
+        choice.calibration_text,
         *([_reliability_table(choice)] if choice.lesions else []),
-        *_region_words(header),
+        *_region_sentences(header),
         f"Weights: SHA-256 `{header['sha256']}`, {header['code']}, {header['date']}.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _region_words(header: Mapping[str, Any]) -> list[str]:
-    """Of a cascade."""
+def _region_sentences(header: Mapping[str, Any]) -> list[str]:
+    """The search region of a cascade; none of a single network."""
     if header.get(REGION) is None:
         return []
     return [f"The tumor network was shown the liver dilated by {header[REGION]:g} mm."]

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from LiverTumorSegLib.sentences import said, sentence
+from LiverTumorSegLib.sentences import key_and_values, sentence
 from LiverTumorSegLib.settings import RunSettings
 
 from .interrupts import raise_if_interrupted
@@ -60,7 +60,7 @@ def segment_raw(
     seen, steps = tumor_seen(result.segmentation), _at_steps(segmenter, result, reporter)
     reporter.progress(HANDING_OVER, "Handing over the labels")
     done = result.segmentation
-    record = {**result.to_dict(), "said": [said(warning) for warning in result.warnings]}
+    record = {**result.to_dict(), "said": [key_and_values(warning) for warning in result.warnings]}
     probabilities = done.probabilities if settings.probabilities else None
     try:
         write_answer(folder, Answer(done.labels_kji, record, probabilities, seen, steps))

@@ -90,7 +90,7 @@ def run_on_ray(
 
 def run_case(runner: CaseRunner, weights: NDArray[np.uint8], case: BatchItem) -> dict[str, Any]:
     """Segment one case in a worker process, and publish its result; its row."""
-    return _loaded(runner, weights).row_of(case, _Silent())
+    return _loaded(runner, weights).row_of(case, _QuietReporter())
 
 
 def _loaded(runner: CaseRunner, weights: NDArray[np.uint8]) -> CaseRunner:
@@ -207,7 +207,7 @@ class _WithoutRay(io.TextIOBase):
         return bool(self._stream.isatty())
 
 
-class _Silent:
+class _QuietReporter:
     """A worker's reporter: what it would say is in the record."""
 
     def __init__(self) -> None:

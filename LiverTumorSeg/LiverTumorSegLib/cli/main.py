@@ -96,14 +96,14 @@ def _segment(args: argparse.Namespace, reporter: Reporter) -> Work:
         args.output,
         settings,
         reporter,
-        series=_wanted(args),
+        series=_wanted_series(args),
         overwrite=args.overwrite,
         model_folder=args.model_folder,
         exports=Exports.from_parsed(args),
     )
 
 
-def _wanted(args: argparse.Namespace) -> WantedSeries:
+def _wanted_series(args: argparse.Namespace) -> WantedSeries:
     from LiverTumorSegLib.ct.study import WantedSeries
 
     return WantedSeries(args.series, args.phase)
@@ -154,7 +154,7 @@ def _measure(args: argparse.Namespace, reporter: Reporter) -> Work:
         reporter,
         numbers=args.numbers,
         trust_voxels=args.trust_voxels,
-        series=_wanted(args),
+        series=_wanted_series(args),
         overwrite=args.overwrite,
         exports=Exports.from_parsed(args),
         parts=args.parts,
@@ -169,7 +169,7 @@ def _report(args: argparse.Namespace, reporter: Reporter) -> Work:
         args.folder,
         reporter,
         ct=args.ct,
-        series=_wanted(args),
+        series=_wanted_series(args),
         output=args.output,
         reader=args.reader,
         with_patient=args.with_patient,
@@ -189,7 +189,7 @@ def _export(args: argparse.Namespace, reporter: Reporter) -> Work:
         reporter,
         exports=Exports.from_parsed(args),
         ct=args.ct,
-        series=_wanted(args),
+        series=_wanted_series(args),
         overwrite=args.overwrite,
     )
 

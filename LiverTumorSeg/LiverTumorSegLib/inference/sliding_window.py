@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from LiverTumorSegLib.sentences import sentence
 
+from .progress import no_progress
+
 SIGMA_SHARE = 0.125  # of the patch's side, as in nnU-Net and MONAI
 LEAST_WEIGHT = 1e-3  # of the middle's; MONAI's, so that a corner seen once is not lost to rounding
 
@@ -125,7 +127,7 @@ class SlidingWindow:
             raise ValueError("The region to look at is empty; there is nothing for the network.")
         sums = _Sums(cover)
         for start, values in self._window_values(
-            volume, cover, starts, predictor, progress or _silent
+            volume, cover, starts, predictor, progress or no_progress
         ):
             sums.expect(values)
             yield from sums.emit(start[0])
@@ -270,10 +272,6 @@ def _mirrored(predictor: PatchPredictor, patches: Floats, turn: tuple[int, ...])
     axes = tuple(axis + 2 for axis in turn)
     values: Floats = np.flip(predictor(np.ascontiguousarray(np.flip(patches, axes))), axes)
     return values
-
-
-def _silent(fraction: float, phrase: str) -> None:
-    """The progress of a caller that does not ask for it."""
 
 
 def _check(volume: NDArray[Any], where: NDArray[np.bool_] | None) -> None:

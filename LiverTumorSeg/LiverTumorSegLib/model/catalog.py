@@ -28,8 +28,8 @@ from LiverTumorSegLib.sentences import sentence, sentence_of
 from .spec import (
     JOIN_COMMAND,
     BundleError,
-    explained,
     file_sha256,
+    naming_file,
     read_spec,
     stage_of,
 )
@@ -172,7 +172,7 @@ def verify(entry: ModelEntry) -> None:
     """``BundleError`` when a file is missing, has another size or hash, or is not a model."""
     again = REINSTALL if entry.shipped else "Import the model again."
     file = entry.file
-    with explained(file.path):
+    with naming_file(file.path):
         if not file.path.is_file():
             raise BundleError(sentence("The model's file is missing. {again}", again=again))
         size = file.path.stat().st_size

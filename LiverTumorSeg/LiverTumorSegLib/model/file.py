@@ -33,10 +33,10 @@ from .spec import (
     STORAGES,
     BundleError,
     ModelSpec,
-    explained,
     file_sha256,
     join_specs,
     joint_training,
+    naming_file,
     opened_model,
     parse_spec,
     read_spec,
@@ -79,7 +79,7 @@ class ModelFile:
         sha256: the hash the file must have. It is compared before anything in the file is parsed.
         """
         path = Path(path)
-        with explained(path), opened_model(path) as stream:
+        with naming_file(path), opened_model(path) as stream:
             data = stream.read()
             digest = hashlib.sha256(data).hexdigest()
             if sha256 is not None and digest != sha256.lower():

@@ -255,7 +255,7 @@ def _around(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def read_spec(path: str | Path) -> ModelSpec:
     """The description in a model file's header. Of the tensors only the extent is checked."""
     path = Path(path)
-    with explained(path), opened_model(path) as stream:
+    with naming_file(path), opened_model(path) as stream:
         return parse_spec(stream, path.stat().st_size)
 
 
@@ -289,7 +289,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def naming_file(path: Path) -> Iterator[None]:
     """Puts the file's name in front of a ``BundleError``; its path may name a patient."""
     try:
         yield

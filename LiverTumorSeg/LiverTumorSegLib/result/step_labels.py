@@ -27,25 +27,25 @@ class StepLabels:
     fewest: the first step, 0 or less; the others follow one by one.
     voxels: int64 (n,), flat indices in C order of all voxels that are tumor at any step, or not the
         same at all of them. labels: uint8 (steps, n), theirs.
-    told: of each step, JSON-able: ``sensitivity`` as of ``Stop.to_dict``, ``expected`` as of
-        ``sentences.said``, ``decision``, and the rows of its ``lesions``.
+    records: of each step, JSON-able: ``sensitivity`` as of ``Stop.to_dict``, ``expected`` as of
+        ``sentences.key_and_values``, ``decision``, and the rows of its ``lesions``.
     """
 
     fewest: int
     voxels: NDArray[np.int64]
     labels: Labels
-    told: tuple[dict[str, Any], ...]
+    records: tuple[dict[str, Any], ...]
 
     @property
     def most(self) -> int:
         """The last step, 0 or more."""
-        return self.fewest + len(self.told) - 1
+        return self.fewest + len(self.records) - 1
 
     def at(self, step: int) -> tuple[Labels, dict[str, Any]]:
         """Labels of ``voxels`` at a step, and its record."""
         if not self.fewest <= step <= self.most:
             raise IndexError(f"{step} is not within {self.fewest} to {self.most}.")
-        return self.labels[step - self.fewest], self.told[step - self.fewest]
+        return self.labels[step - self.fewest], self.records[step - self.fewest]
 
     def labels_kji(self, labels_kji: Labels, step: int) -> Labels:
         """A copy of the labels at one step as they are at another."""
@@ -55,17 +55,17 @@ class StepLabels:
 
     def save(self, path: Path) -> None:
         """``OSError`` as the disk raises it."""
-        told = np.array(json.dumps({"fewest": self.fewest, "steps": self.told}))
+        header = np.array(json.dumps({"fewest": self.fewest, "steps": self.records}))
         with open(path, "wb") as stream:
-            np.savez(stream, told=told, voxels=self.voxels, labels=self.labels)
+            np.savez(stream, header=header, voxels=self.voxels, labels=self.labels)
 
     @classmethod
     def load(cls, path: Path) -> StepLabels:
         """The inverse of :meth:`save`."""
         with np.load(path, allow_pickle=False) as stored:
-            told = json.loads(str(stored["told"]))
+            header = json.loads(str(stored["header"]))
             voxels, labels = stored["voxels"], stored["labels"]
-        return cls(told["fewest"], voxels, labels, tuple(told["steps"]))
+        return cls(header["fewest"], voxels, labels, tuple(header["steps"]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.segmenter import Segmentation
 from LiverTumorSegLib.inference.sensitivity import Sensitivity, Stop
 from LiverTumorSegLib.labels import Label
-from LiverTumorSegLib.sentences import said
+from LiverTumorSegLib.sentences import key_and_values
 from LiverTumorSegLib.volume import CtVolume, bounding_box
 
 from .lesions import lesion_rows
@@ -74,7 +74,7 @@ def labels_at_steps(
         sensitivity.fewest,
         voxels,
         np.stack([labels.reshape(-1)[voxels] for labels, _ in found]),
-        tuple(told for _, told in found),
+        tuple(record for _, record in found),
     )
 
 
@@ -91,7 +91,7 @@ def _checked(
     checked = check(ct, *(decided or (done.labels_kji, done.tumor_probability_kji)))
     return checked.labels_kji, {
         "sensitivity": stop.to_dict(),
-        "expected": said(stop.expected()),
+        "expected": key_and_values(stop.expected()),
         "decision": stop.decision.to_dict(),
         "lesions": lesion_rows(checked.measures),
     }

@@ -232,8 +232,8 @@ def _parts(
     record: Mapping[str, Any], labels_kji: NDArray[np.uint8], measures: LiverMeasures
 ) -> PartMeasures | None:
     """What the record says of liver parts, where it says so of these very labels."""
-    told = record.get("liver_parts") or {}
-    if told.get("labels_sha256") != labels_sha256(labels_kji):
+    parts = record.get("liver_parts") or {}
+    if parts.get("labels_sha256") != labels_sha256(labels_kji):
         return None
     said = [row for row in record.get("lesions", []) if row.get("part")]
     held = {
@@ -243,7 +243,7 @@ def _parts(
         for other in said
         if _is_same(row, other)
     }
-    return PartMeasures.from_dict(told, held)
+    return PartMeasures.from_dict(parts, held)
 
 
 def _is_same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

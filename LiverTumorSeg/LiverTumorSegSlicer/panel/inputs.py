@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 from LiverTumorSegLib.ct.checks import check_ct_values
-from LiverTumorSegLib.sentences import said
+from LiverTumorSegLib.sentences import key_and_values
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.run.segmentation_run import RunSettings
@@ -44,7 +44,7 @@ def volumeWarning(volumeNode: Any) -> str:
         warnings = check_ct_values(_("This volume"), *volumeNode.GetImageData().GetScalarRange())
     except ValueError as error:
         return translatedError(error)
-    return "\n".join(translated(said(warning)) for warning in warnings)
+    return "\n".join(translated(key_and_values(warning)) for warning in warnings)
 
 
 def modalityOf(volumeNode: Any) -> str:

@@ -16,7 +16,7 @@ from LiverTumorSegSlicer.scene.liver_parts import measureParts
 from .lesion_panel import FRAME, LesionPanel
 from .lesion_table import UNKNOWN, QtDelay
 
-OUTSIDE_ML = 1.0  # of parts beside the liver, from which it is told
+OUTSIDE_ML = 1.0  # of parts beside the liver, from which on it is said
 MOST_ROWS_SHOWN = 9  # eight segments, and what is in none
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from LiverTumorSegLib.sentences import said, sentence_of
+from LiverTumorSegLib.sentences import key_and_values, sentence_of
 from slicer.i18n import tr as _
 
 
@@ -31,7 +31,7 @@ def translated(parts: Any, text: Any = "") -> str:
 
 def translatedError(error: BaseException) -> str:
     """An error message of the library, translated."""
-    return translated(said(sentence_of(error)), error)
+    return translated(key_and_values(sentence_of(error)), error)
 
 
 def _value(value: Any) -> Any:

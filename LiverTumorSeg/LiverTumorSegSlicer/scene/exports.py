@@ -67,15 +67,15 @@ def exportResult(
 
     Raises ``ValueError`` for files in the way, a full disk or a node that is gone.
     """
-    labels, told = Path(folder) / LABELS_NAME, Path(folder) / RECORD_NAME
-    for target in (labels, told):
+    labelsPath, recordPath = Path(folder) / LABELS_NAME, Path(folder) / RECORD_NAME
+    for target in (labelsPath, recordPath):
         refuseExisting(target, overwrite=False)
     measures, lesions = measureSegments(segmentationNode, volumeNode)
     record = reviewedRecord(segmentationNode, measures, lesions)
     record = with_parts(record, parts, readLabels(segmentationNode, volumeNode))
     text = json.dumps(record, indent=1) + "\n"
-    exportNifti(segmentationNode, volumeNode, labels)
-    writeWhole(told, lambda part: _writeText(part, text))
+    exportNifti(segmentationNode, volumeNode, labelsPath)
+    writeWhole(recordPath, lambda part: _writeText(part, text))
 
 
 def _writeText(path: Path, text: str) -> None:

@@ -263,10 +263,10 @@ def noteStep(segmentationNode: Any, kept: Kept, step: int, plan: Plan, untouched
         segment = segmentation.GetSegment(key)
         segment.SetTag(FINGERPRINT, fingerprint(segment))
     assert kept.steps is not None, "a step is one of several"
-    told = kept.steps.at(step)[1]
+    atStep = kept.steps.at(step)[1]
     record = resultRecord(segmentationNode)
-    model = {**(record.get("model") or {}), "decision": told["decision"]}
-    new = {"model": model, "sensitivity": told["sensitivity"], "lesions": told["lesions"]}
+    model = {**(record.get("model") or {}), "decision": atStep["decision"]}
+    new = {"model": model, "sensitivity": atStep["sensitivity"], "lesions": atStep["lesions"]}
     segmentationNode.SetAttribute(RECORD, json.dumps({**record, **new}))
     kept.step = step
     kept.touched = plan.touched
