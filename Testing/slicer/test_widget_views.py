@@ -97,7 +97,8 @@ def test_the_result_says_what_the_model_is_known_to_miss(desk: PanelDesk) -> Non
         assert words in desk.ui.recallLabel.text
         assert desk.ui.recallLabel.visible
     for entry in shipped_models():
-        assert " of 24 tumors in tests" in recallText(entry)
+        large, there = entry.large_lesions_found
+        assert f"from 10 mm {large} of {there}" in recallText(entry)
 
 
 def test_a_status_about_another_ct_goes(desk: PanelDesk) -> None:

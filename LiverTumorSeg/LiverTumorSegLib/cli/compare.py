@@ -44,7 +44,7 @@ def compare(
     from LiverTumorSegLib.result.followup.comparison import compare_dates
     from LiverTumorSegLib.result.followup.corrections import Corrections
     from LiverTumorSegLib.result.followup.page import comparison_page
-    from LiverTumorSegLib.result.report import model_scores, render_report
+    from LiverTumorSegLib.result.report import model_entry, render_report
     from LiverTumorSegLib.tables import csv_text
 
     corrections = Corrections.parse(match, no_match)
@@ -61,7 +61,7 @@ def compare(
         page = render_report(
             after,
             reader=reader,
-            scores=model_scores(after, model_folder),
+            model=model_entry(after, model_folder),
             comparison=comparison_page(found),
         )
         (part / TABLE).write_text(csv_text([*COLUMNS, "notice"], rows), "utf-8", newline="")

@@ -31,7 +31,7 @@ def report(
     from LiverTumorSegLib.files import refuse_existing, whole_file
     from LiverTumorSegLib.result.files import NOTICE, REPORT
     from LiverTumorSegLib.result.parts_files import parts_in, remarks_on
-    from LiverTumorSegLib.result.report import model_scores, render_report
+    from LiverTumorSegLib.result.report import model_entry, render_report
     from LiverTumorSegLib.result.stored import read_result
 
     from .exchange import is_exchange, read_stored
@@ -55,8 +55,8 @@ def report(
     for warning in stored.warnings:
         reporter.warning(warning)
     reporter.progress(0.6, "Drawing the lesions")
-    scores = model_scores(stored, model_folder)
-    page = render_report(stored, reader=reader, patient=patient, scores=scores)
+    model = model_entry(stored, model_folder)
+    page = render_report(stored, reader=reader, patient=patient, model=model)
     with whole_file(target) as part:
         part.write_text(page, encoding="utf-8")
     reporter.progress(1.0, "Done")

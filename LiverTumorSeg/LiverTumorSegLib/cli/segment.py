@@ -182,6 +182,7 @@ def segment_case(
         ),
         measures=checked.measures,
         model=segmenter.describe(),
+        recall=segmenter.recall,
         settings=settings,
         warnings=(*notes, *warnings),
         seconds=reporter.seconds,

@@ -81,7 +81,11 @@ class Postprocessing(Settings):
 
         Tumor outside the liver mask is tumor all the same.
         """
-        labels: Labels = self.liver(liver).view(np.uint8)
+        return self.labels_in(self.liver(liver), tumor, spacing_kji_mm)
+
+    def labels_in(self, liver: Mask, tumor: Mask, spacing_kji_mm: Spacing) -> Labels:
+        """The same of a liver mask as :meth:`liver` gives it, which is overwritten."""
+        labels: Labels = liver.view(np.uint8)
         for plane, its_tumor in zip(labels, tumor, strict=True):
             plane[its_tumor] = Label.TUMOR
         _check(labels, spacing_kji_mm)

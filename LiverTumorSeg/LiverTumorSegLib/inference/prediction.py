@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.files import whole_file
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import sentence
+from LiverTumorSegLib.volume import Box
 
 from .decision import Decision
 from .grids import SliceGrid, grid_from_dict
@@ -30,6 +31,7 @@ from .postprocess import Postprocessing, with_seeds_only
 from .progress import Progress, no_progress, subrange
 
 CLEANING = 0.6  # of a decision's progress: before this each slice, then all of them at once
+ROUNDING = 1e-4  # of a share: what is passed over as below a threshold is so at every pixel
 LEAST_SUM = np.float32(1e-6)  # of liver and tumor, where a share of them is asked for
 
 Mask = NDArray[np.bool_]
@@ -48,6 +50,46 @@ class Decided(NamedTuple):
 
     labels: Labels
     tumor_probability: Labels | None
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Voxels that may be tumor, with what is compared with the threshold.
+
+    shape_kji: of the CT in LPS order. voxels: int64 (n,), flat indices in C order. shares: (n,).
+    """
+
+    shape_kji: tuple[int, ...]
+    voxels: NDArray[np.int64]
+    shares: Floats
+
+    def within(self, box: Box) -> Candidates:
+        """The same on the part of the CT that a box holds; all of them lie in it."""
+        start_kji = np.array([side.start for side in box])
+        kji = np.array(np.unravel_index(self.voxels, self.shape_kji)) - start_kji[:, None]
+        shape_kji = tuple(side.stop - side.start for side in box)
+        return Candidates(shape_kji, np.ravel_multi_index(tuple(kji), shape_kji), self.shares)
+
+    def tumor(self, decision: Decision) -> Mask:
+        """Where tumor is by a decision."""
+        mask = np.zeros(self.shape_kji, np.bool_)
+        above = self.shares > decision.tumor_threshold
+        voxels = self.voxels[above]
+        mask.reshape(-1)[voxels] = True
+        if decision.has_seeds:
+            seeds = np.zeros(self.shape_kji, np.bool_)
+            seeds.reshape(-1)[voxels[self.shares[above] > decision.seed_threshold]] = True
+            with_seeds_only(mask, seeds)
+        return mask
+
+    def probability(self, decision: Decision, is_tumor: Mask) -> Labels | None:
+        """Where tumor is in the end, its probability as in :class:`Decided`."""
+        if decision.calibration is None:
+            return None
+        probability, held = np.zeros(self.shape_kji, np.uint8), is_tumor.reshape(-1)[self.voxels]
+        stored = decision.stored_probability(self.shares[held])
+        probability.reshape(-1)[self.voxels[held]] = stored
+        return probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,38 +167,53 @@ class Prediction:
 
         progress may raise ``Cancelled`` between two slices.
         """
-        tumor, probability = self.tumor_mask(decision, subrange(progress, 0.0, CLEANING))
+        candidates = self.candidates(decision, subrange(progress, 0.0, CLEANING))
         progress(CLEANING, "Cleaning up")
-        labels = postprocessing.labels(self.liver_lps, tumor, self.spacing_kji_mm)
-        if probability is not None:
-            probability[labels != Label.TUMOR] = 0
-        return Decided(labels, probability)
+        liver = postprocessing.liver(self.liver_lps)
+        return self.decide_among(candidates, liver, decision, postprocessing)
 
-    def tumor_mask(
-        self, decision: Decision, progress: Progress = no_progress
-    ) -> tuple[Mask, Labels | None]:
+    def decide_among(
+        self,
+        candidates: Candidates,
+        liver: Mask,
+        decision: Decision,
+        postprocessing: Postprocessing,
+    ) -> Decided:
+        """The same with what does not depend on the thresholds found before.
+
+        candidates: of a decision with the same smoothing and a threshold that is not higher.
+        liver: as ``postprocessing.liver`` makes it of ``liver_lps``; overwritten.
+        """
+        tumor = candidates.tumor(decision)
+        labels = postprocessing.labels_in(liver, tumor, self.spacing_kji_mm)
+        return Decided(labels, candidates.probability(decision, labels == Label.TUMOR))
+
+    def tumor_mask(self, decision: Decision) -> tuple[Mask, Labels | None]:
         """Where tumor is before any step, and its probability there as in :class:`Decided`."""
-        tumor, slices = np.zeros(self.liver_lps.shape, np.bool_), self._tumor_slices()
-        probability = None if decision.calibration is None else np.zeros(tumor.shape, np.uint8)
-        seeds = np.zeros(tumor.shape, np.bool_) if decision.has_seeds else None
+        candidates = self.candidates(decision)
+        mask = candidates.tumor(decision)
+        return mask, candidates.probability(decision, mask)
+
+    def candidates(self, decision: Decision, progress: Progress = no_progress) -> Candidates:
+        """Each voxel whose share is above the threshold; progress may raise between two slices."""
+        slices = self._tumor_slices()
+        width = int(np.prod(self.liver_lps.shape[1:]))
+        voxels, shares = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         for n, (k, sums) in enumerate(self._sums(slices, decision)):
             progress(
                 n / len(slices),
                 sentence("Deciding on tumors, slice {n} of {count}", n=n + 1, count=len(slices)),
             )
-            if not (sums[0] > decision.tumor_threshold * sums[1]).any():
+            if not (sums[0] > (decision.tumor_threshold - ROUNDING) * sums[1]).any():
                 continue  # nor anywhere between these pixels, for what is between them is linear
             share = self._share_native(sums)
-            tumor[k] = share > decision.tumor_threshold
+            above = share > decision.tumor_threshold
             if self.tumor_lps is not None:
-                tumor[k] &= self.tumor_lps[k]
-            if seeds is not None:
-                seeds[k] = tumor[k] & (share > decision.seed_threshold)
-            if probability is not None:
-                probability[k][tumor[k]] = decision.stored_probability(share[tumor[k]])
-        if seeds is not None:
-            with_seeds_only(tumor, seeds)
-        return tumor, probability
+                above &= self.tumor_lps[k]
+            pixels = np.flatnonzero(above)
+            voxels.append(k * width + pixels)
+            shares.append(share.reshape(-1)[pixels])
+        return Candidates(self.liver_lps.shape, np.concatenate(voxels), np.concatenate(shares))
 
     def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, Floats]]:
         """Each slice k on which tumor may be, with what is compared with the threshold, (j, i)."""

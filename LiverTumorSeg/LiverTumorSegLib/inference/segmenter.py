@@ -105,6 +105,7 @@ class Segmenter:
     network: one for liver and tumor, or a liver and a tumor network.
     decision, postprocessing: from its prediction to labels.
     spec, sha256: of the model's file; no hash for a model that is in no file.
+    recall: how much it is known to find, one sentence.
     """
 
     network: SliceNetwork | Cascade | VolumeNetwork
@@ -112,6 +113,7 @@ class Segmenter:
     decision: Decision = field(default_factory=Decision)
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
     sha256: str | None = None
+    recall: str = ""
 
     @property
     def device(self) -> str:
@@ -264,7 +266,8 @@ def load_segmenter(
     """
     from LiverTumorSegLib.model.file import ModelFile
 
-    record = find_model(settings.model, folder).file
+    entry = find_model(settings.model, folder)
+    record = entry.file
     file = ModelFile.load(record.path, sha256=record.sha256)
     spec = file.spec
     if not spec.is_cascade:
@@ -286,6 +289,7 @@ def load_segmenter(
         _decision(spec, settings),
         parse_settings(Postprocessing, spec.postprocessing),
         file.sha256,
+        entry.recall,
     )
     if settings.smallest_lesion_mm is not None:
         segmenter.set_smallest_lesion(settings.smallest_lesion_mm)

@@ -41,6 +41,9 @@ DEFAULT = "default"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # one spelling on every file system
 FILE_ENDING = ".safetensors"
 RECORD = ".model.json"  # an imported model's entry, beside its file
+LESIONS_FOUND, BY_SIZE = "lesions found", "by size"  # in the names of figures
+SMALL = "under 10 mm"
+COUNTS = re.compile(r"(\d+) of (\d+)")
 REINSTALL = "Install LiverTumorSeg again."
 
 
@@ -70,6 +73,34 @@ class ModelEntry:
     summary: str
     default: bool = False
     shipped: bool = False
+
+    @property
+    def lesions_found(self) -> tuple[int, int] | None:
+        """Lesions that the model found in its tests, and all; None where that is not known."""
+        for name, value in self.scores.items():
+            if LESIONS_FOUND in name and BY_SIZE not in name:
+                counts = COUNTS.match(str(value))
+                return (int(counts[1]), int(counts[2])) if counts else None
+        return None
+
+    @property
+    def large_lesions_found(self) -> tuple[int, int] | None:
+        """The same of those from 10 mm."""
+        for name, value in self.scores.items():
+            if LESIONS_FOUND in name and BY_SIZE in name:
+                sizes = [text for text in str(value).split(",") if SMALL not in text]
+                counts = [found for text in sizes for found in COUNTS.findall(text)]
+                totals = [sum(int(pair[n]) for pair in counts) for n in (0, 1)]
+                return (totals[0], totals[1]) if counts else None
+        return None
+
+    @property
+    def recall(self) -> str:
+        """How much the model is known to find, one sentence; for whoever reads its result."""
+        if self.large_lesions_found is None:
+            return "How many tumors this model misses is not known."
+        found, there = self.large_lesions_found
+        return f"As tested, this model finds {found} of {there} lesions of 10 mm and more."
 
 
 def default_model_folder(folder: str | Path | None = None) -> Path:

@@ -46,7 +46,8 @@ class CaseResult:
 
     seconds: from the start of the run, reading included, until the result was known. model: from
         ``segment.describe``. truth_kji, agreement: of a phantom, whose truth is known.
-    settings: of the run. export: what is written beside.
+    settings: of the run. export: what is written beside. recall: how much the model is known to
+        find, one sentence.
     """
 
     ct: CtVolume
@@ -59,6 +60,7 @@ class CaseResult:
     seconds: float = 0.0
     settings: RunSettings = field(default_factory=RunSettings)
     export: Export = field(default_factory=Export)
+    recall: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; holds no name, path or header text of the scan."""
@@ -99,6 +101,7 @@ class CaseResult:
             truth_kji=self.truth_kji,
             warnings=self.warnings,
             export=self.export,
+            recall=self.recall,
         )
         if self.segmentation.probabilities is not None:
             write_probabilities(folder / PROBABILITIES, self.segmentation.probabilities, self.ct)
@@ -119,6 +122,7 @@ def write_measured(
     truth_kji: NDArray[np.uint8] | None = None,
     warnings: Sequence[str] = (),
     export: Export,
+    recall: str = "",
 ) -> tuple[str, ...]:
     """Labels, lesion table, record, picture and what is exported, into an existing folder.
 
@@ -141,6 +145,7 @@ def write_measured(
                 footer=footer,
                 truth_kji=truth_kji,
                 warnings=warnings,
+                recall=recall,
             )
         )
 

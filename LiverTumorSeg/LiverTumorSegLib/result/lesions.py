@@ -161,8 +161,9 @@ def measure_labels(
                 "give both on the CT's own grid."
             )
     voxel_ml = float(abs(np.linalg.det(ijk_to_ras[:3, :3])) / 1000.0)
-    liver = int(np.count_nonzero(labels_kji == Label.LIVER))
-    tumor = int(np.count_nonzero(labels_kji == Label.TUMOR))
+    held = labels_kji[box] if (box := bounding_box(labels_kji)) else labels_kji[:0]
+    liver = int(np.count_nonzero(held == Label.LIVER))
+    tumor = int(np.count_nonzero(held == Label.TUMOR))
     shape = (labels_kji.shape[0], labels_kji.shape[1], labels_kji.shape[2])
     turn = Reorientation.to_lps(ijk_to_ras, shape)
     lesions = _find_lesions(labels_kji, ijk_to_ras, hu_kji, tumor_probability_kji) if tumor else []

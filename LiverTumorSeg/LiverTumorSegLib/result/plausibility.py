@@ -71,13 +71,38 @@ class Checked:
 
     labels_kji: on the CT's own grid, without what cannot be. tumor_probability_kji: see
         ``segmentation.Segmentation``. measures: of these labels, with ``Lesion.implausible``.
-    warnings: one sentence each.
+    warnings: one sentence each. look: at the liver, for other labels of this CT.
     """
 
     labels_kji: Labels
     tumor_probability_kji: Labels | None
     measures: LiverMeasures
     warnings: tuple[str, ...]
+    look: LiverLook
+
+
+@dataclass(frozen=True, eq=False)
+class LiverLook:
+    """What is seen of a liver whatever of it is tumor.
+
+    outline: bool (k, j, i) in LPS order, liver and tumor. trunk: None where all is tumor.
+    why_none: why it is no liver.
+    """
+
+    outline: Mask
+    trunk: Trunk | None
+    why_none: str | None
+
+    @classmethod
+    def at(cls, lps: CtVolume, labels: Labels, seen: LiverLook | None) -> LiverLook:
+        """seen: an earlier look at this CT, which holds where the liver has the same outline."""
+        outline, has_liver = labels > 0, _has_liver(labels)
+        holds = seen is not None and (seen.trunk is not None) == has_liver
+        if seen is not None and holds and np.array_equal(seen.outline, outline):
+            return seen
+        trunk = Trunk.around_liver(lps, labels) if has_liver else None
+        why_none = _why_no_liver(lps, labels, trunk) if outline.any() else None
+        return cls(outline, trunk, why_none)
 
 
 def check(
@@ -87,18 +112,20 @@ def check(
     *,
     by_model: bool = True,
     trained_liver_hu: tuple[float, float] | None = None,
+    seen: LiverLook | None = None,
 ) -> Checked:
     """Check labels (0, 1, 2) of a CT; all ``(k, j, i)``. The arrays that come in stay as they are.
 
     A pure function of the CT's numbers, its grid and the labels. by_model: False for labels that a
     person may have drawn, of which nothing is dropped. trained_liver_hu: as the model's file says
-    (``ModelSpec``); None where that is unknown, and nothing is said of it.
+    (``ModelSpec``); None where that is unknown, and nothing is said of it. seen: of
+    other labels of this CT, to save a second look at the same liver.
     """
     lps, turn = ct.to_lps(copy=False)
     labels, pieces = turn.apply(labels_kji), list[_Piece]()
     sentences, dropped = list[str](), list[_Piece]()
-    trunk = Trunk.around_liver(lps, labels) if _has_liver(labels) else None
-    reason = _why_no_liver(lps, labels, trunk) if by_model and labels.any() else None
+    look = LiverLook.at(lps, labels, seen)
+    trunk, reason = look.trunk, look.why_none if by_model else None
     if reason is not None:
         labels, sentences = np.zeros_like(labels), [reason]
     else:
@@ -114,14 +141,22 @@ def check(
     native = labels_kji if is_same else turn.undo(labels)
     probability = tumor_probability_kji
     if probability is not None and not is_same:
-        probability = np.where(native == Label.TUMOR, probability, np.uint8(0))
+        probability = _where_tumor(native, probability)
     measures = measure(native, ct, probability)
     lesions = tuple(
         replace(lesion, implausible=piece.implausible)
         for lesion, piece in zip(measures.lesions, pieces, strict=True)
     )
     sentences += [*_lesion_sentences(lesions), *_scan_sentences(lps)]
-    return Checked(native, probability, replace(measures, lesions=lesions), tuple(sentences))
+    return Checked(native, probability, replace(measures, lesions=lesions), tuple(sentences), look)
+
+
+def _where_tumor(labels: Labels, probability: Labels) -> Labels:
+    """A copy that is 0 outside of tumor; a CT is mostly that."""
+    result, box = np.zeros_like(probability), bounding_box(labels, Label.TUMOR)
+    if box is not None:
+        result[box] = np.where(labels[box] == Label.TUMOR, probability[box], np.uint8(0))
+    return result
 
 
 def _without(labels: Labels, dropped: list[_Piece]) -> Labels:

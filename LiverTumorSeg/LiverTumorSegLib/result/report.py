@@ -1,6 +1,6 @@
 """One page to read, print and file: ``report.html``, which needs no other file and no network.
 
-    html = render_report(stored, reader="", patient=None, scores=model_scores(stored))
+    html = render_report(stored, reader="", patient=None, model=model_entry(stored))
 
 Pictures are in it as JPEG; there is no script, and all text is escaped. The reader's own ticks add
 up without one: CSS counts them.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from LiverTumorSegLib import __version__
-from LiverTumorSegLib.model.catalog import installed_models
+from LiverTumorSegLib.model.catalog import ModelEntry, installed_models
 from LiverTumorSegLib.model.spec import BundleError
 
 from .files import NOTICE
@@ -82,6 +82,7 @@ class ReportContent:
     model: str
     sha256: list[str]
     scores: Mapping[str, str]
+    recall: str
     scan: str
     run: str
     labels: str
@@ -119,38 +120,32 @@ def render_report(
     *,
     reader: str = "",
     patient: Mapping[str, str] | None = None,
-    scores: Mapping[str, str] | None = None,
+    model: ModelEntry | None = None,
     today: date | None = None,
     comparison: ComparisonPage | None = None,
 ) -> str:
     """The page as text of one HTML file.
 
     reader: a name to be printed; empty leaves a line to sign on. patient: label -> value, where
-    somebody asked for them. scores: what the model is known to find, as :func:`model_scores` gives.
+    somebody asked for them. model: what is known of it, as :func:`model_entry` gives it.
     comparison: with an earlier date, for a page of its own.
     """
     content = replace(
-        _content(stored, reader, patient or {}, scores or {}, today or date.today()),
+        _content(stored, reader, patient or {}, model, today or date.today()),
         comparison=comparison,
     )
     return environment().get_template("report.html.jinja").render(r=content)
 
 
-def model_scores(stored: StoredResult, folder: Path | None = None) -> dict[str, str]:
-    """What the model's own test found, of lesions first; empty for a model in no catalog.
-
-    folder: where imported models lie.
-    """
+def model_entry(stored: StoredResult, folder: Path | None = None) -> ModelEntry | None:
+    """The model of a result; None for one in no catalog. folder: where imported models lie."""
     name, version = stored.model.get("model"), stored.model.get("version")
     try:
         entries = installed_models(folder)
     except BundleError:  # somebody else's broken model does not concern this report
         entries = ()
-    for entry in entries:
-        if (entry.name, entry.version) == (name, version):
-            scores = {str(key): str(value) for key, value in entry.scores.items()}
-            return dict(sorted(scores.items(), key=lambda score: "lesions" not in score[0]))
-    return {}
+    found = (entry for entry in entries if (entry.name, entry.version) == (name, version))
+    return next(found, None)
 
 
 def environment() -> Environment:
@@ -170,7 +165,7 @@ def _content(
     stored: StoredResult,
     reader: str,
     patient: Mapping[str, str],
-    scores: Mapping[str, str],
+    model: ModelEntry | None,
     today: date,
 ) -> ReportContent:
     measures = stored.measures
@@ -191,7 +186,8 @@ def _content(
         warnings=list(stored.warnings),
         model=_model_name(stored),
         sha256=_hashes(stored),
-        scores=scores,
+        scores=_scores(model),
+        recall=model.recall if model else "",
         scan=_scan_line(case),
         run=_run_line(stored),
         labels=_labels_line(stored),
@@ -213,6 +209,12 @@ def _part_entries(stored: StoredResult) -> list[PartEntry]:
         )
         for part in (stored.parts.parts if stored.parts else ())
     ]
+
+
+def _scores(model: ModelEntry | None) -> dict[str, str]:
+    """What the model's own test found, of lesions first."""
+    scores = {str(key): str(value) for key, value in model.scores.items()} if model else {}
+    return dict(sorted(scores.items(), key=lambda score: "lesions" not in score[0]))
 
 
 def _lesion_entries(stored: StoredResult, case: OverviewScene) -> list[LesionEntry]:

@@ -6,7 +6,7 @@ seen = tumor_seen(done)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.sentences import key_and_values
 from LiverTumorSegLib.volume import CtVolume, bounding_box
 
-from .lesions import lesion_rows
-from .plausibility import check
+from .lesions import LiverMeasures, lesion_rows
+from .plausibility import LiverLook, check
 from .step_labels import StepLabels, TumorSeen
 
 Labels = NDArray[np.uint8]
@@ -60,12 +60,18 @@ def labels_at_steps(
     between(done, count): called before each step; what it raises stops the work.
     """
     found: list[tuple[Labels, dict[str, Any]]] = []
+    count = len(sensitivity.stops)
+    between(0, count)
+    decide = _decider(done, [stop.decision for stop in sensitivity.stops])
+    look: LiverLook | None = None
     for stop in sensitivity.stops:
-        between(len(found), len(sensitivity.stops))
+        between(len(found), count)
         is_done = stop.decision == decision
-        found.append(_checked(ct, done, stop, None if is_done else _decided(done, stop)))
-    count = ct.hu.size
-    differs, first = np.zeros(count, np.bool_), found[0][0].reshape(-1)
+        made = (done.labels_kji, done.tumor_probability_kji) if is_done else decide(stop.decision)
+        checked = check(ct, *made, seen=look)
+        look = checked.look
+        found.append((checked.labels_kji, _told(stop, checked.measures)))
+    differs, first = np.zeros(ct.hu.size, np.bool_), found[0][0].reshape(-1)
     for labels, _ in found:
         flat = labels.reshape(-1)
         differs |= (flat == Label.TUMOR) | (flat != first)
@@ -78,20 +84,38 @@ def labels_at_steps(
     )
 
 
-def _decided(done: Segmentation, stop: Stop) -> tuple[Labels, Labels | None]:
-    assert done.prediction is not None, "the run was to keep what the networks said"
-    labels, certainty = done.prediction.decide(stop.decision, done.postprocessing)
-    undo = done.reorientation.undo
-    return undo(labels), None if certainty is None else undo(certainty)
+def _decider(
+    done: Segmentation, decisions: Sequence[Decision]
+) -> Callable[[Decision], tuple[Labels, Labels | None]]:
+    """Decides on the CT's grid: what a voxel's share is and how the liver is cleaned does not
+    depend on the thresholds, and is found once."""
+    prediction, steps = done.prediction, done.postprocessing
+    assert prediction is not None, "the run was to keep what the networks said"
+    lowest = min(decisions, key=lambda one: one.tumor_threshold)
+    candidates, liver = prediction.candidates(lowest), steps.liver(prediction.liver_lps)
+    held = liver.copy()
+    held.reshape(-1)[candidates.voxels] = True
+    box = bounding_box(held)
+    if box is None:
+        return lambda _decision: (np.zeros(done.labels_kji.shape, np.uint8), None)
+    near, liver_near = candidates.within(box), liver[box]
+
+    def whole(part: Labels) -> Labels:
+        result = np.zeros(liver.shape, np.uint8)
+        result[box] = part
+        return done.reorientation.undo(result)
+
+    def decide(decision: Decision) -> tuple[Labels, Labels | None]:
+        labels, certainty = prediction.decide_among(near, liver_near.copy(), decision, steps)
+        return whole(labels), None if certainty is None else whole(certainty)
+
+    return decide
 
 
-def _checked(
-    ct: CtVolume, done: Segmentation, stop: Stop, decided: tuple[Labels, Labels | None] | None
-) -> tuple[Labels, dict[str, Any]]:
-    checked = check(ct, *(decided or (done.labels_kji, done.tumor_probability_kji)))
-    return checked.labels_kji, {
+def _told(stop: Stop, measures: LiverMeasures) -> dict[str, Any]:
+    return {
         "sensitivity": stop.to_dict(),
         "expected": key_and_values(stop.expected()),
         "decision": stop.decision.to_dict(),
-        "lesions": lesion_rows(checked.measures),
+        "lesions": lesion_rows(measures),
     }

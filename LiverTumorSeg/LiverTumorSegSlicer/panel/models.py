@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from html import escape
@@ -14,9 +13,6 @@ from LiverTumorSegLib.model.spec import BundleError
 from slicer.i18n import tr as _
 
 from LiverTumorSegSlicer.environment.requirements import Environment, EnvironmentReport
-
-LESIONS_FOUND = "lesions found"  # in the name of a figure of the catalog
-COUNTS = re.compile(r"(\d+) of (\d+)")
 
 
 class ModelChoice:
@@ -85,15 +81,21 @@ class ModelChoice:
 
 def recallText(entry: ModelEntry | None) -> str:
     """How many tumors a model is known to miss: what everybody should know who reads its result."""
-    figures = entry.scores.items() if entry is not None else ()
-    found = next((str(value) for name, value in figures if LESIONS_FOUND in name), "")
-    counts = COUNTS.match(found)
-    if counts is None:
+    if entry is None or entry.lesions_found is None:
         return _("How many tumors this model misses is not known; look at every slice yourself.")
+    found, there = entry.lesions_found
+    if entry.large_lesions_found is None:
+        sentence = _(
+            "This model finds {found} of {all} tumors in tests; what it does not mark may be a"
+            " tumor."
+        )
+        return sentence.format(found=found, all=there)
+    large, largeThere = entry.large_lesions_found
     sentence = _(
-        "This model finds {found} of {all} tumors in tests; what it does not mark may be a tumor."
+        "This model finds {found} of {all} tumors in tests, from 10 mm {large} of {largeAll}; what"
+        " it does not mark may be a tumor."
     )
-    return sentence.format(found=counts[1], all=counts[2])
+    return sentence.format(found=found, all=there, large=large, largeAll=largeThere)
 
 
 def modelCard(entry: ModelEntry) -> str:

@@ -371,3 +371,24 @@ def test_no_float_copy_of_the_volume(phantom: Phantom) -> None:
         assert tracemalloc.get_traced_memory()[1] < 3 * hu.size
     finally:
         tracemalloc.stop()
+
+
+def test_a_picture_without_tumor_says_how_much_the_model_is_known_to_find(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the panel beside the slices; with a tumor, or where nothing is known, it is not there."""
+    said = list[str]()
+    draw_text = Page.text
+
+    def noted(page: Page, text: str, *args: Any, **options: Any) -> None:
+        said.append(text)
+        draw_text(page, text, *args, **options)
+
+    monkeypatch.setattr(Page, "text", noted)
+    phantom = make_phantom(seed=5, shape_kji=(20, 64, 64), spacing_kji_mm=(12.0, 6.0, 6.0))
+    recall = "As tested, this model finds 58 of 71 lesions of 10 mm and more."
+    for labels in (phantom.labels, np.minimum(phantom.labels, 1), np.zeros_like(phantom.labels)):
+        said.clear()
+        measures = measure(labels, phantom.ct)
+        draw_overview(phantom.ct, labels, measures, title="T", footer="F", recall=recall)
+        assert (recall in " ".join(said)) == (not measures.lesions)

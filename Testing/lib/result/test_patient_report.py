@@ -18,6 +18,7 @@ import pytest
 from command_line import PATIENT, run, tree
 from dicom_files import changed, save_series
 from LiverTumorSegLib.ct.nifti import write_ct, write_labels
+from LiverTumorSegLib.model.catalog import shipped_models
 from LiverTumorSegLib.phantom.phantom import Phantom, make_phantom
 from LiverTumorSegLib.result.lesions import Lesion
 from LiverTumorSegLib.result.measured import MeasuredLabels
@@ -111,7 +112,11 @@ def test_all_text_is_escaped(phantom: Phantom) -> None:
     plain = Page(render_report(stored(phantom), today=DAY))
     page = Page(
         render_report(
-            result, reader=nasty, patient={nasty: nasty}, scores={nasty: nasty}, today=DAY
+            result,
+            reader=nasty,
+            patient={nasty: nasty},
+            model=replace(shipped_models()[0], scores={nasty: nasty}),
+            today=DAY,
         )
     )
     assert page.text.count(nasty) >= 8
@@ -248,7 +253,12 @@ def test_a_case_without_liver_or_lesion_gives_a_page(phantom: Phantom) -> None:
     ):
         checked = check(phantom.ct, labels, by_model=False)
         empty = StoredResult(phantom.ct, labels, checked.measures, checked.warnings)
-        assert sentence in Page(render_report(empty, today=DAY)).text
+        (default,) = (entry for entry in shipped_models() if entry.default)
+        text = Page(render_report(empty, model=default, today=DAY)).text
+        assert sentence in text
+        if labels.any():
+            assert default.large_lesions_found == (58, 71)
+            assert "this model finds 58 of 71 lesions of 10 mm and more" in text
 
 
 @pytest.mark.slow
@@ -262,8 +272,7 @@ def test_a_browser_prints_eight_lesions_on_two_pages(tmp_path: Path) -> None:
     )
     result = stored(phantom, ("The slices are 8.0 mm apart.", "The scan looks arterial."))
     assert len(result.measures.lesions) == 8
-    scores = {"test, lesions found": "9 of 24", "test, liver Dice a volume": "0.956 +- 0.008"}
-    html = render_report(result, reader="A. Reader", scores=scores, today=DAY)
+    html = render_report(result, reader="A. Reader", model=shipped_models()[0], today=DAY)
     for size in ("A4", "letter"):
         page = tmp_path / f"{size}.html"
         page.write_text(html.replace("@page {", f"@page {{ size: {size};"), encoding="utf-8")

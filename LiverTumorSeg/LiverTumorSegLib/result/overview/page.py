@@ -61,6 +61,7 @@ def draw_overview(
     footer: str,
     truth_kji: NDArray[np.uint8] | None = None,
     warnings: Sequence[str] = (),
+    recall: str = "",
 ) -> Image:
     """The picture, uint8 BGR ``(1000, 1600, 3)``, and higher where there are warnings.
 
@@ -68,6 +69,7 @@ def draw_overview(
     truth_kji: a reference to compare with, drawn dashed, with Dice in the panel. Slice numbers are
     those of the CT's own grid, from 0, as in the lesion table. Labels without liver or tumor give
     a picture that says so. warnings: sentences to be written below everything else.
+    recall: how much the model is known to find, for a CT without marks.
     Raises ``ValueError`` when shapes differ or the measures are of other labels.
     """
     _check(ct, labels_kji, truth_kji)
@@ -77,7 +79,7 @@ def draw_overview(
     panel.draw_footer(page, footer)
     panel.draw_warnings(page, warnings)
     dice = None if truth_kji is None else _dice(labels_kji, truth_kji)
-    end = panel.draw_panel(page, measures, dice)
+    end = panel.draw_panel(page, measures, dice, recall)
     panel.draw_legend(page, case.window_hu, with_truth=dice is not None)
     _draw_close_ups(page, case, end)
     _draw_axials(page, case)

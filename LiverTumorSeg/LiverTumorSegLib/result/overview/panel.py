@@ -35,6 +35,7 @@ TOP = 66.0
 CLOSE_UPS_END = 858.0  # the legend begins below
 WARNING_LINE = 22.0
 WARNING_CHARACTERS = 190
+RECALL_CHARACTERS = 52  # in a line of the panel
 ROWS = 10
 ROW_HEIGHT = 27.0
 COLUMNS = (  # heading, right edge
@@ -93,7 +94,10 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def draw_panel(
-    page: Page, measures: LiverMeasures, dice: tuple[float | None, float | None] | None
+    page: Page,
+    measures: LiverMeasures,
+    dice: tuple[float | None, float | None] | None,
+    recall: str = "",
 ) -> float:
     """Volumes, comparison, lesion list; returns where the next part may begin."""
     if measures.liver_volume_ml <= 0:
@@ -106,7 +110,21 @@ def draw_panel(
         y = _draw_volumes(page, measures, TOP)
     if dice is not None:
         y = _draw_dice(page, dice, y)
-    return _draw_lesions(page, measures, y + 8) if measures.liver_volume_ml > 0 else y
+    if not measures.lesions:
+        return _draw_nothing_found(page, measures, recall, y)
+    return _draw_lesions(page, measures, y + 8)
+
+
+def _draw_nothing_found(page: Page, measures: LiverMeasures, recall: str, y: float) -> float:
+    """That nothing was marked does not mean that nothing is there: how much is known to be found;
+    returns where it ends."""
+    if measures.liver_volume_ml > 0:
+        page.text("No tumor found", (LEFT, y + 30), 18, INK, bold=True)
+        y += 38
+    for line in textwrap.wrap(recall, RECALL_CHARACTERS):
+        page.text(line, (LEFT, y + 20), 14.5, AMBER)
+        y += WARNING_LINE
+    return y
 
 
 def _draw_volumes(page: Page, measures: LiverMeasures, y: float) -> float:
@@ -149,9 +167,6 @@ def _draw_lesions(page: Page, measures: LiverMeasures, y: float) -> float:
 
     Confidence has a column only if a lesion has one. What is hardly a tumor is written in amber.
     """
-    if not measures.lesions:
-        page.text("No tumor found", (LEFT, y + 22), 18, INK, bold=True)
-        return y + 30
     page.text("Lesions, largest first", (LEFT, y + 20), 17, INK, bold=True)
     y += 34
     columns = COLUMNS_WITH_CONFIDENCE if measures.has_confidence else COLUMNS
