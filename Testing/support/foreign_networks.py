@@ -55,6 +55,28 @@ def save_torchscript(net: torch.nn.Module, path: Path, patch: list[int] = PATCH)
     return path
 
 
+def save_onnx(net: Thresholds, path: Path, *, batch: int | str = "n") -> Path:
+    """The same as ONNX; batch: patches at a time, a name for any number."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weights = {name: tensor.numpy() for name, tensor in net.classes.state_dict().items()}
+    axes = weights["weight"].ndim - 2
+    kind = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])],
+        "thresholds",
+        [helper.make_tensor_value_info("image", kind, [batch, 1, *[None] * axes])],
+        [helper.make_tensor_value_info("logits", kind, [batch, None, *[None] * axes])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def architecture(kind: str = "PlainConvUNet") -> dict[str, Any]:
     """Of a configuration in plans of nnU-Net 2.3 and later."""
     counts = "n_blocks_per_stage" if kind == "ResidualEncoderUNet" else "n_conv_per_stage"

@@ -203,10 +203,11 @@ A .safetensors file of LiverTumorSeg is copied. A network from elsewhere becomes
   livertumorseg segment my_ct.nii.gz -o result --model ours
 
 Of nnU-Net v2 (plans.json, dataset.json, fold_*/) networks in 3D or 2D of one CT channel that find
-liver and tumor, with weights as .safetensors, TorchScript (.ts) or, with --trust, as the pickle
-that nnU-Net writes (.pth). Of MONAI a bundle (configs/*.json, models/*.ts). Spacing, normalization,
-labels and patch are read as data and no code of the folder is run, except for what --trust allows
-and TorchScript's own operations on tensors."""
+liver and tumor, with weights as .safetensors, TorchScript (.ts), ONNX (.onnx; pip install
+'livertumorseg[onnx]') or, with --trust, as the pickle that nnU-Net writes (.pth). Of MONAI a bundle
+(configs/*.json, models/*.ts or *.onnx). Spacing, normalization, labels and patch are read as data
+and no code of the folder is run, except for what --trust allows and the operations on tensors that
+TorchScript and ONNX have."""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""A MONAI bundle as a model of ours: configs/metadata.json, configs/inference.json, models/*.ts.
+"""A MONAI bundle as a model of ours: configs/metadata.json, configs/inference.json, models/*.ts or *.onnx.
 
     file = read_bundle(Path("liver_tumor_bundle"), ImportChoices())
 
@@ -18,7 +18,7 @@ from LiverTumorSegLib.model.spec import file_sha256
 
 from .choices import ImportChoices
 from .labels import Channels, find_channels
-from .networks import imported_spec, torchscript_network
+from .networks import imported_spec, program_network
 from .weights import read_description
 
 Config = Mapping[str, Any]
@@ -47,8 +47,8 @@ def read_bundle(folder: Path, choices: ImportChoices) -> ModelFile:
         channels = _channels(metadata, config, choices)
         preprocessing = _preprocessing(config, choices)
         patch = [int(side) for side in config.of("inferer", "roi_size")]
-        weights = _torchscript_of(folder)
-        args, state = torchscript_network(weights, patch, channels, "metadata.json")
+        weights = _program_of(folder)
+        net, args, state = program_network(weights, patch, channels, "metadata.json")
     except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         raise ValueError(
             "metadata.json or inference.json is not as a MONAI bundle of segmentation has it."
@@ -56,7 +56,7 @@ def read_bundle(folder: Path, choices: ImportChoices) -> ModelFile:
     name = str(metadata.get("name", folder.resolve().name))
     spec = imported_spec(
         name=name,
-        net="torchscript",
+        net=net,
         net_args=args,
         preprocessing=preprocessing,
         title=f"MONAI bundle, {name}, version {metadata.get('version', 'not stated')}",
@@ -166,13 +166,15 @@ def _scale(name: str, values: Config) -> dict[str, Any]:
     return {"mean_std_hu": (low - bottom * std, std), **clip}
 
 
-def _torchscript_of(folder: Path) -> Path:
-    files = sorted((folder / "models").glob("*.ts"))
+def _program_of(folder: Path) -> Path:
+    files = sorted(
+        path for path in (folder / "models").glob("*") if path.suffix in (".ts", ".onnx")
+    )
     if len(files) == 1:
         return files[0]
     if files:
-        raise ValueError("models/ holds several .ts files; leave the one to be imported.")
+        raise ValueError("models/ holds several .ts or .onnx files; leave the one to be imported.")
     raise ValueError(
-        "models/ holds no TorchScript (.ts), and other weights of a bundle are not read;"
-        f" `{EXPORT}` makes one."
+        "models/ holds no TorchScript (.ts) or ONNX (.onnx), and other weights of a bundle are not"
+        f" read; `{EXPORT}` makes one."
     )

@@ -12,7 +12,7 @@ from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.spec import ModelSpec
 
 from .labels import Channels
-from .weights import State, read_torchscript
+from .weights import State, read_program
 
 SUMMARY = (
     "Imported, with this program's own steps after it; what it was trained on is not known here"
@@ -43,15 +43,15 @@ def imported_spec(
     )
 
 
-def torchscript_network(
+def program_network(
     path: Path, patch: list[int], channels: Channels, description: str
-) -> tuple[dict[str, Any], State]:
-    """The arguments of the net "torchscript", and its archive as a state dict.
+) -> tuple[str, dict[str, Any], State]:
+    """The net "torchscript" or "onnx", its arguments, and its archive as a state dict.
 
     patch: of two sides for a network of slices. description: the file that says which channels
     there are. ``ValueError`` where the network has another number of them.
     """
-    state, count = read_torchscript(path, patch)
+    net, state, count = read_program(path, patch)
     if count != channels.count:
         raise ValueError(
             f"The network answers with {count} channels, and {description} has {channels.count}."
@@ -65,7 +65,7 @@ def torchscript_network(
     }
     if len(patch) == 2:
         args |= {"patch_kji": [1, *patch], "of_slices": True}
-    return args, state
+    return net, args, state
 
 
 def _model_name(text: str) -> str:

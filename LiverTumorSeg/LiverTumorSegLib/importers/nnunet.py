@@ -19,10 +19,10 @@ from LiverTumorSegLib.model.spec import file_sha256
 
 from .choices import ImportChoices
 from .labels import Channels, find_channels
-from .networks import imported_spec, torchscript_network
+from .networks import imported_spec, program_network
 from .weights import (
     PICKLE_ENDINGS,
-    TORCHSCRIPT_ENDINGS,
+    PROGRAM_ENDINGS,
     State,
     read_description,
     read_safetensors,
@@ -52,9 +52,8 @@ def read_nnunet(folder: Path, choices: ImportChoices) -> ModelFile:
         preprocessing = _preprocessing(plans, configuration, choices)
         patch = [int(side) for side in configuration["patch_size"]]
         fold, weights = _weights_file(folder, choices)
-        if weights.suffix in TORCHSCRIPT_ENDINGS:
-            args, state = torchscript_network(weights, patch, channels, "dataset.json")
-            net = "torchscript"
+        if weights.suffix in PROGRAM_ENDINGS:
+            net, args, state = program_network(weights, patch, channels, "dataset.json")
         else:
             net, args = "nnunet", _net_args(configuration, patch, channels)
             state = _of_checkpoint(weights, len(args["features"]), choices)
@@ -186,14 +185,16 @@ def _weights_file(folder: Path, choices: ImportChoices) -> tuple[str, Path]:
         there = ", ".join(fold.name.removeprefix("fold_") for fold in folds) or "none"
         raise ValueError(f"The folder has no such fold; its folds are: {there}.")
     fold = chosen[0]
-    for endings in ((".safetensors",), TORCHSCRIPT_ENDINGS, PICKLE_ENDINGS):
+    for endings in ((".safetensors",), PROGRAM_ENDINGS, PICKLE_ENDINGS):
         files = sorted(path for path in fold.iterdir() if path.suffix in endings)
         final = [path for path in files if path.stem == FINAL]
         if len(final) == 1 or len(files) == 1:
             return fold.name, (final or files)[0]
         if files:
             raise ValueError(f"{fold.name} holds several networks and no {FINAL}; leave one there.")
-    raise ValueError(f"{fold.name} holds no weights; put {FINAL}.safetensors, .ts or .pth there.")
+    raise ValueError(
+        f"{fold.name} holds no weights; put {FINAL}.safetensors, .ts, .onnx or .pth there."
+    )
 
 
 def _net_args(configuration: Plans, patch: list[int], channels: Channels) -> dict[str, Any]:

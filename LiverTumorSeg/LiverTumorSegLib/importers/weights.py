@@ -1,4 +1,4 @@
-"""Weights of a network from elsewhere: safetensors, TorchScript, and trusted pickles."""
+"""Weights of a network from elsewhere: safetensors, TorchScript, ONNX, and trusted pickles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import torch
 
 State = dict[str, "torch.Tensor"]
-TORCHSCRIPT_ENDINGS = (".ts", ".pt")
+ONNX_ENDINGS = (".onnx",)
+PROGRAM_ENDINGS = (".ts", ".pt", *ONNX_ENDINGS)
 PICKLE_ENDINGS = (".pth", ".ckpt")
 SHARED_PREFIXES = ("module.", "_orig_mod.")  # of networks trained on several GPUs, or compiled
 
@@ -65,23 +66,28 @@ def without_prefix(state: State) -> State:
     return state
 
 
-def read_torchscript(path: Path, patch: Sequence[int]) -> tuple[State, int]:
-    """The archive as the tensor that it is stored as, and how many channels the network puts out.
+def read_program(path: Path, patch: Sequence[int]) -> tuple[str, State, int]:
+    """Of TorchScript or ONNX: the net's name here, the archive as the tensor that it is stored as,
+    and how many channels the network puts out.
 
     patch: of two sides for a network of slices. The network is run once on an empty patch: what
     does not take it is refused.
     """
     import torch
 
-    from LiverTumorSegLib.nets.torchscript import load_torchscript
+    from LiverTumorSegLib.nets.onnx import OnnxNet
+    from LiverTumorSegLib.nets.torchscript import TorchScriptNet
 
     data = path.read_bytes()
+    is_onnx = path.suffix in ONNX_ENDINGS
     try:
-        program = load_torchscript(data, torch.device("cpu"))
-    except ValueError:
+        program = (OnnxNet if is_onnx else TorchScriptNet).load(data, torch.device("cpu"))
+    except ValueError as error:
+        if is_onnx:
+            raise ValueError(f"{path.name}: {error}") from None
         raise ValueError(
             f"{path.name} is no TorchScript. Export the network with torch.jit.trace or"
-            " torch.jit.script; ONNX files and other checkpoints are not read."
+            " torch.jit.script, or as .onnx; other checkpoints are not read."
         ) from None
     try:
         with torch.inference_mode():
@@ -98,4 +104,4 @@ def read_torchscript(path: Path, patch: Sequence[int]) -> tuple[State, int]:
             f"The network in {path.name} does not answer with a map as large as its patch."
         )
     archive = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return {"archive": archive}, int(answer.shape[1])
+    return "onnx" if is_onnx else "torchscript", {"archive": archive}, int(answer.shape[1])

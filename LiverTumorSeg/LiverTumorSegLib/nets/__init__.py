@@ -8,6 +8,7 @@ from .ensemble import Hybrid2dEnsemble
 from .gunetrpp import GUnetrpp
 from .hybrid2d import Hybrid2d
 from .nnunet import NnUnet
+from .onnx import OnnxNet
 from .torchscript import TorchScriptNet
 
 NETS: dict[str, type[nn.Module]] = {
@@ -15,5 +16,6 @@ NETS: dict[str, type[nn.Module]] = {
     "hybrid2d": Hybrid2d,
     "hybrid2d-ensemble": Hybrid2dEnsemble,
     "nnunet": NnUnet,
+    "onnx": OnnxNet,
     "torchscript": TorchScriptNet,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,53 @@ def test_a_bundle_finds_the_same_with_softmax_and_with_sigmoid(
         file = read(folder)
         assert file.spec.net_args["overlapping"] == (folder == sigmoid)
         check_it_finds_the_balls(segmenter_of(file, tmp_path / "m.safetensors"), axes_to_ras)
+
+
+def test_a_network_as_onnx_answers_as_the_same_as_torchscript(tmp_path: Path) -> None:
+    """In 3D and in 2D, in a bundle too, for any number of patches or for one at a time."""
+    pytest.importorskip("onnxruntime")
+    for axes, batch in ((3, "n"), (3, 1), (2, "n"), (2, 1)):
+        net, home = foreign.Thresholds(axes=axes), tmp_path / f"{axes}{batch}"
+        configuration = "2d" if axes == 2 else "3d_fullres"
+        program = read(nnunet(home / "ts" / f"n__p__{configuration}", net))
+        folder = nnunet(home / "onnx" / f"n__p__{configuration}")
+        foreign.save_onnx(net, folder / "fold_0" / "checkpoint_final.onnx", batch=batch)
+        file = read(folder)
+        assert file.spec.net == "onnx"
+        file.save(home / "m.safetensors")
+        patches = torch.randn(3, 1, *program.spec.net_args["patch_kji"])
+        with torch.inference_mode():
+            answer = ModelFile.load(home / "m.safetensors").build_net()(patches)
+            torch.testing.assert_close(answer, program.build_net()(patches))
+    bundle = foreign.write_bundle(
+        tmp_path / "bundle",
+        foreign.bundle_config(),
+        {"0": "background", "1": "liver", "2": "tumor"},
+    )
+    (bundle / "models" / "model.ts").unlink()
+    foreign.save_onnx(foreign.Thresholds(), bundle / "models" / "model.onnx")
+    segmenter = segmenter_of(read(bundle), tmp_path / "m.safetensors")
+    check_it_finds_the_balls(segmenter, np.diag([-1.0, -1.0, 1.0]))
+
+
+def test_an_onnx_that_cannot_be_run_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = nnunet(tmp_path / "n__p__3d_fullres")
+    weights = folder / "fold_0" / "checkpoint_final.onnx"
+    for damaged in (b"", b"PK", pickle.dumps(Opened(tmp_path))):
+        weights.write_bytes(damaged)
+        assert "is no ONNX network" in refused(folder)
+    foreign.save_onnx(foreign.Thresholds(axes=2), weights)
+    assert "does not take one CT channel" in refused(folder)
+    foreign.save_onnx(foreign.Thresholds(), weights)
+    read(folder).save(tmp_path / "m.safetensors")
+    assert not (tmp_path / OPENED).exists()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "needs onnxruntime" in refused(folder)
+    with pytest.raises(ValueError, match="needs onnxruntime, which is missing"):
+        ModelFile.load(tmp_path / "m.safetensors").build_net()(torch.zeros(1, 1, *foreign.PATCH))
 
 
 def test_plans_become_preprocessing_and_patch(tmp_path: Path) -> None:
