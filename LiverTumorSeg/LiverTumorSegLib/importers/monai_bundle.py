@@ -1,4 +1,4 @@
-"""A MONAI bundle as a model of ours: configs/metadata.json, configs/inference.json, models/*.ts or *.onnx.
+"""A MONAI bundle as a model of ours: configs/metadata.json and inference.json, models/*.ts, *.onnx.
 
     file = read_bundle(Path("liver_tumor_bundle"), ImportChoices())
 
@@ -19,7 +19,7 @@ from LiverTumorSegLib.model.spec import file_sha256
 from .choices import ImportChoices
 from .labels import Channels, find_channels
 from .networks import imported_spec, program_network
-from .weights import read_description
+from .weights import ONNX_ENDINGS, read_description
 
 Config = Mapping[str, Any]
 SPLINES = {"nearest": 0, "bilinear": 1, "trilinear": 1, "bicubic": 3}
