@@ -152,7 +152,12 @@ def _start(ray: Any, options: dict[str, Any], handler: Any) -> None:
     """Connect, and give SIGTERM its handler back."""
     try:
         ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of a machine that is too busy Ray raises the bare class
+        if options.get("address") == "local":
+            raise ValueError(
+                "Ray could not start on this machine in its time; close other programs, or leave"
+                f" out --ray ({type(error).__name__})."
+            ) from None
         raise ValueError(
             "No Ray cluster answers there; start one (`ray start --head`), give the address of one"
             f" that runs, or leave the address out for this machine alone ({type(error).__name__})."

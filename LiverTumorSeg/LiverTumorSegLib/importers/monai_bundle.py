@@ -167,9 +167,8 @@ def _scale(name: str, values: Config) -> dict[str, Any]:
 
 
 def _program_of(folder: Path) -> Path:
-    files = sorted(
-        path for path in (folder / "models").glob("*") if path.suffix in (".ts", ".onnx")
-    )
+    found = (folder / "models").glob("*")
+    files = sorted(path for path in found if path.suffix in (".ts", *ONNX_ENDINGS))
     if len(files) == 1:
         return files[0]
     if files:

@@ -118,6 +118,31 @@ def test_what_cannot_be_shared_out_is_one_sentence(
         assert tree(tmp_path) == {}
 
 
+def test_a_ray_that_does_not_start_or_answer_is_one_sentence_and_leaves_no_result(
+    material: tuple[Path, Path, dict[str, bytes]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = pytest.importorskip("ray", reason="Ray, of the extra [cluster], is missing")
+    cts, model, _ = material
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    out = tmp_path / "out"
+    for words, sentence in (
+        (("--ray",), "could not start on this machine in its time"),
+        (("--ray", "10.0.0.1:6379"), "No Ray cluster answers there"),
+    ):
+        outcome = run(capsys, "batch", cts, out, "--model", model, *words)
+        assert outcome.code == 2
+        assert sentence in outcome.err.splitlines()[-1]
+        assert not list(out.rglob("seg.nii.gz"))
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray cluster of two machines with a processor each, played by processes of this one."""
