@@ -39,7 +39,7 @@ from .batch_summary import (
     write_summary,
     write_tables,
 )
-from .progress import Reporter, TimeLeft
+from .progress import OneOfMany, Reporter
 from .segment import NO_EXPORTS, load_model, model_sha256
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Batch:
             if case.problem:
                 self._end(number, failed_row(case.name, case.problem, LEFT_OUT))
                 continue
-            voice = _OneOfMany(self.reporter, case.name, number, len(self.cases))
+            voice = OneOfMany(self.reporter, case.name, number, len(self.cases))
             voice.progress(0.0, "Looking whether it is done")
             if row := self.runner.finished_row(case):
                 self._end(number, row)
@@ -173,7 +173,7 @@ class _Batch:
         self._try_summary()
         for done, (number, case) in enumerate(waiting):
             count = len(self.cases)
-            voice = _OneOfMany(self.reporter, case.name, number, count, done, len(waiting))
+            voice = OneOfMany(self.reporter, case.name, number, count, done, len(waiting))
             self._end(number, self.runner.row_of(case, voice))
             self._try_summary()
 
@@ -285,28 +285,3 @@ def _alone_in(folder: Path, *, with_others: bool = False) -> Iterator[None]:
     finally:
         if held is not None:
             os.close(held)
-
-
-class _OneOfMany:
-    """Reports what happens in one case as a part of the whole.
-
-    done, waiting: how many of the cases to be run have ended, and how many there are.
-    """
-
-    def __init__(
-        self, to: Reporter, name: str, number: int, cases: int, done: int = 0, waiting: int = 1
-    ) -> None:
-        self._to, self._name, self._done, self._waiting = to, name, done, waiting
-        self._place = {"number": number, "cases": cases}
-        self._left = TimeLeft()
-
-    @property
-    def seconds(self) -> float:
-        return self._left.elapsed
-
-    def progress(self, fraction: float, phrase: str, **place: int) -> None:
-        text = "Case {number} of {cases}: ".format(**self._place) + phrase
-        self._to.progress((self._done + fraction) / self._waiting, text, **self._place)
-
-    def warning(self, text: str, **place: int) -> None:
-        self._to.warning(f"{self._name}: {text}", **self._place)

@@ -8,7 +8,6 @@ A runner can be sent to another process or machine that sees the same files: the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -62,7 +61,29 @@ class CaseRunner:
 
         None for all else, whatever the files hold that should say so.
         """
-        return _finished_row(self.out / case.name, self.made_by, case)
+        from LiverTumorSegLib.files import read_json
+        from LiverTumorSegLib.model.spec import file_sha256
+        from LiverTumorSegLib.result.files import RECORD
+
+        from .batch_summary import SKIPPED, line_of, result_row
+
+        place = self.out / case.name
+        try:
+            stamp = read_json(place / STAMP)
+            is_so = (
+                stamp["settings"] == json.loads(json.dumps(self.made_by))
+                and all((place / name).is_file() for name in (RECORD, *stamp["files"]))
+                and stamp["record_sha256"] == file_sha256(place / RECORD)
+                and (
+                    stamp["source_fingerprint"] == case.fingerprint()
+                    or stamp["source_sha256"] == case.sha256()
+                )
+            )
+            row = result_row(case.name, SKIPPED, read_json(place / RECORD))
+            line_of(row)
+        except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
+            return None
+        return row if is_so else None
 
     def row_of(self, case: BatchItem, voice: CaseReporter) -> dict[str, Any]:
         """Run one case; what goes wrong in it becomes its row."""
@@ -115,41 +136,18 @@ class CaseRunner:
 
 def _write_stamp(folder: Path, made: dict[str, Any]) -> None:
     """The last file of a result, by which a later batch knows it; made: from what and how."""
+    from LiverTumorSegLib.model.spec import file_sha256
     from LiverTumorSegLib.result.files import NOTICE, RECORD
 
     stamp = {
         "notice": NOTICE,
         **made,
-        "record_sha256": hashlib.sha256((folder / RECORD).read_bytes()).hexdigest(),
+        "record_sha256": file_sha256(folder / RECORD),
         "files": sorted(
             path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
         ),
     }
     (folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-
-
-def _finished_row(place: Path, settings: dict[str, Any], case: BatchItem) -> dict[str, Any] | None:
-    from LiverTumorSegLib.files import read_json
-    from LiverTumorSegLib.result.files import RECORD
-
-    from .batch_summary import SKIPPED, line_of, result_row
-
-    try:
-        stamp = read_json(place / STAMP)
-        is_so = (
-            stamp["settings"] == json.loads(json.dumps(settings))
-            and all((place / name).is_file() for name in (RECORD, *stamp["files"]))
-            and stamp["record_sha256"] == hashlib.sha256((place / RECORD).read_bytes()).hexdigest()
-            and (
-                stamp["source_fingerprint"] == case.fingerprint()
-                or stamp["source_sha256"] == case.sha256()
-            )
-        )
-        row = result_row(case.name, SKIPPED, read_json(place / RECORD))
-        line_of(row)
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
-        return None
-    return row if is_so else None
 
 
 def _result_files() -> tuple[str, ...]:

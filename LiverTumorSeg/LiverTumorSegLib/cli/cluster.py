@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from LiverTumorSegLib.settings import RAY_HERE, Where
 
 from .batch_run import CaseRunner
-from .progress import TimeLeft
+from .progress import QuietReporter
 
 if TYPE_CHECKING:
     from .batch_cases import BatchItem
@@ -90,7 +90,7 @@ def run_on_ray(
 
 def run_case(runner: CaseRunner, weights: NDArray[np.uint8], case: BatchItem) -> dict[str, Any]:
     """Segment one case in a worker process, and publish its result; its row."""
-    return _loaded(runner, weights).row_of(case, _QuietReporter())
+    return _loaded(runner, weights).row_of(case, QuietReporter())
 
 
 def _loaded(runner: CaseRunner, weights: NDArray[np.uint8]) -> CaseRunner:
@@ -210,18 +210,3 @@ class _WithoutRay(io.TextIOBase):
 
     def isatty(self) -> bool:
         return bool(self._stream.isatty())
-
-
-class _QuietReporter:
-    """A worker's reporter: what it would say is in the record."""
-
-    def __init__(self) -> None:
-        self._clock = TimeLeft()
-
-    @property
-    def seconds(self) -> float:
-        return self._clock.elapsed
-
-    def progress(self, fraction: float, phrase: str, **place: int) -> None: ...
-
-    def warning(self, text: str, **place: int) -> None: ...

@@ -200,6 +200,46 @@ class JsonLines:
         say(json.dumps({"event": event, **values}))
 
 
+class OneOfMany:
+    """Reports what happens in one case as a part of the whole.
+
+    done, waiting: how many of the cases to be run have ended, and how many there are.
+    """
+
+    def __init__(
+        self, to: Reporter, name: str, number: int, cases: int, done: int = 0, waiting: int = 1
+    ) -> None:
+        self._to, self._name, self._done, self._waiting = to, name, done, waiting
+        self._place = {"number": number, "cases": cases}
+        self._left = TimeLeft()
+
+    @property
+    def seconds(self) -> float:
+        return self._left.elapsed
+
+    def progress(self, fraction: float, phrase: str, **place: int) -> None:
+        text = "Case {number} of {cases}: ".format(**self._place) + phrase
+        self._to.progress((self._done + fraction) / self._waiting, text, **self._place)
+
+    def warning(self, text: str, **place: int) -> None:
+        self._to.warning(f"{self._name}: {text}", **self._place)
+
+
+class QuietReporter:
+    """A worker's reporter: what it would say is in the record."""
+
+    def __init__(self) -> None:
+        self._clock = TimeLeft()
+
+    @property
+    def seconds(self) -> float:
+        return self._clock.elapsed
+
+    def progress(self, fraction: float, phrase: str, **place: int) -> None: ...
+
+    def warning(self, text: str, **place: int) -> None: ...
+
+
 def stand_in_for_closed_streams() -> None:
     """Discard output where a service, or ``>&-``, has closed the standard streams.
 
