@@ -91,7 +91,7 @@ def child(folder: Path) -> None:
                 marks.setdefault(str(values["phrase"]), time.process_time())
 
     marks: dict[str, float] = {}
-    shipped, idle_gb = load_segmenter(None, "cpu"), peak_gb()
+    shipped, idle_gb = load_segmenter(RunSettings(device="cpu")), peak_gb()
     started = time.process_time()
     ct, notes = read_input(folder / "ct.nii.gz")
     read = time.process_time()
@@ -146,19 +146,19 @@ def main() -> None:
     parser.add_argument("--lesions", type=int, default=0, help="small ones, beside the phantom's")
     parser.add_argument("--sagittal", action="store_true", help="slices that run along the body")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        child(given.child)
+    args = parser.parse_args()
+    if args.child:
+        child(args.child)
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_scan(Path(folder), given.slices, given.lesions, sagittal=given.sagittal)
+        write_scan(Path(folder), args.slices, args.lesions, sagittal=args.sagittal)
         command = [sys.executable, __file__, "--child", folder]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[-1])
     seconds = {**told["seconds"], "all of it": sum(told["seconds"].values())}
     print_table(["step", "processor s"], [[name, f"{s:.1f}"] for name, s in seconds.items()])
     print(
-        f"{given.slices} slices of 512 x 512, {told['lesions']} lesions:"
+        f"{args.slices} slices of 512 x 512, {told['lesions']} lesions:"
         f" {told['above']:.2f} GB above idle at the peak.\n"
         f"Goals at {SLICES} slices: under {GOAL_SECONDS:.0f} s, under {GOAL_GB:.0f} GB."
     )

@@ -79,11 +79,11 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[150])
     parser.add_argument("--no-coarse-search", action="store_true", help="run every slice")
     parser.add_argument("--child", metavar="CT", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        child(given.child, given.model, not given.no_coarse_search)
+    args = parser.parse_args()
+    if args.child:
+        child(args.child, args.model, not args.no_coarse_search)
         return
-    rows = [measure_in_child(n, given.model, scan=not given.no_coarse_search) for n in given.slices]
+    rows = [measure_in_child(n, args.model, scan=not args.no_coarse_search) for n in args.slices]
     print_table(["slices", "idle GB", "with CT GB", "peak GB", "above idle GB"], rows)
     print(f"Goal: at most {GOAL_GB} GB above idle at 150 slices.")
 

@@ -44,11 +44,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=31)
     parser.add_argument("--slices", type=int, default=32, help="slices in one timed run")
     parser.add_argument("--threads", type=int, default=1, help="OpenCV's threads")
-    given = parser.parse_args()
-    cv2.setNumThreads(given.threads)
+    args = parser.parse_args()
+    cv2.setNumThreads(args.threads)
     step = SlicePreprocessing()
-    spacing_kji_mm = (180 / given.slices, *SPACING_JI_MM)
-    phantom = make_phantom(shape_kji=(given.slices, 512, 512), spacing_kji_mm=spacing_kji_mm)
+    spacing_kji_mm = (180 / args.slices, *SPACING_JI_MM)
+    phantom = make_phantom(shape_kji=(args.slices, 512, 512), spacing_kji_mm=spacing_kji_mm)
     slices = phantom.ct.to_lps()[0].hu
     grays = [bare_gray(hu, step) for hu in slices]
 
@@ -63,8 +63,8 @@ def main() -> None:
 
     rows = []
     for name, other in (("bare calls", bare), ("bare calls, 8 bits given", bare_8_bit)):
-        times = run_in_turns(ours, other, given.pairs)
-        per_slice = 1000 / given.slices
+        times = run_in_turns(ours, other, args.pairs)
+        per_slice = 1000 / args.slices
         rows.append(
             (
                 name,

@@ -144,13 +144,11 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 150])
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--no-coarse-search", action="store_true", help="we run every slice too")
-    given = parser.parse_args()
+    args = parser.parse_args()
     columns = ["slices", "run", "ours s", "eager s", "ratio", "range", "not network %"]
     columns += ["voxels unlike"]
-    rows = [
-        compare(given.model, n, given.pairs, scan=not given.no_coarse_search) for n in given.slices
-    ]
-    print(f"{torch.get_num_threads()} threads, medians of {given.pairs} pairs")
+    rows = [compare(args.model, n, args.pairs, scan=not args.no_coarse_search) for n in args.slices]
+    print(f"{torch.get_num_threads()} threads, medians of {args.pairs} pairs")
     print_table(columns, rows)
     print(f"Goal: at most {100 * GOAL_OUTSIDE:.0f} % of our time outside the network.")
 

@@ -33,13 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--lesions", type=int, default=12)
     parser.add_argument("--per-lesion", action="store_true")
-    given = parser.parse_args()
+    args = parser.parse_args()
     sys.path[:0] = [str(TESTING), str(MODULE_FOLDER)]
     from slicersim.app import boot, leave
     from slicersim.loop import in_event_loop
 
     boot()
-    in_event_loop(lambda: measure(given))
+    in_event_loop(lambda: measure(args))
     leave(0)
 
 
@@ -80,7 +80,7 @@ def makeSteps(labels: dict[int, np.ndarray]) -> Any:
     return StepLabels(-1, voxels, found, (told,) * len(STEPS))
 
 
-def measure(given: argparse.Namespace) -> None:
+def measure(args: argparse.Namespace) -> None:
     import slicer
     from LiverTumorSegSlicer.panel.dialogs import Questions
     from LiverTumorSegSlicer.panel.lesion_panel import LesionPanel
@@ -88,19 +88,19 @@ def measure(given: argparse.Namespace) -> None:
     from LiverTumorSegSlicer.scene.kept import keepForLater, keptFor
     from LiverTumorSegSlicer.scene.nodes import writeSegmentation
 
-    labels = makeLabels(given.lesions)
+    labels = makeLabels(args.lesions)
     affine = np.diag([*SPACING_KJI_MM[::-1], 1.0]) * [-1, -1, 1, 1]
     hu = np.where(labels[0] == 2, 60, 100).astype(np.int16)
     volumeNode = slicer.util.addVolumeFromArray(hu, ijkToRAS=affine, name="CT")
-    node = writeSegmentation(labels[0], volumeNode, {}, onePerLesion=given.per_lesion)
-    keepForLater(node, makeSteps(labels), None, given.per_lesion)
+    node = writeSegmentation(labels[0], volumeNode, {}, onePerLesion=args.per_lesion)
+    keepForLater(node, makeSteps(labels), None, args.per_lesion)
     window = slicer.util.loadUI(str(MODULE_FOLDER / "Resources" / "UI" / "LiverTumorSeg.ui"))
     ui = slicer.util.childWidgetVariables(window)
     lesions = LesionPanel(ui, Questions(), lambda name: None)
     panel = SensitivityPanel(ui, Questions(), lesions, lambda: None)
     lesions.onChanged = panel.update
     lesions.show(node, volumeNode)
-    print(f"{given.lesions} lesions; promised {PROMISED_S:.0f} s, {PROMISED_MS} ms at a stretch")
+    print(f"{args.lesions} lesions; promised {PROMISED_S:.0f} s, {PROMISED_MS} ms at a stretch")
     for step in (1, 0, -1, 1):
         hearts = Heart(time.perf_counter), Heart(time.thread_time)
         start = time.perf_counter(), time.process_time()

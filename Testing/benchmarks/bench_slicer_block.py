@@ -81,14 +81,14 @@ class Heart:
 
 def main() -> None:
     """Print a table of phases."""
-    given = parse()
+    args = parse()
     sys.path[:0] = [str(TESTING), str(MODULE_FOLDER)]
     from slicersim.app import boot, leave
     from slicersim.loop import in_event_loop
 
     boot()
-    in_event_loop(lambda: measure(given))
-    in_event_loop(lambda: measureWaiting(given))
+    in_event_loop(lambda: measure(args))
+    in_event_loop(lambda: measureWaiting(args))
     leave(0)
 
 
@@ -100,14 +100,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(given: argparse.Namespace) -> None:
+def measure(args: argparse.Namespace) -> None:
     import qt
     import slicer
     from LiverTumorSegSlicer.run.job import JobResult, SegmentationJob
     from LiverTumorSegSlicer.run.later import callLater
     from LiverTumorSegSlicer.scene.nodes import writeSegmentation
 
-    volumeNode = makeVolume(given.slices)
+    volumeNode = makeVolume(args.slices)
     heart, ends, loop = Heart(), [], qt.QEventLoop()
 
     def end(result: Any = None) -> None:
@@ -121,11 +121,11 @@ def measure(given: argparse.Namespace) -> None:
 
     slicer.app.processEvents()
     heart.enter("copying the voxels")
-    request = makeRequest(volumeNode, given)
+    request = makeRequest(volumeNode, args)
     heart.enter("starting the job")
     job = SegmentationJob(
         request,
-        makeRunner(given.model),
+        makeRunner(args.model),
         onProgress=onProgress,
         onFinished=end,
         onFailed=end,
@@ -139,16 +139,16 @@ def measure(given: argparse.Namespace) -> None:
     writeSegmentation(ends[0].labelsKji, volumeNode, ends[0].record)
     slicer.app.processEvents()
     heart.enter("after")
-    report(heart, given)
+    report(heart, args)
 
 
-def measureWaiting(given: argparse.Namespace) -> None:
+def measureWaiting(args: argparse.Namespace) -> None:
     """Print seconds of a run in which nothing but the job itself asks for the main thread."""
     import qt
     from LiverTumorSegSlicer.run.folder import PREFIX, temporaryFolder
     from LiverTumorSegSlicer.run.job import SegmentationJob
 
-    request = makeRequest(makeVolume(given.slices), given)
+    request = makeRequest(makeVolume(args.slices), args)
     times, loop, look = {"start": time.perf_counter()}, qt.QEventLoop(), qt.QTimer()
 
     def onProgress(fraction: float, phrase: str, left: float | None) -> None:
@@ -187,12 +187,14 @@ def makeVolume(slices: int) -> Any:
     return slicer.util.addVolumeFromArray(np.array(volume), ijkToRAS=affine, name="CT")
 
 
-def makeRequest(volumeNode: Any, given: argparse.Namespace) -> Any:
+def makeRequest(volumeNode: Any, args: argparse.Namespace) -> Any:
+    from LiverTumorSegLib.settings import RunSettings
     from LiverTumorSegSlicer.run.job import JobRequest
     from LiverTumorSegSlicer.scene.nodes import readVolume
 
     ct = readVolume(volumeNode)
-    return JobRequest(ct.hu, ct.ijk_to_ras, model=given.model, probabilities=given.probabilities)
+    settings = RunSettings(model=args.model, probabilities=args.probabilities)
+    return JobRequest(ct.hu, ct.ijk_to_ras, settings)
 
 
 def makeRunner(model: str | None) -> Any:
@@ -207,9 +209,9 @@ def makeRunner(model: str | None) -> Any:
     return ProcessRunner() if model else QuickRunner()
 
 
-def report(heart: Heart, given: argparse.Namespace) -> None:
+def report(heart: Heart, args: argparse.Namespace) -> None:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"512 x 512 x {given.slices} voxels, {os.cpu_count()} CPUs, load {load:.1f}")
+    print(f"512 x 512 x {args.slices} voxels, {os.cpu_count()} CPUs, load {load:.1f}")
     for phase, pause in heart.pauses.items():
         if phase not in ("before", "after"):
             mark = "  too long" if pause > PROMISED_MS else ""

@@ -111,7 +111,7 @@ def in_child(ct_file: Path, model: str | None, device: str) -> Row:
     return row
 
 
-def compare(slices: int, models: dict[str, str | None], given: argparse.Namespace) -> None:
+def compare(slices: int, models: dict[str, str | None], args: argparse.Namespace) -> None:
     """Print one CT's part of the table, and the ratio."""
     spacing_kji_mm = (HEIGHT_MM / slices, 0.75, 0.75)
     runs: dict[str, list[Row]] = {system: [] for system in SYSTEMS}
@@ -120,9 +120,9 @@ def compare(slices: int, models: dict[str, str | None], given: argparse.Namespac
         phantom = make_phantom(seed=5, shape_kji=(slices, 512, 512), spacing_kji_mm=spacing_kji_mm)
         write_ct(ct_file, phantom.ct)
         del phantom
-        for n in range(given.pairs):
+        for n in range(args.pairs):
             for system in SYSTEMS if n % 2 == 0 else SYSTEMS[::-1]:
-                runs[system].append(in_child(ct_file, models[system], given.device))
+                runs[system].append(in_child(ct_file, models[system], args.device))
     print_table(COLUMNS, [_line(slices, system, rows) for system, rows in runs.items()])
     seconds = (tuple(row["s"] for row in runs[system]) for system in SYSTEMS[::-1])
     times = Pairs(*seconds)
@@ -157,15 +157,15 @@ def main() -> None:
     add("--pairs", type=int, default=3)
     add("--device", default="cpu")
     add("--child", metavar="CT", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        child(given.child, given.cascade, given.device)
+    args = parser.parse_args()
+    if args.child:
+        child(args.child, args.cascade, args.device)
         return
     with tempfile.TemporaryDirectory() as folder:
-        cascade = given.cascade or random_cascade(Path(folder), given.net)
-        models = {"default": given.model, "cascade": cascade}
-        for slices in given.slices:
-            compare(slices, models, given)
+        cascade = args.cascade or random_cascade(Path(folder), args.net)
+        models = {"default": args.model, "cascade": cascade}
+        for slices in args.slices:
+            compare(slices, models, args)
 
 
 if __name__ == "__main__":

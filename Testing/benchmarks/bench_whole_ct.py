@@ -105,11 +105,11 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[150, 800])
     parser.add_argument("--naive-slices", type=int, default=40)
     parser.add_argument("--child", nargs=2, metavar=("CT", "WAY"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        child(*given.child, given.model, given.naive_slices)
+    args = parser.parse_args()
+    if args.child:
+        child(*args.child, args.model, args.naive_slices)
         return
-    rows = [row for n in given.slices for row in measure(n, given.model, given.naive_slices)]
+    rows = [row for n in args.slices for row in measure(n, args.model, args.naive_slices)]
     print_table(COLUMNS, rows)
 
 

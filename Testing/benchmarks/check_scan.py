@@ -26,14 +26,14 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--cases", type=int, nargs="*", default=WHOLE_SCANS)
-    given = parser.parse_args()
+    args = parser.parse_args()
     fast, full = (
-        load_segmenter(RunSettings(model=given.model, coarse_search=scan)) for scan in (True, False)
+        load_segmenter(RunSettings(model=args.model, coarse_search=scan)) for scan in (True, False)
     )
     print("case  slices  run with scan  seconds with / without  voxels that differ")
     total = 0
-    for case in given.cases:
-        ct, _ = read_ct(given.data / f"volume-{case}.nii.gz")
+    for case in args.cases:
+        ct, _ = read_ct(args.data / f"volume-{case}.nii.gz")
         with_scan, without = fast.segment(ct), full.segment(ct)
         differ = int(np.count_nonzero(with_scan.labels_kji != without.labels_kji))
         total += differ

@@ -22,8 +22,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("labels", type=Path)
     parser.add_argument("reference", type=Path)
-    given = parser.parse_args()
-    agreement = compare(read_labels(given.labels)[0], read_labels(given.reference)[0])
+    args = parser.parse_args()
+    agreement = compare(read_labels(args.labels)[0], read_labels(args.reference)[0])
     print(json.dumps(agreement.to_dict(), indent=1))
     return 0
 

@@ -35,9 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--memory", type=int, default=MEMORY_MB, metavar="MB", help="that a case may take"
     )
-    given = parser.parse_args(arguments)
-    kinds = given.kind or list(KINDS)
-    numbers = range(given.count) if given.only is None else range(given.only, given.only + 1)
+    args = parser.parse_args(arguments)
+    kinds = args.kind or list(KINDS)
+    numbers = range(args.count) if args.only is None else range(args.only, args.only + 1)
     failed: list[tuple[str, int, Outcome]] = []
     print(table_line("", None), flush=True)
     for kind in kinds:
@@ -46,17 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
                 kind,
                 Path(home),
                 numbers,
-                given.seed,
-                seconds=given.seconds,
-                spare_bytes=given.memory * 2**20,
+                args.seed,
+                seconds=args.seconds,
+                spare_bytes=args.memory * 2**20,
             )
         counts = Counter(outcome.kind for outcome in outcomes.values())
         print(table_line(kind, counts), flush=True)
         failed += [(kind, n, one) for n, one in outcomes.items() if not one.is_survived]
-        if given.only is not None:
+        if args.only is not None:
             print("\n".join(f"{one.kind}: {one.text}" for one in outcomes.values()))
     for kind, number, outcome in failed:
-        print(f"--kind {kind} --seed {given.seed} --only {number}: {outcome.kind}: {outcome.text}")
+        print(f"--kind {kind} --seed {args.seed} --only {number}: {outcome.kind}: {outcome.text}")
     return 1 if failed else 0
 
 

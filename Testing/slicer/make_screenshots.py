@@ -279,11 +279,11 @@ def main() -> int:
     add("--dark", action="store_true", help="a dark style")
     add("--font-percent", type=int, default=100, metavar="N", help="100 is the usual font")
     add("-o", "--output", type=Path, metavar="FOLDER", help="every state goes here")
-    given = parser.parse_args()
-    folder = given.output or ROOT / "Resources" / "Screenshots"
+    args = parser.parse_args()
+    folder = args.output or ROOT / "Resources" / "Screenshots"
     folder.mkdir(parents=True, exist_ok=True)
-    setLook(given.font_percent, given.dark)
-    studio = Studio(folder, given.fake, frozenset() if given.output else IN_README)
+    setLook(args.font_percent, args.dark)
+    studio = Studio(folder, args.fake, frozenset() if args.output else IN_README)
     for shoot in (shootEnvironment, shootRun, shootAdvanced, shootError):
         shoot(studio)
     return 0
