@@ -137,7 +137,8 @@ def entry() -> dict[str, Any]:
     return loaded
 
 
-def test_the_index_entry_keeps_the_schema() -> None:
+def test_the_index_entry_keeps_the_schema_and_agrees_with_the_extension() -> None:
+    # the index entry keeps the schema
     data = DESCRIPTION.read_bytes()
     assert b"\r" not in data, "the Index wants LF line endings"
     found = entry()
@@ -150,8 +151,7 @@ def test_the_index_entry_keeps_the_schema() -> None:
     assert 1 <= found["tier"] <= 5
     assert found["$schema"].endswith("slicer-extension-catalog-entry-schema-v1.0.2.json#")
 
-
-def test_the_index_entry_agrees_with_the_extension() -> None:
+    # the index entry agrees with the extension
     found = entry()
     assert found["scm_url"] == field("EXTENSION_HOMEPAGE") + ".git"
     assert found["scm_url"].startswith("https://")

@@ -94,15 +94,15 @@ def test_lps_of_lps_is_no_turn(ct: CtVolume) -> None:
     assert again.flipped_kji == (False, False, False)
 
 
-def test_every_axis_pairs_with_another_even_near_45_degrees() -> None:
+def test_axes_pair_up_near_45_degrees_and_on_a_sheared_grid() -> None:
+    # every axis pairs with another even near 45 degrees
     for angle in (44.0, 45.0, 46.0):
         ct = volume(rotation((angle, angle, angle)))
         lps, turn = ct.to_lps()
         assert sorted(turn.order_kji) == [0, 1, 2]
         np.testing.assert_allclose(places_by_value(lps), places_by_value(ct), atol=1e-9)
 
-
-def test_sheared_grid_as_from_a_tilted_gantry() -> None:
+    # sheared grid as from a tilted gantry
     sheared = volume(np.array([[-1.0, 0, 0], [0, -1, 0.3], [0, 0, 1]]))
     lps, turn = sheared.to_lps()
     np.testing.assert_allclose(places_by_value(lps), places_by_value(sheared), atol=1e-9)

@@ -102,43 +102,38 @@ def bad(name: str, error: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"trying": name}, {"name": name, "ok": False, "kind": "ImportError", "error": error}
 
 
-def test_all_works() -> None:
+def test_the_childs_lines_say_what_works_what_fails_and_what_ends_its_python() -> None:
+    # all works
     lines = said(*good("torch"), *good("gpu", "NVIDIA RTX"), *good("model"))
     assert readPackageCheck(["noise", "[1]", *lines], "") == PackageCheck({}, "NVIDIA RTX", None)
 
-
-def test_no_gpu() -> None:
+    # no gpu
     assert readPackageCheck(said(*good("torch"), *good("gpu", "")), "") == PackageCheck(
         {}, None, None
     )
 
-
-def test_what_fails_is_told_in_a_line() -> None:
+    # what fails is told in a line
     lines = said(*bad("cv2", "no createCLAHE\nand pages more"), *bad("safetensors", ""))
     assert readPackageCheck(lines, "").errors == {
         "cv2": "no createCLAHE",
         "safetensors": "ImportError",
     }
 
-
-def test_a_gpu_that_does_not_run_is_no_error() -> None:
+    # a gpu that does not run is no error
     packageCheck = readPackageCheck(said(*good("torch"), *bad("gpu", "no kernel image")), "")
     assert packageCheck == PackageCheck({}, None, "no kernel image")
 
-
-def test_without_torch_nothing_is_said_of_the_gpu() -> None:
+    # without torch nothing is said of the gpu
     packageCheck = readPackageCheck(said(*bad("torch", "cut off"), *bad("gpu", "cut off")), "")
     assert packageCheck == PackageCheck({"torch": "cut off"}, None, None)
 
-
-def test_what_ends_its_python_is_named() -> None:
+    # what ends its python is named
     packageCheck = readPackageCheck(
         said(*good("numpy"), {"trying": "torch"}), "Illegal instruction"
     )
     assert list(packageCheck.errors) == ["torch"]
 
-
-def test_a_child_that_says_nothing() -> None:
+    # a child that says nothing
     assert readPackageCheck([], "Traceback\nlast words\n").errors == {"torch": "last words"}
     assert list(readPackageCheck([], "").errors) == ["torch"]
 

@@ -380,11 +380,27 @@ def test_the_papers_recipe_has_the_papers_numbers() -> None:
     assert sum(p.numel() for p in net.parameters()) == 20_835_779
 
 
-def test_the_whole_scan_recipe_adds_only_the_slices_without_liver() -> None:
+def test_recipes_of_cpu_recall_and_whole_scans_differ_as_they_say() -> None:
+    # the whole scan recipe adds only the slices without liver
     paper, whole = asdict(RECIPES["paper"]), asdict(RECIPES["whole-scan"])
     assert 0.2 <= whole["sampling"].pop("liver_free_share") <= 0.3
     paper["sampling"].pop("liver_free_share")
     assert whole == paper
+
+    # the cpu recipe goes from 128 to 256 pixels
+    recipe = RECIPES["cpu"]
+    sizes = [recipe.size_at(n / 1000) for n in range(1001)]
+    assert set(sizes) == {128, 256}
+    assert sizes == sorted(sizes)
+    assert sizes.index(256) == pytest.approx(1000 * recipe.stages[0].share, abs=1)
+    assert 0.2 <= recipe.sampling.liver_free_share <= 0.3
+
+    # the recall recipe is the cpus with a tversky term
+    recall, cpu = (asdict(RECIPES[name]) for name in ("recall", "cpu"))
+    assert recall["loss"].pop("tversky") > 0
+    assert cpu["loss"].pop("tversky") == 0
+    assert recall == cpu
+    assert recall["loss"]["tversky_beta"] > recall["loss"]["tversky_alpha"]
 
 
 @looped("name", RECIPES)
@@ -396,23 +412,6 @@ def test_every_recipe_can_be_built_and_stored(name: str) -> None:
     with torch.device("meta"):
         NETS[recipe.net](**recipe.net_args)
     json.dumps(asdict(recipe))
-
-
-def test_the_cpu_recipe_goes_from_128_to_256_pixels() -> None:
-    recipe = RECIPES["cpu"]
-    sizes = [recipe.size_at(n / 1000) for n in range(1001)]
-    assert set(sizes) == {128, 256}
-    assert sizes == sorted(sizes)
-    assert sizes.index(256) == pytest.approx(1000 * recipe.stages[0].share, abs=1)
-    assert 0.2 <= recipe.sampling.liver_free_share <= 0.3
-
-
-def test_the_recall_recipe_is_the_cpus_with_a_tversky_term() -> None:
-    recall, cpu = (asdict(RECIPES[name]) for name in ("recall", "cpu"))
-    assert recall["loss"].pop("tversky") > 0
-    assert cpu["loss"].pop("tversky") == 0
-    assert recall == cpu
-    assert recall["loss"]["tversky_beta"] > recall["loss"]["tversky_alpha"]
 
 
 def test_stages_that_add_up_by_rounding_still_end_with_the_last() -> None:

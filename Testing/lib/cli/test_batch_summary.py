@@ -62,15 +62,15 @@ def test_a_row_of_a_result() -> None:
     assert tuple(row) == COLUMNS
 
 
-def test_a_row_without_liver() -> None:
+def test_a_row_without_liver_of_a_failure_and_a_table_of_none() -> None:
+    # a row without liver
     nothing = {"found_liver": False, "liver_volume_ml": 0.0, "tumor_volume_ml": 0.0}
     record = {**RECORD, **nothing, "burden_percent": None, "lesions": [], "warnings": []}
     (row,) = parsed(result_row("p1", "skipped", record))
     assert (row["status"], row["reason"]) == ("skipped", "No liver found.")
     assert (row["lesions"], row["largest_diameter_mm"], row["burden_percent"]) == ("0", "", "")
 
-
-def test_a_row_of_a_failure() -> None:
+    # a row of a failure
     (row,) = parsed(failed_row("p,1", "ct.nii is damaged;\ncopy it again."))
     assert row.pop("case") == "p,1"
     assert row.pop("status") == "failed"
@@ -78,8 +78,7 @@ def test_a_row_of_a_failure() -> None:
     assert row.pop("notice") == NOTICE
     assert set(row.values()) == {""}
 
-
-def test_an_empty_table_is_its_head() -> None:
+    # an empty table is its head
     assert table_text([]) == ",".join(COLUMNS) + "\n"
 
 

@@ -209,22 +209,21 @@ def test_a_case_that_ends_is_a_line_above_the_bar(
 # Time left
 
 
-def test_time_left_of_a_steady_run_counts_down(clock: Clock) -> None:
+def test_time_left_counts_down_without_loading_and_is_not_said_too_early(clock: Clock) -> None:
+    # time left of a steady run counts down
     left = TimeLeft()
     for percent in range(5, 101, 5):
         clock.now = 1000 + 2.0 * percent
         assert left(percent / 100) == pytest.approx(200 - 2.0 * percent)
 
-
-def test_loading_does_not_count(clock: Clock) -> None:
+    # loading does not count
     left = TimeLeft()
     clock.now += 500
     assert left(0.0) is None
     clock.now += 10
     assert left(0.5) == pytest.approx(10)
 
-
-def test_too_early_to_say(clock: Clock) -> None:
+    # too early to say
     left = TimeLeft()
     clock.now += 0.5
     assert left(0.5) is None  # after half a second

@@ -114,14 +114,14 @@ def grid(*spacing_kji_mm: float, shape_kji: tuple[int, int, int] = (100, 512, 51
     return lambda: check_geometry("ct.nii", shape_kji, affine)
 
 
-def test_usual_grids_are_accepted() -> None:
+def test_grids_are_accepted_told_or_refused_with_what_was_mixed_up() -> None:
+    # usual grids are accepted
     for spacing in ((0.5, 0.3, 0.3), (1, 0.98, 0.98), (5, 0.7, 0.7), (10, 1, 1), (1.5, 1.5, 4.5)):
         assert grid(*spacing)() == ()
     assert grid(3, 3, 3, shape_kji=(18, 101, 122))() == ()
     assert grid(1, 0.7, 0.7, shape_kji=(20, 40, 40))() == ()  # a part that somebody cut out
 
-
-def test_implausible_grids_are_refused_with_the_unit_that_was_mixed_up() -> None:
+    # implausible grids are refused with the unit that was mixed up
     for spacing, says in (
         ((0.005, 0.0007, 0.0007), "thousand times too small"),
         ((5000, 700, 700), "thousand times too large"),
@@ -135,8 +135,7 @@ def test_implausible_grids_are_refused_with_the_unit_that_was_mixed_up() -> None
             grid(*spacing)()
         assert str(refused.value).endswith(".")
 
-
-def test_unusual_grids_are_told() -> None:
+    # unusual grids are told
     for check, says in (
         (grid(12, 0.8, 0.8), "12 mm apart"),
         (grid(5, 0.15, 0.15), "77 x 77 mm"),
@@ -146,8 +145,7 @@ def test_unusual_grids_are_told() -> None:
         (warning,) = check()
         assert says in warning
 
-
-def test_more_voxels_than_a_ct_has_are_refused_before_memory_is_asked_for() -> None:
+    # more voxels than a ct has are refused before memory is asked for
     refuse_huge("ct.nii", (3000, 512, 512))
     refuse_huge("ct.nii", (1200, 1024, 1024))
     for shape in ((2, AXIS_AT_MOST + 1, 2), (2000, 1100, 1100), (32767,) * 3):

@@ -91,26 +91,19 @@ def test_a_missing_slice_anywhere_is_refused(count: int, missing: int, hole: int
         find_grid(*stack(heights))
 
 
-def test_two_distances_are_refused() -> None:
+def test_slices_that_are_no_stack_are_refused() -> None:
+    # two distances are refused
     halves = np.concatenate([np.arange(20) * 5.0, 95 + np.arange(1, 20) * 5.6])
     with pytest.raises(ValueError, match=r"5 to 5\.6 mm apart"):
         find_grid(*stack(halves))
     with pytest.raises(ValueError, match="3 to 4 mm apart"):
         find_grid(*stack([0, 3, 6, 9, 13, 16, 19]))
 
-
-@looped("heights", [[0, 1, 1, 2, 3], [0, 0, 0], [0, 0, 1, 1, 2, 2], [0, 1, 1.001]])
-def test_two_images_at_one_place_are_refused(heights: list[float]) -> None:
-    with pytest.raises(ValueError, match="more than one image at the same place"):
-        find_grid(*stack(heights))
-
-
-def test_slices_that_jump_within_their_plane_are_refused() -> None:
+    # slices that jump within their plane are refused
     with pytest.raises(ValueError, match="mm apart"):
         find_grid(*stack(np.arange(10.0), shift=[0, 0, 0, 30, 0, 0, 0, 0, 0, 0]))
 
-
-def test_mixed_and_broken_headers_are_refused() -> None:
+    # mixed and broken headers are refused
     positions, orientations, spacings = stack([0, 1, 2])
     other = orientations.copy()
     other[1] = [[0, 1, 0], [0, 0, -1]]
@@ -124,3 +117,9 @@ def test_mixed_and_broken_headers_are_refused() -> None:
     spacings[2] *= 1.1
     with pytest.raises(ValueError, match="different pixel spacings"):
         find_grid(positions, orientations, spacings)
+
+
+@looped("heights", [[0, 1, 1, 2, 3], [0, 0, 0], [0, 0, 1, 1, 2, 2], [0, 1, 1.001]])
+def test_two_images_at_one_place_are_refused(heights: list[float]) -> None:
+    with pytest.raises(ValueError, match="more than one image at the same place"):
+        find_grid(*stack(heights))

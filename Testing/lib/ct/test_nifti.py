@@ -280,20 +280,25 @@ def test_real_case_and_its_labels_share_a_grid(shared_data: Path) -> None:
 # What is refused
 
 
-def test_no_such_file(folder: Path, refusal: Callable[[Path], str]) -> None:
+def test_what_is_no_image_file_is_refused_and_not_waited_for(
+    folder: Path, refusal: Callable[[Path], str]
+) -> None:
+    # no such file
     assert "does not exist" in refusal(folder / "ct.nii.gz")
 
-
-def test_what_is_no_file_is_not_waited_for(folder: Path, refusal: Callable[[Path], str]) -> None:
+    # what is no file is not waited for
     os.mkfifo(folder / "pipe")
     assert "no file" in refusal(folder / "pipe")
     with pytest.raises(ValueError, match="too long; give a shorter one"):
         read_input(Path("x" * 5000))
 
-
-def test_folder(folder: Path, refusal: Callable[[Path], str]) -> None:
+    # folder
     (folder / "ct.nii").mkdir()
     assert "folder" in refusal(folder / "ct.nii")
+
+    # header and image pair
+    nibabel.Nifti1Pair(some_hu(), np.eye(4)).to_filename(folder / "ct.hdr")
+    assert "pair" in refusal(folder / "ct.hdr")
 
 
 def test_no_permission(
@@ -323,11 +328,6 @@ def test_not_nifti(folder: Path, refusal: Callable[[Path], str], name: str, cont
     assert "not a NIfTI" in refusal(folder / name)
 
 
-def test_header_and_image_pair(folder: Path, refusal: Callable[[Path], str]) -> None:
-    nibabel.Nifti1Pair(some_hu(), np.eye(4)).to_filename(folder / "ct.hdr")
-    assert "pair" in refusal(folder / "ct.hdr")
-
-
 @looped("name", ["ct.nii", "ct.nii.gz"])
 @looped("kept", [0.0, 0.2, 0.7, 0.999])
 def test_cut_off(folder: Path, refusal: Callable[[Path], str], name: str, kept: float) -> None:
@@ -336,31 +336,29 @@ def test_cut_off(folder: Path, refusal: Callable[[Path], str], name: str, kept: 
     assert "cut off" in refusal(folder / name)
 
 
-def test_gzip_cut_off_in_the_header(folder: Path, refusal: Callable[[Path], str]) -> None:
+def test_what_is_damaged_or_promises_too_much_is_refused(
+    folder: Path, refusal: Callable[[Path], str]
+) -> None:
+    # gzip cut off in the header
     path = save(folder / "ct.nii.gz", some_hu())
     path.write_bytes(path.read_bytes()[:40])
     assert "cut off" in refusal(path)
 
-
-def test_gzip_with_a_wrong_byte(folder: Path, refusal: Callable[[Path], str]) -> None:
+    # gzip with a wrong byte
     path = save(folder / "ct.nii.gz", some_hu((20, 30, 40)))
     data = bytearray(path.read_bytes())
     data[-8] ^= 1  # of the checksum
     path.write_bytes(data)
     assert "damaged" in refusal(path)
 
-
-def test_a_header_that_promises_terabytes(folder: Path, refusal: Callable[[Path], str]) -> None:
+    # a header that promises terabytes
     path = save(folder / "ct.nii", some_hu(), dim=[3, 32000, 32000, 32000, 1, 1, 1, 1])
     assert "cut off" in refusal(path)
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert "cut off" in refusal(path)
 
-
-def test_a_small_file_that_unpacks_to_gigabytes(
-    folder: Path, refusal: Callable[[Path], str]
-) -> None:
-    """Refused by what the header promises, before anything is unpacked."""
+    # a small file that unpacks to gigabytes: Refused by what the header promises, before anything
+    # is unpacked.
     for dim in ([3, 8000, 8000, 2], [3, 4000, 4000, 800]):
         path = save(folder / "ct.nii", some_hu(), dim=[*dim, 1, 1, 1, 1])
         path.write_bytes(gzip.compress(path.read_bytes() + bytes(26_000_000)))

@@ -209,12 +209,18 @@ def ball(radius: float, side: int = 30) -> NDArray[np.bool_]:
     return np.asarray(k**2 + j**2 + i**2 < radius**2)
 
 
-def test_labels_of_two_masks() -> None:
+def test_labels_of_two_masks_and_of_none() -> None:
+    # labels of two masks
     liver, tumor = ball(10), ball(3)
     tumor[:3] = True  # far from the liver, which nobody asked to be inside
     labels = only().labels(liver, tumor, MM)
     np.testing.assert_array_equal(labels, np.where(tumor, 2, liver))
     assert labels.dtype == np.uint8
+
+    # masks of nothing give nothing
+    nothing = np.zeros((9, 9, 9), np.bool_)
+    assert not Postprocessing(clean_liver=True).labels(nothing, nothing, MM).any()
+    assert not Postprocessing(clean_liver=True).liver(nothing).any()
 
 
 def test_one_smooth_liver() -> None:
@@ -233,9 +239,3 @@ def test_one_smooth_liver() -> None:
         same = only().liver(mask)
         np.testing.assert_array_equal(same, mask)
         assert not np.shares_memory(same, mask)
-
-
-def test_masks_of_nothing_give_nothing() -> None:
-    nothing = np.zeros((9, 9, 9), np.bool_)
-    assert not Postprocessing(clean_liver=True).labels(nothing, nothing, MM).any()
-    assert not Postprocessing(clean_liver=True).liver(nothing).any()

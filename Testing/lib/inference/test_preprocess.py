@@ -45,10 +45,17 @@ def paper_order(gray: Bytes) -> Bytes:
     return np.asarray(cv2.resize(darkened, (256, 256), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def test_window_equals_opencv_byte_for_byte(phantom_slices: list[Slice]) -> None:
+def test_both_presets_equal_opencv_byte_for_byte(phantom_slices: list[Slice]) -> None:
+    # window equals opencv byte for byte
     for hu, _, _ in phantom_slices:
         gray = rounded(np.clip((hu.astype(np.float64) + 40) / 200, 0, 1) * 255)
         assert np.array_equal(SlicePreprocessing()(hu, MM), paper_order(gray))
+
+    # paper equals opencv byte for byte
+    for hu, _, _ in phantom_slices:
+        raw = hu.astype(np.float64)
+        gray = rounded((raw - raw.min()) / (raw.max() - raw.min()) * 255)
+        assert np.array_equal(SlicePreprocessing(preset="paper")(hu, MM), paper_order(gray))
 
 
 def test_a_steep_resize_takes_the_mean_of_every_pixel(phantom_slices: list[Slice]) -> None:
@@ -76,13 +83,6 @@ def test_a_resize_to_half_or_more_is_linear(
     square = steps.square(phantom_slices[0][0], MM)
     want = cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(steps.enhance(square), want)
-
-
-def test_paper_equals_opencv_byte_for_byte(phantom_slices: list[Slice]) -> None:
-    for hu, _, _ in phantom_slices:
-        raw = hu.astype(np.float64)
-        gray = rounded((raw - raw.min()) / (raw.max() - raw.min()) * 255)
-        assert np.array_equal(SlicePreprocessing(preset="paper")(hu, MM), paper_order(gray))
 
 
 def test_another_order_gives_other_bytes(phantom_slices: list[Slice]) -> None:

@@ -25,7 +25,8 @@ def lps_ct(hu: np.ndarray, spacing_kji_mm: tuple[float, float, float] = (1, 1, 1
     return CtVolume(hu.astype(np.int16), np.diag([-i, -j, k, 1.0]))
 
 
-def test_all_48_axcodes_turn_a_volume_as_nibabel_does_and_back() -> None:
+def test_all_48_axcodes_turn_as_nibabel_does_and_lps_is_nibabels() -> None:
+    # all 48 axcodes turn a volume as nibabel does and back
     from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 
     hu = np.random.default_rng(0).integers(-1000, 1000, (3, 4, 5))
@@ -36,6 +37,10 @@ def test_all_48_axcodes_turn_a_volume_as_nibabel_does_and_back() -> None:
         expected = apply_orientation(hu.transpose(2, 1, 0), turn)
         np.testing.assert_array_equal(steps.to_axes(hu), expected)
         np.testing.assert_array_equal(steps.from_axes(steps.to_axes(hu)), hu)
+
+    # nibabel agrees what lps is
+    ct = lps_ct(np.zeros((2, 3, 4), np.int16))
+    assert nibabel.aff2axcodes(ct.ijk_to_ras) == ("L", "P", "S")
 
 
 def test_resampling_is_that_of_skimage_with_which_nnunet_resamples() -> None:
@@ -116,8 +121,3 @@ def test_settings_come_back_from_their_stored_form_and_nonsense_is_refused() -> 
     ):
         with pytest.raises(ValueError, match="; give "):
             ResampledPreprocessing.from_dict({**steps.to_dict(), **wrong})
-
-
-def test_nibabel_agrees_what_lps_is() -> None:
-    ct = lps_ct(np.zeros((2, 3, 4), np.int16))
-    assert nibabel.aff2axcodes(ct.ijk_to_ras) == ("L", "P", "S")

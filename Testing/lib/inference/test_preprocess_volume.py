@@ -53,21 +53,20 @@ def test_the_published_formula(scan: Hu, window: tuple[int, int]) -> None:
     assert np.abs(image - ends_reached).max() <= HALF_STEP + 1e-6  # the paper's own ends
 
 
-def test_resized_before_it_is_clipped() -> None:
+def test_hu_are_clipped_after_resizing_scaled_by_the_window_and_none_is_lost() -> None:
+    # resized before it is clipped
     hu = np.full((1, 64, 64), 100, np.int16)
     hu[:, :, ::2] = -1000
     image = VolumePreprocessing(size_px=32)(hu, MM)
     assert np.array_equal(np.unique(image), [0])  # -450; clipped first it would be -75
 
-
-def test_the_scale_is_the_windows_and_not_each_volumes() -> None:
+    # the scale is the windows and not each volumes
     levels = np.array([-3000, -250, -125, 0, 125, 250, 3000], np.int16)
     for value, expected in zip(levels, [0, 0, 0.25, 0.5, 0.75, 1, 1], strict=True):
         flat = VolumePreprocessing(size_px=32)(np.full((1, 32, 32), value, np.int16), MM)
         assert np.array_equal(np.unique(flat), [np.float16(expected)])
 
-
-def test_half_floats_keep_every_hu_of_the_published_window() -> None:
+    # half floats keep every hu of the published window
     hu = np.arange(-256, 256, dtype=np.int16)[:, None, None] * np.ones((32, 32), np.int16)
     image = VolumePreprocessing(size_px=32)(hu, MM)
     assert np.array_equal(
@@ -161,15 +160,14 @@ def test_widening_equals_the_distance_transform(
     assert np.count_nonzero(found) > np.count_nonzero(mask)
 
 
-def test_widening_by_nothing_or_of_nothing() -> None:
+def test_a_mask_is_widened_by_mm_of_the_ct_and_by_nothing_is_a_copy() -> None:
+    # widening by nothing or of nothing
     mask = ball((6, 20, 20), (3, 10, 10), 4)
     assert np.array_equal(dilate_mm(mask, 0.0, MM), mask)
     assert not dilate_mm(np.zeros_like(mask), 5.0, MM).any()
     assert np.array_equal(dilate_mm(mask[3:4], 50.0, (1.0, 1.0, 1.0)), np.ones((1, 20, 20), bool))
 
-
-def test_the_margin_is_in_mm_of_the_ct() -> None:
-    """512 px of 0.75 mm are 256 px of 1.5 mm."""
+    # the margin is in mm of the ct: 512 px of 0.75 mm are 256 px of 1.5 mm.
     liver = np.zeros((9, 256, 256), bool)
     liver[4, 128, 128] = True
     preprocessing = VolumePreprocessing(liver_margin_mm=3.0)
@@ -178,6 +176,13 @@ def test_the_margin_is_in_mm_of_the_ct() -> None:
     assert np.count_nonzero(region[:, 128, 128]) == 7
     tall = preprocessing.search_region(liver, (1.0, 1.5, 0.75), (9, 512, 512))
     assert np.count_nonzero(tall[4, 128]) == 3  # the longer side fills the grid: 3 mm a pixel
+
+    # a mask on its own grid is a copy
+    mask = np.random.default_rng(3).random((3, 32, 32)) < 0.5
+    placed = resample_mask(mask, 32)
+    np.testing.assert_array_equal(placed, mask)
+    placed[...] = False
+    assert mask.any()
 
 
 def rough_liver() -> Mask:
@@ -206,15 +211,8 @@ def test_a_mask_on_another_grid_is_where_it_was(size_px: int, least: float) -> N
         assert np.abs(apart_px).max() < 0.2 * max(1, size_px / 64)
 
 
-def test_a_mask_on_its_own_grid_is_a_copy() -> None:
-    mask = np.random.default_rng(3).random((3, 32, 32)) < 0.5
-    placed = resample_mask(mask, 32)
-    np.testing.assert_array_equal(placed, mask)
-    placed[...] = False
-    assert mask.any()
-
-
-def test_cleaning_equals_the_largest_piece_and_scipys_median() -> None:
+def test_cleaning_is_the_largest_piece_and_scipys_median_parted_at_edges() -> None:
+    # cleaning equals the largest piece and scipys median
     mask = rough_liver()
     pieces, count = ndimage.label(mask)
     sizes = ndimage.sum_labels(mask, pieces, range(1, count + 1))
@@ -226,8 +224,7 @@ def test_cleaning_equals_the_largest_piece_and_scipys_median() -> None:
     assert not cleaned[3, 35, 35]
     assert cleaned.any()
 
-
-def test_cleaning_separates_what_touches_at_an_edge_only() -> None:
+    # cleaning separates what touches at an edge only
     mask = np.zeros((8, 16, 16), bool)
     mask[1:7, 1:8, 1:8] = True
     mask[1:7, 8:14, 8:14] = True
@@ -235,8 +232,7 @@ def test_cleaning_separates_what_touches_at_an_edge_only() -> None:
     assert cleaned[4, 4, 4]
     assert not cleaned[4, 11, 11]
 
-
-def test_cleaning_nothing_gives_nothing() -> None:
+    # cleaning nothing gives nothing
     nothing = clean_liver(np.zeros((4, 8, 8), bool))
     assert nothing.shape == (4, 8, 8)
     assert not nothing.any()

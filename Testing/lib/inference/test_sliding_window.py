@@ -126,7 +126,8 @@ def test_memory_does_not_grow_with_the_number_of_slices() -> None:
     assert peaks[1] < 3 * 400 * 48 * 48 * 4 / 6  # a sixth of all values as float32
 
 
-def test_a_constant_answer_stays_constant() -> None:
+def test_a_prediction_that_knows_no_place_is_given_back() -> None:
+    # a constant answer stays constant
     class Constant(Uneven):
         def __call__(self, patches: Floats) -> Floats:
             return np.full((len(patches), 2, *PATCH), 0.3, np.float32)
@@ -134,8 +135,7 @@ def test_a_constant_answer_stays_constant() -> None:
     result = together(WINDOW, volume((19, 11, 23)), Constant(3))
     np.testing.assert_allclose(result, 0.3, rtol=1e-6)
 
-
-def test_an_answer_that_knows_no_place_is_given_back() -> None:
+    # an answer that knows no place is given back
     class Same(Uneven):
         def __call__(self, patches: Floats) -> Floats:
             return patches

@@ -271,7 +271,8 @@ def axes(shape: tuple[int, int, int] = (9, 8, 7)) -> tuple[Tensor, Tensor, Tenso
     return x, y, z
 
 
-def test_second_derivatives_of_products_are_exact_up_to_the_border() -> None:
+def test_second_derivatives_are_exact_for_products_and_waves() -> None:
+    # second derivatives of products are exact up to the border
     x, y, z = axes()
     fields = torch.stack([0.3 * x * z - 0.2 * y * z + x**2 - y + 5, 2 * y * z + x * y + z**2])
     f_xz, f_yz = hessian_features(fields[:, None])
@@ -279,9 +280,8 @@ def test_second_derivatives_of_products_are_exact_up_to_the_border() -> None:
         expected = torch.tensor(values).view(2, 1, 1, 1, 1).expand(2, 1, 9, 8, 7)
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
-
-def test_second_derivatives_of_waves() -> None:
-    """Central differences of sin(w x) are cos(w x) sin(w): the derivative but for sin(w) / w."""
+    # second derivatives of waves: Central differences of sin(w x) are cos(w x) sin(w): the
+    # derivative but for sin(w) / w.
     x, y, z = axes()
     wave = (0.5 * x).sin() * (0.4 * y).sin() * (0.3 * z).sin()
     f_xz, f_yz = (f[0, 0][1:-1, 1:-1, 1:-1] for f in hessian_features(wave[None, None]))

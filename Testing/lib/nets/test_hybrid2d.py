@@ -212,9 +212,15 @@ def embedding(table: Tensor) -> PositionEmbedding:
     return position
 
 
-def test_at_its_own_size_the_embedding_is_the_table_itself() -> None:
+def test_the_learned_embedding_is_its_table_and_keeps_rows_and_columns_apart() -> None:
+    # at its own size the embedding is the table itself
     position = PositionEmbedding("learned", 16, 32)
     assert position.at(32, 32) is position.table
+
+    # the embedding of a wide map keeps rows and columns apart
+    rows = torch.arange(8.0)[:, None, None].expand(8, 8, 1)
+    resized = embedding(rows.contiguous()).at(8, 16).detach().reshape(8, 16)
+    assert torch.allclose(resized, torch.arange(8.0)[:, None].expand(8, 16), atol=BIT)
 
 
 @looped("side", [8, 16, 24, 40, 64])
@@ -237,20 +243,14 @@ def test_a_ramp_stays_the_same_ramp_inside(side: int) -> None:
     assert torch.allclose(square[3, :, 1][inner], wanted[inner], atol=1e-4)
 
 
-def test_the_embedding_of_a_wide_map_keeps_rows_and_columns_apart() -> None:
-    rows = torch.arange(8.0)[:, None, None].expand(8, 8, 1)
-    resized = embedding(rows.contiguous()).at(8, 16).detach().reshape(8, 16)
-    assert torch.allclose(resized, torch.arange(8.0)[:, None].expand(8, 16), atol=BIT)
-
-
-def test_sincos_tells_every_place_apart() -> None:
+def test_sincos_tells_every_place_apart_and_is_in_no_model_file() -> None:
+    # sincos tells every place apart
     table = PositionEmbedding("sincos", 64, 32).at(32, 32)[0]
     assert table.abs().max() <= 1
     apart = torch.cdist(table, table) + 10 * torch.eye(1024)
     assert apart.min() > 0.1
 
-
-def test_sincos_needs_no_place_in_a_model_file() -> None:
+    # sincos needs no place in a model file
     with_waves, without = small(position="sincos"), small(position="none")
     assert with_waves.state_dict().keys() == without.state_dict().keys()
     assert "position.table" in small().state_dict()
@@ -307,10 +307,10 @@ def test_arguments_that_cannot_work_are_refused_with_what_to_use(
         without_numbers(**arguments)
 
 
-def test_more_channels_and_classes() -> None:
+def test_other_channels_and_classes_and_the_nets_name() -> None:
+    # more channels and classes
     net = without_numbers(width=8, channels=3, classes=5)
     assert net(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 5, 64, 64)
 
-
-def test_the_net_is_known_by_its_name() -> None:
+    # the net is known by its name
     assert NETS["hybrid2d"] is Hybrid2d

@@ -82,14 +82,14 @@ def test_liver_stays_off_the_grids_edges() -> None:
         assert not labels.take([0, -1], axis=axis).any()
 
 
-def test_two_grids_show_the_same_patient() -> None:
+def test_every_grid_shows_the_same_patient() -> None:
+    # two grids show the same patient
     other = make_phantom(seed=0, shape_kji=(90, 200, 160), spacing_kji_mm=(2.5, 2.0, 2.4))
     assert liver_ml(other) == pytest.approx(liver_ml(coarse(0)), rel=0.05)
     assert liver_center_mm(other) == pytest.approx(liver_center_mm(coarse(0)), abs=3.0)
     assert other.tumors == coarse(0).tumors
 
-
-def test_oblique_grid_shows_the_same_patient() -> None:
+    # oblique grid shows the same patient
     turn = np.deg2rad(20)
     rotation = np.eye(3)
     rotation[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
@@ -100,8 +100,7 @@ def test_oblique_grid_shows_the_same_patient() -> None:
     assert liver_ml(phantom) == pytest.approx(liver_ml(coarse(0)), rel=0.05)
     assert liver_center_mm(phantom) == pytest.approx(liver_center_mm(coarse(0)), abs=3.0)
 
-
-def test_patient_moves_with_the_grids_center() -> None:
+    # patient moves with the grids center
     affine = coarse(0).ct.ijk_to_ras.copy()
     affine[:3, 3] += [100.0, -50.0, 700.0]
     moved = make_phantom(seed=0, shape_kji=COARSE["shape_kji"], ijk_to_ras=affine)
@@ -127,13 +126,22 @@ def test_turned_grid_gives_turned_voxels(
     assert (turned.ct.hu == turn.apply(plain.ct.hu)).all()
 
 
-def test_tumors_are_inside_the_liver_and_apart() -> None:
+def test_tumors_lie_inside_the_liver_and_apart_and_vary() -> None:
+    # tumors are inside the liver and apart
     bare = make_phantom(seed=4, n_tumors=0, **FINE)
     assert not (bare.labels == 2).any()
     assert bare.tumors == ()
     assert ((fine().labels > 0) == (bare.labels > 0)).all()  # a tumor replaces liver, no more
     _, n = ndimage.label(fine().labels == 2, np.ones((3, 3, 3)))
     assert n == len(fine().tumors) == 6
+
+    # tumor counts sizes and kinds vary
+    drawn = [coarse(seed).tumors for seed in range(8)]
+    tumors = [t for each in drawn for t in each]
+    assert len({len(each) for each in drawn}) > 2
+    assert {t.rim for t in tumors} == {True, False}
+    assert all(7 < t.diameter_mm < 53 and 40 <= t.hu <= 75 for t in tumors)
+    assert max(t.diameter_mm for t in tumors) > 2 * min(t.diameter_mm for t in tumors)
 
 
 def test_tumors_measure_what_the_truth_says() -> None:
@@ -152,15 +160,6 @@ def test_tumors_measure_what_the_truth_says() -> None:
         )
         if core.sum() > 20:
             assert fine().ct.hu[core].mean() == pytest.approx(tumor.hu, abs=12)
-
-
-def test_tumor_counts_sizes_and_kinds_vary() -> None:
-    drawn = [coarse(seed).tumors for seed in range(8)]
-    tumors = [t for each in drawn for t in each]
-    assert len({len(each) for each in drawn}) > 2
-    assert {t.rim for t in tumors} == {True, False}
-    assert all(7 < t.diameter_mm < 53 and 40 <= t.hu <= 75 for t in tumors)
-    assert max(t.diameter_mm for t in tumors) > 2 * min(t.diameter_mm for t in tumors)
 
 
 def test_many_tumors_find_room_or_are_refused() -> None:

@@ -50,56 +50,51 @@ PART_OF_B = np.s_[6:8, 8:11, 9:10]  # 6 voxels
 C = np.s_[2:4, 8:10, 9:11]  # 8 voxels, where the reference has none
 
 
-def test_perfect() -> None:
+def test_perfect_and_empty_masks() -> None:
+    # perfect
     assert compare(liver(A, B), liver(A, B)) == Agreement(1.0, 1.0, 2, 2, 0)
 
+    # no tumor anywhere agrees
+    assert compare(liver(), liver()) == Agreement(1.0, 1.0, 0, 0, 0)
 
-def test_one_found_in_part_one_missed_one_made_up() -> None:
+    # nothing at all
+    nothing = np.zeros_like(liver())
+    assert compare(nothing, nothing) == Agreement(1.0, 1.0, 0, 0, 0)
+    assert compare(nothing, liver(A)) == Agreement(0.0, 0.0, 1, 0, 0)
+    assert compare(liver(A), nothing) == Agreement(0.0, 0.0, 0, 0, 1)
+
+
+def test_any_overlap_finds_a_lesion_once_and_what_touches_none_is_false() -> None:
+    # one found in part one missed one made up
     agreement = compare(liver(PART_OF_B, C), liver(A, B))
     assert agreement.liver_dice == 1.0  # the liver counts with its tumor
     assert agreement.tumor_dice == pytest.approx(2 * 6 / (14 + 26))
     assert (agreement.lesions_true, agreement.lesions_found, agreement.false_lesions) == (2, 1, 1)
 
-
-def test_one_prediction_over_two_lesions_finds_both() -> None:
+    # one prediction over two lesions finds both
     over_both = np.s_[2:8, 3:11, 3:12]
     agreement = compare(liver(over_both), liver(A, B))
     assert (agreement.lesions_found, agreement.false_lesions) == (2, 0)
 
-
-def test_two_pieces_on_one_lesion_find_it_once() -> None:
+    # two pieces on one lesion find it once
     other_part = np.s_[6:8, 8:11, 11:12]
     agreement = compare(liver(PART_OF_B, other_part), liver(B))
     assert (agreement.lesions_true, agreement.lesions_found, agreement.false_lesions) == (1, 1, 0)
 
-
-def test_touching_without_overlap_is_not_found() -> None:
+    # touching without overlap is not found
     beside_a = np.s_[4:5, 5:6, 5:6]  # shares a corner with A
     agreement = compare(liver(beside_a), liver(A))
     assert (agreement.lesions_found, agreement.false_lesions, agreement.tumor_dice) == (0, 1, 0.0)
 
-
-def test_voxels_that_share_a_corner_are_one_lesion() -> None:
+    # voxels that share a corner are one lesion
     assert compare(liver(), liver(A, np.s_[4:5, 5:6, 5:6])).lesions_true == 1
 
-
-def test_a_found_lesion_outside_the_predicted_liver_counts() -> None:
+    # a found lesion outside the predicted liver counts
     alone = np.zeros_like(liver())
     alone[A] = 2
     agreement = compare(alone, liver(A))
     assert (agreement.tumor_dice, agreement.lesions_found) == (1.0, 1)
     assert agreement.liver_dice == pytest.approx(2 * 8 / (8 + 8 * 10 * 12))
-
-
-def test_no_tumor_anywhere_agrees() -> None:
-    assert compare(liver(), liver()) == Agreement(1.0, 1.0, 0, 0, 0)
-
-
-def test_nothing_at_all() -> None:
-    nothing = np.zeros_like(liver())
-    assert compare(nothing, nothing) == Agreement(1.0, 1.0, 0, 0, 0)
-    assert compare(nothing, liver(A)) == Agreement(0.0, 0.0, 1, 0, 0)
-    assert compare(liver(A), nothing) == Agreement(0.0, 0.0, 0, 0, 1)
 
 
 def test_other_shape_is_refused() -> None:

@@ -141,7 +141,8 @@ def _flipped_ki(labels: NDArray[np.uint8], matrix: Any) -> Any:
     return matrix @ flip
 
 
-def test_box_and_single_pixel_have_their_real_width() -> None:
+def test_diameters_of_boxes_and_crescents_are_their_real_ones() -> None:
+    # box and single pixel have their real width
     labels = np.zeros((5, 20, 30), np.uint8)
     labels[1, 4, 3:23] = Label.TUMOR  # 20 pixels in a row
     labels[3, 10, 10] = Label.TUMOR
@@ -153,8 +154,7 @@ def test_box_and_single_pixel_have_their_real_width() -> None:
     assert dot.perpendicular_diameter_mm == pytest.approx(0.5, abs=0.3)
     assert dot.volume_ml == pytest.approx(0.003)
 
-
-def test_longest_slice_is_taken_and_perpendicular_is_on_it() -> None:
+    # longest slice is taken and perpendicular is on it
     labels = np.zeros((6, 60, 60), np.uint8)
     labels[1, 10:30, 10:30] = Label.TUMOR  # diagonal 28
     labels[2, 10:13, 10:50] = Label.TUMOR  # 40 long, 3 wide
@@ -163,8 +163,7 @@ def test_longest_slice_is_taken_and_perpendicular_is_on_it() -> None:
     assert lesion.longest_axial_diameter_mm == pytest.approx(40, abs=0.5)
     assert lesion.perpendicular_diameter_mm == pytest.approx(3, abs=0.5)
 
-
-def test_crescent_is_as_wide_as_it_is_thick() -> None:
+    # crescent is as wide as it is thick
     jj, ii = np.mgrid[-40:41, -40:41]
     radius = np.hypot(ii, jj)
     labels = np.zeros((1, 81, 81), np.uint8)

@@ -176,7 +176,8 @@ def test_soft_tissue_in_the_fat_outside_the_liver_is_flagged() -> None:
 # The scan and the liver
 
 
-def test_a_liver_that_the_scan_cuts_off_is_told_with_the_end_it_is_cut_at() -> None:
+def test_a_liver_that_the_scan_or_its_field_of_view_cuts_off_is_told_with_the_end() -> None:
+    # a liver that the scan cuts off is told with the end it is cut at
     truth = patient(0)
     held = np.flatnonzero(truth.labels.any(axis=(1, 2)))
     middle = int(held.mean())
@@ -190,8 +191,7 @@ def test_a_liver_that_the_scan_cuts_off_is_told_with_the_end_it_is_cut_at() -> N
         assert {end for end in ("top", "bottom") if f"at the {end} of the scan" in text} == ends
         assert "adult's" not in text  # the cut explains the volume
 
-
-def test_a_field_of_view_that_cuts_the_liver_is_told() -> None:
+    # a field of view that cuts the liver is told
     truth = patient(0)
     columns = np.flatnonzero(truth.labels.any(axis=(0, 1)))
     narrow = slice(int(columns[0]) + 8, None)

@@ -44,22 +44,27 @@ def one_hot(labels: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
 
 
-def test_cross_entropy_by_hand() -> None:
+def test_each_loss_and_the_papers_sum_by_hand() -> None:
+    # cross entropy by hand
     by_hand = -(log(0.7) + log(0.8) + log(0.4) + log(0.4)) / 4
     assert only(cross_entropy=1.0)(*four_pixels()).item() == pytest.approx(by_hand, abs=1e-6)
 
-
-def test_dice_by_hand() -> None:
+    # dice by hand
     background = 2 * 0.7 / ((0.7 + 0.1 + 0.3 + 0.5) + 1)
     liver = 2 * (0.8 + 0.4) / ((0.2 + 0.8 + 0.3 + 0.4) + 2)
     tumor = 2 * 0.4 / ((0.1 + 0.1 + 0.4 + 0.1) + 1)
     by_hand = 1 - (background + liver + tumor) / 3
     assert only(dice=1.0)(*four_pixels()).item() == pytest.approx(by_hand, abs=1e-5)
 
-
-def test_focal_by_hand() -> None:
+    # focal by hand
     by_hand = -sum(0.25 * (1 - p) ** 2 * log(p) for p in (0.7, 0.8, 0.4, 0.4)) / 4
     assert only(focal=1.0)(*four_pixels()).item() == pytest.approx(by_hand, abs=1e-6)
+
+    # the papers sum is ce plus dice plus half focal
+    case = four_pixels()
+    parts = [only(**{name: 1.0})(*case).item() for name in ("cross_entropy", "dice", "focal")]
+    by_hand = parts[0] + parts[1] + 0.5 * parts[2]
+    assert CombinedLoss()(*case).item() == pytest.approx(by_hand, abs=1e-6)
 
 
 @looped(("alpha", "beta"), [(0.3, 0.7), (0.8, 0.1)])
@@ -69,13 +74,6 @@ def test_tversky_by_hand(alpha: float, beta: float) -> None:
     tumor = 0.4 / (0.4 + alpha * (0.1 + 0.1 + 0.1) + beta * 0.6)
     loss = only(tversky=1.0, tversky_alpha=alpha, tversky_beta=beta)
     assert loss(*four_pixels()).item() == pytest.approx(1 - (liver + tumor) / 2, abs=1e-5)
-
-
-def test_the_papers_sum_is_ce_plus_dice_plus_half_focal() -> None:
-    case = four_pixels()
-    parts = [only(**{name: 1.0})(*case).item() for name in ("cross_entropy", "dice", "focal")]
-    by_hand = parts[0] + parts[1] + 0.5 * parts[2]
-    assert CombinedLoss()(*case).item() == pytest.approx(by_hand, abs=1e-6)
 
 
 @looped("seed", [0, 1])
@@ -129,7 +127,8 @@ def test_tversky_with_halves_is_dice_of_liver_and_tumor(highest: int) -> None:
     assert torch.allclose(ours, dice, atol=1e-6)
 
 
-def test_tversky_costs_more_for_what_is_missed_than_for_what_is_marked_wrongly() -> None:
+def test_tversky_costs_more_for_what_is_missed_and_is_added_at_its_weight() -> None:
+    # tversky costs more for what is missed than for what is marked wrongly
     true, fewer, more = (
         torch.tensor(tumor).reshape(1, 2, 3)
         for tumor in ([2, 2, 2, 2, 0, 0], [2, 2, 2, 0, 0, 0], [2, 2, 2, 2, 2, 0])
@@ -139,8 +138,7 @@ def test_tversky_costs_more_for_what_is_missed_than_for_what_is_marked_wrongly()
     assert missed == pytest.approx((1 - 3 / (3 + 0.7)) / 2, abs=1e-5)  # liver, in neither, costs 0
     assert wrong == pytest.approx((1 - 4 / (4 + 0.3)) / 2, abs=1e-5)
 
-
-def test_tversky_is_added_at_its_weight() -> None:
+    # tversky is added at its weight
     case = random_case()
     wanted = CombinedLoss()(*case) + 0.4 * only(tversky=1.0)(*case)
     assert torch.allclose(CombinedLoss(tversky=0.4)(*case), wanted, atol=1e-6)
@@ -156,13 +154,12 @@ def test_focal_equals_monais(gamma: float) -> None:
     assert torch.allclose(ours, 0.25 * 3 * monai(logits, labels[:, None]), atol=1e-6)
 
 
-def test_focal_without_focus_is_a_quarter_of_cross_entropy() -> None:
+def test_focal_weighs_every_class_alike_and_without_focus_is_cross_entropy() -> None:
+    # focal without focus is a quarter of cross entropy
     log_p = torch.tensor([-0.1, -1.0, -3.0])
     assert focal_loss(log_p, gamma=0.0).item() == pytest.approx(0.25 * -log_p.mean().item())
 
-
-def test_focal_weighs_every_class_alike() -> None:
-    """II.E: one alpha; exchanging the classes changes nothing."""
+    # focal weighs every class alike: II.E: one alpha; exchanging the classes changes nothing.
     logits, labels = random_case()
     turned = logits[:, [2, 0, 1]], (labels + 1) % 3
     assert torch.allclose(CombinedLoss()(logits, labels), CombinedLoss()(*turned), atol=1e-6)
@@ -191,14 +188,14 @@ def test_what_an_absent_class_costs(predicted: list[int], true: list[int], loss:
     assert soft_dice_loss(hard, truth).item() == pytest.approx(loss, abs=1e-5)
 
 
-def test_a_soft_prediction_of_an_absent_class_costs_nearly_one() -> None:
+def test_a_soft_prediction_of_an_absent_class_costs_one_a_perfect_one_nothing() -> None:
+    # a soft prediction of an absent class costs nearly one
     probabilities = torch.tensor([0.89, 0.1, 0.01]).reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
     truth = one_hot(torch.zeros(1, 2, 2, dtype=torch.int64))
     background = 1 - 2 * 0.89 / (0.89 + 1)
     assert soft_dice_loss(probabilities, truth).item() == pytest.approx((background + 2) / 3, 1e-4)
 
-
-def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_much() -> None:
+    # a perfect prediction costs nothing and a wrong one much
     _, labels = random_case()
     logits = 60 * (one_hot(labels) - 0.5)
     assert CombinedLoss()(logits, labels).item() == pytest.approx(0, abs=1e-5)

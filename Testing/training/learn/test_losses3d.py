@@ -142,13 +142,20 @@ def test_the_reference_adds_a_constant_and_no_gradient() -> None:
     assert (full - off).item() == pytest.approx(0.05 * np.mean(by_hand), rel=1e-4)
 
 
-def test_warm_up_is_a_tenth_of_the_training() -> None:
+def test_published_weights_and_warm_up() -> None:
+    # warm up is a tenth of the training
     labels = balls()
     logits = random_logits(labels) + torch.tensor([-3.0, 3.0]).view(1, 2, 1, 1, 1)
     loss, off = VolumeLoss(), OFF(logits, labels)
     assert loss(logits, labels, progress=0.0) == loss(logits, labels, progress=0.0999) == off
     assert loss(logits, labels, progress=0.1) == loss(logits, labels) > off + 0.01
     assert VolumeLoss(hausdorff_warm_up=0.0)(logits, labels, progress=0.0) > off + 0.01
+
+    # published weights
+    assert VolumeLoss().head_weights == pytest.approx(HEADS)
+    assert VolumeLoss().hausdorff_weights[0] == REFERENCE.hausdorff_weights[0] == 0.05
+    assert REFERENCE.hausdorff_weights[1:] == (1.0, 1.0)
+    assert (VolumeLoss().dice, VolumeLoss().cross_entropy) == (1.0, 1.0)
 
 
 def test_dice_and_cross_entropy_equal_monais() -> None:
@@ -181,13 +188,6 @@ def test_heads_weigh_four_two_one(loss: VolumeLoss) -> None:
     ]
     expected = sum(weight * part for weight, part in zip(HEADS, alone, strict=True))
     torch.testing.assert_close(loss(heads, labels), expected)
-
-
-def test_published_weights() -> None:
-    assert VolumeLoss().head_weights == pytest.approx(HEADS)
-    assert VolumeLoss().hausdorff_weights[0] == REFERENCE.hausdorff_weights[0] == 0.05
-    assert REFERENCE.hausdorff_weights[1:] == (1.0, 1.0)
-    assert (VolumeLoss().dice, VolumeLoss().cross_entropy) == (1.0, 1.0)
 
 
 def test_coarse_labels_are_the_voxels_behind_the_block_centers() -> None:

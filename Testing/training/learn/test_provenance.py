@@ -40,7 +40,8 @@ class Whole:
     sizes: tuple[int, ...] = (1, 2)
 
 
-def test_fields_of_today_are_filled_at_any_depth_and_the_rest_is_kept() -> None:
+def test_fields_of_today_are_filled_where_they_have_a_default() -> None:
+    # fields of today are filled at any depth and the rest is kept
     stored = {"needed": 3, "part": {"old": 7.0}, "gone": True}
     filled = with_defaults(stored, Whole(needed=4, part=Part(old=8.0, new=9.0)))
     assert filled == {
@@ -52,9 +53,15 @@ def test_fields_of_today_are_filled_at_any_depth_and_the_rest_is_kept() -> None:
     }
     assert stored == {"needed": 3, "part": {"old": 7.0}, "gone": True}
 
-
-def test_a_field_without_a_default_stays_missing() -> None:
+    # a field without a default stays missing
     assert "needed" not in with_defaults({}, Whole(needed=4))
+
+    # a recipe stored before averages and tversky is the one without
+    cpu = RECIPES["cpu"]
+    old = as_before(cpu)
+    assert with_defaults(old, cpu) == as_dict(cpu)
+    for changed in (replace(cpu, ema=0.9), RECIPES["recall"], replace(cpu, seed=1)):
+        assert with_defaults(old, changed) != as_dict(changed)
 
 
 @looped("name", EVERY_RECIPE)
@@ -70,14 +77,6 @@ def as_before(recipe: BaseRecipe) -> dict[str, Any]:
     for key in ("tversky", "tversky_alpha", "tversky_beta"):
         del stored["loss"][key]
     return stored
-
-
-def test_a_recipe_stored_before_averages_and_tversky_is_the_one_without() -> None:
-    cpu = RECIPES["cpu"]
-    old = as_before(cpu)
-    assert with_defaults(old, cpu) == as_dict(cpu)
-    for changed in (replace(cpu, ema=0.9), RECIPES["recall"], replace(cpu, seed=1)):
-        assert with_defaults(old, changed) != as_dict(changed)
 
 
 def spec_of(**provenance: Any) -> ModelSpec:
@@ -102,17 +101,18 @@ def bundle_of(**provenance: Any) -> ModelFile:
 OWN = {"train": ["1", "5"], "train_groups": ["p1"], "val": ["2"], "processes": 1}
 
 
-def test_the_model_to_begin_with_is_named() -> None:
+def test_the_model_to_begin_with_is_named_and_no_case_twice() -> None:
+    # the model to begin with is named
     told = initialized_from(spec_of(**OWN), bundle_of()).provenance
     assert told == {**OWN, "init": {"name": "first", "version": "3", "sha256": "a" * 64}}
 
-
-def test_cases_of_the_run_itself_are_not_named_twice() -> None:
+    # cases of the run itself are not named twice
     told = initialized_from(spec_of(**OWN), bundle_of(train=["5"], train_groups=["p1"])).provenance
     assert (told["train"], told["train_groups"]) == (OWN["train"], OWN["train_groups"])
 
 
-def test_a_score_is_refused_on_a_case_that_either_has_seen() -> None:
+def test_a_case_that_any_earlier_run_has_seen_is_not_scored() -> None:
+    # a score is refused on a case that either has seen
     earlier = bundle_of(train=["5", "40"], train_groups=["anna"])
     spec = initialized_from(spec_of(**OWN), earlier)
     assert spec.provenance["train"] == ["1", "5", "40"]
@@ -123,8 +123,7 @@ def test_a_score_is_refused_on_a_case_that_either_has_seen() -> None:
             refuse_training_cases(segmenter, [seen])
     assert not shared_with_training(segmenter, [case("41", "p41")])
 
-
-def test_a_third_run_still_knows_what_the_first_has_seen() -> None:
+    # a third run still knows what the first has seen
     second = initialized_from(spec_of(**OWN), bundle_of(train=["40"], train_groups=["anna"]))
     third = initialized_from(
         spec_of(train=["7"], train_groups=["p7"]), ModelFile(second, {}, "b" * 64)

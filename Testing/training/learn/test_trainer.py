@@ -36,8 +36,9 @@ def rate(trainer: SliceTrainer) -> float:
     return float(trainer.optimizer.param_groups[0]["lr"])
 
 
-def test_the_rate_halves_after_the_sixth_flat_epoch(data: SliceSet) -> None:
-    """Patience 5 in the framework's meaning: five flat epochs are borne, the sixth lowers it."""
+def test_the_rate_halves_after_the_sixth_flat_epoch_also_over_a_stop(data: SliceSet) -> None:
+    # the rate halves after the sixth flat epoch: Patience 5 in the framework's meaning: five flat
+    # epochs are borne, the sixth lowers it.
     trainer = SliceTrainer(replace(TINY, epochs=100, learning_rate=1e-4), data)
     rates = []
     for _ in range(14):
@@ -47,18 +48,14 @@ def test_the_rate_halves_after_the_sixth_flat_epoch(data: SliceSet) -> None:
     assert rates[6:12] == [5e-5] * 6
     assert rates[12:] == [2.5e-5] * 2
 
-
-def test_the_rate_stays_while_the_loss_falls_and_a_better_epoch_starts_the_count_again(
-    data: SliceSet,
-) -> None:
+    # the rate stays while the loss falls and a better epoch starts the count again
     trainer = SliceTrainer(replace(TINY, epochs=100, learning_rate=1e-4), data)
     losses = [1.0] * 6 + [0.9] * 6 + [0.8, 0.7, 0.6]
     for loss in losses:
         trainer.finish_epoch(facts(loss))
         assert rate(trainer) == 1e-4
 
-
-def test_the_count_of_flat_epochs_outlives_a_stop(data: SliceSet) -> None:
+    # the count of flat epochs outlives a stop
     recipe = replace(TINY, epochs=100, learning_rate=1e-4)
     before, after = SliceTrainer(recipe, data), SliceTrainer(recipe, data)
     for _ in range(6):
@@ -114,7 +111,8 @@ def test_gradients_are_clipped_to_norm_1(data: SliceSet) -> None:
     assert torch.stack(norms).norm().item() == pytest.approx(1.0, rel=1e-3)
 
 
-def test_minutes_are_the_budget_of_all_sittings(data: SliceSet) -> None:
+def test_minutes_are_the_budget_of_all_sittings_and_end_an_epoch(data: SliceSet) -> None:
+    # minutes are the budget of all sittings
     trainer = SliceTrainer(replace(TINY, schedule="cosine"), data, minutes=10)
     assert trainer.progress < 0.01
     trainer.clock = Clock(before_s=300)
@@ -126,8 +124,7 @@ def test_minutes_are_the_budget_of_all_sittings(data: SliceSet) -> None:
     later.restore({**trainer.state(), "elapsed_s": 601.0})
     assert later.finished
 
-
-def test_an_epoch_ends_when_the_minutes_are_over(data: SliceSet) -> None:
+    # an epoch ends when the minutes are over
     trainer = SliceTrainer(TINY, data, minutes=1)
 
     def clock_runs_out(batches: list[Any]) -> Iterator[Any]:
@@ -248,11 +245,13 @@ def test_processes_without_a_gpu_of_their_own_are_refused(two_gpus: list[int]) -
     assert pick_device("cuda:0") == "cuda:0"
 
 
-def test_a_batch_must_have_a_slice_for_each_process(data: SliceSet) -> None:
+def test_a_batch_has_a_slice_for_each_process_and_one_process_knows_whole_ones(
+    data: SliceSet,
+) -> None:
+    # a batch must have a slice for each process
     with pytest.raises(ValueError, match="4 slices cannot be shared out over 5 processes"):
         SliceTrainer(TINY, data, processes=Processes(count=5))
 
-
-def test_one_process_knows_whole_batches(data: SliceSet) -> None:
+    # one process knows whole batches
     assert not SliceTrainer(TINY, data).normalizes_alone
     assert SliceTrainer(TINY, data, processes=Processes(count=2)).normalizes_alone

@@ -48,8 +48,9 @@ def test_it_is_torchs_average_with_a_warm_up(decay: float) -> None:
     assert ours.steps == 40
 
 
-def test_the_warm_up_by_hand() -> None:
-    """Weights 1, 2 and 3: the first whole, then 2/11 and 3/12 of the average stay."""
+def test_the_warm_up_by_hand_and_a_small_decay_at_once() -> None:
+    # the warm up by hand: Weights 1, 2 and 3: the first whole, then 2/11 and 3/12 of the average
+    # stay.
     net = nn.Linear(1, 1, bias=False)
     average, seen = WeightAverage(net, 0.999), []
     for value in (1.0, 2.0, 3.0):
@@ -59,8 +60,7 @@ def test_the_warm_up_by_hand() -> None:
     second = 1 * 2 / 11 + 2 * 9 / 11
     assert seen == pytest.approx([1.0, second, second * 3 / 12 + 3 * 9 / 12])
 
-
-def test_a_small_decay_follows_at_once() -> None:
+    # a small decay follows at once
     net, average = small_net(), WeightAverage(small_net(), 0.1)
     for _ in range(20):
         average.update(net)

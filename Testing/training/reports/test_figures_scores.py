@@ -39,11 +39,25 @@ def test_confusion_shows_counts_and_shares_of_each_row() -> None:
         assert [t.get_text() for t in axes.get_xticklabels()] == ["background", "liver", "tumor"]
 
 
-def test_a_rare_error_is_not_rounded_to_none() -> None:
+def test_rare_errors_missing_classes_and_few_bins_are_shown_as_they_are() -> None:
+    # a rare error is not rounded to none
     matrix = np.diag([10**9, 10**6, 10**4]) + np.array([[0, 3, 0], [0, 0, 0], [0, 0, 0]])
     _, shares = draw_confusion(toy_summary(matrix=matrix)).axes
     assert shares.texts[1].get_text() == "< 0.01 %"
     assert shares.texts[2].get_text() == "0.00 %"
+
+    # row percent of a missing class is undefined
+    percent = row_percent(np.array([[3, 1], [0, 0]], np.int64))
+    assert percent[0].tolist() == [75.0, 25.0]
+    assert np.isnan(percent[1]).all()
+
+    # one bin is enough and none is not
+    one = Calibration(np.array([0.0, 1.0]), np.array([4]), np.array([2.0]), np.array([1]))
+    check_readable(draw_calibration(toy_summary(calibration=one)))
+    empty = replace(toy_calibration(), counts=np.zeros(4, np.int64))
+    for nothing in ({**toy_summary(), "calibration": None}, toy_summary(calibration=empty)):
+        with pytest.raises(NotDrawn, match="No tumor probabilities"):
+            draw_calibration(nothing)
 
 
 @looped(
@@ -64,12 +78,6 @@ def test_any_matrix_can_be_read(matrix: np.ndarray) -> None:
     assert texts_of(figure).count("none in truth") == 3 * missing
 
 
-def test_row_percent_of_a_missing_class_is_undefined() -> None:
-    percent = row_percent(np.array([[3, 1], [0, 0]], np.int64))
-    assert percent[0].tolist() == [75.0, 25.0]
-    assert np.isnan(percent[1]).all()
-
-
 def test_reliability_shows_used_bins_and_the_counts_of_all() -> None:
     figure = draw_calibration(toy_summary())
     reliability, histogram = figure.axes
@@ -85,15 +93,6 @@ def test_reliability_shows_used_bins_and_the_counts_of_all() -> None:
     assert "1,000 voxels" in words
     assert "78 of them tumor" in words
     assert "from 0.25 on, the calibration error is 0.300" in words
-
-
-def test_one_bin_is_enough_and_none_is_not() -> None:
-    one = Calibration(np.array([0.0, 1.0]), np.array([4]), np.array([2.0]), np.array([1]))
-    check_readable(draw_calibration(toy_summary(calibration=one)))
-    empty = replace(toy_calibration(), counts=np.zeros(4, np.int64))
-    for nothing in ({**toy_summary(), "calibration": None}, toy_summary(calibration=empty)):
-        with pytest.raises(NotDrawn, match="No tumor probabilities"):
-            draw_calibration(nothing)
 
 
 def test_patients_are_sorted_and_their_mean_is_the_one_handed_over() -> None:

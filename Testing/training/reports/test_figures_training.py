@@ -53,7 +53,8 @@ def test_only_epochs_of_the_last_slice_size_compete() -> None:
     assert list(line.get_xdata()) == [25.5, 25.5]
 
 
-def test_a_history_with_gaps_is_drawn() -> None:
+def test_histories_with_gaps_are_drawn_and_others_say_why_not() -> None:
+    # a history with gaps is drawn
     history = toy_history()
     history[20]["val_loss"] = math.nan
     history[3]["val_tumor_dice"] = None
@@ -61,6 +62,14 @@ def test_a_history_with_gaps_is_drawn() -> None:
     curves = Curves.of(history)
     assert curves.epoch[curves.best] in (20, 22)
     check_readable(draw_loss(toy_summary(history=history)))
+
+    # histories that cannot be drawn say why
+    for history, words in (
+        ([], "--run RUN"),
+        ([{"epoch": 0, "val_loss": math.nan}], "finite validation loss"),
+    ):
+        with pytest.raises(NotDrawn, match=words):
+            draw_loss(toy_summary(history=history))
 
 
 @looped("epochs", [1, 2])
@@ -70,15 +79,6 @@ def test_a_short_run_is_drawn_as_dots(epochs: int) -> None:
         figure = draw(toy_summary(history=history))
         assert figure.axes[0].lines[0].get_marker() == "o"
         check_readable(figure)
-
-
-def test_histories_that_cannot_be_drawn_say_why() -> None:
-    for history, words in (
-        ([], "--run RUN"),
-        ([{"epoch": 0, "val_loss": math.nan}], "finite validation loss"),
-    ):
-        with pytest.raises(NotDrawn, match=words):
-            draw_loss(toy_summary(history=history))
 
 
 def test_iou_follows_from_pooled_counts_exactly() -> None:

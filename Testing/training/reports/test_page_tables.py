@@ -34,19 +34,18 @@ class Cells(html.parser.HTMLParser):
             self.cells[-1] += data
 
 
-def test_html_gives_back_every_cell() -> None:
+def test_html_gives_back_cells_context_and_notes_and_rows_have_one_length() -> None:
+    # html gives back every cell
     table = Table(key="t", title="<T>", columns=("a", "b & c"), rows=[("x < y", "1"), ("“z”", "2")])
     assert Cells(table.html()).cells == ["a", "b & c", "x < y", "1", "“z”", "2"]
     assert "<T>" not in table.html()
 
-
-def test_context_and_notes_are_shown() -> None:
+    # context and notes are shown
     page = Table(key="t", title="T", columns=("a",), rows=[], notes=("n&n",), context="c").html()
     assert "n&amp;n" in page
     assert ">c<" in page
 
-
-def test_a_row_of_another_length_is_refused() -> None:
+    # a row of another length is refused
     with pytest.raises(ValueError, match="cells"):
         Table(key="t", title="T", columns=("a", "b"), rows=[("1",)])
 
@@ -56,7 +55,8 @@ def test_what_is_not_defined_is_said(value: float | None) -> None:
     assert number(value) == "n/a"
 
 
-def test_cells() -> None:
+def test_cells_and_plurals() -> None:
+    # cells
     assert number(0.12345, 2) == "0.12"
     assert mean_sd({"mean": 0.5, "sd": 0.25, "n": 4}) == "0.500 ± 0.250 (n = 4)"
     assert mean_sd({"mean": 0.5, "sd": None, "n": 1}) == "0.500 (n = 1)"
@@ -69,8 +69,7 @@ def test_cells() -> None:
     assert p_value(0.25) == "p = 0.250"
     assert p_value(None) == "p n/a"
 
-
-def test_plural() -> None:
+    # plural
     assert plural(1, "volume") == "1 volume"
     assert plural(0, "volume") == "0 volumes"
     assert plural(1869, "slice") == "1,869 slices"

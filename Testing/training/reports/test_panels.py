@@ -53,7 +53,10 @@ def test_darkening_keeps_black_and_lowers_the_rest(view: SliceView) -> None:
     assert high > 40
 
 
-def test_an_outline_runs_between_the_pixels(view: SliceView) -> None:
+def test_an_outline_runs_between_the_pixels_also_at_the_edge_and_of_nothing(
+    view: SliceView,
+) -> None:
+    # an outline runs between the pixels
     axes = Figure().subplots()
     outline(axes, view, view.true == Label.TUMOR, (1.0, 0.0, 0.0))
     points = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
@@ -63,8 +66,7 @@ def test_an_outline_runs_between_the_pixels(view: SliceView) -> None:
     assert points[:, 1].min() == pytest.approx(20.0)
     assert points[:, 1].max() == pytest.approx(40.0)
 
-
-def test_an_empty_mask_has_no_outline_and_one_at_the_edge_a_closed_one(view: SliceView) -> None:
+    # an empty mask has no outline and one at the edge a closed one
     axes = Figure().subplots()
     outline(axes, view, np.zeros((40, 100), bool), (1.0, 0.0, 0.0))
     assert not axes.collections

@@ -38,7 +38,8 @@ def tumor(*slices: tuple[int, int, int]) -> Overlap:
     return Overlap(shared, predicted - shared, true - shared, np.full(len(slices), 1000))
 
 
-def test_each_case_shows_its_largest_tumor_the_best_case_first() -> None:
+def test_each_case_shows_its_largest_tumor_and_many_are_spread_evenly() -> None:
+    # each case shows its largest tumor the best case first
     cases = {
         "poor": tumor((0, 0, 0), (1, 10, 10), (0, 3, 5)),
         "free": tumor((0, 4, 0), (0, 0, 0)),
@@ -46,30 +47,28 @@ def test_each_case_shows_its_largest_tumor_the_best_case_first() -> None:
     }
     assert choose_views(cases, 6) == [SliceChoice("good", 1), SliceChoice("poor", 1)]
 
-
-def test_many_cases_are_spread_evenly_with_both_ends() -> None:
+    # many cases are spread evenly with both ends
     cases = {str(n): tumor((n, 10, 10)) for n in range(11)}
     chosen = choose_views(cases, 3)
     assert [choice.case for choice in chosen] == ["10", "5", "0"]
     assert len(choose_views(cases, 6)) == 6
 
 
-def test_ranks_are_the_quantiles_of_all_slices_with_tumor() -> None:
+def test_ranks_are_the_quantiles_of_slices_with_tumor() -> None:
+    # ranks are the quantiles of all slices with tumor
     case = tumor(*[(n, 100, 100) for n in range(101)], (0, 50, 0))
     ranked = choose_ranked({"a": case})
     assert list(ranked) == list(RANKS)
     assert [choice.slice_index for choice in ranked.values()] == [100, 75, 50, 25, 0]
     assert len(ranked_slices({"a": case})) == 101  # the slice without true tumor does not count
 
-
-def test_among_equals_the_larger_tumor_is_shown() -> None:
+    # among equals the larger tumor is shown
     cases = {"a": tumor((0, 0, 5), (0, 0, 80)), "b": tumor((5, 5, 5), (30, 30, 30), (1, 2, 9))}
     ranked = choose_ranked(cases)
     assert ranked["worst"] == SliceChoice("a", 1)
     assert ranked["best"] == SliceChoice("b", 1)
 
-
-def test_few_slices_give_few_ranks_and_no_tumor_none() -> None:
+    # few slices give few ranks and no tumor none
     assert list(choose_ranked({"a": tumor((5, 10, 10))}).values()) == [SliceChoice("a", 0)]
     two = choose_ranked({"a": tumor((5, 10, 10), (9, 10, 10))})
     assert sorted(choice.slice_index for choice in two.values()) == [0, 1]
@@ -91,7 +90,8 @@ def test_failures_are_the_worst_volumes_each_by_its_most_wrong_slice() -> None:
     assert choose_failures(cases, 1) == every[:1]
 
 
-def test_dice_of_a_view_is_that_of_its_masks() -> None:
+def test_dice_of_a_view_is_that_of_its_masks_and_none_of_empty_ones() -> None:
+    # dice of a view is that of its masks
     view = toy_view(shift_px=3)
     assert view.dice("liver") == pytest.approx(
         dice(view.predicted >= Label.LIVER, view.true >= Label.LIVER)
@@ -100,14 +100,12 @@ def test_dice_of_a_view_is_that_of_its_masks() -> None:
         dice(view.predicted == Label.TUMOR, view.true == Label.TUMOR)
     )
 
-
-def test_a_mask_empty_on_both_sides_has_no_dice() -> None:
+    # a mask empty on both sides has no dice
     empty = np.zeros((4, 5), np.uint8)
     view = SliceView("1", 0, np.zeros((4, 5), np.int16), empty, empty, (1.0, 1.0))
     assert math.isnan(view.dice("tumor"))
 
-
-def test_arrays_of_different_shapes_are_refused() -> None:
+    # arrays of different shapes are refused
     view = toy_view()
     with pytest.raises(ValueError, match=r"Slice \d+ of 7: CT .* must be 2D and of one shape"):
         replace(view, true=view.true[:-1])

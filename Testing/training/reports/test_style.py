@@ -115,11 +115,11 @@ def test_a_plain_page_bears_no_number_and_no_notice() -> None:
         assert any("quick brown fox" in text for text in texts)
 
 
-def test_colors_are_those_of_the_labels() -> None:
+def test_colors_are_those_of_the_labels_and_numbers_in_words() -> None:
+    # colors are those of the labels
     assert tuple(round(255 * c) for c in LIVER) == Label.LIVER.color_rgb
     assert tuple(round(255 * c) for c in TUMOR) == Label.TUMOR.color_rgb
 
-
-def test_numbers_in_words() -> None:
+    # numbers in words
     assert counted(1234567) == "1,234,567"
     assert [short(v) for v in (7, 1500, 2e6, 3e9)] == ["7", "1.5 k", "2 M", "3 G"]

@@ -18,7 +18,8 @@ def some_summary() -> Record:
     return summarize(three_scores(sure=204))
 
 
-def test_every_rate_has_its_counts() -> None:
+def test_every_rate_has_its_counts_and_false_ones_beside_large_ones() -> None:
+    # every rate has its counts
     table = tables_lits.detection_table(some_summary(), "")
     recall = column(table, "recall (found of true)")
     assert recall["any overlap, clean"] == "0.667 (2 of 3)"
@@ -26,9 +27,8 @@ def test_every_rate_has_its_counts() -> None:
     false = column(table, "false a volume")["any overlap, clean"]
     assert false == "0.33 (1 in 3)"
 
-
-def test_large_lesions_have_the_false_ones_beside_them() -> None:
-    """All lesions here are of 6.8 mm, the false one too."""
+    # large lesions have the false ones beside them: All lesions here are of 6.8 mm, the false one
+    # too.
     table = tables_lits.large_lesions_table(some_summary(), "")
     assert table.title == "Lesions of 10 mm and more"
     assert column(table, "recall (found of true)")["any overlap"] == "n/a (0 of 0)"

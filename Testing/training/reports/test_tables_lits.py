@@ -33,25 +33,23 @@ def column(table: Table, name: str) -> dict[str, str]:
     return {row[0]: row[n] for row in table.rows}
 
 
-def test_volumes_under_each_rule() -> None:
+def test_volumes_challenge_columns_and_cases_are_those_of_the_summary() -> None:
+    # volumes under each rule
     table = tables_lits.volume_table(some_summary(), "")
     assert column(table, "rule “agree”")["Dice, tumor"] == "0.667 ± 0.577 (n = 3)"
     assert column(table, "rule “present”")["Dice, tumor"] == "0.500 ± 0.707 (n = 2)"
 
-
-def test_tumor_free_volumes_are_named() -> None:
+    # tumor free volumes are named
     notes = tables_lits.volume_dice_table(some_summary(), "").notes
     assert "1.000 (1 of 1)" in notes[0]
     assert "c: 0.00 mL" in notes[1]
 
-
-def test_challenge_columns() -> None:
+    # challenge columns
     table = tables_lits.challenge_table(some_summary(), "")
     assert column(table, "clean")["Dice, detected lesions"] == "1.000 (n = 2)"
     assert column(table, "official script")["Dice per case, tumor"] == "0.667 (n = 3)"
 
-
-def test_cases_have_a_row_each() -> None:
+    # cases have a row each
     table = tables_lits.cases_table(some_summary(), "")
     assert column(table, "tumor in truth") == {"a": "yes", "b": "yes", "c": "no"}
     assert column(table, "tumor Dice") == {"a": "1.000", "b": "0.000", "c": "n/a"}

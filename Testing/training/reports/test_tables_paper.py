@@ -33,7 +33,8 @@ def column(table: Table, name: str) -> dict[str, str]:
     return {row[0]: row[n] for row in table.rows}
 
 
-def test_table_3_counts_and_shares() -> None:
+def test_tables_3_to_5_hold_sets_evaluations_and_epochs() -> None:
+    # table 3 counts and shares
     sets = [
         SetFacts("train", 8, 8, 900, 700, 300, [1.0, 20.0], ["1", "2"]),
         SetFacts("val", 1, 1, 100, 80, 20, [3.0], ["3"]),
@@ -44,13 +45,19 @@ def test_table_3_counts_and_shares() -> None:
     assert column(table, "tumor mL, least to most")["train"] == "1.0 to 20.0"
     assert "270 of 1200 slices" in table.notes[0]
 
-
-def test_table_4_has_a_row_an_evaluation() -> None:
+    # table 4 has a row an evaluation
     other = summarize([score("a", labels(), labels(tumors=[(3, 10)]))])
     table = ablation_table({"neither": other, "both": some_summary()}, "")
     assert [row[0] for row in table.rows] == ["neither", "both"]
     assert column(table, "paper: tumor") == {"neither": ".746", "both": ".810"}
     assert column(table, "tumor Dice")["neither"].startswith("0.667")  # 4 of 6 slices agree
+
+    # table 5 shows every tenth epoch and the best
+    losses = [1 - 0.01 * n for n in range(30)]
+    losses[26] = 0.1
+    table = history_table(history(losses), "")
+    assert [row[0] for row in table.rows] == ["1", "10", "20", "27 (least loss)", "30"]
+    assert column(table, "validation loss")["27 (least loss)"] == "0.1000"
 
 
 def history(losses: list[float]) -> list[dict[str, Any]]:
@@ -66,15 +73,8 @@ def history(losses: list[float]) -> list[dict[str, Any]]:
     ]
 
 
-def test_table_5_shows_every_tenth_epoch_and_the_best() -> None:
-    losses = [1 - 0.01 * n for n in range(30)]
-    losses[26] = 0.1
-    table = history_table(history(losses), "")
-    assert [row[0] for row in table.rows] == ["1", "10", "20", "27 (least loss)", "30"]
-    assert column(table, "validation loss")["27 (least loss)"] == "0.1000"
-
-
-def test_table_6_has_all_rules_side_by_side() -> None:
+def test_tables_6_to_8_hold_rules_differences_and_the_literature() -> None:
+    # table 6 has all rules side by side
     table = slice_table(some_summary(), "grid")
     assert column(table, "rule “agree”")["Dice, tumor"].startswith("0.833")
     assert column(table, "rule “present”")["Dice, tumor"].endswith("(n = 6)")
@@ -84,21 +84,18 @@ def test_table_6_has_all_rules_side_by_side() -> None:
     assert any("5 in truth and prediction, 1 only in truth" in note for note in table.notes)
     assert table.context == "grid"
 
-
-def test_table_6_of_all_slices_counts_more() -> None:
+    # table 6 of all slices counts more
     table = slice_table(some_summary(), "", labeled=False)
     assert "30 all slices" in table.title
     assert column(table, "rule “agree”")["Dice, liver with tumor (LiTS)"].startswith("0.967")
 
-
-def test_table_7_has_signed_differences() -> None:
+    # table 7 has signed differences
     worse = summarize([score("a", labels(), labels(tumors=[(3, 10)]))])
     table = validation_table(some_summary(), worse, "")
     assert column(table, "test - validation")["Dice, tumor"] == "-0.167"
     assert column(table, "test - validation")["Dice, liver with tumor (LiTS)"] == "+0.000"
 
-
-def test_table_8_ends_with_this_model_and_its_caution() -> None:
+    # table 8 ends with this model and its caution
     table = literature_table(some_summary(), "")
     assert table.rows[-1][2] == "83.33"
     assert "cannot be ranked" in table.notes[0]

@@ -39,7 +39,8 @@ def test_a_predicted_liver_counts_where_the_true_one_is_not() -> None:
     assert tumor_calibration(*volume([0.5, 0.5], [0, 0], [1, 0])).counts.sum() == 1
 
 
-def test_a_calibrated_model_has_hardly_an_error() -> None:
+def test_a_calibrated_model_has_hardly_an_error_and_an_overconfident_one_has() -> None:
+    # a calibrated model has hardly an error
     random = np.random.default_rng(0)
     p = random.random(200_000)
     true = np.where(random.random(p.size) < p, 2, 1)
@@ -47,8 +48,7 @@ def test_a_calibrated_model_has_hardly_an_error() -> None:
     assert bins.ece() < 0.01
     assert bins.counts.min() > 0
 
-
-def test_an_overconfident_model_has_one() -> None:
+    # an overconfident model has one
     true = [1, 1, 1, 2] * 50
     assert tumor_calibration(*volume([0.95] * 200, true, true)).ece() == pytest.approx(
         0.7, abs=0.01
@@ -67,10 +67,19 @@ def test_pooled_is_the_joined_volume() -> None:
     np.testing.assert_allclose(total.probability_sums, whole.probability_sums)
 
 
-def test_of_nothing() -> None:
+def test_nothing_to_calibrate_and_wrong_bins() -> None:
+    # of nothing
     empty = pooled([])
     assert len(empty.counts) == BINS
     assert np.isnan(empty.ece())
+
+    # calibration without voxels and with wrong bins
+    nothing = Calibration(np.array([0.0, 1.0]), np.array([0]), np.array([0.0]), np.array([0]))
+    assert math.isnan(nothing.ece())
+    with pytest.raises(ValueError, match="one edge more"):
+        replace(nothing, counts=np.array([1, 2]))
+    with pytest.raises(ValueError, match="must rise"):
+        replace(nothing, edges=np.array([1.0, 0.0]))
 
 
 def test_expected_calibration_error_by_hand() -> None:
@@ -81,15 +90,6 @@ def test_expected_calibration_error_by_hand() -> None:
     assert bins.confidence[[0, 3]] == pytest.approx([0.02, 0.9])
     assert bins.frequency[[0, 3]] == pytest.approx([0.02, 0.6])
     assert np.isnan(bins.frequency[1:3]).all()
-
-
-def test_calibration_without_voxels_and_with_wrong_bins() -> None:
-    nothing = Calibration(np.array([0.0, 1.0]), np.array([0]), np.array([0.0]), np.array([0]))
-    assert math.isnan(nothing.ece())
-    with pytest.raises(ValueError, match="one edge more"):
-        replace(nothing, counts=np.array([1, 2]))
-    with pytest.raises(ValueError, match="must rise"):
-        replace(nothing, edges=np.array([1.0, 0.0]))
 
 
 def test_calibration_comes_back_from_its_record() -> None:

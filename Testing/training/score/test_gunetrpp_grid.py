@@ -118,7 +118,8 @@ def test_distances_are_monai_s() -> None:
     assert scores.mssd_px == pytest.approx(distances.max(), abs=1e-4)
 
 
-def test_distances_know_no_millimeters() -> None:
+def test_distances_and_masks_of_the_published_grid() -> None:
+    # distances know no millimeters
     labels = np.zeros((8, 512, 512), np.uint8)
     labels[2:6, 100:140, 100:140] = 2
     moved = np.roll(labels, (1, 4), (0, 1))
@@ -126,8 +127,7 @@ def test_distances_know_no_millimeters() -> None:
     assert thin == thick
     assert thin.mssd_px == pytest.approx(5**0.5)
 
-
-def test_liver_holds_its_tumor() -> None:
+    # liver holds its tumor
     labels = np.zeros((4, 512, 512), np.uint8)
     labels[1:3, 100:140, 100:140] = 1
     labels[1:3, 110:120, 110:120] = 2
@@ -135,6 +135,11 @@ def test_liver_holds_its_tumor() -> None:
     assert scores["liver"].dice == 1.0
     assert scores["tumor"].dice == 0.0
     assert (scores["liver"].true_px, scores["tumor"].true_px) == (2 * 20 * 20, 2 * 5 * 5)
+
+    # all of it has no background
+    scores = GridScores.of(*[np.ones((2, 4, 4), np.bool_)] * 2)
+    assert scores.dice == 1.0
+    assert np.isnan([scores.npv, scores.specificity]).all()
 
 
 @looped(("predicted", "true"), [(False, False), (True, False), (False, True)])
@@ -144,12 +149,6 @@ def test_empty_masks_have_no_distances(predicted: bool, true: bool) -> None:
     assert np.isnan([scores.assd_px, scores.rmsd_px, scores.mssd_px]).all()
     assert np.isnan(scores.dice) == (not predicted and not true)
     assert np.isnan(scores.ravd) == (not true)
-
-
-def test_all_of_it_has_no_background() -> None:
-    scores = GridScores.of(*[np.ones((2, 4, 4), np.bool_)] * 2)
-    assert scores.dice == 1.0
-    assert np.isnan([scores.npv, scores.specificity]).all()
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,8 @@ TRUE = boxes(np.s_[2:6, 2:12, 3:13], np.s_[8:10, 20:22, 20:22])
 PREDICTED = boxes(np.s_[2:6, 2:12, 8:18], np.s_[1:2, 25:27, 2:4])
 
 
-def test_a_row_says_where_how_large_and_how_well_it_fits() -> None:
+def test_rows_of_true_and_predicted_lesions_say_where_how_large_and_how_well() -> None:
+    # a row says where how large and how well it fits
     first, second = lesion_table(PREDICTED, TRUE, SPACING).true
     assert first.center_kji == (3, 6, 7)
     assert first.volume_ml == pytest.approx(0.4)
@@ -58,15 +59,13 @@ def test_a_row_says_where_how_large_and_how_well_it_fits() -> None:
     assert second.volume_ml == pytest.approx(0.008)
     assert not second.detected(0.0)
 
-
-def test_predictions_have_rows_too_and_a_false_one_has_zeros() -> None:
+    # predictions have rows too and a false one has zeros
     false, touching = lesion_table(PREDICTED, TRUE, SPACING).predicted
     assert (false.volume_ml, false.center_kji) == (pytest.approx(0.004), (1, 25, 2))
     assert (false.overlap_fraction, false.matched_iou, false.detected(0.0)) == (0, 0, False)
     assert (touching.overlap_fraction, touching.detected(0.0)) == (pytest.approx(0.5), True)
 
-
-def test_best_iou_is_of_one_prediction_and_matched_iou_of_all_merged() -> None:
+    # best iou is of one prediction and matched iou of all merged
     true = boxes(np.s_[2:4, 2:4, 2:11])
     predicted = boxes(np.s_[2:4, 2:4, 2:7], np.s_[2:4, 2:4, 8:11])
     table = lesion_table(predicted, true, SPACING)
@@ -110,7 +109,8 @@ def test_the_table_counts_what_the_challenge_counts() -> None:
                 assert table.detection(threshold) == lits_detection(made, true, threshold=threshold)
 
 
-def test_sizes_sum_to_the_whole_over_volumes() -> None:
+def test_sizes_sum_to_the_whole_each_lesion_by_its_own() -> None:
+    # sizes sum to the whole over volumes
     tables = [lesion_table(noise(s), noise(s + 9), (9.0, 3.0, 3.0)) for s in range(3)]
     by_size = detection_by_size(tables, 0.0)
     assert list(by_size) == list(SIZE_BINS)
@@ -121,9 +121,8 @@ def test_sizes_sum_to_the_whole_over_volumes() -> None:
     assert all(counts.true_lesions for counts in by_size.values())  # every bin is in use
     assert {counts.volumes for counts in by_size.values()} == {3}
 
-
-def test_a_lesion_is_counted_by_its_own_size() -> None:
-    """A large truth found by a middle-sized prediction, and a small false one."""
+    # a lesion is counted by its own size: A large truth found by a middle-sized prediction, and a
+    # small false one.
     true = boxes(np.s_[0:10, 0:25, 0:25])
     predicted = boxes(np.s_[0:8, 0:20, 0:20], np.s_[5:6, 28:29, 28:29])
     by_size = detection_by_size([lesion_table(predicted, true, SPACING)], 0.0)

@@ -82,16 +82,15 @@ def test_a_missing_object_is_left_out_or_9001(
     assert list(made.values("official").values()) == PENALTY == list(missing_object().values())
 
 
-def test_the_confusion_matrix_gives_the_burden() -> None:
+def test_the_burden_is_that_of_the_confusion_matrix_with_signed_errors() -> None:
+    # the confusion matrix gives the burden
     volume = score(*GOOD)
     burden = volume.burden
     assert burden == TumorBurden(13 * 9, 36 * 25, 14 * 9, 36 * 25, 36 * 25 - 14 * 9)
     assert burden.true == pytest.approx(117 / 900)
     assert burden.predicted("clean") == burden.predicted("official") == pytest.approx(126 / 900)
 
-
-def test_burden_errors_are_signed_as_each_reading_says() -> None:
-    """Errors predicted - true of +0.2, -0.1 and 0."""
+    # burden errors are signed as each reading says: Errors predicted - true of +0.2, -0.1 and 0.
     burdens = [TumorBurden(t, 100, p, 100, 100 - p) for t, p in ((10, 30), (20, 10), (5, 5))]
     rmse = sqrt((0.2**2 + 0.1**2) / 3)
     clean, official = (burden_errors(burdens, mode) for mode in MODES)
@@ -99,8 +98,7 @@ def test_burden_errors_are_signed_as_each_reading_says() -> None:
         assert (made.rmse, made.largest, made.bias) == pytest.approx((rmse, largest, 0.1 / 3))
         assert made.n == 3
 
-
-def test_a_burden_without_a_liver_is_left_out_or_9001() -> None:
+    # a burden without a liver is left out or 9001
     nothing = TumorBurden(10, 100, 0, 0, 0)
     all_tumor = TumorBurden(10, 100, 40, 40, 0)  # nothing is exactly 1
     no_truth = TumorBurden(0, 0, 5, 50, 45)
@@ -115,8 +113,7 @@ def test_a_burden_without_a_liver_is_left_out_or_9001() -> None:
     assert (official.n, official.rmse) == (2, pytest.approx(MISSING - 0.1))
     assert official.largest == pytest.approx(0.1 - MISSING)  # a plain maximum: far below 0
 
-
-def test_no_burden_at_all_is_nan() -> None:
+    # no burden at all is nan
     for mode in MODES:
         made = burden_errors([], mode)
         assert made.n == 0
@@ -125,7 +122,8 @@ def test_no_burden_at_all_is_nan() -> None:
         assert isnan(made.bias)
 
 
-def test_dice_of_a_volume_follows_the_script_on_empty_masks() -> None:
+def test_dice_of_a_volume_and_of_its_liver_follow_the_script() -> None:
+    # dice of a volume follows the script on empty masks
     for pair in (GOOD, MISSED, CLEAN_LIVER, NO_LIVER):
         volume = score(*pair)
         for mode in MODES:
@@ -134,8 +132,7 @@ def test_dice_of_a_volume_follows_the_script_on_empty_masks() -> None:
     assert score(*CLEAN_LIVER).dice("tumor", "official") == 1
     assert score(*MISSED).dice("tumor", "official") == 0
 
-
-def test_a_liver_predicted_as_tumor_alone_is_none_for_the_script() -> None:
+    # a liver predicted as tumor alone is none for the script
     volume = score(*ONLY_TUMOR)
     assert volume.dice("liver", "official") == 0
     assert volume.dice("liver", "clean") == pytest.approx(2 * 36 / (36 + 900))
@@ -143,8 +140,7 @@ def test_a_liver_predicted_as_tumor_alone_is_none_for_the_script() -> None:
     assert volume.liver_values("official") == missing_object()
     assert volume.liver_values("clean")["dice"] == pytest.approx(2 * 36 / (36 + 900))
 
-
-def test_the_liver_is_one_object_with_its_tumor() -> None:
+    # the liver is one object with its tumor
     volume = score(*CLEAN_LIVER)
     values = volume.liver_values("clean")
     assert values["dice"] == pytest.approx(2 * 28 / (28 + 36))
@@ -163,16 +159,16 @@ def test_lesion_objects_are_the_merged_pairs_detected_at_half() -> None:
     assert values["dice"] == pytest.approx(16 / 18)
 
 
-def test_the_script_scores_objects_its_union_lets_through() -> None:
-    """An earlier false positive shifts the numbers: an IoU of 0.33 counts as detected."""
+def test_the_script_scores_the_objects_that_its_union_and_count_let_through() -> None:
+    # the script scores objects its union lets through: An earlier false positive shifts the
+    # numbers: an IoU of 0.33 counts as detected.
     volume = score(scan(slice(4, 6), slice(11, 19)), scan(slice(10, 14)))
     assert volume.lesion_values("clean") == []
     (values,) = volume.lesion_values("official")
     assert values["jaccard"] == pytest.approx(1 / 3)
 
-
-def test_the_script_drops_objects_where_its_count_is_not_positive() -> None:
-    """One pair is right (1 detected), the other bridges two in vain (2 less): -1 + 1 = 0."""
+    # the script drops objects where its count is not positive: One pair is right (1 detected),
+    # the other bridges two in vain (2 less): -1 + 1 = 0.
     true = scan(slice(4, 8), slice(15, 16), slice(18, 19))
     predicted = scan(slice(4, 8), slice(13, 22))
     volume = score(predicted, true)
@@ -181,7 +177,8 @@ def test_the_script_drops_objects_where_its_count_is_not_positive() -> None:
     assert len(volume.lesion_values("clean")) == 1
 
 
-def test_many_volumes_have_means_with_their_number() -> None:
+def test_means_over_volumes_have_their_number_and_the_scripts_penalties() -> None:
+    # many volumes have means with their number
     volumes = [score(*pair) for pair in (GOOD, MISSED, CLEAN_LIVER, NO_LIVER)]
     scores = challenge_scores(volumes, "clean")
     good = 2 * 13 / 27
@@ -196,8 +193,7 @@ def test_many_volumes_have_means_with_their_number() -> None:
     assert scores.objects["liver"]["assd_mm"].n == 3  # none for the liver that is not there
     assert scores.burden.n == 3
 
-
-def test_the_scripts_means_take_the_penalties_in() -> None:
+    # the scripts means take the penalties in
     volumes = [score(*pair) for pair in (GOOD, NO_LIVER)]
     scores = challenge_scores(volumes, "official")
     assert scores.objects["liver"]["assd_mm"] == Mean(pytest.approx(MISSING / 2), 2)
@@ -205,8 +201,7 @@ def test_the_scripts_means_take_the_penalties_in() -> None:
     assert scores.burden.n == 2
     assert scores.burden.rmse > 6000
 
-
-def test_lesion_counts_are_pooled_at_both_thresholds() -> None:
+    # lesion counts are pooled at both thresholds
     volumes = [score(*pair) for pair in (GOOD, MISSED, CLEAN_LIVER)]
     for mode in MODES:
         scores = challenge_scores(volumes, mode)
@@ -217,7 +212,8 @@ def test_lesion_counts_are_pooled_at_both_thresholds() -> None:
     assert [len(volume.table.true) for volume in volumes] == [2, 1, 0]
 
 
-def test_without_volumes_all_is_nan_and_0() -> None:
+def test_no_volumes_are_nan_and_equal_ones_perfect() -> None:
+    # without volumes all is nan and 0
     for mode in MODES:
         scores = challenge_scores([], mode)
         means = [*scores.dice_per_case.values(), *scores.objects["liver"].values()]
@@ -226,8 +222,7 @@ def test_without_volumes_all_is_nan_and_0() -> None:
         assert scores.detections[HALF].volumes == 0
         assert isinstance(scores.burden, BurdenErrors)
 
-
-def test_equal_volumes_are_perfect_in_both_modes() -> None:
+    # equal volumes are perfect in both modes
     for mode in MODES:
         scores = challenge_scores([score(GOOD[1], GOOD[1])], mode)
         for mask in ("liver", "tumor"):

@@ -134,24 +134,35 @@ def test_toys_come_out_as_the_script_gives_them_and_as_they_should(toy: str) -> 
         assert made == numbers, (mode, threshold)
 
 
-def test_overlap_must_be_more_than_the_threshold() -> None:
+def test_lesions_touch_by_voxels_and_match_above_the_threshold() -> None:
+    # overlap must be more than the threshold
     half = volume((10, 12)), volume((10, 14))  # IoU 0.5 sharp
     assert counts(*half, "clean") == counts(*half, "official") == (0, 1, 1)
     assert counts(*half, "clean", 0.499) == counts(*half, "official", 0.499) == (1, 0, 0)
 
-
-def test_lesions_that_share_only_edges_or_corners_are_two() -> None:
+    # lesions that share only edges or corners are two
     labels = np.zeros((4, 4, 4), dtype=np.uint8)
     labels[0, 0, 0] = labels[0, 1, 1] = labels[1, 2, 2] = 2
     assert counts(labels, labels, "clean") == (3, 0, 0)
 
 
-def test_the_script_numbers_lesions_along_the_files_first_axis_first() -> None:
-    """In ``(k, j, i)`` the lesion of the lower i comes first, though its k is higher."""
+def test_numbers_and_ties_are_those_of_the_script() -> None:
+    # the script numbers lesions along the files first axis first: In ``(k, j, i)`` the lesion of
+    # the lower i comes first, though its k is higher.
     labels = np.zeros((9, 5, 9), dtype=np.uint8)
     labels[7, 2, 1] = 2
     labels[1, 2, 6:8] = 2
     assert match_lesions(labels, labels).predicted.voxels.tolist() == [1, 2]
+
+    # ties go to the lowest number as in the script: Both predictions share 3 voxels with the
+    # first lesion, one of them 3 with the second too.
+    true, predicted = np.ones((2, 3, 5, 24), dtype=np.uint8)
+    true[1, 1, 0:12] = true[1, 3, 6:12] = 2
+    predicted[1, 1, 2:5] = 2
+    predicted[1, 1, 7:10] = predicted[1, 2, 9] = predicted[1, 3, 7:10] = 2
+    match = match_lesions(predicted, true)
+    assert match.shared == {(1, 1): 3, (2, 1): 3, (2, 2): 3}
+    assert [(pair.predicted, pair.true) for pair in match.pairs] == [((1, 2), (1,))]
 
 
 def test_a_touched_lesion_can_be_in_no_pair() -> None:
@@ -165,17 +176,6 @@ def test_a_touched_lesion_can_be_in_no_pair() -> None:
     assert [(pair.predicted, pair.true) for pair in match.pairs] == [((1, 2), (1,))]
     assert match.pairs[0].iou == pytest.approx(16 / 24)
     assert counts(predicted, true, "clean", TOUCH) == (1, 0, 1)
-
-
-def test_ties_go_to_the_lowest_number_as_in_the_script() -> None:
-    """Both predictions share 3 voxels with the first lesion, one of them 3 with the second too."""
-    true, predicted = np.ones((2, 3, 5, 24), dtype=np.uint8)
-    true[1, 1, 0:12] = true[1, 3, 6:12] = 2
-    predicted[1, 1, 2:5] = 2
-    predicted[1, 1, 7:10] = predicted[1, 2, 9] = predicted[1, 3, 7:10] = 2
-    match = match_lesions(predicted, true)
-    assert match.shared == {(1, 1): 3, (2, 1): 3, (2, 2): 3}
-    assert [(pair.predicted, pair.true) for pair in match.pairs] == [((1, 2), (1,))]
 
 
 def random_tumors(seed: int) -> tuple[Labels, Labels]:
@@ -261,7 +261,8 @@ def test_liver_around_and_room_beyond_change_nothing() -> None:
     assert np.array(wider.start_kji).tolist() == (np.array(match.start_kji) + 5).tolist()
 
 
-def test_clean_counts_every_lesion_once() -> None:
+def test_clean_counts_every_lesion_once_and_equal_maps_whole() -> None:
+    # clean counts every lesion once
     for seed in range(4):
         predicted, true = random_tumors(seed)
         match = match_lesions(predicted, true)
@@ -271,8 +272,7 @@ def test_clean_counts_every_lesion_once() -> None:
             assert 0 <= found.tp <= len(match.true)
             assert 0 <= found.fp <= found.predicted == len(match.predicted)
 
-
-def test_equal_maps_are_found_whole_in_both_modes() -> None:
+    # equal maps are found whole in both modes
     true = random_tumors(3)[1]
     for mode in MODES:
         found = lits_detection(true, true, mode=mode)
@@ -280,7 +280,8 @@ def test_equal_maps_are_found_whole_in_both_modes() -> None:
         assert found.precision == found.recall == found.f1 == 1
 
 
-def test_counts_add_up_over_volumes() -> None:
+def test_counts_of_one_kind_add_up_and_other_maps_are_refused() -> None:
+    # counts add up over volumes
     toys = ("one prediction over two", "no true lesion", "nothing touches")
     made = [lits_detection(volume(*TOYS[toy][0]), volume(*TOYS[toy][1])) for toy in toys]
     total = sum(made, start=Detection.none())
@@ -291,12 +292,15 @@ def test_counts_add_up_over_volumes() -> None:
     assert total.f1 == pytest.approx(4 / 9)
     assert total.fp_per_volume == pytest.approx(4 / 3)
 
-
-def test_counts_of_different_kinds_do_not_add_up() -> None:
+    # counts of different kinds do not add up
     with pytest.raises(ValueError, match="do not add up"):
         Detection.none("clean") + Detection.none("official")
     with pytest.raises(ValueError, match="do not add up"):
         Detection.none("clean", TOUCH) + Detection.none("clean", HALF)
+
+    # maps of other shapes are refused
+    with pytest.raises(ValueError, match="one shape"):
+        lits_detection(volume(), volume(rows=4))
 
 
 def test_rates_of_nothing_are_nan_when_clean_and_0_when_official() -> None:
@@ -304,8 +308,3 @@ def test_rates_of_nothing_are_nan_when_clean_and_0_when_official() -> None:
         assert isnan(getattr(Detection.none("clean"), name))
         assert getattr(Detection.none("official"), name) == 0
     assert isnan(Detection.none().fp_per_volume)
-
-
-def test_maps_of_other_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="one shape"):
-        lits_detection(volume(), volume(rows=4))

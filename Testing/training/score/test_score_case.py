@@ -36,17 +36,24 @@ def test_row_by_hand() -> None:
     assert row["tumor_msd_mm"] > 18
 
 
-def test_what_is_not_defined_is_an_empty_cell() -> None:
+def test_rows_of_volumes_lesions_and_slices_hold_what_was_measured() -> None:
+    # what is not defined is an empty cell
     row = score("c", labels(), labels()).row()
     assert row["tumor_dice"] == 1.0
     assert row["tumor_hd95_mm"] is None
     assert row["tumor_rvd"] is None
 
-
-def test_lesion_rows_name_both_sides() -> None:
+    # lesion rows name both sides
     rows = score("b", labels(tumors=[(3, 28)]), labels(tumors=[(4, 10)])).lesion_rows()
     assert [row["side"] for row in rows] == ["true", "predicted"]
     assert not any(row["detected_over_0"] for row in rows)
+
+    # slice rows count every voxel once
+    rows = score("b", labels(tumors=[(3, 28)]), labels(tumors=[(4, 10)])).slice_rows()
+    counts = [sum(v for k, v in row.items() if k.startswith("true_")) for row in rows]
+    assert counts == [1600] * 10
+    assert rows[4]["true_tumor_predicted_liver"] == 16
+    assert rows[4]["true_liver_predicted_tumor"] == 16
 
 
 def test_only_predicted_lesions_have_confidence_and_true_share() -> None:
@@ -60,14 +67,6 @@ def test_only_predicted_lesions_have_confidence_and_true_share() -> None:
     _, unsure = score("a", made, true).lesion_rows()
     assert unsure["confidence"] is None
     assert unsure["true_share"] == 0.5
-
-
-def test_slice_rows_count_every_voxel_once() -> None:
-    rows = score("b", labels(tumors=[(3, 28)]), labels(tumors=[(4, 10)])).slice_rows()
-    counts = [sum(v for k, v in row.items() if k.startswith("true_")) for row in rows]
-    assert counts == [1600] * 10
-    assert rows[4]["true_tumor_predicted_liver"] == 16
-    assert rows[4]["true_liver_predicted_tumor"] == 16
 
 
 def test_same_score_in_all_48_orientations() -> None:

@@ -71,20 +71,21 @@ def test_the_bootstrap_is_scipys_percentile_interval() -> None:
     assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=width / 20)
 
 
-def test_the_seed_alone_decides() -> None:
+def test_the_bootstrap_follows_seed_and_confidence() -> None:
+    # the seed alone decides
     values = sample(4, 40, 0.7, 0.2)
     assert bootstrap_mean(values) == bootstrap_mean(values, seed=42, resamples=1000)
     assert bootstrap_mean(values) != bootstrap_mean(values, seed=43)
 
-
-def test_less_confidence_is_a_narrower_interval() -> None:
+    # less confidence is a narrower interval
     values = sample(5, 40, 0.7, 0.2)
     wide, narrow = bootstrap_mean(values), bootstrap_mean(values, confidence=0.5)
     assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
 
 
-def test_patients_are_drawn_whole() -> None:
-    """Two patients of many slices: only three means can come out, and slices hide it."""
+def test_patients_are_drawn_whole_by_their_values_in_any_order() -> None:
+    # patients are drawn whole: Two patients of many slices: only three means can come out, and
+    # slices hide it.
     values = np.repeat([0.9, 0.5], [30, 10])
     patients = ["a"] * 30 + ["b"] * 10
     by_patient = bootstrap_mean(values, groups=patients)
@@ -93,21 +94,18 @@ def test_patients_are_drawn_whole() -> None:
     by_slice = bootstrap_mean(values)
     assert by_slice.high - by_slice.low < 0.15
 
-
-def test_patients_weigh_as_many_values_as_they_have() -> None:
-    """The means that a draw of one, the other or both give: 0.9, 0.5 and the pooled 0.8."""
+    # patients weigh as many values as they have: The means that a draw of one, the other or both
+    # give: 0.9, 0.5 and the pooled 0.8.
     values = np.repeat([0.9, 0.5], [30, 10])
     middle = bootstrap_mean(values, groups=["a"] * 30 + ["b"] * 10, confidence=0.2)
     assert (middle.low, middle.high) == pytest.approx((0.8, 0.8))
 
-
-def test_patients_of_one_value_are_the_plain_bootstrap() -> None:
+    # patients of one value are the plain bootstrap
     values = sample(6, 25, 0.6, 0.1)
     grouped, plain = bootstrap_mean(values, groups=list(range(25))), bootstrap_mean(values)
     assert (grouped.low, grouped.high) == (plain.low, plain.high)
 
-
-def test_the_order_of_patients_does_not_matter_to_who_they_are() -> None:
+    # the order of patients does not matter to who they are
     values, patients = [0.9, 0.5, 0.9, 0.5], ["a", "b", "a", "b"]
     made = bootstrap_mean(values, groups=patients)
     assert (made.units, made.low, made.high) == (2, pytest.approx(0.5), pytest.approx(0.9))
@@ -194,7 +192,8 @@ def test_fewer_than_two_pairs_test_nothing(n: int) -> None:
         assert made.difference == pytest.approx(-0.3 if n else np.nan, nan_ok=True)
 
 
-def test_without_spread_there_is_no_test() -> None:
+def test_without_spread_but_rounding_there_is_no_test() -> None:
+    # without spread there is no test
     values, names = sample(10, 12, 0.5, 0.1), list(range(12))
     for shift in (0.0, 0.1):  # rounding makes the shifted differences unequal
         made = paired_t(values, values + shift)
@@ -205,9 +204,8 @@ def test_without_spread_there_is_no_test() -> None:
     assert isnan(same.p)
     assert wilcoxon_by_patient(values, values + 0.1, names).p < 0.001
 
-
-def test_means_that_differ_by_rounding_alone_are_the_same() -> None:
-    """The same three values in another order: their sums are 0.6 and 0.6000000000000001."""
+    # means that differ by rounding alone are the same: The same three values in another order:
+    # their sums are 0.6 and 0.6000000000000001.
     baseline, proposed = np.array([0.1, 0.2, 0.3] * 3), np.array([0.3, 0.2, 0.1] * 3)
     names = np.repeat(list("abc"), 3).tolist()
     assert baseline[:3].sum() != proposed[:3].sum()
@@ -216,7 +214,8 @@ def test_means_that_differ_by_rounding_alone_are_the_same() -> None:
     assert made.difference == 0
 
 
-def test_bland_altman_is_bias_and_1_96_sd() -> None:
+def test_bland_altman_is_bias_and_limits_that_hold_95_in_100() -> None:
+    # bland altman is bias and 1 96 sd
     reference = np.array([10.0, 20.0, 30.0, 40.0])
     measured = reference + np.array([1.0, 3.0, 1.0, 3.0])
     made = bland_altman(measured, reference)
@@ -228,15 +227,13 @@ def test_bland_altman_is_bias_and_1_96_sd() -> None:
     assert made.limit_error == pytest.approx(error)
     assert bland_altman(reference, measured).bias == pytest.approx(-2)
 
-
-def test_limits_hold_95_in_100_normal_differences() -> None:
+    # limits hold 95 in 100 normal differences
     differences = np.random.default_rng(11).normal(3, 2, size=20_000)
     made = bland_altman(differences, np.zeros(20_000))
     inside = (differences > made.low) & (differences < made.high)
     assert inside.mean() == pytest.approx(0.95, abs=0.005)
 
-
-def test_one_pair_has_a_bias_but_no_limits() -> None:
+    # one pair has a bias but no limits
     one = bland_altman([5.0], [3.0])
     assert (one.bias, one.n) == (2, 1)
     assert isnan(one.sd)

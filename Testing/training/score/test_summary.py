@@ -12,13 +12,13 @@ from training.score.summary import json_able, summarize
 from training.score.voxels import Overlap
 
 
-def test_json_able() -> None:
+def test_a_summary_is_json_without_nan() -> None:
+    # json able
     value = {"a": np.float64("nan"), 0.5: (np.int64(3), True, None), "c": np.array([1.0, np.inf])}
     assert json_able(value) == {"a": None, "0.5": [3, True, None], "c": [1.0, None]}
     assert json_able(1 / 3) == 0.333333
 
-
-def test_is_json_without_nan() -> None:
+    # is json without nan
     text = json.dumps(summarize(three_scores()), allow_nan=False)
     assert json.loads(text)["counts"]["volumes"] == 3
 
@@ -55,7 +55,8 @@ def test_large_lesions_are_counted_apart() -> None:
     assert (every["tp"], every["true"], every["fp_per_volume"]) == (1, 3, 1.0)
 
 
-def test_confidence_of_lesions_by_hand() -> None:
+def test_confidence_of_lesions_is_that_of_volumes_which_have_one() -> None:
+    # confidence of lesions by hand
     record = summarize(three_scores(sure=204))["lesion_confidence"]
     assert [part["lesions"] for part in record["bins"]] == [0, 0, 0, 3]
     last = record["bins"][3]
@@ -65,14 +66,12 @@ def test_confidence_of_lesions_by_hand() -> None:
     assert record["patients"] == 2, "the tumor-free one has no lesion marked"
     assert "2 patients" in record["warning"]
 
-
-def test_no_confidence_when_one_volume_has_none() -> None:
+    # no confidence when one volume has none
     assert summarize(three_scores())["lesion_confidence"] is None
     mixed = [*three_scores(sure=204)[:2], three_scores()[2]]
     assert summarize(mixed)["lesion_confidence"] is None
 
-
-def test_confidence_without_a_predicted_lesion() -> None:
+    # confidence without a predicted lesion
     made = labels()
     record = summarize([score("a", made, made, certainty=certainty(made, 255))])
     assert sum(part["lesions"] for part in record["lesion_confidence"]["bins"]) == 0

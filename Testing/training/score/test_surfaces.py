@@ -93,26 +93,37 @@ def test_a_surface_voxel_has_background_among_its_neighbors(seed: int) -> None:
         assert np.array_equal(points, np.argwhere(mask & ~eroded))
 
 
-def test_the_18_neighborhood_takes_voxels_behind_an_edge_too() -> None:
-    """A cube without one of its edges: the voxel diagonally behind it is surface for LiTS."""
+def test_surfaces_are_of_the_18_neighborhood_and_the_scans_border() -> None:
+    # the 18 neighborhood takes voxels behind an edge too: A cube without one of its edges: the
+    # voxel diagonally behind it is surface for LiTS.
     mask = np.ones((5, 5, 5), dtype=bool)
     mask[:, 0, 0] = False
     lits, monai = surface_points(mask)
     assert [2, 1, 1] in lits.tolist()
     assert [2, 1, 1] not in monai.tolist()
 
-
-def test_the_scans_border_is_a_surface() -> None:
+    # the scans border is a surface
     whole = np.ones((3, 4, 5), dtype=bool)
     assert [len(points) for points in surface_points(whole)] == [whole.size - 1 * 2 * 3] * 2
 
 
-def test_two_voxels_are_as_far_apart_as_their_centers() -> None:
+def test_distances_of_voxels_plates_and_equal_masks() -> None:
+    # two voxels are as far apart as their centers
     one, other = np.zeros((2, 9, 9, 9), dtype=bool)
     one[1, 1, 1], other[2, 3, 4] = True, True
     distance = float(np.hypot(np.hypot(1 * 5.0, 2 * 0.5), 3 * 0.7))
     scores = surface_scores(one, other, (5.0, 0.5, 0.7))
     assert astuple(scores) == pytest.approx((distance,) * 4 + (0.0, 0.0))
+
+    # parallel plates have one distance: Two one-voxel plates across the whole array, 4 voxels of
+    # 0.5 mm apart: 2 mm, within 2 mm.
+    plates = np.zeros((2, 9, 6, 6), dtype=bool)
+    plates[0, 2], plates[1, 6] = True, True
+    scores = surface_scores(plates[0], plates[1], (0.5, 3.0, 3.0))
+    assert astuple(scores) == pytest.approx((2.0, 2.0, 2.0, 2.0, 1.0, 1.0))
+
+    # equal masks are 0 mm apart
+    assert astuple(surface_scores(blob(6), blob(6), (3.0, 1.0, 1.0))) == (0, 0, 0, 0, 1, 1)
 
 
 @looped("axis", [0, 1, 2])
@@ -126,14 +137,6 @@ def test_a_shifted_cube_is_off_by_the_shift(axis: int) -> None:
     assert 0 < scores.assd_mm < scores.rmsd_mm < scores.msd_mm
 
 
-def test_parallel_plates_have_one_distance() -> None:
-    """Two one-voxel plates across the whole array, 4 voxels of 0.5 mm apart: 2 mm, within 2 mm."""
-    plates = np.zeros((2, 9, 6, 6), dtype=bool)
-    plates[0, 2], plates[1, 6] = True, True
-    scores = surface_scores(plates[0], plates[1], (0.5, 3.0, 3.0))
-    assert astuple(scores) == pytest.approx((2.0, 2.0, 2.0, 2.0, 1.0, 1.0))
-
-
 @looped(("voxel_mm", "apart"), [(0.1, 20), (2 / 3, 3), (0.4, 5), (1 / 7, 14)])
 def test_a_distance_of_the_tolerance_is_within_it_whatever_the_rounding(
     voxel_mm: float, apart: int
@@ -144,10 +147,6 @@ def test_a_distance_of_the_tolerance_is_within_it_whatever_the_rounding(
         assert surface_scores(one, other, (voxel_mm, 1.0, 1.0)).nsd_2mm == 1
         wider = surface_scores(one, other, (voxel_mm * 1.001, 1.0, 1.0))
         assert (wider.nsd_2mm, wider.nsd_3mm) == (0, 1)
-
-
-def test_equal_masks_are_0_mm_apart() -> None:
-    assert astuple(surface_scores(blob(6), blob(6), (3.0, 1.0, 1.0))) == (0, 0, 0, 0, 1, 1)
 
 
 def test_order_and_place_do_not_matter() -> None:

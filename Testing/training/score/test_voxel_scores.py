@@ -23,7 +23,8 @@ VOLUMES = [score.matrices for score in SCORES]
 GROUPS = [score.group for score in SCORES]
 
 
-def test_describe() -> None:
+def test_descriptions_and_which_slices_are_labeled() -> None:
+    # describe
     assert describe([1.0, 3.0, np.nan]) == {
         "n": 2,
         "mean": 2.0,
@@ -33,8 +34,7 @@ def test_describe() -> None:
     assert describe([1.0])["sd"] is None
     assert describe([]) == {"n": 0, "mean": None, "sd": None, "median": None}
 
-
-def test_labeled_slices_are_those_whose_truth_shows_something() -> None:
+    # labeled slices are those whose truth shows something
     matrices = slice_matrices(labels(liver=slice(0, 10)), labels(liver=slice(2, 5)))
     assert np.flatnonzero(labeled_slices(matrices)).tolist() == [2, 3, 4]
 

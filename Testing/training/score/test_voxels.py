@@ -40,14 +40,14 @@ def overlap(tp: Any, fp: Any, fn: Any, tn: Any) -> Overlap:
     return Overlap(*(np.asarray(count, dtype=np.int64) for count in (tp, fp, fn, tn)))
 
 
-def test_a_hand_made_slice_is_counted_by_true_row_and_predicted_column() -> None:
+def test_slices_volumes_and_pools_are_counted_by_class() -> None:
+    # a hand made slice is counted by true row and predicted column
     true = np.array([[[0, 0, 1, 1], [1, 2, 2, 2]]], dtype=np.uint8)
     predicted = np.array([[[0, 1, 1, 1], [2, 2, 2, 0]]], dtype=np.uint8)
     assert slice_matrices(predicted, true).tolist() == [[[1, 1, 0], [0, 2, 1], [1, 0, 2]]]
 
-
-def test_each_mask_has_the_voxels_of_its_classes() -> None:
-    """Liver holds the tumor (LiTS), liver_only is class 1 (the paper's table)."""
+    # each mask has the voxels of its classes: Liver holds the tumor (LiTS), liver_only is class 1
+    # (the paper's table).
     predicted, true = random_labels(0), random_labels(1)
     matrices = slice_matrices(predicted, true)
     for mask in MASKS:
@@ -57,8 +57,7 @@ def test_each_mask_has_the_voxels_of_its_classes() -> None:
             assert getattr(counted, name).tolist() == both.sum(axis=(1, 2)).tolist(), (mask, name)
             assert getattr(counted, name).dtype == np.int64
 
-
-def test_a_volume_is_the_sum_of_its_slices_and_a_pool_that_of_its_volumes() -> None:
+    # a volume is the sum of its slices and a pool that of its volumes
     pairs = [(random_labels(s, slices=s), random_labels(s + 50, slices=s)) for s in (2, 3, 5)]
     volumes = [slice_matrices(p, t).sum(axis=0) for p, t in pairs]
     together = [np.concatenate(side) for side in zip(*pairs, strict=True)]

@@ -78,9 +78,18 @@ def test_patients_without_error_or_without_hit_end_at_a_bound(truth: bool) -> No
     assert np.abs(probability - truth).max() < 0.05
 
 
-def test_nobody_to_fit_on() -> None:
+def test_scans_of_one_patient_are_one_and_nobody_is_refused() -> None:
+    # nobody to fit on
     with pytest.raises(ValueError, match="labeled tumor"):
         fit_confidence([])
+
+    # scans of one patient are one and empty ones none
+    a, b = patient("a", 100, (1.0, 0.0), 1), patient("b", 60, (1.0, 0.0), 2)
+    nothing = answered("3", "c", []).evidence(DEFAULT)
+    joined = by_patient([a, nothing, b, replace(b, patient="a")])
+    assert [(one.patient, len(one.shares)) for one in joined] == [("a", 160), ("b", 60)]
+    assert len(joined[0].lesion_pairs((1.0, 0.0))) == 8
+    assert joined[0].lesion_pairs((1.0, 0.0))[4:] == b.lesion_pairs((1.0, 0.0))
 
 
 def test_thinning_is_even_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,15 +101,6 @@ def test_thinning_is_even_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -
     assert set(np.diff(thin.lesions)) == {3, 4}
     assert (thin.shares == one.shares[thin.lesions]).all()
     assert (one.thinned().lesions == thin.lesions).all()
-
-
-def test_scans_of_one_patient_are_one_and_empty_ones_none() -> None:
-    a, b = patient("a", 100, (1.0, 0.0), 1), patient("b", 60, (1.0, 0.0), 2)
-    nothing = answered("3", "c", []).evidence(DEFAULT)
-    joined = by_patient([a, nothing, b, replace(b, patient="a")])
-    assert [(one.patient, len(one.shares)) for one in joined] == [("a", 160), ("b", 60)]
-    assert len(joined[0].lesion_pairs((1.0, 0.0))) == 8
-    assert joined[0].lesion_pairs((1.0, 0.0))[4:] == b.lesion_pairs((1.0, 0.0))
 
 
 @looped("smoothing_mm", [0.0, 4.0])

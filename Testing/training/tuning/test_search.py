@@ -113,15 +113,15 @@ def test_a_least_recall_takes_false_lesions_into_the_bargain_and_not_more_than_i
     assert search(missed, least_recall=0.9).best() == search(missed).best()
 
 
-def test_small_lesions_go_when_all_small_ones_are_false() -> None:
-    """Of 8.2 mm in diameter and as sure and as thick as the true one."""
+def test_small_lesions_go_and_margins_widen_where_it_helps() -> None:
+    # small lesions go when all small ones are false: Of 8.2 mm in diameter and as sure and as
+    # thick as the true one.
     spots = [Spot(1, 9, 10, share=1.0), Spot(1, 9, 40, share=1.0, side=1, true=False)]
     best = search(answered("3", "anna", spots)).best()
     assert best == DEFAULT.with_value("smallest_lesion_mm", 10.0)
 
-
-def test_a_wider_margin_is_chosen_where_tumors_lie_apart() -> None:
-    """9 mm from the liver, the default keeps what is within 5."""
+    # a wider margin is chosen where tumors lie apart: 9 mm from the liver, the default keeps what
+    # is within 5.
     spots = [Spot(2, 7, 10, share=1.0, row=58, side=4), Spot(1, 9, 10, share=1.0)]
     best = search(answered("3", "anna", spots)).best()
     assert best == DEFAULT.with_value("max_distance_to_liver_mm", 10.0)
@@ -207,8 +207,9 @@ def test_nothing_is_chosen_on_patients_without_tumor() -> None:
         search(free)
 
 
-def test_scores_by_hand() -> None:
-    """One found, one missed, one false beside the found one and one in a tumor-free volume."""
+def test_scores_by_hand_and_of_nothing() -> None:
+    # scores by hand: One found, one missed, one false beside the found one and one in a tumor-
+    # free volume.
     a = answered("3", "anna", [TRUE, UNSURE])
     b = answered("4", "ben", [replace(TRUE, share=0.2)])
     c = answered("41", "carl", [UNSURE])
@@ -222,8 +223,7 @@ def test_scores_by_hand() -> None:
     assert scores.false_ml_without_tumor == pytest.approx(false * 36 / 1000)
     assert scores.row()["false_ml_on_volumes_without_tumor"] == pytest.approx(1.296)
 
-
-def test_scores_of_nothing_are_not_defined() -> None:
+    # scores of nothing are not defined
     free = search(answered("3", "anna", [TRUE]), answered("47", "dora", []))
     row = Scores.of(free.counts(DEFAULT, ["dora"])).row()
     assert row["tumor_dice_pooled"] is None
