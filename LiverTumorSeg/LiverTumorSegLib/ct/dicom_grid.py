@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import LPS_SIGNS
 
 Array = NDArray[np.float64]
@@ -163,16 +164,22 @@ def _refuse_uneven(gaps_mm: Array) -> None:
     holes = gaps_mm / gaps_mm.min()
     if widest_mm > 1.5 * gaps_mm.min() and np.abs(holes - np.rint(holes)).max() <= UNEVEN:
         raise ValueError(
-            f"Slices are missing from this series: there is a gap of {widest_mm:g} mm where others"
-            f" lie {gaps_mm.min():g} mm apart; copy or export the whole series again."
+            sentence(
+                "Slices are missing from this series: there is a gap of {widest_mm:g} mm where"
+                " others lie {least_mm:g} mm apart; copy or export the whole series again.",
+                widest_mm=widest_mm,
+                least_mm=float(gaps_mm.min()),
+            )
         )
     raise ValueError(_uneven(gaps_mm))
 
 
 def _uneven(gaps_mm: Array) -> str:
-    return (
-        f"The slices of this series lie {gaps_mm.min():.3g} to {gaps_mm.max():.3g} mm apart, which"
-        " is no regular scan; export a reconstruction with equal distances."
+    return sentence(
+        "The slices of this series lie {least_mm:.3g} to {most_mm:.3g} mm apart, which is no"
+        " regular scan; export a reconstruction with equal distances.",
+        least_mm=float(gaps_mm.min()),
+        most_mm=float(gaps_mm.max()),
     )
 
 

@@ -42,7 +42,15 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofModels = (*_modelFiles(), *_weights(), *_catalog(), *_settings(), *_networks())
-    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_sensitivity(), *_dicom())
+    return (
+        *ofRuns,
+        *ofModels,
+        *_exchanges(),
+        *_clicks(),
+        *_sensitivity(),
+        *_dicom(),
+        *_dicomStacks(),
+    )
 
 
 def _steps() -> tuple[str, ...]:
@@ -514,6 +522,37 @@ def _dicom() -> tuple[str, ...]:
         _(
             "The DICOM files are not the CT that this result lies on: its grid is another (cropped"
             " or resampled, perhaps); segment the CT as it was loaded."
+        ),
+    )
+
+
+def _dicomStacks() -> tuple[str, ...]:
+    """Why the images of a series are no CT."""
+    return (
+        _(
+            "The images of this series lie in different planes, as if two scans were mixed; export"
+            " the axial one alone."
+        ),
+        _("This series gives no pixel spacing (zero or less); export it again with its spacing."),
+        _(
+            "The images of this series have different pixel spacings, as if two scans were mixed;"
+            " export one alone."
+        ),
+        _(
+            "This series has a broken orientation in its header; export it again with its"
+            " orientation."
+        ),
+        _(
+            "This series holds more than one image at the same place (several phases, or a scan"
+            " sent twice); export one phase alone."
+        ),
+        _(
+            "Slices are missing from this series: there is a gap of {widest_mm:g} mm where others"
+            " lie {least_mm:g} mm apart; copy or export the whole series again."
+        ),
+        _(
+            "The slices of this series lie {least_mm:.3g} to {most_mm:.3g} mm apart, which is no"
+            " regular scan; export a reconstruction with equal distances."
         ),
     )
 
