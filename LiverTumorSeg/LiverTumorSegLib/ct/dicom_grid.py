@@ -145,8 +145,7 @@ def _unit_axes(orientation: Array) -> Array:
     lengths = np.linalg.norm(orientation, axis=1, keepdims=True)
     if (np.abs(lengths - 1) > 0.01).any() or abs(orientation[0] @ orientation[1]) > 0.01:
         raise ValueError(
-            "This series has a broken orientation in its header; export it again with its"
-            " orientation."
+            "This series has a broken orientation in its header; export the series again."
         )
     axes: Array = orientation / lengths
     return axes

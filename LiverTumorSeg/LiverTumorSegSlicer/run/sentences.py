@@ -42,15 +42,7 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofModels = (*_modelFiles(), *_weights(), *_catalog(), *_settings(), *_networks())
-    return (
-        *ofRuns,
-        *ofModels,
-        *_exchanges(),
-        *_clicks(),
-        *_sensitivity(),
-        *_dicom(),
-        *_dicomStacks(),
-    )
+    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_sensitivity(), *_dicom())
 
 
 def _steps() -> tuple[str, ...]:
@@ -343,6 +335,7 @@ def _weights() -> tuple[str, ...]:
 def _catalog() -> tuple[str, ...]:
     """Errors in the list of models."""
     return (
+        _("How many tumors this model misses is not known."),
         _("A model {name!r} is there already. Choose another name or overwrite it."),
         _("An entry of the model catalog is damaged or from a newer version ({problem}). {mend}"),
         _("Cannot make the folder {folder}: {reason}. Choose another with {variable}."),
@@ -484,7 +477,7 @@ def _networks() -> tuple[str, ...]:
 
 
 def _dicom() -> tuple[str, ...]:
-    """About a DICOM SEG and a report."""
+    """About a DICOM SEG and a report, and the images that they are made of."""
     return (
         _("Reading the CT and the labels"),
         _("Writing files for other programs"),
@@ -512,10 +505,6 @@ def _dicom() -> tuple[str, ...]:
             " the series again with its identifiers, or leave out --dicom."
         ),
         _(
-            "Images of this series share one SOPInstanceUID, so that no DICOM can refer to them;"
-            " export the series again with its identifiers, or leave out --dicom."
-        ),
-        _(
             "The slices of this CT were computed between images of several distances, so no DICOM"
             " can refer to its images slice by slice; leave out --dicom."
         ),
@@ -523,12 +512,6 @@ def _dicom() -> tuple[str, ...]:
             "The DICOM files are not the CT that this result lies on: its grid is another (cropped"
             " or resampled, perhaps); segment the CT as it was loaded."
         ),
-    )
-
-
-def _dicomStacks() -> tuple[str, ...]:
-    """Why the images of a series are no CT."""
-    return (
         _(
             "The images of this series lie in different planes, as if two scans were mixed; export"
             " the axial one alone."
@@ -538,10 +521,7 @@ def _dicomStacks() -> tuple[str, ...]:
             "The images of this series have different pixel spacings, as if two scans were mixed;"
             " export one alone."
         ),
-        _(
-            "This series has a broken orientation in its header; export it again with its"
-            " orientation."
-        ),
+        _("This series has a broken orientation in its header; export the series again."),
         _(
             "This series holds more than one image at the same place (several phases, or a scan"
             " sent twice); export one phase alone."

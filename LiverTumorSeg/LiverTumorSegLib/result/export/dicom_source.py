@@ -197,6 +197,8 @@ def _refuse_nameless(images: Sequence[Dataset]) -> None:
     """An anonymizer may have blanked what a reference needs."""
     needed = (*REFERRED_TO, "FrameOfReferenceUID")
     lacking = sorted({name for name in needed for image in images if not image.get(name)})
+    if len({str(image.get("SOPInstanceUID")) for image in images}) < len(images):
+        lacking = lacking or ["own SOPInstanceUID"]  # all share one
     if lacking:
         raise ValueError(
             sentence(
@@ -204,9 +206,4 @@ def _refuse_nameless(images: Sequence[Dataset]) -> None:
                 " export the series again with its identifiers, or leave out --dicom.",
                 what=", ".join(lacking),
             )
-        )
-    if len({str(image.get("SOPInstanceUID")) for image in images}) < len(images):
-        raise ValueError(
-            "Images of this series share one SOPInstanceUID, so that no DICOM can refer to them;"
-            " export the series again with its identifiers, or leave out --dicom."
         )
