@@ -272,7 +272,7 @@ def test_what_no_dicom_can_refer_to_is_one_sentence_and_leaves_nothing(
     for ct, sentence in (
         (tmp_path / f"{PATIENT}.nii.gz", "This CT is no DICOM"),
         (tmp_path / "nameless", "lack their FrameOfReferenceUID"),
-        (tmp_path / "alike", "share one SOPInstanceUID"),
+        (tmp_path / "alike", "lack their own SOPInstanceUID"),
     ):
         outcome = run(capsys, "measure", ct, labels, "-o", tmp_path / "out", "--dicom")
         assert outcome.code == 2
