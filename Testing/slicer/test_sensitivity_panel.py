@@ -115,6 +115,14 @@ def test_uncertainty_is_laid_over_the_ct_and_taken_away_without_a_trace(
     desk.ui.uncertaintyCheckBox.checked = True
     overlay = desk.panel.uncertaintyPanel._overlay.node
     assert {view.GetForegroundVolumeID() for view in views} == {overlay.GetID()}
+    colors = overlay.GetDisplayNode().GetColorNode()
+    lightness, dark = [], [0.0] * 4
+    for index in range(0, colors.GetNumberOfColors(), 5):
+        colors.GetColor(index, dark)
+        lightness.append(0.2126 * dark[0] + 0.7152 * dark[1] + 0.0722 * dark[2])
+        assert dark[0] < 0.8 or dark[1] > 0.8, "red is the color of tumors"
+    assert lightness == sorted(lightness)
+    assert lightness[0] > 0.3, "the least of it is seen on a dark CT"
     percentKji = slicer.util.arrayFromVolume(overlay)
     assert set(np.unique(percentKji)) == {0, 78}, "200 of 255"
     assert (percentKji[desk.labels[1] == Label.TUMOR] == 78).all()

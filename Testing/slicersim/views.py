@@ -13,6 +13,7 @@ SLICE_MANAGERS = (
     "vtkMRMLSegmentationsDisplayableManager2D",
     "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
 )
 THREE_D_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
@@ -91,6 +92,8 @@ class SliceView(View):
         self.mapper.SetColorLevel(127.5)
         self.actor.SetMapper(self.mapper)
         self.actor.GetProperty().SetDisplayLocationToBackground()
+        self.actor.SetVisibility(False)
+        self.renderer.AddViewProp(self.actor)  # first, or what lies above it is drawn below it
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         self.group = _group(factory, SLICE_MANAGERS, self.renderer)
         self.group.SetMRMLDisplayableNode(self.node)
@@ -99,9 +102,7 @@ class SliceView(View):
         port = self.logic.GetImageDataConnection()
         if port:
             self.mapper.SetInputConnection(port)
-            self.renderer.AddViewProp(self.actor)
-        else:
-            self.renderer.RemoveViewProp(self.actor)
+        self.actor.SetVisibility(bool(port))
         self.window.Render()
 
 

@@ -21,6 +21,8 @@ from .probability_volumes import ROLE
 OPACITY = 0.6  # the CT must be seen through it
 LEAST_PERCENT = 5.0  # below this the CT alone is shown
 LABEL_FORMAT = "%.0f %%"
+COLORS = 256
+RAMP = ((0.15, 0.35, 1.0), (0.1, 0.75, 0.95), (0.55, 0.95, 0.6), (1.0, 0.98, 0.55))  # RGB
 
 
 class ProbabilityOverlay:
@@ -56,12 +58,21 @@ def _views() -> list[Any]:
 
 
 def _makeColors() -> Any:
-    """From black over red to yellow: also told apart by who does not see red and green."""
+    """From blue over light green to pale yellow, brighter and brighter.
+
+    None of it is lost on a dark CT, nor beside the red outlines of tumors, and who does not tell
+    red from green reads it too.
+    """
     node = slicer.vtkMRMLColorTableNode()
-    node.SetTypeToIron()
+    node.SetTypeToUser()
     node.SetName("LiverTumorSeg probability")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
+    node.SetNumberOfColors(COLORS)
+    places = np.linspace(0, 1, len(RAMP))
+    for index, share in enumerate(np.linspace(0, 1, COLORS)):
+        r, g, b = (float(np.interp(share, places, channel)) for channel in zip(*RAMP, strict=True))
+        node.SetColor(index, f"{100 * share:.0f} %", r, g, b, 1.0)
     return slicer.mrmlScene.AddNode(node)
 
 
@@ -96,5 +107,9 @@ def _makeLegend(node: Any) -> Any:
     legend.SetSaveWithScene(False)
     legend.SetTitleText(_("Tumor"))
     legend.SetLabelFormat(LABEL_FORMAT)
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetColor(1.0, 1.0, 1.0)
+        text.SetShadow(True)  # the bar may lie on bright tissue
+        text.SetBold(True)
     legend.SetVisibility(True)
     return legend
