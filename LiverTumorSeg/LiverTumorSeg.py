@@ -94,11 +94,12 @@ class LiverTumorSegParameterNode:
     """What the panel shows, stored in the scene.
 
     model: a name of the catalog; empty for the default one. device: "auto", "cuda", "mps" or "cpu".
-    smallestLesionMm: 0 leaves it to the model.
+    smallestLesionMm: 0 leaves it to the model. liverParts: of the result, outlined elsewhere.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
+    liverParts: vtkMRMLSegmentationNode
     model: str = ""
     device: str = "auto"
     scan: bool = True

@@ -134,6 +134,11 @@ def test_the_panel_shows_parts_once_they_are_chosen_and_follows_their_edits(
     )
     node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(1))
     waitUntil(lambda: set(partColumn(desk)) == {"II"})
+    assert desk.parameters.liverParts is node, "kept in the scene"
+    desk.ui.partsSelector.setCurrentNode(None)
+    assert desk.ui.lesionTable.isColumnHidden(8)
+    desk.parameters.liverParts = node
+    assert set(partColumn(desk)) == {"II"}
     slicer.mrmlScene.RemoveNode(node)
     assert desk.ui.lesionTable.isColumnHidden(8)
     assert not desk.ui.partsTable.visible

@@ -12,6 +12,7 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
+import qt
 import slicer
 
 TESTING = Path(__file__).resolve().parents[1]
@@ -115,4 +116,15 @@ def test_the_panel_fits_the_narrowest_module_panel(desk) -> None:
     desk.loadCt("A CT with quite a long name, as they come from the archive, CE 5.0 B30f")
     desk.answerWith()
     desk.run()
-    assert desk.page.layout().minimumSize().width() <= PANEL_WIDTH
+    desk.ui.recallLabel.text = "This model finds few of many tumors in tests; look yourself. " * 3
+    desk.ui.sensitivityLabel.text = desk.ui.recallLabel.text
+    usual = qt.QFont(slicer.app.font())
+    large = qt.QFont(usual)
+    large.setPointSizeF(1.5 * usual.pointSizeF())
+    try:
+        for font in (usual, large):
+            slicer.app.setFont(font)
+            slicer.app.processEvents()
+            assert desk.page.layout().minimumSize().width() <= PANEL_WIDTH
+    finally:
+        slicer.app.setFont(usual)
