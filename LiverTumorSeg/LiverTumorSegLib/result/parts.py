@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,14 @@ class LiverPart:
     without_tumor_ml: float
     share_percent: float | None
     outside_ml: float
+
+
+class Outline(NamedTuple):
+    """A part in the box of a liver. voxels: how many it has, those beside the box too."""
+
+    name: str
+    mask: Mask
+    voxels: int
 
 
 @dataclass(frozen=True)
@@ -121,15 +129,25 @@ def measure_parts(
     box = bounding_box(labels_kji)
     if box is None:
         return PartMeasures((), 0.0, {})
-    liver, tumor = labels_kji[box] > 0, labels_kji[box] == Label.TUMOR
-    lesions = lesions_kji[box]
+    outlines = (Outline(name, mask[box], int(np.count_nonzero(mask))) for name, mask in parts)
+    return measure_outlines(labels_kji[box], lesions_kji[box], outlines, voxel_ml)
+
+
+def measure_outlines(
+    labels: NDArray[np.uint8],
+    lesions: NDArray[np.integer],
+    parts: Iterable[Outline],
+    voxel_ml: float,
+) -> PartMeasures:
+    """As :func:`measure_parts`, all arrays cut to one box that holds the liver."""
+    liver, tumor = labels > 0, labels == Label.TUMOR
     healthy = int(np.count_nonzero(liver) - np.count_nonzero(tumor))
     most = np.zeros(int(lesions.max()) + 1, np.int64)  # of each lesion, in the part that has most
     holder: dict[int, str] = {}
     held, found = np.zeros_like(liver), []
-    for name, mask in parts:
-        inside = mask[box] & liver
-        voxels, everywhere = np.count_nonzero(inside), np.count_nonzero(mask)
+    for name, mask, everywhere in parts:
+        inside = mask & liver
+        voxels = np.count_nonzero(inside)
         if not everywhere or voxels < LEAST_INSIDE * everywhere:
             continue
         held |= inside

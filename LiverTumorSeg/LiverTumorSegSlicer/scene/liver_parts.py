@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from LiverTumorSegLib.result.parts import PART_NAME, PartMeasures, measure_parts
+from LiverTumorSegLib.result.parts import PART_NAME, PartMeasures, measure_outlines
 
 from .geometry import worldIjkToRas
 from .lesion_measures import MeasuredLesion
-from .segment_map import SegmentMap, mapSegments, segmentMasks
+from .segment_map import SegmentMap, mapSegments, segmentOutlines
 from .segments import boxAround, rolesOf, segmentIds
 
 
@@ -40,10 +40,13 @@ def measureParts(
     voxelMl = abs(float(np.linalg.det(grid[:3, :3]))) / 1000
     segmentation = partsNode.GetSegmentation()
     order = partIds(segmentation)
-    masks = segmentMasks(partsNode, volumeNode, order)
-    measured = measure_parts(
-        found.labelsKji(), _lesionNumbers(found, lesions, grid), masks, voxelMl
-    )
+    labels = found.labelsKji()
+    box = boxAround(labels)
+    if box is None:
+        return PartMeasures((), 0.0, {})
+    outlines = segmentOutlines(partsNode, volumeNode, order, box)
+    numbers = _lesionNumbers(found, lesions, grid)[box]
+    measured = measure_outlines(labels[box], numbers, outlines, voxelMl)
     names = {i: segmentation.GetSegment(i).GetName() for i in order}
     parts = sorted(measured.parts, key=lambda part: order.index(part.name))
     return replace(

@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 import vtk
 from LiverTumorSegLib.labels import Label
+from LiverTumorSegLib.result.parts import Outline
 from slicer.i18n import tr as _
 
 from .geometry import (
@@ -22,6 +23,8 @@ from .geometry import (
 )
 from .segments import LABELMAP, layerArray, rolesOf
 from .volumes import refuseWrongNode
+
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +71,26 @@ def mapSegments(segmentationNode: Any, volumeNode: Any) -> SegmentMap:
     )
 
 
-def segmentMasks(
-    segmentationNode: Any, volumeNode: Any, chosenIds: Iterable[str]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Each of these segments, whatever it is, as a mask on a CT's voxels; they may overlap.
+def segmentOutlines(
+    segmentationNode: Any, volumeNode: Any, chosenIds: Iterable[str], box: Box
+) -> Iterator[Outline]:
+    """Each of these segments, whatever it is, by its identifier: its mask in a box of a CT's
+    voxels, and how many voxels of the CT it has. They may overlap.
 
     They come layer by layer, and those without voxels not at all. Both nodes are in the scene.
     """
     segmentation = _withLabelmaps(segmentationNode)
     roles = [(segmentId, Label.BACKGROUND) for segmentId in chosenIds]
     shape = volumeNode.GetImageData().GetDimensions()[::-1]
+    whole = tuple(slice(0, count) for count in shape)
     for layer, numbers in _byLayer(segmentation, roles):
-        numbersKji = np.zeros(shape, np.uint8 if len(roles) < 256 else np.uint16)
-        _paste(numbersKji, layer, numbers, segmentationNode, volumeNode)
+        valuesKji, first = _placed(layer, segmentationNode, volumeNode)
+        inVolume = valuesKji[_common(whole, first, valuesKji.shape)[1]]
+        inBox, inLayer = _common(box, first, valuesKji.shape)
         for entry in numbers:
-            yield entry.segmentId, numbersKji == entry.number
+            mask = np.zeros([side.stop - side.start for side in box], np.bool_)
+            mask[inBox] = valuesKji[inLayer] == entry.value
+            yield Outline(entry.segmentId, mask, int(np.count_nonzero(inVolume == entry.value)))
 
 
 def _withLabelmaps(segmentationNode: Any) -> Any:
@@ -128,20 +136,34 @@ def _paste(
     segmentationNode: Any,
     volumeNode: Any,
 ) -> None:
-    shift = _shiftOf(layer, segmentationNode, volumeNode)
-    if shift is None:
-        layer, shift = _resampled(layer, segmentationNode, volumeNode), (0, 0, 0)
-    valuesKji, start = layerArray(layer)
-    first = np.array(start) + shift
-    low = np.maximum(first, 0)
-    high = np.maximum(np.minimum(first + valuesKji.shape, numbersKji.shape), low)
-    inVolume = tuple(slice(*edges) for edges in zip(low, high, strict=True))
-    inLayer = tuple(slice(*edges) for edges in zip(low - first, high - first, strict=True))
+    valuesKji, first = _placed(layer, segmentationNode, volumeNode)
+    whole = tuple(slice(0, count) for count in numbersKji.shape)
+    inVolume, inLayer = _common(whole, first, valuesKji.shape)
     table = np.zeros(max(entry.value for entry in numbers) + 2, numbersKji.dtype)
     for entry in numbers:
         table[entry.value] = entry.number
     found = np.take(table, valuesKji[inLayer], mode="clip")  # larger values: the last, a zero
     np.copyto(numbersKji[inVolume], found, where=found != 0)
+
+
+def _placed(
+    layer: vtk.vtkObject, segmentationNode: Any, volumeNode: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """A layer's values, and the CT's voxel (k, j, i) that the first of them lies at."""
+    shift = _shiftOf(layer, segmentationNode, volumeNode)
+    if shift is None:
+        layer, shift = _resampled(layer, segmentationNode, volumeNode), (0, 0, 0)
+    valuesKji, start = layerArray(layer)
+    return valuesKji, np.array(start) + shift
+
+
+def _common(box: Box, first: np.ndarray, shape: tuple[int, ...]) -> tuple[Box, Box]:
+    """What a box and a layer have in common: within the box, and within the layer."""
+    start = np.array([side.start for side in box])
+    low = np.maximum(first, start)
+    high = np.maximum(np.minimum(first + shape, [side.stop for side in box]), low)
+    inBox = tuple(slice(*edges) for edges in zip(low - start, high - start, strict=True))
+    return inBox, tuple(slice(*edges) for edges in zip(low - first, high - first, strict=True))
 
 
 def _shiftOf(
