@@ -28,6 +28,7 @@ SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
     *sorted((LIB / "model").glob("*.py")),
     *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values", "dicom_grid")),
     LIB / "result" / "plausibility.py",
+    *(LIB / "result" / "followup" / f"{name}.py" for name in ("comparison", "registration")),
     *sorted((LIB / "inference").glob("*.py")),
 ]
 FOR_THE_SHELL = {"Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help."}
@@ -60,6 +61,16 @@ def keysOf(path: Path) -> set[str]:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             found |= {text for part in parts if (text := textOf(part) or "").endswith(".")}
     return {text for text in found if text} - FOR_THE_SHELL - KINDS
+
+
+def test_the_panel_knows_what_the_child_says_while_it_makes_a_page() -> None:
+    for name in ("report", "compare"):
+        tree = ast.parse((LIB / "cli" / f"{name}.py").read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        said = {
+            textOf(call.args[1]) for call in calls if getattr(call.func, "attr", "") == "progress"
+        }
+        assert said - {"Measuring the liver parts"} <= set(forTranslators()), "parts: shell only"
 
 
 def textsOf(node: ast.expr) -> set[str]:

@@ -42,7 +42,28 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofModels = (*_modelFiles(), *_weights(), *_catalog(), *_settings(), *_networks())
-    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_sensitivity(), *_dicom())
+    return (*ofRuns, *ofModels, *_exchanges(), *_clicks(), *_pages(), *_sensitivity(), *_dicom())
+
+
+def _pages() -> tuple[str, ...]:
+    """Sentences about a report, and about two dates."""
+    return (
+        _("Reading the CT and the labels"),
+        _("Drawing the lesions"),
+        _("Reading the baseline"),
+        _("Reading the follow-up"),
+        _("Laying the livers onto each other"),
+        _("One of the two has no liver in its labels; nothing can be compared."),
+        _(
+            "The two livers do not fit onto each other ({apart:.0f} mm apart after alignment, at"
+            " most {most:.0f}): give two CTs of one patient, with the liver whole and well"
+            " segmented on both."
+        ),
+        _(
+            "The two livers have {small:.0f} and {large:.0f} mL: give two CTs of one patient that"
+            " both show the whole liver."
+        ),
+    )
 
 
 def _steps() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from LiverTumorSegLib.result.lesions import Lesion
 from LiverTumorSegLib.result.overview.scene import OverviewScene
 from LiverTumorSegLib.result.recist import Response, propose_targets
 from LiverTumorSegLib.result.stored import StoredResult
+from LiverTumorSegLib.sentences import sentence
 
 from .change import DatedLesion, Row, change_of
 from .corrections import Corrections
@@ -84,9 +85,13 @@ def compare_dates(
     registration = register(baseline.ct, baseline.labels_kji, followup.ct, followup.labels_kji)
     if registration.error_mm > WORST_ERROR_MM:
         raise ValueError(
-            f"The two livers do not fit onto each other ({registration.error_mm:.0f} mm apart after"
-            f" alignment, at most {WORST_ERROR_MM:.0f}): give two CTs of one patient, with the"
-            " liver whole and well segmented on both."
+            sentence(
+                "The two livers do not fit onto each other ({apart:.0f} mm apart after alignment,"
+                " at most {most:.0f}): give two CTs of one patient, with the liver whole and well"
+                " segmented on both.",
+                apart=registration.error_mm,
+                most=WORST_ERROR_MM,
+            )
         )
     cases = [OverviewScene.of(d.ct, d.labels_kji, None, d.measures) for d in (baseline, followup)]
     placed = [PlacedLesions.of(case) for case in cases]
@@ -105,8 +110,12 @@ def _refuse_unlike_volumes(baseline: StoredResult, followup: StoredResult) -> No
         raise ValueError("One of the two has no liver in its labels; nothing can be compared.")
     if large > MOST_VOLUME_RATIO * small:
         raise ValueError(
-            f"The two livers have {small:.0f} and {large:.0f} mL: give two CTs of one patient that"
-            " both show the whole liver."
+            sentence(
+                "The two livers have {small:.0f} and {large:.0f} mL: give two CTs of one patient"
+                " that both show the whole liver.",
+                small=small,
+                large=large,
+            )
         )
 
 
