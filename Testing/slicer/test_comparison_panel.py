@@ -183,6 +183,26 @@ def test_both_dates_stand_side_by_side_and_scroll_together(desk: PanelDesk) -> N
 
 
 @pytest.mark.usefixtures("compared")
+def test_two_results_of_one_ct_are_linked_without_moving_it(desk: PanelDesk) -> None:
+    later = desk.parameters.outputSegmentation
+    desk.parameters.outputSegmentation = None
+    desk.answerWith()
+    desk.baseline = desk.run()
+    desk.parameters.outputSegmentation = later
+    desk.ui.baselineSelector.setCurrentNode(desk.baseline)
+    desk.answer = None
+    desk.click(desk.ui.compareButton)
+    answer(desk, "both")
+    place = worldIjkToRas(desk.late)
+    desk.click(desk.ui.linkedViewsButton)
+    assert len(rowsOf(desk)) == 3
+    assert desk.ui.linkedViewsButton.checked
+    np.testing.assert_array_equal(worldIjkToRas(desk.late), place)
+    desk.click(desk.ui.linkedViewsButton)
+    assert slicer.app.layoutManager().layout != slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView
+
+
+@pytest.mark.usefixtures("compared")
 def test_views_are_as_before_whichever_way_the_comparison_ends(desk: PanelDesk) -> None:
     ui = desk.ui
     before = stateOfViews(desk)

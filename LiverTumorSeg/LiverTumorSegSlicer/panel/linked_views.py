@@ -49,7 +49,8 @@ class LinkedViews:
         manager = slicer.app.layoutManager()
         self._layout = int(manager.layout)
         manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
-        self._moved = [_Moved.of(node, toFollowup) for node in baseline]
+        if baseline[1] is not followup[1]:  # two results of one CT lie on each other as they are
+            self._moved = [_Moved.of(node, toFollowup) for node in baseline]
         for name, (segmentationNode, volumeNode) in ((RIGHT, followup), (LEFT, baseline)):
             logic = manager.sliceWidget(name).sliceLogic()
             sliceNode, composite = logic.GetSliceNode(), logic.GetSliceCompositeNode()
