@@ -43,6 +43,7 @@ FILE_ENDING = ".safetensors"
 RECORD = ".model.json"  # an imported model's entry, beside its file
 LESIONS_FOUND, BY_SIZE = "lesions found", "by size"  # in the names of figures
 SMALL = "under 10 mm"
+RECALL_UNKNOWN = "How many tumors this model misses is not known."  # in pictures and pages
 COUNTS = re.compile(r"(\d+) of (\d+)")
 REINSTALL = "Install LiverTumorSeg again."
 
@@ -98,7 +99,7 @@ class ModelEntry:
     def recall(self) -> str:
         """How much the model is known to find, one sentence; for whoever reads its result."""
         if self.large_lesions_found is None:
-            return "How many tumors this model misses is not known."
+            return RECALL_UNKNOWN
         found, there = self.large_lesions_found
         return f"As tested, this model finds {found} of {there} lesions of 10 mm and more."
 

@@ -48,7 +48,6 @@ def forTranslators() -> tuple[str, ...]:
 def _pages() -> tuple[str, ...]:
     """Sentences about a report, and about two dates."""
     return (
-        _("Reading the CT and the labels"),
         _("Drawing the lesions"),
         _("Reading the baseline"),
         _("Reading the follow-up"),
