@@ -40,6 +40,7 @@ PLACE = (
     "centroid_a_mm",
     "centroid_s_mm",
 )
+MOST = 1e15  # of any number in a record
 ROUNDING = 0.02  # mL and mm: how far apart the same numbers may lie in two records
 # What a record holds, where it holds it; somebody else's JSON of that name must not be believed.
 RECORD_TYPES: dict[str, tuple[type, ...]] = {
@@ -178,7 +179,16 @@ def _refuse_foreign(record: Mapping[str, Any]) -> None:
 
 
 def _has_types(values: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> bool:
-    return all(isinstance(values[key], types[key]) for key in types if key in values)
+    return all(
+        isinstance(values[key], types[key]) and _is_of_this_world(values[key])
+        for key in types
+        if key in values
+    )
+
+
+def _is_of_this_world(value: object) -> bool:
+    """Whether a number is one that a measurement can have; whole ones of JSON know no end."""
+    return not isinstance(value, int | float) or abs(value) < MOST
 
 
 def _refuse_another_ct(folder: Path, record: Mapping[str, Any], ct: CtVolume) -> None:
@@ -249,5 +259,5 @@ def _parts(
 def _is_same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     try:
         return all(isclose(row[key], other[key], abs_tol=ROUNDING) for key in PLACE)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         return False

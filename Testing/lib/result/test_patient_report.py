@@ -147,6 +147,31 @@ def test_the_page_holds_the_numbers_of_the_table(
     assert PATIENT not in page.text + done.out + done.err
 
 
+def test_numbers_without_end_in_a_record_are_no_ones_and_break_nothing(
+    case: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON has whole numbers of any length, which no float holds."""
+    ct, folder = case
+    whole = json.loads((folder / "lesions.json").read_text())
+    endless = 10**400
+
+    def report(record: dict[str, Any]) -> Any:
+        (folder / "lesions.json").write_text(json.dumps(record))
+        return run(capsys, "report", folder, "--ct", ct, "--overwrite")
+
+    for record in (
+        {**whole, "liver_volume_ml": endless},
+        {**whole, "lesions": [{**row, "confidence": -endless} for row in whole["lesions"]]},
+        {**whole, "run": {"seconds": endless}},
+    ):
+        refused = report(record)
+        assert refused.code == 2
+        assert "written by another program" in refused.err
+    far = [{**row, "centroid_r_mm": endless} for row in whole["lesions"]]
+    done = report({**whole, "lesions": far})
+    assert done.code == 0, done.err
+
+
 def test_edited_labels_are_measured_anew_and_the_page_says_so(
     phantom: Phantom, case: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
