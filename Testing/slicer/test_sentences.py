@@ -26,7 +26,7 @@ SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
     LIB / "cli" / "export.py",
     *(LIB / "result" / "export" / f"{name}.py" for name in ("export", "dicom_source")),
     *sorted((LIB / "model").glob("*.py")),
-    *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values", "dicom_grid")),
+    *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values")),
     LIB / "result" / "plausibility.py",
     *(LIB / "result" / "followup" / f"{name}.py" for name in ("comparison", "registration")),
     *sorted((LIB / "inference").glob("*.py")),

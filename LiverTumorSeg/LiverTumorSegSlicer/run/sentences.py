@@ -355,7 +355,6 @@ def _weights() -> tuple[str, ...]:
 def _catalog() -> tuple[str, ...]:
     """Errors in the list of models."""
     return (
-        _("How many tumors this model misses is not known."),
         _("A model {name!r} is there already. Choose another name or overwrite it."),
         _("An entry of the model catalog is damaged or from a newer version ({problem}). {mend}"),
         _("Cannot make the folder {folder}: {reason}. Choose another with {variable}."),
@@ -497,7 +496,7 @@ def _networks() -> tuple[str, ...]:
 
 
 def _dicom() -> tuple[str, ...]:
-    """About a DICOM SEG and a report, and the images that they are made of."""
+    """About a DICOM SEG and a report."""
     return (
         _("Reading the CT and the labels"),
         _("Writing files for other programs"),
@@ -531,28 +530,6 @@ def _dicom() -> tuple[str, ...]:
         _(
             "The DICOM files are not the CT that this result lies on: its grid is another (cropped"
             " or resampled, perhaps); segment the CT as it was loaded."
-        ),
-        _(
-            "The images of this series lie in different planes, as if two scans were mixed; export"
-            " the axial one alone."
-        ),
-        _("This series gives no pixel spacing (zero or less); export it again with its spacing."),
-        _(
-            "The images of this series have different pixel spacings, as if two scans were mixed;"
-            " export one alone."
-        ),
-        _("This series has a broken orientation in its header; export the series again."),
-        _(
-            "This series holds more than one image at the same place (several phases, or a scan"
-            " sent twice); export one phase alone."
-        ),
-        _(
-            "Slices are missing from this series: there is a gap of {widest_mm:g} mm where others"
-            " lie {least_mm:g} mm apart; copy or export the whole series again."
-        ),
-        _(
-            "The slices of this series lie {least_mm:.3g} to {most_mm:.3g} mm apart, which is no"
-            " regular scan; export a reconstruction with equal distances."
         ),
     )
 
