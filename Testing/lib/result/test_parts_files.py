@@ -67,6 +67,22 @@ def write_folder(folder: Path, phantom: Phantom) -> Path:
     return folder
 
 
+def save_seg_nrrd(path: Path, values: NDArray[np.uint8], ct: CtVolume) -> None:
+    """As Slicer saves a segmentation of one layer: a name and a number each segment."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(values)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.ijk_to_ras
+    image.SetSpacing(ct.spacing_kji_mm[::-1])
+    image.SetDirection((lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    for n, name in enumerate(SEGMENTS):
+        image.SetMetaData(f"Segment{n}_Name", name)
+        image.SetMetaData(f"Segment{n}_LabelValue", str(n + 1))
+        image.SetMetaData(f"Segment{n}_Layer", "0")
+    SimpleITK.WriteImage(image, str(path), True)
+
+
 def test_a_folder_of_masks_one_file_and_bare_numbers_hold_the_same_parts(
     tmp_path: Path, phantom: Phantom
 ) -> None:
@@ -74,7 +90,9 @@ def test_a_folder_of_masks_one_file_and_bare_numbers_hold_the_same_parts(
     folder = write_folder(tmp_path / "liver_segments", phantom)
     save(tmp_path / "ml.nii.gz", parts, phantom.ct, SEGMENTS)
     save(tmp_path / "bare.nii.gz", parts, phantom.ct, None)
+    save_seg_nrrd(tmp_path / "slicer.seg.nrrd", parts, phantom.ct)
     for path, names in (
+        (tmp_path / "slicer.seg.nrrd", SEGMENTS),
         (folder, SEGMENTS),
         (tmp_path / "ml.nii.gz", SEGMENTS),
         (tmp_path / "bare.nii.gz", [f"part {number}" for number in range(1, 9)]),
