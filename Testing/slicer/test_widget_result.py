@@ -207,7 +207,7 @@ def test_segments_are_exported_as_seg_nrrd(desk: PanelDesk, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("result")
 def test_dicom_seg_is_refused_in_words_for_a_ct_without_dicom(desk: PanelDesk) -> None:
-    exportAction(desk, "DICOM").trigger()
+    exportAction(desk, "DICOM SEG...").trigger()
     assert len(desk.questions.failures) == 1
     assert "not loaded from Slicer's DICOM database" in desk.questions.failures[0]
 
