@@ -6,7 +6,8 @@ known.
 
 Of slices with weak labels it is known which square cells of the liver hold tumor, and about how
 much at least, but not where in the cell. A first network learns from a pixel classifier's guess;
-what it says itself inside those cells is nearer to the truth, and the next network learns from it.
+what it says itself inside those cells may be nearer to the truth, and the next network can learn
+from it.
 Cells without tumor stay certain.
 """
 
