@@ -79,14 +79,13 @@ def _read(
 ) -> StoredResult:
     from LiverTumorSegLib.ct.label_map import LabelNumbers
     from LiverTumorSegLib.ct.read import is_folder
-    from LiverTumorSegLib.result.stored import read_pair, read_result
+    from LiverTumorSegLib.ct.study import ANY_SERIES
+    from LiverTumorSegLib.result.stored import read_pair
 
-    from .exchange import is_exchange, read_stored
+    from .exchange import read_stored
 
-    if is_exchange(path):
-        return read_stored(path)
     if is_folder(path):
-        return read_result(path, ct, option=option)
+        return read_stored(path, ct, ANY_SERIES, option=option)
     if ct is None:
         raise ValueError(
             f"{path.name} is a label map; name the CT that it was made of by {option}."

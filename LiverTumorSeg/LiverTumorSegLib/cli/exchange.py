@@ -35,6 +35,7 @@ from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 if TYPE_CHECKING:
+    from LiverTumorSegLib.ct.study import WantedSeries
     from LiverTumorSegLib.result.stored import StoredResult
 
 CT_ARRAY, CT_GEOMETRY = "ct.npy", "ct.json"
@@ -116,18 +117,20 @@ def read_answer(folder: Path, shape_kji: tuple[int, ...]) -> Answer:
     return Answer(labels, record, probabilities, seen, steps)
 
 
-def is_exchange(folder: Path) -> bool:
-    """Whether a folder holds a CT and labels that were handed over."""
-    return (folder / CT_GEOMETRY).is_file() and (folder / RECORD).is_file()
+def read_stored(
+    folder: Path, ct: Path | None, series: WantedSeries, *, option: str = "--ct"
+) -> StoredResult:
+    """A result folder, or a CT and labels that were handed over; errors as of what reads them.
 
+    ct, series, option: of a result folder, as ``read_result`` takes them.
+    """
+    from LiverTumorSegLib.result.stored import read_result, stored_result
 
-def read_stored(folder: Path) -> StoredResult:
-    """A CT and labels that were handed over, as a result; errors as of what reads them."""
-    from LiverTumorSegLib.result.stored import stored_result
-
-    ct = read_request(folder)
-    answer = read_answer(folder, ct.shape_kji)
-    return stored_result(ct, answer.labels_kji, answer.record)
+    if not ((folder / CT_GEOMETRY).is_file() and (folder / RECORD).is_file()):
+        return read_result(folder, ct, series, option=option)
+    handed_over = read_request(folder)
+    answer = read_answer(folder, handed_over.shape_kji)
+    return stored_result(handed_over, answer.labels_kji, answer.record)
 
 
 def _write_array(

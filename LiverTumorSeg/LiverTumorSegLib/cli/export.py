@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from LiverTumorSegLib.ct.study import ANY_SERIES, WantedSeries
 from LiverTumorSegLib.settings import Exports
 
 from .progress import Reporter
-
-if TYPE_CHECKING:
-    from LiverTumorSegLib.result.stored import StoredResult
 
 
 def export_result(
@@ -33,6 +29,8 @@ def export_result(
     from LiverTumorSegLib.result.export.export import ALL_EXPORTS, Export
     from LiverTumorSegLib.result.files import NOTICE
 
+    from .exchange import read_stored
+
     reporter.started()
     if not exports.what_counts():
         raise ValueError("Say what to write: --dicom, --seg-nrrd, --stl or --obj.")
@@ -40,7 +38,7 @@ def export_result(
     export = Export.prepared(exports, source)
     with whole_folder(output, known=ALL_EXPORTS, overwrite=overwrite) as part:
         reporter.progress(0.1, "Reading the CT and the labels")
-        stored = _read(folder, ct, series)
+        stored = read_stored(folder, ct, series)
         if export.source is not None:
             export.source.refuse_another(stored.ct)
         for warning in stored.warnings:
@@ -61,11 +59,3 @@ def export_result(
     summary = f"Wrote {', '.join(files)}\nResults in {output}\n{NOTICE}"
     reporter.finished(summary, {"files": files, "edited": stored.edited})
     return 0
-
-
-def _read(folder: Path, ct: Path | None, series: WantedSeries) -> StoredResult:
-    from LiverTumorSegLib.result.stored import read_result
-
-    from .exchange import is_exchange, read_stored
-
-    return read_stored(folder) if is_exchange(folder) else read_result(folder, ct, series)

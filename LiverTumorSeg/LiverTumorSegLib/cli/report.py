@@ -32,9 +32,8 @@ def report(
     from LiverTumorSegLib.result.files import NOTICE, REPORT
     from LiverTumorSegLib.result.parts_files import parts_in, remarks_on
     from LiverTumorSegLib.result.report import model_entry, render_report
-    from LiverTumorSegLib.result.stored import read_result
 
-    from .exchange import is_exchange, read_stored
+    from .exchange import read_stored
 
     reporter.started()
     target = output or folder / REPORT
@@ -47,7 +46,7 @@ def report(
         )
     patient = read_patient(ct, series) if with_patient and ct is not None else {}
     reporter.progress(0.1, "Reading the CT and the labels")
-    stored = read_stored(folder) if is_exchange(folder) else read_result(folder, ct, series)
+    stored = read_stored(folder, ct, series)
     if parts is not None:
         reporter.progress(0.4, "Measuring the liver parts")
         held = parts_in(stored.ct, stored.labels_kji, parts)
