@@ -191,7 +191,7 @@ class ComparisonPanel:
 
     def _updateButtons(self) -> None:
         ui, links = self._ui, self._selectedLinks()
-        ui.notSameButton.enabled = len(links) == 1 and _isPair(links[0])
+        ui.notSameButton.enabled = len(links) == 1 and links[0].is_pair
         ui.sameButton.enabled = len(links) == 2 and _canJoin(*links)
         ui.savePageButton.enabled = self._pages.isFree
         ui.linkedViewsButton.blockSignals(True)
@@ -291,13 +291,9 @@ class FoundMatches:
         return places[0], places[-1]
 
 
-def _isPair(link: Link) -> bool:
-    return bool(link.baseline and link.followup)
-
-
 def _canJoin(one: Link, other: Link) -> bool:
     """Together they are of both dates; two pairs would be several lesions on both."""
-    return _isPair(joined_link(one, other)) and not (_isPair(one) and _isPair(other))
+    return joined_link(one, other).is_pair and not (one.is_pair and other.is_pair)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

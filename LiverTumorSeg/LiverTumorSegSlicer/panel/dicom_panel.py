@@ -18,9 +18,7 @@ from LiverTumorSegSlicer.scene.exports import dicomFiles, whyNoDicomSeg, writeDi
 
 from .dialogs import Questions
 from .lesion_panel import LesionPanel
-from .page_maker import caseOf
-
-SHOWN_MS = 10_000
+from .page_maker import caseOf, showStatus
 
 
 class DicomPanel:
@@ -66,7 +64,7 @@ class DicomPanel:
             case,
             files,
             self._makeRunner(),
-            onProgress=lambda _fraction, phrase: self._say(phrase),
+            onProgress=lambda _fraction, phrase: showStatus(phrase),
             onEnd=lambda made, why: self._onEnd(made, why, folder),
         )
         self._action.setEnabled(False)
@@ -87,21 +85,18 @@ class DicomPanel:
             self._questions.showFailure(outcome.sentence, outcome.log)
         return outcome.kind == "done"
 
-    def _say(self, text: str) -> None:
-        slicer.util.showStatusMessage(text, SHOWN_MS)
-
     def _onEnd(self, made: dict[str, bytes] | None, why: str, folder: Path) -> None:
         self._job = None
         self._action.setEnabled(True)
         if made is None:
-            self._say("")
+            showStatus("")
             self._questions.showFailure(why)
             return
         name = f"LiverTumorSeg_{datetime.now():%Y%m%d_%H%M%S}"
         try:
             writeDicomPair(folder, name, made[SEG], made[SR])
         except ValueError as error:
-            self._say("")
+            showStatus("")
             self._questions.showFailure(translatedError(error))
             return
-        self._say(_("The segments and their report were exported, and are in the DICOM database."))
+        showStatus(_("The segments and their report were exported, and are in the DICOM database."))

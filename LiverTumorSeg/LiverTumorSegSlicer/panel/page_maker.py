@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from LiverTumorSegSlicer.run.case_job import Case, Page, PageJob
 from LiverTumorSegSlicer.run.process import Runner
 from LiverTumorSegSlicer.run.sentences import translatedError
-from LiverTumorSegSlicer.scene.file_writing import writeWhole
+from LiverTumorSegSlicer.scene.file_writing import writeBytesWhole
 from LiverTumorSegSlicer.scene.lesion_measures import measureSegments
 from LiverTumorSegSlicer.scene.nodes import readLabels, readVolume
 from LiverTumorSegSlicer.scene.review import reviewedRecord
@@ -75,7 +75,7 @@ class PageMaker:
             cases,
             command,
             self._makeRunner(),
-            onProgress=lambda _fraction, phrase: _say(phrase),
+            onProgress=lambda _fraction, phrase: showStatus(phrase),
             onEnd=lambda page, why: self._onEnd(page, why, onMade),
         )
         self.onChanged()
@@ -84,16 +84,16 @@ class PageMaker:
     def save(self, page: Page, path: Path) -> None:
         """Write a page whole, and open it in the system's browser."""
         try:
-            writeWhole(path, lambda part: _write(part, page.html))
+            writeBytesWhole(path, page.html)
         except ValueError as error:
             self._questions.showFailure(translatedError(error))
             return
-        _say(_("The page was written."))
+        showStatus(_("The page was written."))
         self._questions.showFolder(path)
 
     def _onEnd(self, page: Page | None, why: str, onMade: Callable[[Page], None]) -> None:
         self._job = None
-        _say("")
+        showStatus("")
         self.onChanged()
         if page is None:
             self._questions.showFailure(why)
@@ -101,12 +101,9 @@ class PageMaker:
             onMade(page)
 
 
-def _say(text: str) -> None:
+def showStatus(text: str) -> None:
+    """Show what is going on, for some seconds."""
     slicer.util.showStatusMessage(text, SHOWN_MS)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def caseOf(segmentationNode: Any, volumeNode: Any, parts: PartMeasures | None = None) -> Case:

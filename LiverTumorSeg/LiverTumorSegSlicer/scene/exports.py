@@ -6,7 +6,6 @@ import importlib
 import json
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import slicer
 from LiverTumorSegLib.result.parts import PartMeasures, with_parts
 from slicer.i18n import tr as _
 
-from .file_writing import refuseExisting, writeWhole
+from .file_writing import refuseExisting, writeBytesWhole, writeWhole
 from .geometry import ijkToRas, isInScene, toMatrix
 from .lesion_measures import measureSegments
 from .nodes import readLabels
@@ -75,11 +74,7 @@ def exportResult(
     record = with_parts(record, parts, readLabels(segmentationNode, volumeNode))
     text = json.dumps(record, indent=1) + "\n"
     exportNifti(segmentationNode, volumeNode, labelsPath)
-    writeWhole(recordPath, lambda part: _writeText(part, text))
-
-
-def _writeText(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    writeBytesWhole(recordPath, text.encode("utf-8"))
 
 
 def exportDicomSeg(
@@ -131,7 +126,7 @@ def writeDicomPair(folder: Path, name: str, seg: bytes, report: bytes) -> None:
     written: list[Path] = []
     try:
         for target, data in files.items():
-            writeWhole(target, partial(_writeBytes, data=data))
+            writeBytesWhole(target, data)
             written.append(target)
     except ValueError:
         for target in written:
@@ -141,19 +136,19 @@ def writeDicomPair(folder: Path, name: str, seg: bytes, report: bytes) -> None:
         slicer.dicomDatabase.insert(str(target))
 
 
-def _writeBytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-
-
 def dicomFiles(volumeNode: Any) -> list[str]:
     """The CT's files in Slicer's DICOM database; where ``whyNoDicomSeg`` finds none missing."""
-    uids = (volumeNode.GetAttribute(INSTANCE_UIDS) or "").split()
+    uids = _instanceUids(volumeNode)
     return sorted({str(slicer.dicomDatabase.fileForInstance(uid)) for uid in uids})
+
+
+def _instanceUids(volumeNode: Any) -> list[str]:
+    return (volumeNode.GetAttribute(INSTANCE_UIDS) or "").split()
 
 
 def whyNoDicomSeg(volumeNode: Any) -> str:
     """Why a result on this CT cannot become a DICOM SEG, one sentence; empty when it can."""
-    uids = (volumeNode.GetAttribute(INSTANCE_UIDS) or "").split() if isInScene(volumeNode) else []
+    uids = _instanceUids(volumeNode) if isInScene(volumeNode) else []
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None:
         return _(

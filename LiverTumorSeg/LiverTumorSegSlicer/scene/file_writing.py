@@ -41,3 +41,12 @@ def writeWhole(target: Path, write: Callable[[Path], None]) -> None:
                 name=target.name, reason=error.__cause__.strerror or error.__cause__
             )
         ) from None
+
+
+def writeBytesWhole(target: Path, content: bytes) -> None:
+    """A file of these bytes, as ``writeWhole`` writes one."""
+
+    def write(part: Path) -> None:
+        part.write_bytes(content)
+
+    writeWhole(target, write)

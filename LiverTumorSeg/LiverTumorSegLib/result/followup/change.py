@@ -41,6 +41,11 @@ class Link:
     baseline: tuple[int, ...]
     followup: tuple[int, ...]
 
+    @property
+    def is_pair(self) -> bool:
+        """Whether it has lesions of both dates."""
+        return bool(self.baseline and self.followup)
+
 
 @dataclass(frozen=True)
 class DatedLesion:

@@ -52,10 +52,10 @@ class Corrections:
     @classmethod
     def between(cls, proposed: Sequence[Link], corrected: Sequence[Link]) -> Corrections:
         """The corrections that lead from one set of matches to another."""
-        apart = [link.baseline[0] for link in proposed if _is_pair(link) and link not in corrected]
+        apart = [link.baseline[0] for link in proposed if link.is_pair and link not in corrected]
         joined = list[tuple[int, int]]()
         for link in corrected:
-            if _is_pair(link) and link not in proposed:
+            if link.is_pair and link not in proposed:
                 joined += [(link.baseline[0], number) for number in link.followup]
                 joined += [(number, link.followup[0]) for number in link.baseline[1:]]
         return cls(tuple(apart), tuple(joined))
@@ -122,10 +122,6 @@ def joined_link(one: Link, other: Link) -> Link:
 def in_order(links: Iterable[Link]) -> tuple[Link, ...]:
     """Sort matches by baseline number, the new lesions last by their own."""
     return tuple(sorted(links, key=lambda link: (not link.baseline, link.baseline, link.followup)))
-
-
-def _is_pair(link: Link) -> bool:
-    return bool(link.baseline and link.followup)
 
 
 def _holding(links: Iterable[Link], *, baseline: int = 0, followup: int = 0) -> Link:
