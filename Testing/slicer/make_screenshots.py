@@ -39,10 +39,11 @@ from LiverTumorSegSlicer.environment.requirements import Environment  # noqa: E4
 from LiverTumorSegSlicer.panel.dialogs import Questions  # noqa: E402
 from LiverTumorSegSlicer.run.process import ProcessRunner  # noqa: E402
 from LiverTumorSegSlicer.scene import sample_data  # noqa: E402
+from LiverTumorSegSlicer.scene.nodes import readLabels  # noqa: E402
 from LiverTumorSegSlicer.self_test import AnsweringRunner  # noqa: E402
 from panel_desk import FakePackages, stepsOf, writeModel  # noqa: E402
 from PIL import Image  # noqa: E402
-from scipy.ndimage import binary_dilation, binary_erosion  # noqa: E402
+from scipy.ndimage import binary_dilation, binary_erosion, label  # noqa: E402
 from slicersim.load import load_module, main_window  # noqa: E402
 from slicersim.loop import in_event_loop  # noqa: E402
 
@@ -177,6 +178,14 @@ class Studio:
             slicer.app.processEvents()
             time.sleep(0.01)
 
+    def scrollTo(self, widget: Any) -> None:
+        """Bring a part of the panel into sight."""
+        parent = widget.parentWidget()
+        while not isinstance(parent, qt.QScrollArea):
+            parent = parent.parentWidget()
+        slicer.app.processEvents()
+        parent.ensureWidgetVisible(widget)
+
     def click(self, button: Any) -> None:
         qt.QTest.mouseClick(button, qt.Qt.LeftButton)
         slicer.app.processEvents()
@@ -235,6 +244,36 @@ def shootAdvanced(studio: Studio) -> None:
     studio.ui.resultCollapsibleButton.collapsed = False
 
 
+def shootCompared(studio: Studio) -> None:
+    """Beside an earlier result, in which all tumors are smaller and the smallest is not there."""
+    ui, parameters = studio.ui, studio.panel.logic.getParameterNode()
+    now = parameters.outputSegmentation
+    labelsKji = readLabels(now, parameters.inputVolume)
+    smaller = binary_erosion(labelsKji == Label.TUMOR, iterations=2)
+    pieces, count = label(smaller)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+    smaller &= pieces != 1 + sizes.argmin()
+    earlier = np.where(smaller, Label.TUMOR, np.minimum(labelsKji, Label.LIVER)).astype(np.uint8)
+    studio.makeRunner = lambda: AnsweringRunner(lambda ct: earlier, draftLines())
+    parameters.outputSegmentation = None
+    studio.waitUntil(lambda: ui.segmentButton.enabled)
+    studio.click(ui.segmentButton)
+    studio.waitUntil(lambda: not studio.panel.logic.isRunning)
+    before = parameters.outputSegmentation
+    before.SetName("LiverPhantom, earlier")
+    parameters.outputSegmentation = now
+    studio.makeRunner = ProcessRunner
+    ui.baselineSelector.setCurrentNode(before)
+    studio.waitUntil(lambda: ui.compareButton.enabled)
+    studio.click(ui.compareButton)
+    studio.waitUntil(lambda: ui.matchesTable.rowCount > 0)
+    studio.click(ui.linkedViewsButton)
+    ui.matchesTable.selectRow(0)
+    studio.scrollTo(ui.savePageButton)
+    studio.shoot("compared")
+    studio.click(ui.linkedViewsButton)
+
+
 def shootError(studio: Studio) -> None:
     """A run that fails."""
     studio.click(studio.ui.removeButton)
@@ -284,7 +323,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     setLook(args.font_percent, args.dark)
     studio = Studio(folder, args.fake, frozenset() if args.output else IN_README)
-    for shoot in (shootEnvironment, shootRun, shootAdvanced, shootError):
+    for shoot in (shootEnvironment, shootRun, shootAdvanced, shootCompared, shootError):
         shoot(studio)
     return 0
 
