@@ -8,10 +8,11 @@
 
 The network runs once over every validation volume; then settings are tried without it: how much of
 a voxel must be tumor, how far that is smoothed through the plane, the smallest lesion, the margin
-around the liver. With what is chosen, a lesion's confidence is calibrated. A patch network sees
-neighboring slices itself and has no smoothing. --region-mm says by how much the liver is dilated
-for a cascade's patch network, in place of what it was trained with: a liver network may leave out
-the very tumors that are looked for.
+around the liver, and, of two networks, how much of a lesion must be liver to the first. With what
+is chosen, a lesion's confidence is calibrated. A patch network sees neighboring slices itself and
+has no smoothing. --region-mm says by how much the liver is dilated for a cascade's patch network,
+in place of what it was trained with: a liver network may leave out the very tumors that are looked
+for.
 In place of a model there may be a folder with a cross-validation, fold1.safetensors beside
 fold1.json and so on (training.split --folds): each model predicts the test cases of its fold,
 whose patients it has not seen, and the choice is made on all of them. What is chosen on the other
@@ -125,6 +126,7 @@ def choose(options: TuneOptions, called: str, show: Show) -> str:
             first.decision,
             first.postprocessing,
             smoothing=sees_single_slices(first),
+            two_networks=isinstance(first.network, Cascade),
         ).without_confidence()
         folds = {one.fold: [case.group for case in one.cases] for one in parts if one.fold}
         choice = best_choice(

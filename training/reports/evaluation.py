@@ -174,6 +174,11 @@ def _decided(summary: Record) -> list[str]:
         )
     if decision.has_seeds:
         facts.append(f"A lesion stays where one of its voxels is over {decision.seed_threshold:g}.")
+    if decision.least_liver_share:
+        least = decision.least_liver_share
+        facts.append(
+            f"And where the liver network's mean probability over it is {least:g} at least."
+        )
     if folds := summary.get("decisions"):
         chosen = [Decision.from_dict(one) for one in folds.values()]
         pairs = ", ".join(f"{one.tumor_threshold:g} and {one.seed_threshold:g}" for one in chosen)

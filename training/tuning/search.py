@@ -7,7 +7,8 @@
         print(left.name, left.setting, left.scores.score)
 
 Tumor threshold and smoothing are tried in all pairs; then, with that smoothing, tumor and seed
-threshold; with the best pair the smallest lesion, and then the margin around the liver. The score
+threshold; then seed threshold and the least share of liver, where a network of its own looks for
+it; with the best the smallest lesion, and then the margin around the liver. The score
 is the mean of the tumor Dice, all voxels of all volumes in one pot, and the F1 of lesions at any
 overlap (6-neighborhood, ``clean``): voxels alone would forget small lesions, and lesions alone
 their outlines. What scores the same goes to the setting nearest the one that the model had. With a
@@ -24,8 +25,8 @@ from typing import Any
 
 import numpy as np
 from LiverTumorSegLib.inference.decision import Decision
-from LiverTumorSegLib.inference.postprocess import Postprocessing, with_seeds_only
-from LiverTumorSegLib.inference.prediction import Prediction
+from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.prediction import Candidates, Marks, Prediction
 from LiverTumorSegLib.labels import Label
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -39,12 +40,14 @@ TRIED: dict[str, tuple[float, ...]] = {
     "tumor_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "smoothing_mm": (0.0, 2.0, 4.0, 6.0, 8.0),
     "seed_threshold": (0.0, 0.9, 0.95, 0.98, 0.99, 0.995, 0.997, 0.998, 0.999),
+    "least_liver_share": (0.0, 0.3, 0.5, 0.7),
     "smallest_lesion_mm": (0.0, 3.0, 5.0, 7.0, 10.0),
     "max_distance_to_liver_mm": (0.0, 5.0, 10.0, 20.0),
 }
 STEPS = (
     ("tumor_threshold", "smoothing_mm"),
     ("tumor_threshold", "seed_threshold"),
+    ("seed_threshold", "least_liver_share"),
     ("smallest_lesion_mm",),
     ("max_distance_to_liver_mm",),
 )
@@ -60,16 +63,19 @@ class Setting:
 
     smoothing: whether smoothing through the plane is to be tried at all; a network that sees
         neighboring slices has no use for it.
+    two_networks: whether one of them looks for the liver alone, whose share can be asked for.
     """
 
     decision: Decision
     postprocessing: Postprocessing
     smoothing: bool = field(default=True, compare=False)
+    two_networks: bool = field(default=False, compare=False)
 
     @property
     def tried(self) -> dict[str, tuple[float, ...]]:
         """The part of TRIED that such a model has."""
-        return {n: v for n, v in TRIED.items() if self.smoothing or n != "smoothing_mm"}
+        has = {"smoothing_mm": self.smoothing, "least_liver_share": self.two_networks}
+        return {name: values for name, values in TRIED.items() if has.get(name, True)}
 
     @property
     def values(self) -> dict[str, float]:
@@ -223,12 +229,14 @@ class CroppedPrediction:
 
     Much smaller, and decided on faster, than the whole; what it decides is the same.
     liver_lps: as in a Prediction, cut to the box. share: float32 (k, j, i), what is
-        compared with the threshold, 0 where tumor may not be.
+        compared with the threshold, 0 where tumor may not be. liver_share: float16 (k, j, i), the
+        probability of the network that looked for the liver; None where one network did both.
     """
 
     liver_lps: NDArray[np.bool_]
     share: NDArray[np.float32]
     spacing_kji_mm: tuple[float, float, float]
+    liver_share: NDArray[np.float16] | None = None
 
     @classmethod
     def of(cls, prediction: Prediction, true: Labels) -> tuple[CroppedPrediction, Labels]:
@@ -243,17 +251,23 @@ class CroppedPrediction:
                 share[number - k.start] = share_ji[j, i]
         if place is not None:
             share[~place[box]] = 0
-        cropped = cls(prediction.liver_lps[box].copy(), share, prediction.spacing_kji_mm)
+        liver_share = None
+        if prediction.has_liver_network:
+            slices = [prediction.liver_share(number)[j, i] for number in range(k.start, k.stop)]
+            liver_share = np.stack(slices, dtype=np.float16, casting="same_kind")
+        liver_lps = prediction.liver_lps[box].copy()
+        cropped = cls(liver_lps, share, prediction.spacing_kji_mm, liver_share)
         return cropped, true[box].copy()
 
-    def tumor_mask(self, decision: Decision) -> tuple[NDArray[np.bool_], None]:
+    def marks(self, decision: Decision) -> Marks:
         """Where tumor is before any step; ``ValueError`` for a decision over several slices."""
         if decision.smoothing_mm > 0:
             raise ValueError("A cropped prediction knows each slice alone.")
-        tumor = self.share > decision.tumor_threshold
-        if decision.has_seeds:
-            with_seeds_only(tumor, self.share > decision.seed_threshold)
-        return tumor, None
+        voxels = np.flatnonzero(self.share > decision.tumor_threshold)
+        shares, liver = self.share.reshape(-1)[voxels], None
+        if self.liver_share is not None:
+            liver = self.liver_share.reshape(-1)[voxels].astype(np.float32)
+        return Candidates(self.share.shape, voxels, shares, liver).marks(decision)
 
     def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Each slice of the box with its shares, (j, i)."""
@@ -278,13 +292,13 @@ class PredictedCase:
         self, decision: Decision, steps: Iterable[Postprocessing]
     ) -> dict[Setting, VolumeCounts]:
         """Decided once, cleaned in several ways."""
-        tumor, _ = self.prediction.tumor_mask(decision)
-        box = self._box(tumor)
+        marks = self.prediction.marks(decision)
+        box = self._box(marks.tumor)
         return {
             Setting(decision, step): VolumeCounts.of(
                 self.case,
                 self.patient,
-                self._match(tumor, step, box),
+                self._match(marks, step, box),
                 self.prediction.spacing_kji_mm,
             )
             for step in steps
@@ -292,9 +306,9 @@ class PredictedCase:
 
     def evidence(self, setting: Setting) -> Evidence:
         """The network's probabilities on the voxels that are labeled tumor at last."""
-        tumor, _ = self.prediction.tumor_mask(setting.decision)
-        first, rows, columns = box = self._box(tumor)
-        match = self._match(tumor, setting.postprocessing, box)
+        marks = self.prediction.marks(setting.decision)
+        first, rows, columns = box = self._box(marks.tumor)
+        match = self._match(marks, setting.postprocessing, box)
         shares = self.prediction.shares(setting.decision.smoothing_mm)
         slices = ((k - first.start, share_ji[rows, columns]) for k, share_ji in shares)
         return Evidence.of(self.patient, match, slices)
@@ -306,10 +320,11 @@ class PredictedCase:
         wide = (slice(max(side.start - 1, 0), side.stop + 1) for side in (k, j, i))
         return next(wide), next(wide), next(wide)
 
-    def _match(self, tumor: NDArray[np.bool_], step: Postprocessing, box: Box) -> LesionMatch:
-        labels = step.labels(
-            self.prediction.liver_lps[box], tumor[box], self.prediction.spacing_kji_mm
-        )
+    def _match(self, marks: Marks, step: Postprocessing, box: Box) -> LesionMatch:
+        liver = step.liver(self.prediction.liver_lps)
+        liver.reshape(-1)[marks.outside] = False
+        spacing_kji_mm = self.prediction.spacing_kji_mm
+        labels = step.labels_in(np.ascontiguousarray(liver[box]), marks.tumor[box], spacing_kji_mm)
         return match_lesions(labels, np.ascontiguousarray(self.true[box]))
 
 

@@ -10,6 +10,8 @@ settings. They are chosen on a model's validation patients and lie in its file.
 
 How far a tumor reaches and whether there is one are two questions, so there are two thresholds
 (hysteresis, Canny 1986): a low one for the outline, and one that a lesion's surest voxel must pass.
+Where a network of its own has found the liver, it has a say as well: what it says is no liver, such
+as a gallbladder or the content of a stomach beside it, is no liver tumor either.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ class Decision(Settings):
         p_tumor / (p_liver + p_tumor) is above this.
     seed_threshold: a lesion stays, whole, only where one of its voxels has a share above this
         (lesions: the 26-neighborhood); 0 keeps all.
+    least_liver_share: where a network of its own has found the liver, a lesion stays, whole, only
+        where this network's probability of liver (tumor included), averaged over the lesion, is
+        at least this; 0 keeps all. What goes is not liver either where that probability is under
+        one half.
     smoothing_mm: standard deviation of a Gaussian through the plane, by which both sums of the
         share are averaged over neighboring slices; 0 leaves each slice to itself.
     calibration: (slope, offset) of the probability that a voxel is tumor,
@@ -56,11 +62,13 @@ class Decision(Settings):
     RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
         "smoothing_mm": (0.0, 100.0),
         "seed_threshold": (0.0, 1.0),
+        "least_liver_share": (0.0, 1.0),
     }
 
     tumor_threshold: float = 0.5
     smoothing_mm: float = 0.0
     seed_threshold: float = 0.0
+    least_liver_share: float = 0.0
     calibration: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:

@@ -161,16 +161,17 @@ def clean_liver(mask: Mask) -> Mask:
     return clean
 
 
-def with_seeds_only(lesions: Mask, seeds: Mask) -> None:
-    """Clear, in place, each lesion without any seed; bool (k, j, i), 26-neighborhood."""
-    if (box := bounding_box(lesions)) is None:
-        return
-    window = lesions[box]  # a view: writing to it changes lesions
-    numbers, count = _label(window)
-    has_seed = np.zeros(count + 1, dtype=bool)
-    has_seed[numbers[seeds[box]]] = True
-    has_seed[0] = False  # background
-    window[...] = _look_up(has_seed, numbers)
+def label_lesions(tumor: Mask, voxels: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+    """Numbers from 1 of the lesions that flat voxels of tumor lie in, and how many lesions are.
+
+    tumor: (k, j, i); lesions are its components in the 26-neighborhood. voxels: (n,), all tumor.
+    """
+    if (box := bounding_box(tumor)) is None:
+        return np.zeros(0, np.int32), 0
+    numbers, count = _label(tumor[box])
+    kji = np.unravel_index(voxels, tumor.shape)
+    here = tuple(at - side.start for at, side in zip(kji, box, strict=True))
+    return numbers[here], count
 
 
 def _check(labels: Labels, spacing_mm: Spacing) -> None:

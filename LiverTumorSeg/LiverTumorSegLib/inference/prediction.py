@@ -27,16 +27,18 @@ from LiverTumorSegLib.volume import Box
 
 from .decision import Decision
 from .grids import SliceGrid, grid_from_dict
-from .postprocess import Postprocessing, with_seeds_only
+from .postprocess import Postprocessing, label_lesions
 from .progress import Progress, no_progress, subrange
 
 CLEANING = 0.6  # of a decision's progress: before this each slice, then all of them at once
 ROUNDING = 1e-4  # of a share: what is passed over as below a threshold is so at every pixel
+HALF = 0.5
 LEAST_SUM = np.float32(1e-6)  # of liver and tumor, where a share of them is asked for
 
 Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
 Floats = NDArray[np.float32]
+Voxels = NDArray[np.int64]
 Labels = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 
@@ -52,35 +54,61 @@ class Decided(NamedTuple):
     tumor_probability: Labels | None
 
 
+class Marks(NamedTuple):
+    """What a decision marks, before any step.
+
+    tumor: (k, j, i). outside: flat voxels of lesions that lie outside the liver and are not marked.
+    """
+
+    tumor: Mask
+    outside: Voxels
+
+
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """Voxels that may be tumor, with what is compared with the threshold.
 
-    shape_kji: of the CT in LPS order. voxels: int64 (n,), flat indices in C order. shares: (n,).
+    shape_kji: of the CT in LPS order. voxels: flat indices (n,) in C order. shares: (n,).
+    liver: (n,), probability of liver, tumor included, by the network that looked for the liver;
+        None where one network did both, or nobody asked.
     """
 
     shape_kji: tuple[int, ...]
-    voxels: NDArray[np.int64]
+    voxels: Voxels
     shares: Floats
+    liver: Floats | None = None
 
     def within(self, box: Box) -> Candidates:
         """The same on the part of the CT that a box holds; all of them lie in it."""
         start_kji = np.array([side.start for side in box])
         kji = np.array(np.unravel_index(self.voxels, self.shape_kji)) - start_kji[:, None]
         shape_kji = tuple(side.stop - side.start for side in box)
-        return Candidates(shape_kji, np.ravel_multi_index(tuple(kji), shape_kji), self.shares)
+        return Candidates(
+            shape_kji, np.ravel_multi_index(tuple(kji), shape_kji), self.shares, self.liver
+        )
 
-    def tumor(self, decision: Decision) -> Mask:
-        """Where tumor is by a decision."""
-        mask = np.zeros(self.shape_kji, np.bool_)
+    def marks(self, decision: Decision) -> Marks:
+        """Where tumor is by a decision, lesion by lesion."""
+        tumor = np.zeros(self.shape_kji, np.bool_)
+        flat = tumor.reshape(-1)
         above = self.shares > decision.tumor_threshold
-        voxels = self.voxels[above]
-        mask.reshape(-1)[voxels] = True
+        voxels, outside = self.voxels[above], np.zeros(0, np.int64)
+        flat[voxels] = True
+        asks_liver = self.liver is not None and decision.least_liver_share > 0
+        if not (decision.has_seeds or asks_liver):
+            return Marks(tumor, outside)
+        numbers, count = label_lesions(tumor, voxels)
+        stays = np.ones(count + 1, np.bool_)
         if decision.has_seeds:
-            seeds = np.zeros(self.shape_kji, np.bool_)
-            seeds.reshape(-1)[voxels[self.shares[above] > decision.seed_threshold]] = True
-            with_seeds_only(mask, seeds)
-        return mask
+            stays[:] = False
+            stays[numbers[self.shares[above] > decision.seed_threshold]] = True
+        if self.liver is not None and asks_liver:
+            liver = self.liver[above]
+            is_outside = _means(numbers, liver, count) < decision.least_liver_share
+            outside = voxels[is_outside[numbers] & (liver < HALF)]
+            stays &= ~is_outside
+        flat[voxels[~stays[numbers]]] = False
+        return Marks(tumor, outside)
 
     def probability(self, decision: Decision, is_tumor: Mask) -> Labels | None:
         """Where tumor is in the end, its probability as in :class:`Decided`."""
@@ -181,24 +209,26 @@ class Prediction:
     ) -> Decided:
         """The same with what does not depend on the thresholds found before.
 
-        candidates: of a decision with the same smoothing and a threshold that is not higher.
+        candidates: of a decision with the same smoothing and least share of liver, and a threshold
+            that is not higher.
         liver: as ``postprocessing.liver`` makes it of ``liver_lps``; overwritten.
         """
-        tumor = candidates.tumor(decision)
+        tumor, outside = candidates.marks(decision)
+        liver.reshape(-1)[outside] = False
         labels = postprocessing.labels_in(liver, tumor, self.spacing_kji_mm)
         return Decided(labels, candidates.probability(decision, labels == Label.TUMOR))
 
-    def tumor_mask(self, decision: Decision) -> tuple[Mask, Labels | None]:
-        """Where tumor is before any step, and its probability there as in :class:`Decided`."""
-        candidates = self.candidates(decision)
-        mask = candidates.tumor(decision)
-        return mask, candidates.probability(decision, mask)
+    def marks(self, decision: Decision) -> Marks:
+        """Where tumor is before any step."""
+        return self.candidates(decision).marks(decision)
 
     def candidates(self, decision: Decision, progress: Progress = no_progress) -> Candidates:
         """Each voxel whose share is above the threshold; progress may raise between two slices."""
         slices = self._tumor_slices()
         width = int(np.prod(self.liver_lps.shape[1:]))
         voxels, shares = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        asks_liver = decision.least_liver_share > 0 and self.has_liver_network
+        liver = [np.zeros(0, np.float32)]
         for n, (k, sums) in enumerate(self._sums(slices, decision)):
             progress(
                 n / len(slices),
@@ -213,7 +243,25 @@ class Prediction:
             pixels = np.flatnonzero(above)
             voxels.append(k * width + pixels)
             shares.append(share.reshape(-1)[pixels])
-        return Candidates(self.liver_lps.shape, np.concatenate(voxels), np.concatenate(shares))
+            if asks_liver:
+                liver.append(self.liver_share(k).reshape(-1)[pixels])
+        return Candidates(
+            self.liver_lps.shape,
+            np.concatenate(voxels),
+            np.concatenate(shares),
+            np.concatenate(liver) if asks_liver else None,
+        )
+
+    @property
+    def has_liver_network(self) -> bool:
+        """Whether a network of its own has found the liver."""
+        return self.liver is not self.tumor
+
+    def liver_share(self, k: int) -> Floats:
+        """Probability of liver, tumor included, on slice k by the network that looked for it."""
+        if k in self.liver.by_slice:
+            return self.liver.foreground_native(k)
+        return np.zeros(self.liver_lps.shape[1:], np.float32)
 
     def shares(self, smoothing_mm: float = 0.0) -> Iterator[tuple[int, Floats]]:
         """Each slice k on which tumor may be, with what is compared with the threshold, (j, i)."""
@@ -225,10 +273,10 @@ class Prediction:
         result = np.zeros((len(Label), *self.liver_lps.shape), np.float16)
         result[Label.BACKGROUND] = 1
         for k in sorted(self.liver.by_slice.keys() | self.tumor.by_slice.keys()):
-            nothing = np.zeros(self.liver_lps.shape[1:], np.float32)
-            found = self.liver.foreground_native(k) if k in self.liver.by_slice else nothing
-            tumor = self.tumor.last_native(k) if k in self.tumor.by_slice else nothing
-            if self.liver is self.tumor:
+            found, tumor = self.liver_share(k), np.zeros(self.liver_lps.shape[1:], np.float32)
+            if k in self.tumor.by_slice:
+                tumor = self.tumor.last_native(k)
+            if not self.has_liver_network:
                 result[:, k] = 1 - found, found - tumor, tumor
             else:
                 result[:, k] = (1 - tumor) * (1 - found), (1 - tumor) * found, tumor
@@ -287,7 +335,7 @@ class Prediction:
 
     @property
     def _networks(self) -> list[ClassMaps]:
-        return [self.liver] if self.liver is self.tumor else [self.liver, self.tumor]
+        return [self.liver, self.tumor] if self.has_liver_network else [self.liver]
 
     def _tumor_slices(self) -> list[int]:
         """Slices on which tumor may be. Others do not count: a search may have passed them over."""
@@ -321,6 +369,13 @@ class Prediction:
         tumor, both = np.moveaxis(self.tumor.grid.to_native(layers_last), 2, 0)
         share: Floats = tumor / np.maximum(both, LEAST_SUM)
         return share
+
+
+def _means(numbers: NDArray[np.int32], values: Floats, count: int) -> NDArray[np.float64]:
+    """Means of the values of each lesion, (count + 1,); 0 for number 0, which is none."""
+    sums = np.bincount(numbers, weights=values, minlength=count + 1)
+    means: NDArray[np.float64] = sums / np.maximum(np.bincount(numbers, minlength=count + 1), 1)
+    return means
 
 
 def _by_slice(stored: Mapping[str, NDArray[Any]], n: int) -> dict[int, Half]:

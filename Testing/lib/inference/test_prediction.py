@@ -169,6 +169,49 @@ def test_what_has_no_seed_is_liver_and_has_no_probability() -> None:
     np.testing.assert_array_equal(sure.tumor_probability[stays], every.tumor_probability[stays])
 
 
+def of_two_networks() -> Prediction:
+    """The tumors of one random network, and the liver of another that agrees with it in part."""
+    first, second = (predicted(random_probabilities(seed=seed)) for seed in (3, 4))
+    return replace(second, liver=first.liver)
+
+
+@looped("least", [0.5, 0.6, 0.7, 1.0])
+def test_a_lesion_stays_whole_where_the_liver_network_says_liver(least: float) -> None:
+    """Oracle: SciPy's means over SciPy's labels. What goes and is no liver to it is background."""
+    prediction = of_two_networks()
+    low = Decision(tumor_threshold=0.6)
+    every, made = (decided(prediction, one) for one in (low, replace(low, least_liver_share=least)))
+    slices = range(len(prediction.liver_lps))
+    liver = np.stack([prediction.liver.foreground_native(k) for k in slices])
+    lesions, count = ndimage.label(every == Label.TUMOR, np.ones((3, 3, 3)))
+    means = ndimage.mean(liver, lesions, range(1, count + 1))
+    stays = np.isin(lesions, 1 + np.flatnonzero(means >= least))
+    np.testing.assert_array_equal(made == Label.TUMOR, stays)
+    goes = (every == Label.TUMOR) & ~stays
+    np.testing.assert_array_equal(made[goes], liver[goes] >= 0.5)
+    np.testing.assert_array_equal(made[every != Label.TUMOR], every[every != Label.TUMOR])
+    assert goes.any()
+    assert stays.any() == (least < 1)
+
+
+def test_a_seed_and_the_liver_are_asked_for_together() -> None:
+    prediction = of_two_networks()
+    seed = Decision(tumor_threshold=0.6, seed_threshold=0.9)
+    inside = Decision(tumor_threshold=0.6, least_liver_share=0.45)
+    both = replace(seed, least_liver_share=0.45)
+    one, other, made = (decided(prediction, d) == Label.TUMOR for d in (seed, inside, both))
+    np.testing.assert_array_equal(made, one & other)
+    assert made.any()
+    assert (one & ~made).any()
+    assert (other & ~made).any()
+
+
+def test_one_network_is_not_asked_about_its_liver() -> None:
+    prediction = predicted(random_probabilities())
+    made = decided(prediction, Decision(least_liver_share=1.0))
+    np.testing.assert_array_equal(made, decided(prediction, Decision()))
+
+
 @looped("smoothing_mm", [0.0, 4.0])
 def test_a_higher_threshold_never_adds_tumor_nor_moves_the_foreground(smoothing_mm: float) -> None:
     prediction = predicted(random_probabilities())

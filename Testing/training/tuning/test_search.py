@@ -167,13 +167,13 @@ def test_what_scores_the_same_stays_as_it_was() -> None:
 
 def test_each_decision_is_made_once_a_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Decision] = []
-    tumor_mask = Prediction.tumor_mask
+    marks = Prediction.marks
 
     def counted(self: Prediction, decision: Decision) -> object:
         made.append(decision)
-        return tumor_mask(self, decision)
+        return marks(self, decision)
 
-    monkeypatch.setattr(Prediction, "tumor_mask", counted)
+    monkeypatch.setattr(Prediction, "marks", counted)
     found = search(answered("3", "anna", [TRUE, UNSURE]), answered("4", "ben", [TRUE]))
     found.best()
     found.leave_one_out()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.volume import CtVolume
 from looped import looped
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from training.score.matching import lits_detection
 from training.score.voxels import Overlap, slice_matrices
 from training.tune import best_choice
 from training.tuning.platt import fit_confidence
-from training.tuning.search import PredictedCase, Search, Setting
+from training.tuning.search import CroppedPrediction, PredictedCase, Search, Setting
 
 SURE_HU, UNSURE_HU = 130, 117  # the tumor network says 0.9 and 0.64
 OURS = Postprocessing(smallest_lesion_mm=0.0, smallest_liver_ml=0.0, clean_liver=True)
@@ -92,6 +93,39 @@ def test_neighboring_slices_are_not_smoothed() -> None:
         "max_distance_to_liver_mm",
     }
     assert len(search.tried()) > 10
+
+
+def beside_the_liver(case: str, patient: str, seed: int) -> PredictedCase:
+    """Two lesions that look alike; where the false one lies the liver network says 0.2."""
+    hu, true = (np.array(part) for part in (scan(seed)[0].hu, scan(seed)[1]))
+    hu[hu == UNSURE_HU] = SURE_HU
+    told = segmenter().predict(volume(hu, (6.0, 4.0, 4.0)))
+    false = (hu == SURE_HU) & (true != Label.TUMOR)
+    by_slice = {}
+    for k, layers in told.liver.by_slice.items():
+        by_slice[k] = layers.copy()
+        by_slice[k][0, false[k]] = 0.2
+    liver = replace(told.liver, by_slice=by_slice)
+    return PredictedCase(case, patient, replace(told, liver=liver), true)
+
+
+def test_what_the_liver_network_leaves_out_is_chosen_to_be_left_out() -> None:
+    cases = [beside_the_liver("3", "anna", 0), beside_the_liver("4", "ben", 1)]
+    strict = Setting(Decision(), AS_IT_IS, smoothing=False, two_networks=True)
+    search = Search(cases, strict)
+    assert search.scores(strict).detection.fp == 2
+    best = search.best()
+    assert best.decision.least_liver_share > 0.2
+    assert search.scores(best).detection.fp == 0
+    assert search.scores(best).detection.tp == 2
+    for one in cases:
+        cropped = CroppedPrediction.of(one.prediction, one.true)
+        small = PredictedCase(one.case, one.patient, *cropped)
+        for setting in (strict, best, best.with_value("least_liver_share", 0.7)):
+            decision, steps = setting.decision, [setting.postprocessing]
+            assert list(small.counts(decision, steps).values()) == list(
+                one.counts(decision, steps).values()
+            )
 
 
 def test_evidence_is_what_was_labeled_and_how_it_was_seen() -> None:
