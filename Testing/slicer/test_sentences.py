@@ -14,7 +14,7 @@ from LiverTumorSegLib.cli.progress import JsonLines
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import BundleError
 from LiverTumorSegLib.sentences import key_and_values, sentence, sentence_of
-from LiverTumorSegSlicer.run import sentences
+from LiverTumorSegSlicer.run import sentences, sentences_of_files, sentences_of_models
 from LiverTumorSegSlicer.run.sentences import forTranslators, translated, translatedError
 from panel_desk import PanelDesk, writeModel
 from slicersim import scripted
@@ -86,7 +86,7 @@ def textOf(node: ast.expr) -> str | None:
 
 def test_the_panel_knows_every_key_of_the_child() -> None:
     known = set(forTranslators())
-    for path in SAID_IN_THE_CHILD:
+    for path in (*SAID_IN_THE_CHILD, LIB / "ct" / "dicom.py", LIB / "ct" / "dicom_grid.py"):
         assert keysOf(path) <= known, path.name
     assert len(known) == len(forTranslators()), "each is there once"
 
@@ -198,8 +198,24 @@ def test_a_run_s_steps_refusals_and_warnings_are_translated(
 
 def test_translators_find_the_texts_in_plain_calls() -> None:
     """Slicer's tools read the source, and take literals only."""
-    calls = [
-        n for n in ast.walk(ast.parse(inspect.getsource(sentences))) if isinstance(n, ast.Call)
-    ]
-    literals = {textOf(c.args[0]) for c in calls if getattr(c.func, "id", "") == "_"}
+    literals = set[str | None]()
+    for file in (sentences, sentences_of_files, sentences_of_models):
+        calls = [n for n in ast.walk(ast.parse(inspect.getsource(file))) if isinstance(n, ast.Call)]
+        own = {textOf(c.args[0]) for c in calls if getattr(c.func, "id", "") == "_"} - {None}
+        assert not literals & own, "each has its place in one file"
+        literals |= own
     assert set(forTranslators()) <= literals
+
+
+def test_a_sentence_is_looked_up_among_those_of_the_file_that_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slicer finds a text only by the name of the file where it stands."""
+    keys = (
+        "Cleaning up",
+        "Get the file again from where it came.",
+        "This series has a broken orientation in its header; export the series again.",
+    )
+    monkeypatch.setattr(scripted, "translations", dict.fromkeys((*keys, "Of no file."), "Erkannt."))
+    assert [translated({"key": key}) for key in keys] == ["Erkannt."] * 3
+    assert translated({"key": "Of no file."}) == "Of no file."

@@ -275,8 +275,16 @@ class TestParameterNode:
     ) -> None:
         monkeypatch.setitem(scripted.translations, "{count} files", "{Zahl} Dateien")
         monkeypatch.setitem(scripted.translations, "Idle", "Ruhe")
-        assert slicer.i18n.tr("{count} files") == "{count} files"
-        assert slicer.i18n.tr("Idle") == "Ruhe"
+        _ = slicer.i18n.tr  # by which name Slicer's tools find the texts
+        assert _("{count} files") == "{count} files"
+        assert _("Idle") == "Ruhe"
+
+    def test_a_text_is_translated_in_the_file_alone_where_it_stands(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        elsewhere = "Cleaning up"
+        monkeypatch.setitem(scripted.translations, elsewhere, "Aufräumen")
+        assert slicer.i18n.tr(elsewhere) == elsewhere
 
     def test_wrong_types_are_refused(self, toy: ModuleType, scene: Any) -> None:
         node = toy.ToyLogic().getParameterNode()

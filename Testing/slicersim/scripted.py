@@ -1,11 +1,13 @@
 """slicer.ScriptedLoadableModule and slicer.i18n."""
 
+import ast
 import logging
 import os
 import re
 import sys
 import types
 import unittest
+from functools import cache
 
 import slicer
 from PySide6 import QtWidgets
@@ -136,14 +138,30 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 
 def tr(text):
-    """The text in the person's language; only, as in Slicer, with the same placeholders."""
+    """The text in the person's language; only, as in Slicer, with the same placeholders.
+
+    Slicer looks it up among the texts that its tools have found in the file that asks.
+    """
     if not isinstance(text, str):
         raise TypeError(f"tr: {text!r} is no text")
-    translated = translations.get(text, text)
+    if text not in translations or text not in texts_in(sys._getframe(1).f_code.co_filename):
+        return text
+    translated = translations[text]
     if set(BRACED.findall(text)) != set(BRACED.findall(translated)):
         logging.warning("placeholders of '%s' do not match those of '%s'", translated, text)
         return text
     return translated
+
+
+@cache
+def texts_in(path):
+    """The literals that a file hands to tr, as _."""
+    with open(path, encoding="utf-8") as source:
+        calls = [node for node in ast.walk(ast.parse(source.read())) if isinstance(node, ast.Call)]
+    arguments = [
+        call.args[0] for call in calls if getattr(call.func, "id", "") == "_" and call.args
+    ]
+    return {argument.value for argument in arguments if isinstance(argument, ast.Constant)}
 
 
 def register():
