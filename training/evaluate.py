@@ -20,6 +20,7 @@ The folder receives, all together or not at all,
   cases.csv       a row a volume: overlap, surfaces, lesions, burden, false tumor, time
   lesions.csv     a row a lesion, true or predicted: place, size, found or false, confidence
   slices.csv      a row a slice: the nine counts of its confusion matrix
+  doubts.csv      a row a sentence of the check, as users read it beside the result
   summary.json    everything the tables are made from
   slices.npz      the slices that figures show: training.report draws all of them again from here
   figures/        the paper's figures and some more

@@ -15,8 +15,9 @@ from looped import looped
 from training import evaluate
 from training.evaluate import main
 from training.reports.figures import FIGURES
+from training.score.files import TABLES
 
-FILES = {"report.html", "cases.csv", "lesions.csv", "slices.csv", "summary.json"}
+FILES = {"report.html", "summary.json", *TABLES}
 SLICES = "slices.npz"
 
 
@@ -47,6 +48,9 @@ def test_what_users_do_not_see_is_not_scored(folder: Path, model: Path, tmp_path
     assert main([str(model), str(folder), "-o", str(out), "--no-figures"]) == 0
     (row,) = csv.DictReader((out / "cases.csv").open())
     assert float(row["liver_predicted_ml"]) == 0
+    doubts = list(csv.DictReader((out / "doubts.csv").open()))
+    assert {doubt["case"] for doubt in doubts} == {row["case"]}
+    assert any("no spine" in doubt["sentence"] for doubt in doubts)
 
 
 def test_every_file_is_there_and_they_agree(scores: Path, folder: Path) -> None:
@@ -75,7 +79,7 @@ TRUE = ("background", "liver", "tumor")
 def test_every_place_says_what_it_is_for(scores: Path) -> None:
     assert NOTICE in (scores / "report.html").read_text()
     assert json.loads((scores / "summary.json").read_text())["notice"] == NOTICE
-    for name in ("cases.csv", "lesions.csv", "slices.csv"):
+    for name in TABLES:
         assert all(row["notice"] == NOTICE for row in csv.DictReader((scores / name).open()))
 
 
@@ -98,7 +102,7 @@ def test_every_figure_is_drawn(scores: Path) -> None:
 def test_the_model_s_decision_and_its_confidence_are_reported(scores: Path) -> None:
     summary = json.loads((scores / "summary.json").read_text())
     decision = {"tumor_threshold": 0.5, "smoothing_mm": 5.0, "calibration": [1.5, -0.5]}
-    assert summary["decision"] == {**decision, "seed_threshold": 0.0}
+    assert summary["decision"] == {**decision, "seed_threshold": 0.0, "least_liver_share": 0.0}
     assert summary["tta"] is False
     rows = [r for r in csv.DictReader((scores / "lesions.csv").open()) if r["side"] == "predicted"]
     assert rows, "the tiny model marks something"

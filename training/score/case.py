@@ -47,6 +47,7 @@ class Run:
 
     labels_kji: on the CT's own grid. tumor_probability_kji: on it too, 0 to 255 for a calibrated
         probability of tumor of 0 to 1; None when the model has none.
+    doubts: sentences that users read beside the result, of its check.
     """
 
     labels_kji: Labels
@@ -56,6 +57,7 @@ class Run:
     seconds: float
     probabilities: NDArray[np.float16] | None = None
     tumor_probability_kji: NDArray[np.uint8] | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ class CaseScore:
     volume: voxels, objects and lesions. tumor_surface: of the whole tumor mask in mm, NaN where
         truth or prediction has none. calibration: None without probabilities. has_confidence: the
         model says how sure it is of each lesion. on_grid: by the G-UNETR++ authors' measures, where
-        those were asked for.
+        those were asked for. doubts: as in :class:`Run`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class CaseScore:
     device: str
     slices_run: int
     seconds: float
+    doubts: tuple[str, ...] = ()
 
     @property
     def matrices(self) -> Counts:
@@ -181,6 +184,10 @@ class CaseScore:
             for row in (lesion.row() for lesion in lesions)
         ]
 
+    def doubt_rows(self) -> list[dict[str, Any]]:
+        """Lines of doubts.csv: what the check of the result tells its reader."""
+        return [{"case": self.name, "patient": self.group, "sentence": one} for one in self.doubts]
+
     def slice_rows(self) -> list[dict[str, Any]]:
         """Lines of slices.csv: the nine counts, from which every voxel metric follows."""
         names = [label.name.lower() for label in Label]
@@ -234,14 +241,17 @@ def run_model(
     checked: leave out what users' results do not show, such as marks in fat.
     """
     prediction, seconds = predicted or (None, 0.0)
+    doubts: tuple[str, ...] = ()
     done = segmenter.segment(ct, keep_prediction=True, prediction=prediction)
     if relabel is not None and done.prediction is not None:
         labels_kji, probability = done.reorientation.undo(relabel(done.prediction)), None
     else:
         labels_kji, probability = done.labels_kji, done.tumor_probability_kji
         if checked:
-            shown = check(ct, labels_kji, probability)
+            liver_hu = segmenter.spec.trained_liver_hu
+            shown = check(ct, labels_kji, probability, trained_liver_hu=liver_hu)
             labels_kji, probability = shown.labels_kji, shown.tumor_probability_kji
+            doubts = shown.warnings
     return Run(
         labels_kji,
         done.device,
@@ -250,6 +260,7 @@ def run_model(
         seconds + done.seconds,
         done.probabilities,
         probability,
+        doubts,
     )
 
 
@@ -283,6 +294,7 @@ def score_run(
         device=run.device,
         slices_run=run.slices_run,
         seconds=run.seconds,
+        doubts=run.doubts,
     )
 
 

@@ -19,7 +19,7 @@ from LiverTumorSegLib.tables import csv_text
 from training.score.case import CaseScore
 from training.score.summary import Record
 
-TABLES = ("cases.csv", "lesions.csv", "slices.csv")
+TABLES = ("cases.csv", "lesions.csv", "slices.csv", "doubts.csv")
 CONDITIONS = (
     "Measured on the CT's own grid in mm; lesions are 6-neighborhood components; liver includes its"
     " tumor unless “class 1 alone” is said. For research only, not for diagnosis."
@@ -27,11 +27,12 @@ CONDITIONS = (
 
 
 def write_tables(folder: Path, scores: Sequence[CaseScore]) -> None:
-    """cases.csv, lesions.csv and slices.csv."""
+    """The files of TABLES."""
     kinds = (
         [score.row() for score in scores],
         [row for score in scores for row in score.lesion_rows()],
         [row for score in scores for row in score.slice_rows()],
+        [row for score in scores for row in score.doubt_rows()],
     )
     for name, rows in zip(TABLES, kinds, strict=True):
         _write_csv(folder / name, rows)
