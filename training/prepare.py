@@ -49,7 +49,7 @@ from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from training import command
 from training.cases import splits
 from training.cases.scattered import read_stacks
-from training.data.boxes import prepare_boxes
+from training.data.boxes import PREPROCESSING, prepare_boxes
 from training.data.prepared import cases_to_prepare, prepare, print_sets
 from training.data.prepared_volumes import prepare_volumes
 from training.data.whole_slices import prepare_slices
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--recipe", choices=list(STEP_RECIPES), help="what it is to be made for")
     add("--self-train", type=Path, metavar="RUN", help="run folder or file of a tumor network")
     add("--every-mm", type=float, metavar="MM", help="thin whole CTs to slices so far apart")
+    add("--pixel-mm", type=float, metavar="MM", help="of a tumor network's boxes (1.25)")
     add("--size-px", type=int, help="side of a slice; published: 256")
     add("--phantoms", type=int, default=0, help="synthetic training cases to add")
     add("--workers", type=int, default=1)
@@ -111,6 +112,8 @@ def _refuse_unused(args: argparse.Namespace) -> None:
         raise ValueError("--every-mm goes with --recipe only; leave it out.")
     if args.every_mm is not None and not 0 < args.every_mm < math.inf:
         raise ValueError("--every-mm is a distance over 0 mm.")
+    if args.pixel_mm is not None and args.recipe != "tumor-boxes":
+        raise ValueError("--pixel-mm goes with --recipe tumor-boxes only; leave it out.")
     if args.self_train and args.recipe != "tumor-boxes":
         raise ValueError("--self-train goes with --recipe tumor-boxes only; leave it out.")
 
@@ -121,16 +124,18 @@ def _prepare_for_steps(
     output: Path,
     teacher: Path | None,
     every_mm: float | None,
+    pixel_mm: float | None,
 ) -> None:
+    steps = PREPROCESSING if pixel_mm is None else replace(PREPROCESSING, pixel_mm=pixel_mm)
     stacks = read_stacks(folders)
     if every_mm is not None:
         stacks = (stack.thinned(every_mm) for stack in stacks)
     if STEP_RECIPES[recipe].data != "boxes":
         names = prepare_slices(stacks, output)
     elif teacher is not None:
-        names = prepare_boxes(stacks, output, SelfLabels.of(teacher))
+        names = prepare_boxes(stacks, output, SelfLabels.of(teacher), steps)
     else:
-        names = prepare_boxes(stacks, output)
+        names = prepare_boxes(stacks, output, steps=steps)
     print(f"{len(names)} CTs")
 
 
@@ -167,7 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> None:
         _refuse_unused(args)
         if args.recipe is not None:
-            _prepare_for_steps(args.data, args.recipe, args.output, args.self_train, args.every_mm)
+            _prepare_for_steps(
+                args.data, args.recipe, args.output, args.self_train, args.every_mm, args.pixel_mm
+            )
         else:
             _prepare_sets(args)
 

@@ -38,6 +38,8 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+from LiverTumorSegLib.inference.preprocess_liver_box import GRAYS
+
 from training import command
 from training.learn.distributed import Processes, run_together
 from training.learn.recipes import RECIPES
@@ -69,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--width", type=int, help="channels of the first level")
     parser.add_argument(
-        "--size-px", type=int, help="side of the slices throughout; the prepared ones or a part"
+        "--size-px",
+        type=int,
+        help="side of the slices throughout, the prepared ones or a part; of a tumor network its"
+        " patches",
     )
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
@@ -95,7 +100,20 @@ def _parser() -> argparse.ArgumentParser:
         help="a tumor network that sees each slice without its neighbors, always",
     )
     parser.add_argument(
-        "--hold-out", type=Path, metavar="SPLIT.json", help="leave out the test patients of a fold"
+        "--gray", choices=GRAYS, help="how a tumor network sees gray values (liver: relative to it)"
+    )
+    parser.add_argument(
+        "--paper-loss",
+        action="store_true",
+        help="a network of steps learns by the hybrid2d paper's loss, small lesions as all else",
+    )
+    parser.add_argument(
+        "--hold-out",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="SPLIT.json",
+        help="leave out the test patients of these folds",
     )
     parser.add_argument(
         "--tensorboard",

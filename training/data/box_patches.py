@@ -6,7 +6,7 @@ batch = sampler.batch(16)      # Batch of images (16, 3, 128, 128), labels, weig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.cases.scattered import IGNORE
-from training.data.boxes import WINDOW_HU, LiverBox
+from training.data.boxes import PREPROCESSING, WINDOW_HU, LiverBox
 from training.data.lesions import add_lesions
 
 Floats = NDArray[np.float32]
-HU_SCALE = 40.0  # a network sees (HU - liver's median) / 40
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class PatchSettings:
     lesions_without, lesions_beside: share of patches with synthetic lesions, of those without and
         with real tumor.
     weak_share: of patches from scattered slices with weak labels.
+    fatty_share: of patches with a darkened liver. single_share: of slices without neighbors.
+    gray: how gray values are shown, as in LiverBoxPreprocessing.
     """
 
     size_px: int = 128
@@ -38,6 +39,7 @@ class PatchSettings:
     weak_share: float = 0.4
     fatty_share: float = 0.12
     single_share: float = 0.2
+    gray: str = "liver"
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,21 @@ class PatchSampler:
 
     def __init__(self, boxes: list[LiverBox], settings: PatchSettings, *, seed: int) -> None:
         self.settings, self.seed, self.drawn = settings, seed, 0
+        self.steps = replace(PREPROCESSING, gray=settings.gray)
         self.rng = np.random.default_rng((seed, 0))
         groups: dict[tuple[bool, str], list[LiverBox]] = {}
         for box in boxes:
             groups.setdefault((box.kind == "weak", box.group), []).append(box)
         self.weak = [_Patient(b) for (weak, _), b in groups.items() if weak]
         self.whole = [_Patient(b) for (weak, _), b in groups.items() if not weak]
+
+    @property
+    def pixel_mm(self) -> float:
+        """Of the boxes' rows and columns; ``ValueError`` where they differ."""
+        sizes = {box.pixel_mm for patient in (*self.weak, *self.whole) for box in patient.boxes}
+        if len(sizes) > 1:
+            raise ValueError("These boxes have pixels of different sizes; prepare them together.")
+        return sizes.pop()
 
     def batch(self, count: int) -> Batch:
         self.rng = np.random.default_rng((self.seed, self.drawn))
@@ -117,7 +128,7 @@ class PatchSampler:
             self.settings.lesions_beside if real.any() else self.settings.lesions_without
         ):
             hu, label, weights = self._with_lesions(hu, label, weights, box, k, pixel_mm)
-        image = self._gray(hu, label, box.liver_hu)
+        image = self._gray(hu, label, box)
         return image, label, weights
 
     def _somewhere(self, box: LiverBox, k: int) -> NDArray[np.float64]:
@@ -188,10 +199,10 @@ class PatchSampler:
         weights[small] = np.clip(10 / radius_mm[1][small], 1, 3)
         return np.clip(painted, *WINDOW_HU), label, weights
 
-    def _gray(self, hu: Floats, label: NDArray[np.uint8], liver_hu: float) -> Floats:
-        """Relative to the liver, with what scanners, phases and fatty livers change."""
+    def _gray(self, hu: Floats, label: NDArray[np.uint8], box: LiverBox) -> Floats:
+        """As a network sees it, with what scanners, phases and fatty livers change."""
         rng = self.rng
-        relative = hu - (liver_hu + rng.normal(0, 4))
+        relative = hu - (box.liver_hu + rng.normal(0, 4))
         if rng.random() < self.settings.fatty_share:
             # tissue near the liver's own gray value darkens; then all else is brighter beside it
             drop = rng.uniform(15, 60)
@@ -204,7 +215,10 @@ class PatchSampler:
         if rng.random() < 0.25:
             sigma = rng.uniform(0.4, 1.1)
             relative = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in relative])
-        return (relative / HU_SCALE).astype(np.float32)
+        if self.settings.gray == "liver":
+            return (relative / self.steps.hu_scale).astype(np.float32)
+        shown = np.clip(relative + box.liver_hu, *WINDOW_HU).astype(np.float32)
+        return replace(self.steps, pixel_mm=box.pixel_mm).seen(shown, box.liver_hu)
 
 
 def lesion_weights(label: NDArray[np.uint8], pixel_mm: float) -> Floats:

@@ -122,6 +122,7 @@ def prepare_boxes(
     stacks: Iterable[LabeledSlices],
     folder: Path,
     relabel: Callable[[LiverBox], LiverBox] = lambda box: box,
+    steps: LiverBoxPreprocessing = PREPROCESSING,
 ) -> list[str]:
     """Write a box of every CT that shows a liver; their names. A box that is there stays.
 
@@ -134,7 +135,7 @@ def prepare_boxes(
             continue
         path = folder / f"{stack.name}.npz"
         if not path.exists():
-            box = box_of(stack)
+            box = box_of(stack, steps)
             if box is None:
                 continue
             save_box(relabel(box), path)

@@ -13,7 +13,7 @@ import errno
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,11 @@ class RunOptions:
 
     prepared, output: folders of the prepared data and of the run. init: a model file, or a run
         counted in steps, to begin with. masks: liver masks, for a tumor network. fold: part N of K
-        ("N/K") of the training patients is left out. hold_out: a split whose test patients are.
+        ("N/K") of the training patients is left out. hold_out: splits whose test patients are.
     weak_only: train on none but those who are never scored. constant: no annealing. tensorboard:
         write its log, too. synthetic_share: of a tumor network's patches without a real tumor those
         with synthetic lesions. single_slices: it sees no neighbors, in training and afterwards.
+        gray: how gray values are shown to it. paper_loss: it learns by the hybrid2d paper's loss.
     """
 
     prepared: Path
@@ -76,10 +77,12 @@ class RunOptions:
     select: str | None = None
     ema: float | None = None
     constant: bool = False
-    hold_out: Path | None = None
+    hold_out: Sequence[Path] = ()
     weak_only: bool = False
     synthetic_share: float | None = None
     single_slices: bool = False
+    gray: str | None = None
+    paper_loss: bool = False
     tensorboard: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -238,6 +241,11 @@ def train_run(options: RunOptions, processes: Processes) -> None:
     if options.recipe in STEP_RECIPES:
         _train_steps(options, processes, log)
         return
+    if options.gray or options.paper_loss or options.single_slices or options.synthetic_share:
+        raise ValueError(
+            "--gray, --paper-loss, --single-slices and --synthetic-share are for a tumor network"
+            " that counts in steps; leave them out."
+        )
     recipe = _choose_recipe(options)
     if isinstance(recipe, PatchRecipe):
         _train_volumes(options, recipe, processes, log)
@@ -247,10 +255,15 @@ def train_run(options: RunOptions, processes: Processes) -> None:
 
 def _patches(recipe: StepRecipe, options: RunOptions) -> PatchSettings:
     """How patches are drawn: synthetic lesions beside real ones change in proportion."""
-    share, patches = options.synthetic_share, recipe.patches
-    if recipe.data != "boxes" and (share is not None or options.single_slices):
+    share, patches = (
+        options.synthetic_share,
+        replace(recipe.patches, **options.changes("gray", "size_px")),
+    )
+    only = (share, options.gray, options.size_px, options.single_slices or None)
+    if recipe.data != "boxes" and any(one is not None for one in only):
         raise ValueError(
-            "--synthetic-share and --single-slices are for a tumor network; leave them out."
+            "--synthetic-share, --single-slices, --gray and --size-px are for a tumor network;"
+            " leave them out."
         )
     if share is not None:
         if not 0 <= share <= 1:
@@ -267,14 +280,16 @@ def _train_steps(options: RunOptions, processes: Processes, log: Log) -> None:
     changes = options.changes("steps", "seed", "learning_rate", "ema")
     if options.width is not None:
         changes["net_args"] = {**recipe.net_args, "width": options.width}
-    changes["patches"] = _patches(recipe, options)
+    changes["patches"] = patches = _patches(recipe, options)
+    # as many pixels a step, whatever the patch
+    changes["batch"] = max(1, round(recipe.batch * (recipe.patches.size_px / patches.size_px) ** 2))
     held_out: set[str] = set()
-    if options.hold_out is not None:
-        split = load_split_file(options.hold_out)
-        held_out = {split.groups.get(name, name) for name in split.test}
+    for path in options.hold_out:
+        split = load_split_file(path)
+        held_out |= {split.groups.get(name, name) for name in split.test}
     device = pick_device(options.device, processes)
     train_steps(
-        replace(recipe, constant=options.constant, **changes),
+        replace(recipe, constant=options.constant, paper_loss=options.paper_loss, **changes),
         options.prepared,
         options.output,
         device=device,

@@ -23,7 +23,6 @@ from torch import nn
 from torch.nn import functional
 
 from training.cases.scattered import IGNORE
-from training.data.box_patches import HU_SCALE
 from training.data.boxes import PREPROCESSING, LiverBox
 from training.learn.step_trainer import STEP_RECIPES, trained_network
 
@@ -60,7 +59,7 @@ class SelfLabels:
     @torch.no_grad()
     def tumor(self, box: LiverBox, k: int) -> NDArray[np.float32]:
         """Probability of tumor (h, w) on slice k: the mean of four mirrored predictions."""
-        image = torch.from_numpy((box.hu(k) - np.float32(box.liver_hu)) / np.float32(HU_SCALE))
+        image = torch.from_numpy(PREPROCESSING.seen(box.hu(k), box.liver_hu))
         height, width = image.shape[1:]
         multiple = PREPROCESSING.multiple_px
         dark = float(image.min())

@@ -25,7 +25,6 @@ import torch
 from LiverTumorSegLib.files import read_json, whole_file
 from LiverTumorSegLib.inference.postprocess import Postprocessing
 from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
-from LiverTumorSegLib.inference.preprocess_liver_box import LiverBoxPreprocessing
 from LiverTumorSegLib.labels import Label
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import STAGES, ModelSpec
@@ -35,8 +34,9 @@ from torch.nn import functional
 
 from training.cases.scattered import IGNORE
 from training.data.box_patches import Batch, PatchSampler, PatchSettings
-from training.data.boxes import WINDOW_HU, load_boxes
+from training.data.boxes import PREPROCESSING, WINDOW_HU, load_boxes
 from training.data.whole_slices import SliceSampler, load_slices
+from training.learn.losses import CombinedLoss
 from training.learn.tensorboard_log import Log, no_log
 from training.learn.trainer import WeightAverage
 
@@ -52,7 +52,8 @@ class StepRecipe:
 
     data: "boxes" (tumor, three channels) or "slices" (liver with tumor, one channel).
     dice_weights: of the classes after background in the loss. constant: keep the rate after the
-    warm-up. ema: decay of the running average of the weights, which is what is saved.
+    warm-up. ema: decay of the running average of the weights, which is what is saved. paper_loss:
+    the hybrid2d paper's (II.E) over the pixels that are known, in place of the weighted one.
     """
 
     data: str
@@ -67,6 +68,7 @@ class StepRecipe:
     warmup: int = 100
     constant: bool = False
     ema: float = 0.998
+    paper_loss: bool = False
     clip: float = 1.0
     seed: int = 0
 
@@ -125,6 +127,15 @@ def weighted_loss(
         "liver_dice": float(dice[1].detach()),
         "tumor_dice": float(dice[-1].detach()),
     }
+
+
+def paper_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """The hybrid2d paper's loss of the pixels that are known; shapes as in weighted_loss."""
+    known = labels != IGNORE
+    columns = logits.permute(1, 0, 2, 3)[:, known][None, :, :, None]  # (1, classes, n, 1)
+    loss = CombinedLoss()(columns, labels[known][None, :, None])
+    _, parts = weighted_loss(logits.detach(), labels, known.float(), (1.0,))
+    return loss, {**parts, "loss": float(loss.detach())}
 
 
 def learning_rate(step: int, recipe: StepRecipe) -> float:
@@ -260,7 +271,10 @@ class StepTrainer:
         self.net.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.net(images)
-        loss, parts = weighted_loss(logits.float(), labels, weights, self.recipe.dice_weights)
+        if self.recipe.paper_loss:
+            loss, parts = paper_loss(logits.float(), labels)
+        else:
+            loss, parts = weighted_loss(logits.float(), labels, weights, self.recipe.dice_weights)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
@@ -314,17 +328,33 @@ def train_steps(
     with whole_file(folder / RECORD) as part:
         part.write_text(json.dumps(record, indent=1), encoding="utf-8")
     trainer.train(sampler, minutes, log)
-    spec = step_spec(recipe, patients, steps=trainer.step, hours=trainer.seconds / 3600)
+    spec = step_spec(
+        recipe,
+        patients,
+        steps=trainer.step,
+        hours=trainer.seconds / 3600,
+        pixel_mm=sampler.pixel_mm if isinstance(sampler, PatchSampler) else None,
+    )
     ModelFile(spec, dict(trainer.average.net.state_dict())).save(folder / MODEL)
 
 
 def step_spec(
-    recipe: StepRecipe, groups: Mapping[str, str], *, steps: int, hours: float
+    recipe: StepRecipe,
+    groups: Mapping[str, str],
+    *,
+    steps: int,
+    hours: float,
+    pixel_mm: float | None = None,
 ) -> ModelSpec:
-    """The description of the model file that a run gives. groups: patient of each CT trained on."""
+    """The description of the model file that a run gives.
+
+    groups: patient of each CT trained on. pixel_mm: of its boxes; None for the usual.
+    """
     boxes = recipe.data == "boxes"
     low, high = WINDOW_HU
-    around = LiverBoxPreprocessing()
+    around = replace(PREPROCESSING, gray=recipe.patches.gray)
+    if pixel_mm is not None:
+        around = replace(around, pixel_mm=pixel_mm)
     if recipe.patches.single_share == 1:  # it has learned without neighbors, and gets none
         around = replace(around, near_mm=0.0)
     return ModelSpec(

@@ -6,7 +6,8 @@
     box.grid                                      # where the box's pixels lie in the CT's slices
 
 Each slice lies between two neighbors about as far away as slices of many CTs are, whatever this
-CT's own distance, on pixels of one size, in HU relative to this patient's own liver.
+CT's own distance, on pixels of one size, in HU relative to this patient's own liver. Two other ways
+to show gray values are there to be compared with that one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 SAME_SLICE_MM = 0.1  # slices nearer than this are one and the same
 HALF = 0.5
+GRAYS = ("liver", "window", "enhanced")
+CLIP_LIMIT, GAMMA, FULL = 2.0, 1.2, 255  # of CLAHE; gray values of a window
+TILE_MM = 40.0  # of CLAHE: about the paper's eighth of a slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,10 @@ class LiverBoxPreprocessing(Settings):
     neighbor_mm, near_mm: neighbors are the slices nearest to neighbor_mm below and above; the slice
         itself stands in where none lies within near_mm.
     window_hu: CT numbers are clipped to it and rounded; at most 255 HU wide.
-    hu_scale: what is seen is (HU - the median of the liver) / hu_scale.
+    gray: what is seen. "liver": (HU - the median of the liver) / hu_scale; "window": (HU - the
+        window's middle) / hu_scale; "enhanced": the same after CLAHE and gamma over the window,
+        the steps of the hybrid2d paper (II.B).
+    hu_scale: as in gray.
     multiple_px: the sides of the box are padded to a multiple of this.
     """
 
@@ -63,6 +70,7 @@ class LiverBoxPreprocessing(Settings):
     neighbor_mm: float = 4.0
     near_mm: float = 6.0
     window_hu: tuple[int, int] = (-40, 160)
+    gray: str = "liver"
     hu_scale: float = 40.0
     multiple_px: int = 8
 
@@ -70,6 +78,12 @@ class LiverBoxPreprocessing(Settings):
         super().__post_init__()
         low, high = checked_window(self.window_hu)
         object.__setattr__(self, "window_hu", (low, high))
+        if self.gray not in GRAYS:
+            raise ValueError(
+                sentence(
+                    "gray is {gray!r}; use one of {known}.", gray=self.gray, known=", ".join(GRAYS)
+                )
+            )
         if high - low > 255:
             raise ValueError(
                 sentence(
@@ -102,6 +116,25 @@ class LiverBoxPreprocessing(Settings):
         """HU of any shape, clipped, as 0 (the window's lower end) to 255."""
         low, high = self.window_hu
         return np.subtract(np.clip(hu, low, high), low, dtype=np.int16).astype(np.uint8)
+
+    def seen(self, hu: Floats, liver_hu: float) -> Floats:
+        """What the network sees of planes (n, h, w) in HU within the window; float32.
+
+        liver_hu: the median of the liver.
+        """
+        middle = np.float32(liver_hu if self.gray == "liver" else sum(self.window_hu) / 2)
+        if self.gray == "enhanced":
+            hu = np.stack([self._enhanced(plane) for plane in hu])
+        return cast(Floats, (hu - middle) / np.float32(self.hu_scale))
+
+    def _enhanced(self, plane: Floats) -> Floats:
+        """CLAHE and gamma over the window, by tiles of one size whatever the box's."""
+        low, high = self.window_hu
+        gray = np.rint((plane - low) * np.float32(FULL / (high - low))).clip(0, FULL)
+        rows, columns = (max(1, round(side * self.pixel_mm / TILE_MM)) for side in plane.shape)
+        clahe = cv2.createCLAHE(clipLimit=CLIP_LIMIT, tileGridSize=(columns, rows))
+        lifted = clahe.apply(gray.astype(np.uint8)).astype(np.float32) / np.float32(FULL)
+        return cast(Floats, lifted ** np.float32(GAMMA) * np.float32(high - low) + np.float32(low))
 
     def resampled_ji(
         self, shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]
@@ -189,8 +222,7 @@ class LiverBox:
         planes = {n: self._gray(n) for n in {below, k, above}}
         low = self.preprocessing.window_hu[0]
         hu = np.stack([planes[n] for n in (below, k, above)]).astype(np.float32) + low
-        relative = (hu - np.float32(self.liver_hu)) / np.float32(self.preprocessing.hu_scale)
-        return cast(Floats, relative)
+        return self.preprocessing.seen(hu, self.liver_hu)
 
     def _gray(self, k: int) -> Gray:
         """The box of a slice, its padding as dark as the window begins."""
