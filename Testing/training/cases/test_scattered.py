@@ -84,6 +84,11 @@ def test_the_commands_prepare_train_and_leave_out_a_fold(tmp_path: Path) -> None
     split = Split((), (), ("lits7",), groups={"lits7": "lits7"})
     save_split(split, tmp_path / "fold.json")
     options = ["--recipe", "tumor-boxes", "--width", "8", "--steps", "1", "--device", "cpu"]
+    save_split(Split((), (), ("lits8",), groups={"lits8": "lits8"}), tmp_path / "next.json")
+    both = ["--hold-out", str(tmp_path / "fold.json"), str(tmp_path / "next.json")]
+    assert train.main([str(boxes), "-o", str(tmp_path / "less"), *options, *both]) == 0
+    record = json.loads((tmp_path / "less" / "run.json").read_text())
+    assert (record["cases"], record["held_out"]) == (["volume-13"], ["lits7", "lits8"])
     held_out = ["--hold-out", str(tmp_path / "fold.json")]
     assert train.main([str(boxes), "-o", str(run), *options, *held_out]) == 0
     record = json.loads((run / "run.json").read_text())

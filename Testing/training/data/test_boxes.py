@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,14 @@ from training.data.boxes import (
     save_box,
 )
 from training.data.whole_slices import load_slices, save_slices
-from training.learn.step_trainer import STEP_RECIPES, StepTrainer, learning_rate, weighted_loss
+from training.learn.losses import CombinedLoss
+from training.learn.step_trainer import (
+    STEP_RECIPES,
+    StepTrainer,
+    learning_rate,
+    paper_loss,
+    weighted_loss,
+)
 
 
 def stack(name: str = "volume-1", kind: str = "case", slices: int = 12) -> LabeledSlices:
@@ -197,11 +205,63 @@ def test_a_share_of_synthetic_lesions_is_trained_with_and_recorded(
     seen = read_spec(tmp_path / "one" / "best.safetensors").preprocessing
     neighbors = LiverBoxPreprocessing.from_dict(seen).neighbors(np.arange(5) * 1.0)
     np.testing.assert_array_equal(neighbors, np.stack([np.arange(5)] * 2, axis=1))
+    for name, option in (("window", ["--gray", "window"]), ("paper", ["--paper-loss"])):
+        assert train.main([*command, "-o", str(tmp_path / name), "--size-px", "64", *option]) == 0
+        recipe = json.loads((tmp_path / name / "run.json").read_text())["recipe"]
+        assert (recipe["batch"], recipe["paper_loss"]) == (64, name == "paper"), "as many pixels"
+        gray = read_spec(tmp_path / name / "best.safetensors").preprocessing["gray"]
+        assert gray == recipe["patches"]["gray"] == ("window" if name == "window" else "liver")
     for recipe, share in (("tumor-boxes", "1.5"), ("liver-slices", "0.5")):
         wrong = ["--recipe", recipe, "--synthetic-share", share, "-o", str(tmp_path / "no")]
         assert train.main([str(tmp_path / "boxes"), *wrong]) == 2
         assert "--synthetic-share" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_network_learns_from_what_it_will_see(tmp_path: Path) -> None:
+    """Boxes on other pixels, and each way to show gray values, as inference has them."""
+    steps = replace(PREPROCESSING, pixel_mm=2.0)
+    prepare_boxes([stack()], tmp_path / "boxes", steps=steps)
+    (one,) = load_boxes(tmp_path / "boxes")
+    assert PatchSampler([one], PatchSettings(), seed=0).pixel_mm == one.pixel_mm == 2.0
+    with pytest.raises(ValueError, match="different sizes"):
+        _ = PatchSampler([one, box()], PatchSettings(), seed=0).pixel_mm
+    hu = one.hu(4)
+    low, high = PREPROCESSING.window_hu
+    for gray, middle in (("liver", one.liver_hu), ("window", 60.0)):
+        seen = replace(steps, gray=gray).seen(hu, one.liver_hu)
+        np.testing.assert_allclose(seen, (hu - middle) / 40, rtol=1e-6)
+    seen = replace(steps, gray="enhanced").seen(hu, one.liver_hu)
+    rows, columns = (max(1, round(side * 2.0 / 40)) for side in hu.shape[1:])
+    lifted = cv2.createCLAHE(2.0, (columns, rows)).apply(
+        np.rint((hu[1] - low) / (high - low) * 255).astype(np.uint8)
+    )
+    shown = 40 * seen[1] + 60
+    np.testing.assert_allclose(shown, (lifted / 255) ** 1.2 * (high - low) + low, atol=1e-3)
+    with pytest.raises(ValueError, match="gray is 'x'"):
+        replace(steps, gray="x")
+    plain = PatchSettings(fatty_share=0.0, size_px=64)
+    for gray in ("window", "enhanced"):
+        images = PatchSampler([one], replace(plain, gray=gray), seed=3).batch(4).images
+        assert images.dtype == np.float32
+        assert low <= (40 * images + 60).min() + 1e-3
+        assert (40 * images + 60).max() <= high + 1e-3
+
+
+def test_the_paper_s_loss_is_that_of_the_known_pixels() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, 3, 8, 8), generator=random, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 8, 8), generator=random)
+    loss, parts = paper_loss(logits, labels)
+    torch.testing.assert_close(loss, CombinedLoss()(logits, labels))
+    assert parts["loss"] == pytest.approx(float(loss))
+    labels[0] = IGNORE
+    loss, _ = paper_loss(logits, labels)
+    torch.testing.assert_close(loss, CombinedLoss()(logits[1:], labels[1:]))
+    torch.autograd.backward(loss)
+    assert logits.grad is not None
+    assert not logits.grad[0].any()
+    assert logits.grad[1].any()
 
 
 def test_a_thinned_pack_keeps_scattered_slices_and_whole_cts_at_a_distance(
