@@ -57,6 +57,7 @@ LEAST_SPINE_MM2 = 60.0
 
 # The scan and the liver
 CUT_CM2 = 1.0
+NEAR_END_MM, NEAR_END_CM2 = 3.0, 5.0  # a wide liver this near an end of the scan may go on there
 SIDE_CUT_CM2 = 2.0
 THICK_SLICES_MM = 5.05
 SHORT_SCAN_MM = 100.0
@@ -214,11 +215,15 @@ def _is_central(trunk: Trunk) -> bool:
 
 def _cut_cm2(lps: CtVolume, labels: Labels) -> tuple[float, float]:
     """Area of liver on the first and on the last slice."""
-    _, row_mm, column_mm = lps.spacing_kji_mm
-    bottom, top = (
-        float(np.count_nonzero(labels[k]) * row_mm * column_mm / 100) for k in (0, len(labels) - 1)
-    )
+    bottom, top = (float(_areas_cm2(lps, labels[[k]])[0]) for k in (0, -1))
     return bottom, top
+
+
+def _areas_cm2(lps: CtVolume, labels: Labels) -> NDArray[np.float64]:
+    """Area of liver on each slice."""
+    _, row_mm, column_mm = lps.spacing_kji_mm
+    areas: NDArray[np.float64] = (labels > 0).sum(axis=(1, 2)) * (row_mm * column_mm / 100)
+    return areas
 
 
 # Sentences on the scan and on the liver
@@ -254,7 +259,14 @@ def _liver_sentences(lps: CtVolume, labels: Labels, trunk: Trunk) -> Iterator[st
 
 
 def _cut_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:
-    for where, area_cm2 in zip(("bottom", "top"), _cut_cm2(lps, labels), strict=True):
+    slice_mm = lps.spacing_kji_mm[0]
+    near = (
+        labels[: 1 + int(NEAR_END_MM / slice_mm)],
+        labels[: -2 - int(NEAR_END_MM / slice_mm) : -1],
+    )
+    for where, slices in zip(("bottom", "top"), near, strict=True):
+        areas_cm2 = _areas_cm2(lps, slices)
+        area_cm2, wide = float(areas_cm2[0]), np.flatnonzero(areas_cm2 >= NEAR_END_CM2)
         if area_cm2 >= CUT_CM2:
             yield (
                 sentence(
@@ -262,6 +274,15 @@ def _cut_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:
                     "{area_cm2:.0f} cm2: its volume is that of a part.",
                     where=where,
                     area_cm2=area_cm2,
+                )
+            )
+        elif wide.size:  # a network hesitates on the last slices, which have no neighbors
+            yield (
+                sentence(
+                    "The liver is marked up to {gap_mm:.1f} mm from the {where} of the scan: look "
+                    "whether a part of it lies beyond.",
+                    gap_mm=float(wide[0]) * slice_mm,
+                    where=where,
                 )
             )
     if _side_cut_cm2(lps, labels) >= SIDE_CUT_CM2:

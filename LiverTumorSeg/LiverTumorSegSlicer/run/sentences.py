@@ -264,6 +264,10 @@ def _doubtsOfResults() -> tuple[str, ...]:
             "The liver is cut off at the {where} of the scan, where it has {area_cm2:.0f} cm2: "
             "its volume is that of a part."
         ),
+        _(
+            "The liver is marked up to {gap_mm:.1f} mm from the {where} of the scan: look "
+            "whether a part of it lies beyond."
+        ),
     )
 
 

@@ -170,6 +170,7 @@ def _settings() -> tuple[str, ...]:
         _("The spacing is {spacing}; give three lengths in mm above zero."),
         _("This version grows no small tumors; see training/reproduce."),
         _("preset is {preset!r}; use one of {known}."),
+        _("gray is {gray!r}; use one of {known}."),
         _(
             "size_px is {size_px} and grid_px {grid_px}; size_px must be a multiple of 8 and "
             "grid_px one of clahe_tiles, {clahe_tiles}."

@@ -191,6 +191,17 @@ def test_a_liver_that_the_scan_or_its_field_of_view_cuts_off_is_told_with_the_en
         assert {end for end in ("top", "bottom") if f"at the {end} of the scan" in text} == ends
         assert "adult's" not in text  # the cut explains the volume
 
+    # and one that ends so near the end that it may go on there, which is said with the distance
+    held = np.flatnonzero((truth.labels > 0).sum(axis=(1, 2)) * 0.09 > 5)  # of 3 mm pixels, in cm2
+    short = slices(truth.ct, 0, int(held[-1]) + 2)
+    thin = short.ijk_to_ras.copy()
+    for slice_mm, told in ((2.9, True), (3.1, False)):
+        thin[:, 2] *= slice_mm / np.linalg.norm(thin[:, 2])
+        labels = truth.labels[: len(short.hu)].copy()
+        labels[-1] = 0
+        text = sentences(CtVolume(short.hu, thin), labels)
+        assert ("up to 2.9 mm from the top of the scan" in text) == told
+
     # a field of view that cuts the liver is told
     truth = patient(0)
     columns = np.flatnonzero(truth.labels.any(axis=(0, 1)))
