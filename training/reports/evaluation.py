@@ -181,8 +181,13 @@ def _decided(summary: Record) -> list[str]:
         )
     if folds := summary.get("decisions"):
         chosen = [Decision.from_dict(one) for one in folds.values()]
-        pairs = ", ".join(f"{one.tumor_threshold:g} and {one.seed_threshold:g}" for one in chosen)
-        facts.append(f"Chosen for each fold on the others, outline and surest voxel: {pairs}.")
+        values = ", ".join(
+            f"{one.tumor_threshold:g} / {one.seed_threshold:g} / {one.least_liver_share:g}"
+            for one in chosen
+        )
+        facts.append(
+            f"Chosen for each fold on the others, outline / surest voxel / liver's share: {values}."
+        )
     if summary["tta"]:
         facts.append("Probabilities are averaged with those of mirrored copies (--tta).")
     return facts
