@@ -49,7 +49,7 @@ from training.learn.recipes import SliceRecipe
 from training.learn.recipes3d import PatchRecipe, Validation
 from training.learn.trainer import Facts, SliceTrainer
 from training.learn.trainer3d import PatchTrainer, load_volumes_for
-from training.score.folds import network_kinds
+from training.score.folds import network_kinds, with_all_settings
 from training.tuning.record import FOLDS, RECORD, REGION, StoredChoice, read_choice
 
 LICENCE = "CC BY-NC-SA 4.0"
@@ -226,7 +226,7 @@ def _as_chosen(trained: ModelFile, path: Path) -> ModelSpec:
 def _refuse_another_kind(trained: ModelFile, path: Path, choice: StoredChoice) -> None:
     """Refuse a choice for other networks: one made on folds holds only for
     the same networks trained on all patients."""
-    if choice.how["networks"] != network_kinds(trained.spec):
+    if with_all_settings(choice.how["networks"]) != network_kinds(trained.spec):
         raise ValueError(
             f"{path.name} was chosen for networks of another kind than those of this model; run"
             " training.tune on folds that were trained in the same way."

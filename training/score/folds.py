@@ -11,12 +11,14 @@ case is judged by a model that was trained on other patients, and counts once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from LiverTumorSegLib.inference.segmenter import Segmenter
+from LiverTumorSegLib.inference.preprocess import SlicePreprocessing
+from LiverTumorSegLib.inference.segmenter import PREPROCESSINGS, Segmenter, parse_settings
 from LiverTumorSegLib.model.spec import ModelSpec
 
 from training.cases.case import Case
@@ -126,13 +128,30 @@ def described(parts: Sequence[Judged]) -> dict[str, Any]:
 
 def network_kinds(spec: ModelSpec) -> dict[str, Any]:
     """Each network and its preprocessing, and how two are joined, without the weights."""
-    return {
+    kinds = {
         "networks": {
             name: {"net": one.net, "net_args": one.net_args, "preprocessing": one.preprocessing}
             for name, one in spec.networks.items()
         },
         "cascade": spec.cascade,
     }
+    return with_all_settings(kinds)
+
+
+def with_all_settings(kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``network_kinds`` gave, also of an earlier version, which knew fewer settings."""
+    networks = {
+        name: {**one, "preprocessing": _all_settings(one["preprocessing"])}
+        for name, one in kinds["networks"].items()
+    }
+    return {**kinds, "networks": networks}
+
+
+def _all_settings(stored: dict[str, Any]) -> dict[str, Any]:
+    kind = PREPROCESSINGS.get(stored.get("kind", SlicePreprocessing.KIND))
+    steps = {} if kind is None or not stored else parse_settings(kind, stored).to_dict()
+    settings: dict[str, Any] = json.loads(json.dumps(steps or stored))
+    return settings
 
 
 def joint_sha256(parts: Sequence[Judged]) -> str:

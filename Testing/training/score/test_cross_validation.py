@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cascade_model import save_cascade
 from choice_material import DEFAULT, answered, random_spots, seen, write_cases, write_model
 from command_line import ENGINE
 from LiverTumorSegLib.inference.decision import Decision
 from LiverTumorSegLib.inference.postprocess import Postprocessing
+from LiverTumorSegLib.inference.preprocess_volume import VolumePreprocessing
 from LiverTumorSegLib.model.spec import read_spec
 
 from training import evaluate, export, tune
+from training.score.folds import network_kinds, with_all_settings
 from training.tuning.search import CroppedPrediction, PredictedCase
 
 TESTED = {"fold1": ["3", "47"], "fold2": ["23", "41", "0"]}
@@ -146,3 +149,15 @@ def test_a_cropped_prediction_decides_as_the_whole_one() -> None:
         own, other = (case.evidence(DEFAULT) for case in (whole, cropped))
         np.testing.assert_array_equal(own.shares, other.shares)
         np.testing.assert_array_equal(own.tumor, other.tumor)
+
+
+def test_a_choice_of_before_a_setting_existed_is_for_the_same_networks(tmp_path: Path) -> None:
+    """What an earlier version did not write down was as it is by default."""
+    kinds = network_kinds(read_spec(save_cascade(tmp_path / "pair.safetensors")))
+    earlier = json.loads(json.dumps(kinds))
+    del earlier["networks"]["tumor"]["preprocessing"]["liver_margin_mm"]
+    default = VolumePreprocessing().liver_margin_mm
+    assert with_all_settings(kinds) == kinds
+    expected = json.loads(json.dumps(kinds))
+    expected["networks"]["tumor"]["preprocessing"]["liver_margin_mm"] = default
+    assert with_all_settings(earlier) == expected
