@@ -50,8 +50,7 @@ from threshold_slices import (
 )
 
 from training.cases.scattered import LabeledSlices
-from training.data.box_patches import HU_SCALE
-from training.data.boxes import box_of
+from training.data.boxes import PREPROCESSING, box_of
 
 Array = NDArray[Any]
 BOX = LiverBoxPreprocessing()
@@ -192,7 +191,10 @@ def test_a_box_is_what_the_tumor_network_was_trained_on() -> None:
         box = BOX(ct, region)
         first = int(np.flatnonzero(stack.z_mm == trained.z_mm[0])[0])
         expected = np.stack(
-            [(trained.hu(k) - trained.liver_hu) / HU_SCALE for k in range(len(trained.image))]
+            [
+                (trained.hu(k) - trained.liver_hu) / PREPROCESSING.hu_scale
+                for k in range(len(trained.image))
+            ]
         )
         assert box.liver_hu == pytest.approx(trained.liver_hu, abs=8), "of native pixels here"
         box = replace(box, liver_hu=trained.liver_hu)
@@ -204,7 +206,7 @@ def test_a_box_is_what_the_tumor_network_was_trained_on() -> None:
         np.testing.assert_array_equal(
             made[:, :, :height, :width], expected[list(inner)].astype(np.float32)
         )
-        padding = np.float32(-40 - trained.liver_hu) / np.float32(HU_SCALE)
+        padding = np.float32(-40 - trained.liver_hu) / np.float32(PREPROCESSING.hu_scale)
         assert (made[:, :, height:] == padding).all()
         assert (made[:, :, :, width:] == padding).all()
 
