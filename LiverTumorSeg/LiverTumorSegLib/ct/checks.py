@@ -21,7 +21,7 @@ from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .body import check_body
-from .gray_values import refuse_other_units
+from .gray_values import check_rim, refuse_other_units
 
 INT16_RANGE = (-32768, 32767)
 AIR_AT_MOST_HU = -400  # a CT that was not windowed holds lung, bowel gas or the air around the body
@@ -214,7 +214,7 @@ def check_ct(name: str, ct: CtVolume, low: float, high: float) -> tuple[str, ...
     """
     if high - low >= NARROWEST_HU:
         refuse_other_units(name, ct.hu)
-    return (*check_ct_values(name, low, high), *check_body(ct))
+    return (*check_ct_values(name, low, high), *check_rim(name, ct.hu), *check_body(ct))
 
 
 def check_ct_values(name: str, low: float, high: float) -> tuple[str, ...]:

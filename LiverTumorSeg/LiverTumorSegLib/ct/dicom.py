@@ -207,7 +207,7 @@ def _fill_padding(
     """Air where there is no image; numbers that tissue may have are none, whatever is said."""
     is_padding = (stored >= padding[0]) & (stored <= padding[1])
     low, high = AIR_OR_METAL_HU
-    plane[is_padding & ((plane < low) | (plane > high))] = AIR_HU
+    plane[is_padding & ((plane < low) | (plane >= high))] = AIR_HU
 
 
 def list_files(folder: Path, leave_out: Collection[Path] = ()) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Are these numbers Hounsfield units? Decided by where air and soft tissue lie in the histogram.
 
     refuse_other_units("ct.nii.gz", hu_kji)
+    warnings = check_rim("ct.nii.gz", hu_kji)
 
 The least and the greatest value say little: one padding value or one metal clip sets them. What a
 body is made of tells more. Soft tissue and fat are its uppermost large peak and lie between -250
@@ -31,7 +32,9 @@ AIR_HU, AIR_AT_MOST_HU, NO_AIR_SHARE = -1000.0, -700.0, 0.02
 NOTHING_BELOW_HU = -1200.0  # no tissue and no air is darker; artifacts hardly are
 BELOW_SHARE = 0.1
 AIR_PEAK_BELOW_HU, DARK_SHARE = -300.0, 0.1
-PADDING_ABOVE_HU, PADDING_SHARE = 3500.0, 0.02  # metal saturates at 3071
+METAL_HU = 3071  # where 12 bits end: metal has it, and padding as well
+PADDING_ABOVE_HU, PADDING_SHARE = 3500.0, 0.02
+RIM_SHARE = 0.15  # of the scan's outer faces: no noise leaves so many voxels of one value
 COMMON_OFFSETS = (-1024.0, -1000.0)
 COMMON_WITHIN = 60.0  # what tissue can be off from water
 
@@ -114,16 +117,43 @@ def refuse_other_units(name: str, hu: NDArray[np.int16]) -> None:
 def _refuse_bright_padding(name: str, seen: GrayValues) -> None:
     for value, share in seen.spikes.items():
         if value > PADDING_ABOVE_HU and share > PADDING_SHARE:
-            raise ValueError(
-                sentence(
-                    "{name} holds the value {value} in {share:.0%} of its voxels, brighter "
-                    "than any tissue: padding around the field of view; replace it by -1024"
-                    " (air).",
-                    name=name,
-                    value=value,
-                    share=share,
-                )
-            )
+            raise ValueError(_bright_padding(name, value, share))
+
+
+def _bright_padding(name: str, value: int, share: float) -> str:
+    return sentence(
+        "{name} holds the value {value} in {share:.0%} of its voxels, brighter "
+        "than any tissue: padding around the field of view; replace it by -1024"
+        " (air).",
+        name=name,
+        value=value,
+        share=share,
+    )
+
+
+def check_rim(name: str, hu: NDArray[np.int16]) -> tuple[str, ...]:
+    """A warning about padding that looks like tissue; ``ValueError`` where it looks like metal.
+
+    Padding lies around the image, so its one value fills much of the outer faces. Air there is
+    right, and so is what a scan that was cut to a display window has for air: its least value.
+    """
+    faces = (hu[[0, -1]], hu[:, [0, -1]], hu[:, :, [0, -1]])
+    rim = np.concatenate([face.ravel() for face in faces]).astype(np.int32) - LEAST
+    counts = np.bincount(rim)
+    value = int(counts.argmax()) + LEAST
+    if counts.max() < RIM_SHARE * rim.size or value < AIR_AT_MOST_HU or value == hu.min():
+        return ()
+    if value >= METAL_HU:
+        raise ValueError(_bright_padding(name, value, float((hu == value).mean())))
+    return (
+        sentence(
+            "The rim of this CT holds the value {value} in {share:.0%} of its voxels, as padding "
+            "around the field of view does, and there it looks like tissue; replace it by -1024 "
+            "(air).",
+            value=value,
+            share=float(counts.max() / rim.size),
+        ),
+    )
 
 
 def _refuse_offset(name: str, seen: GrayValues, rest: float) -> None:

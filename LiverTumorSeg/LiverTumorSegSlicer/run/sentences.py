@@ -176,6 +176,11 @@ def _doubts() -> tuple[str, ...]:
             "geometry."
         ),
         _(
+            "The rim of this CT holds the value {value} in {share:.0%} of its voxels, as padding "
+            "around the field of view does, and there it looks like tissue; replace it by -1024 "
+            "(air)."
+        ),
+        _(
             "The slices of this CT lie {slices_mm:.3g} mm apart; small tumors between them are "
             "not seen and volumes are rough."
         ),

@@ -69,6 +69,28 @@ def test_a_missing_offset_is_seen_whatever_the_padding(patients: list[CtVolume])
                 assert added == pytest.approx(-offset, abs=30)
 
 
+def test_padding_is_told_unless_it_is_darker_than_tissue(patients: list[CtVolume]) -> None:
+    """Outside a round field of view, as resampling programs and old scanners leave it."""
+    for ct in patients:
+        j, i = ct.shape_kji[1:]
+        y, x = np.mgrid[:j, :i]
+        outside = np.hypot((y - j / 2) / (j / 2), (x - i / 2) / (i / 2)) > 1
+
+        def around(value: int, ct: CtVolume = ct, outside: NDArray[np.bool_] = outside) -> Hu:
+            return np.where(outside, value, ct.hu).astype(np.int16)
+
+        for dark in (-1024, -2000, -32768):
+            assert checked(around(dark), ct.ijk_to_ras) == ()
+        for value in (0, -100, 1000):
+            warnings = checked(around(value), ct.ijk_to_ras)
+            assert f"The rim of this CT holds the value {value}" in warnings[0]
+        for bright in (3071, 4095, 31743):
+            with pytest.raises(ValueError, match=f"the value {bright} in .* replace it by -1024"):
+                checked(around(bright), ct.ijk_to_ras)
+        # air that a display window cut off is no padding
+        assert not any("rim" in text for text in checked(np.maximum(ct.hu, -160), ct.ijk_to_ras))
+
+
 def test_other_scales_are_refused(patients: list[CtVolume]) -> None:
     for ct in patients:
         hu = ct.hu.astype(np.int32)

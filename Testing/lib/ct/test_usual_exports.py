@@ -114,6 +114,9 @@ def test_padding_becomes_air_signed_or_not(tmp_path: Path) -> None:
             (-2000, 1, 63536, None),
             (-2000, 1, 63500, 63540),
             (65535, 0, 65535, 65000),
+            (0, 0, 0, None),
+            (4095, 0, 4095, None),  # where 12 bits end, as metal does
+            (-32768, 1, 32768, None),
         )
     ):
 
