@@ -37,8 +37,8 @@ from .dicom_headers import (
 from .dicom_stacks import FEWEST_SLICES, Stack, find_stacks, places_of
 
 NAME = "This series"
-HOUNSFIELD = ("", "HU", "US", "HU_MOD", "H")  # US: unspecified, as some scanners write
-HOUNSFIELD_BEGINS = ("HOUN", "HUNS", "CT N")  # Hounsfield unit, Houndsfield, CT number
+HOUNSFIELD = ("", "HU", "US", "HUMOD", "H", "UH", "HE")  # US: unspecified; UH, HE: other languages
+HOUNSFIELD_HOLDS = ("HOUN", "HUNS", "CTN")  # Hounsfield unit, Unités Houndsfield, CT-Number
 OTHER_UNITS = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")  # DICOM PS3.3 C.11.1.1.2
 AIR_HU = -1024.0
 AIR_OR_METAL_HU = (-1000.0, 3071.0)  # between them padding would be tissue: then it is none
@@ -279,7 +279,8 @@ def _refuse_half_rescaled(images: list[DicomImage]) -> None:
 
 def _is_hounsfield(unit: str) -> bool:
     """The field is free text, and programs spell it in many ways."""
-    return unit in HOUNSFIELD or unit.startswith(HOUNSFIELD_BEGINS)
+    letters = "".join(letter for letter in unit if letter.isalpha())
+    return letters in HOUNSFIELD or any(part in letters for part in HOUNSFIELD_HOLDS)
 
 
 def _lacks_rescale(image: DicomImage) -> bool:

@@ -36,7 +36,7 @@ INFLATED_AT_MOST = 2**28  # bytes of a file that is deflated as a whole
 PHASE_TAGS = (  # what tells the phases in a series apart, the surest first
     *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex"),
     *("NominalPercentageOfCardiacPhase", "TriggerTime", "AcquisitionTime", "ContentTime"),
-    *("ConvolutionKernel", "KVP"),
+    *("ConvolutionKernel", "KVP", "StackID", "ImageType", "ContrastBolusAgent", "SeriesTime"),
 )
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -149,6 +149,7 @@ def read_images(path: Path) -> list[DicomImage]:
             )
         except MemoryError:  # a length that the file does not have; headers are small
             raise ValueError from None
+        encoding = _transfer_syntax(header)
         if not _is_ct(header):
             return []
         count = int(header.get("NumberOfFrames") or 1)
@@ -157,7 +158,7 @@ def read_images(path: Path) -> list[DicomImage]:
                 f"{name} does not say where each of its {count} images lies; export the series"
                 " again, as one file a slice."
             )
-        return [_image(path, header, n) for n in range(count)]
+        return [_image(path, header, n, encoding) for n in range(count)]
 
 
 def read_texts(path: Path, names: Sequence[str], frame: int = 0) -> dict[str, str]:
@@ -303,7 +304,7 @@ def _errors_as_sentence(sentence: str) -> Iterator[None]:
         raise ValueError(sentence) from None
 
 
-def _image(path: Path, header: Dataset, frame: int) -> DicomImage:
+def _image(path: Path, header: Dataset, frame: int, transfer_syntax: str) -> DicomImage:
     find = _finder(header, frame)
     kind = find("ImageType") or find("FrameType") or ()
     return DicomImage(
@@ -330,24 +331,28 @@ def _image(path: Path, header: Dataset, frame: int) -> DicomImage:
         is_localizer="LOCALIZER" in kind,
         is_lossy=header.get("LossyImageCompression") == "01",
         is_bare=(
-            "TransferSyntaxUID" not in header.file_meta
+            header.file_meta.get("TransferSyntaxUID") != transfer_syntax
             or "PhotometricInterpretation" not in header
             or "SamplesPerPixel" not in header
         ),
-        transfer_syntax=_transfer_syntax(header),
+        transfer_syntax=transfer_syntax,
     )
 
 
 def _transfer_syntax(header: Dataset) -> str:
-    """The transfer syntax as stated, else as pydicom found the header to be encoded."""
+    """The transfer syntax as stated; where it is not, or says that VRs are there or not and the
+    elements say otherwise, as pydicom found them. Asked before an element is decoded.
+    """
+    from pydicom.dataelem import RawDataElement
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    if "TransferSyntaxUID" in header.file_meta:
-        return str(header.file_meta.TransferSyntaxUID)
-    is_implicit, is_little = header.original_encoding
-    if is_implicit:
+    stated = str(header.file_meta.get("TransferSyntaxUID") or "")
+    raw = [element for element in header.values() if isinstance(element, RawDataElement)]
+    if not raw or stated not in ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        return stated or str(ImplicitVRLittleEndian)
+    if raw[0].is_implicit_VR:
         return str(ImplicitVRLittleEndian)
-    return str(ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian)
+    return str(ExplicitVRLittleEndian if raw[0].is_little_endian else ExplicitVRBigEndian)
 
 
 def _padding(header: Dataset) -> tuple[int, int] | None:

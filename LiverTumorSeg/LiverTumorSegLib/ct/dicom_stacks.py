@@ -22,6 +22,7 @@ from .dicom_headers import PHASE_TAGS, DicomImage, decode
 
 FEWEST_SLICES = 3  # a scout has one or two
 OTHER_PLANE = 0.05  # of direction cosines
+OTHER_SPACING_MM = 0.05  # a picture for the timing of the contrast has its own field of view
 PLACE_DIGITS = 2  # of mm
 ACQUISITION_TAGS = 3  # of PHASE_TAGS: they separate even what would make a regular stack together
 OVERLAPPING = 0.5  # of the height of a phase
@@ -75,7 +76,7 @@ def _without_copied_folders(images: Images) -> list[Images]:
 
 
 def _without_overviews(images: Images) -> tuple[Images, int]:
-    """The regular stack among images, and how many in other planes or of another size were none."""
+    """The regular stack among images, and how many of another plane, size or spacing were none."""
     groups: list[Images] = []
     for image in images:
         for group in groups:
@@ -84,20 +85,27 @@ def _without_overviews(images: Images) -> tuple[Images, int]:
                 break
         else:
             groups.append([image])
-    main = max(groups, key=len, default=[])
+    places = [len(_by_place(group)) for group in groups]
+    main = groups[int(np.argmax(places))] if groups else []
     others = len(images) - len(main)
-    is_clear = all(group is main or len(group) < FEWEST_SLICES for group in groups)
+    is_clear = sum(count >= FEWEST_SLICES for count in places) == 1
     if not others or not is_clear or not _is_regular(_one_a_place(main)):
         return images, 0
     return main, others
 
 
 def _are_alike(a: DicomImage, b: DicomImage) -> bool:
-    if a.shape_ji != b.shape_ji or (a.orientation is None) != (b.orientation is None):
-        return False
-    if a.orientation is None or b.orientation is None:
-        return True
-    return bool(np.abs(np.subtract(a.orientation, b.orientation)).max() <= OTHER_PLANE)
+    return (
+        a.shape_ji == b.shape_ji
+        and _are_near(a.orientation, b.orientation, OTHER_PLANE)
+        and _are_near(a.spacing_ji_mm, b.spacing_ji_mm, OTHER_SPACING_MM)
+    )
+
+
+def _are_near(a: tuple[float, ...] | None, b: tuple[float, ...] | None, within: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.abs(np.subtract(a, b)).max() <= within)
 
 
 def _without_copies(images: Images) -> tuple[Images, int]:
@@ -123,10 +131,12 @@ def _without_copies(images: Images) -> tuple[Images, int]:
     return list(once.values()), len(images) - len(once)
 
 
-def _pixels(image: DicomImage) -> tuple[object, ...]:
-    """The hash of all that an image's Hounsfield units are made of."""
+def _pixels(image: DicomImage) -> bytes:
+    """The hash of an image's numbers, however an archive stores them: signed or with an offset."""
     (stored,) = decode([image])
-    return hashlib.sha256(stored.tobytes()).digest(), image.slope, image.intercept
+    slope = 1.0 if image.slope is None else image.slope
+    hu = np.rint(stored * slope + (image.intercept or 0.0)).astype(np.int32)
+    return hashlib.sha256(hu.tobytes()).digest()
 
 
 def _phases(images: Images) -> list[Stack]:
@@ -139,7 +149,7 @@ def _phases(images: Images) -> list[Stack]:
         if len(parts) < 2 or not all(map(_is_regular, parts.values())):
             continue
         if not is_regular or _overlap(list(parts.values())):
-            in_order = sorted(parts, key=_as_number)
+            in_order = sorted(parts, key=lambda value: (_as_number(value), _first(parts[value])))
             return _named([parts[v] for v in in_order], [f", {tag} {v}" for v in in_order])
     rounds = [] if is_regular else _rounds(images)
     if len(rounds) > 1 and all(map(_is_regular, rounds)):
@@ -156,9 +166,11 @@ def _overlap(parts: list[Images]) -> bool:
 
 
 def _rounds(images: Images) -> list[Images]:
-    """Images as the scanner numbered them, a new part wherever a place comes again."""
+    """Images as the scanner numbered them: place by place, or a part after the other."""
     if any(image.instance_number is None for image in images):
         return []
+    if in_turn := _in_turn(images):
+        return in_turn
     rounds: list[Images] = [[]]
     seen: set[object] = set()
     for image in sorted(images, key=lambda image: image.instance_number or 0):
@@ -170,6 +182,20 @@ def _rounds(images: Images) -> list[Images]:
     return rounds
 
 
+def _in_turn(images: Images) -> list[Images]:
+    """The first, second, ... image of every place where each place has its numbers in a row."""
+    turns = [
+        sorted(group, key=lambda image: image.instance_number or 0)
+        for group in _by_place(images).values()
+    ]
+    count = len(turns[0])
+    for turn in turns:
+        first = turn[0].instance_number or 0
+        if [image.instance_number for image in turn] != list(range(first, first + count)):
+            return []
+    return [list(part) for part in zip(*turns, strict=True)] if count > 1 else []
+
+
 def _named(parts: list[Images], tags: list[str]) -> list[Stack]:
     """Phases, named by a running number and a numeric tag, never by a tag's text."""
     return [
@@ -178,12 +204,21 @@ def _named(parts: list[Images], tags: list[str]) -> list[Stack]:
     ]
 
 
-def _as_number(value: str) -> tuple[float, str]:
+def _as_number(value: str) -> float:
     """To sort values of a tag by: numbers and times of day as such, other texts after them."""
     try:
-        return float(value), ""
+        return float(value)
     except ValueError:
-        return math.inf, value
+        return math.inf
+
+
+def _first(images: Images) -> tuple[float, str]:
+    """To sort phases by that no number tells apart: as their images are numbered or named."""
+    return min((_number_of(image), str(image.path)) for image in images)
+
+
+def _number_of(image: DicomImage) -> float:
+    return math.inf if image.instance_number is None else image.instance_number
 
 
 def _plain(word: str) -> str:

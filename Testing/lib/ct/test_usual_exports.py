@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from command_line import PATIENT, some_affine
-from dicom_files import INTERCEPT, Change, changed, save_series, slice_of, some_ct
+from dicom_files import INTERCEPT, Change, changed, compress, save_series, slice_of, some_ct
 from LiverTumorSegLib.ct.dicom import find_series, read_series
 from LiverTumorSegLib.volume import CtVolume
 from pydicom.dataelem import RawDataElement
@@ -19,6 +20,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+LEGACY_ENHANCED = "1.2.840.10008.5.1.4.1.1.2.2"
+IMPLICIT = b"1.2.840.10008.1.2\0"
+EXPLICIT = b"1.2.840.10008.1.2.1\0"
 
 
 def _commas_between(dataset: Dataset, k: int) -> None:
@@ -31,9 +35,14 @@ def test_exports_without_the_usual_marks_are_read(tmp_path: Path) -> None:
     exports: dict[str, Change] = {
         "no modality": changed(Modality=None),
         "modality OT": changed(Modality="OT"),
+        "modality blanked": changed(Modality=""),
+        "a CT that was made enhanced later": changed(SOPClassUID=LEGACY_ENHANCED, Modality=None),
         "spacing with a comma between": _commas_between,
         "unit in words": changed(RescaleType="Hounsfield Unit"),
         "unit misspelled": changed(RescaleType="Houndsfield"),
+        "unit in brackets": changed(RescaleType="[HU]"),
+        "unit in another language": changed(RescaleType="UH (Unidades Hounsfield)"),
+        "unit of a dual-energy CT": changed(RescaleType="HU_MOD"),
         "no photometric interpretation": changed(PhotometricInterpretation=None),
         "no samples per pixel": changed(SamplesPerPixel=None),
         "secondary capture with its place": changed(SOPClassUID=SECONDARY_CAPTURE),
@@ -67,6 +76,43 @@ def test_files_without_preamble_or_transfer_syntax_are_read(tmp_path: Path) -> N
             ct, warnings = read_series(series)
             np.testing.assert_array_equal(ct.hu, some_ct().hu)
             assert warnings == ()
+
+
+def test_files_that_begin_otherwise_or_are_encoded_otherwise_than_they_say(tmp_path: Path) -> None:
+    """Gateways write one encoding and name another; anonymizers blank its name."""
+
+    def group_length(data: bytes) -> bytes:
+        return b"\x08\0\0\0UL\x04\0" + (500).to_bytes(4, "little") + _dataset(data)
+
+    exports: dict[str, Callable[[bytes], bytes]] = {
+        "no preamble, but group 2": lambda data: data[132:],
+        "no preamble, and the group's length first": group_length,
+        "a TIFF in the preamble": lambda data: b"II*\0" + data[4:],
+        "explicit, said to be implicit": lambda data: _named(data, IMPLICIT),
+        "blanked": lambda data: _named(data, b""),
+    }
+    for name, change in exports.items():
+        for path in save_series(tmp_path / name):
+            path.write_bytes(change(path.read_bytes()))
+        (series,) = find_series(tmp_path / name)
+        ct, warnings = read_series(series)
+        assert np.array_equal(ct.hu, some_ct().hu), name
+        assert warnings == (), name
+
+
+def _dataset(data: bytes) -> bytes:
+    """A file without its preamble and group 2."""
+    return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
+def _named(data: bytes, syntax: bytes) -> bytes:
+    """A file of explicit encoding whose header names another, or none."""
+    assert EXPLICIT in data[:400]
+    length = int.from_bytes(data[140:144], "little") - len(EXPLICIT) + len(syntax)
+    at = data.index(EXPLICIT)
+    meta = data[144 : at - 2] + len(syntax).to_bytes(2, "little") + syntax
+    rest = data[at + len(EXPLICIT) :]
+    return data[:140] + length.to_bytes(4, "little") + meta + rest
 
 
 def test_a_ct_without_modality_and_class_is_known_by_its_units_and_places(tmp_path: Path) -> None:
@@ -136,15 +182,32 @@ def test_padding_becomes_air_signed_or_not(tmp_path: Path) -> None:
 
 
 def test_a_series_sent_twice_counts_once(tmp_path: Path) -> None:
-    """New identifiers, the same pixels; in one folder or two, or one slice alone."""
+    """New identifiers, the same numbers, stored in one way or two; in one folder or two, or one
+    slice alone."""
+
+    def stored_otherwise(dataset: Dataset, k: int) -> None:
+        dataset.RescaleIntercept, dataset.InstanceNumber = -2000, 500 - k
+        pixels = dataset.pixel_array.astype(np.int32) + int(INTERCEPT) + 2000
+        dataset.PixelData = pixels.astype("<u2").tobytes()
+
     uid = generate_uid()
     save_series(tmp_path / "all", series=uid)
     save_series(tmp_path / "all", series=uid, names=lambda k: f"again{k}")
     save_series(tmp_path / "one", series=uid)
     save_series(tmp_path / "one", series=uid, names=lambda k: f"again{k}", only=[4])
+    save_series(tmp_path / "stored", series=uid)
+    save_series(
+        tmp_path / "stored", series=uid, names=lambda k: f"again{k}", change=stored_otherwise
+    )
+    save_series(tmp_path / "packed", series=uid)
+    for path in save_series(tmp_path / "packed", series=uid, names=lambda k: f"again{k}"):
+        compress(path, "JPEGLosslessProcess14_1")
+    for n in range(3):
+        save_series(tmp_path / "thrice", series=uid, names=lambda k, n=n: f"{n}-{k}")
     save_series(tmp_path / "two" / "a", series=uid)
     save_series(tmp_path / "two" / "b", series=uid)
-    for name, count in (("all", "10 images were"), ("one", "An image was"), ("two", "10 images")):
+    counts = {"all": "10", "one": "An image", "two": "10", "stored": "10", "packed": "10"}
+    for name, count in (counts | {"thrice": "20 images were"}).items():
         (series,) = find_series(tmp_path / name)
         for source in (series, sorted((tmp_path / name).rglob("*[0-9]"))):
             ct, warnings = read_series(source)
@@ -162,7 +225,12 @@ def test_phases_of_a_series_are_offered_one_by_one(tmp_path: Path) -> None:
         {"ContentTime": ["101500", "101530"]},
         {"TriggerTime": [0, 400], "AcquisitionNumber": [1, 1]},
         {"ConvolutionKernel": ["B30f", "B60f"]},
+        {"ImageType": [["DERIVED", "PRIMARY", "AXIAL", f"DE_{tube}"] for tube in "AB"]},
+        {"ContrastBolusAgent": ["NONE", "IV"]},
+        {"StackID": ["1", "2"]},
+        {"KVP": [80, 140]},
         {},
+        {"its numbers in turn": []},
     )
     for n, values in enumerate(tags):
         uid = generate_uid()
@@ -170,6 +238,9 @@ def test_phases_of_a_series_are_offered_one_by_one(tmp_path: Path) -> None:
 
             def change(dataset: Dataset, k: int) -> None:
                 dataset.InstanceNumber = 100 * phase + k + 1  # noqa: B023
+                if "its numbers in turn" in values:  # noqa: B023
+                    dataset.InstanceNumber = 2 * k + phase + 1  # noqa: B023
+                    return
                 changed(**{name: both[phase] for name, both in values.items()})(dataset, k)  # noqa: B023
 
             save_series(
@@ -242,6 +313,25 @@ def test_an_overview_picture_without_its_mark_is_left_out(tmp_path: Path) -> Non
         np.testing.assert_array_equal(ct.hu, some_ct().hu)
         assert len(warnings) == 1
         assert "2 overview pictures" in warnings[0]
+
+
+def test_pictures_for_the_timing_of_the_contrast_are_left_out(tmp_path: Path) -> None:
+    """Twenty at one place, with a field of view of their own; and a scout taken three times."""
+    uid = generate_uid()
+    save_series(tmp_path, series=uid)
+    for n in range(23):
+        picture = slice_of(some_ct(), 0, uid)
+        if n < 20:
+            picture.PixelSpacing = [4, 4]
+        else:
+            picture.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        picture.PixelData = (picture.pixel_array + n).astype("<u2").tobytes()
+        picture.save_as(tmp_path / f"A-{n}", enforce_file_format=True)
+    (series,) = find_series(tmp_path)
+    ct, warnings = read_series(series)
+    np.testing.assert_array_equal(ct.hu, some_ct().hu)
+    assert len(warnings) == 1
+    assert "23 overview pictures" in warnings[0]
 
 
 def test_planned_distances_are_filled_and_a_missing_slice_is_not(tmp_path: Path) -> None:
