@@ -32,12 +32,53 @@ ENDINGS = (".nii.gz", ".nii", *FORMAT_ENDINGS)
 LABEL_FOLDERS = ("labelstr", "labelsts")  # of nnU-Net and MSD, beside imagesTr and imagesTs
 LABEL_NAMES = ("segmentation-*", "*.seg.nrrd")  # of LiTS, and of Slicer: no CT
 OUR_LABELS = (LABELS, PROBABILITIES, DEMO_TRUTH)  # beside a record of ours: no CT
-PASSED_OVER = {  # endings of images that are not read -> what to do
-    (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"): "is an archive;"
-    " unpack it, and run again.",
-    (".hdr", ".mgz", ".mgh", ".mnc"): "is an image of a kind that is not read; save it as .nii.gz.",
-}
 LONGEST_NAME_BYTES = 120
+
+
+@dataclass(frozen=True)
+class _OtherKind:
+    """Files that look like images and are not read.
+
+    advice: how the sentence ends that begins with a file's name. fewest: in a folder, to look like
+    a scan. is_alone: they count only where nothing else in their folder is a case.
+    """
+
+    endings: tuple[str, ...]
+    advice: str
+    fewest: int = 1
+    is_alone: bool = False
+
+
+OTHER_KINDS = (
+    _OtherKind(
+        (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"),
+        "is an archive; unpack it, and run again.",
+    ),
+    _OtherKind(
+        (".dcm.gz", ".ima.gz", ".dcm.bz2", ".nii.bz2", ".nii.xz", ".nii.zst", ".nrrd.gz"),
+        "is packed in a way that is not read; unpack it, and run again.",
+    ),
+    _OtherKind(
+        (".hdr", ".hdr.gz", ".mgz", ".mgh", ".mnc", ".vtk", ".vti", ".npy", ".npz", ".h5"),
+        "is an image of a kind that is not read; save it as .nii.gz.",
+    ),
+    _OtherKind(
+        (".dcm", ".ima", ".dicom"),
+        "is called as DICOM is, but is none; copy or export it again.",
+        is_alone=True,
+    ),
+    _OtherKind(
+        (".raw", ".img", ".mat"),
+        "does not say where its voxels lie; save it as .nii.gz.",
+        is_alone=True,
+    ),
+    _OtherKind(
+        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
+        "is a picture, without Hounsfield units; give the CT itself.",
+        fewest=3,
+        is_alone=True,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -86,10 +127,13 @@ def find_cases(folder: Path, leave_out: Path, only: str | None = None) -> list[B
             f"{shown_name(folder)} is no folder; name one that holds CTs, or use `livertumorseg"
             " segment` for a single CT."
         )
-    files = list(list_files(folder, [leave_out]))
+    closed: list[OSError] = []
+    files = list(list_files(folder, [leave_out], closed.append))
     series = _all_series(folder, leave_out)
     found = [*_single_files(folder, files), *_dicom_cases(folder, series)]
     found += _left_out_dicom(folder, files, series)
+    found += _left_out_files(folder, files, {path.parent for case in found for path in case.files})
+    found += _closed_folders(folder, closed)
     if not found:
         raise ValueError(
             f"{shown_name(folder)} holds no NIfTI or NRRD file and no DICOM series of a CT; name"
@@ -113,10 +157,6 @@ def _single_files(folder: Path, files: list[Path]) -> Iterator[BatchItem]:
             is_pipe = path.exists() and not path.is_file()  # it would be waited for
             problem = f"{shown_name(path)} is a pipe or a device; give a file." if is_pipe else ""
             yield BatchItem(place, (path,), is_dicom=False, problem=problem)
-        for endings, advice in PASSED_OVER.items():
-            if name.endswith(endings):
-                problem = f"{shown_name(path)} {advice}"
-                yield BatchItem(place, (path,), is_dicom=False, problem=problem)
 
 
 def _is_label_map(path: Path) -> bool:
@@ -163,6 +203,39 @@ def _left_out_dicom(folder: Path, files: list[Path], found: list[Series]) -> Ite
         except ValueError as error:
             problem = " ".join(str(error).split())
         yield BatchItem(where.relative_to(folder), tuple(several), is_dicom=True, problem=problem)
+
+
+def _left_out_files(folder: Path, files: list[Path], homes: set[Path]) -> Iterator[BatchItem]:
+    """A case for files of a kind that is not read, one for all of a kind in a folder.
+
+    homes: the folders of other cases.
+    """
+    homes = homes | {path.parent for path in files if path.name == RECORD}  # pictures of a result
+    for kind in OTHER_KINDS:
+        by_folder: dict[Path, list[Path]] = {}
+        for path in files:
+            if path.name.lower().endswith(kind.endings):
+                by_folder.setdefault(path.parent, []).append(path)
+        for where, several in by_folder.items():
+            if len(several) < kind.fewest or (kind.is_alone and where in homes):
+                continue
+            homes.add(where)
+            first = several[0]
+            place = first.relative_to(folder)
+            if len(several) == 1:
+                problem = f"{shown_name(first)} {kind.advice}"
+            else:
+                place = where.relative_to(folder)
+                problem = f"{shown_name(first)}, as others here, {kind.advice}"
+            yield BatchItem(place, tuple(several), is_dicom=False, problem=problem)
+
+
+def _closed_folders(folder: Path, closed: list[OSError]) -> Iterator[BatchItem]:
+    """A case for a folder that may not be looked into: it may hold a patient."""
+    for error in closed:
+        where = Path(error.filename)
+        problem = f"{shown_name(where)} may not be looked into; ask for permission to read it."
+        yield BatchItem(where.relative_to(folder), (), is_dicom=False, problem=problem)
 
 
 def _matches(place: PurePath, pattern: str) -> bool:

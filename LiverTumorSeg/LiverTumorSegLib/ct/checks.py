@@ -197,8 +197,10 @@ def is_bare(ijk_to_ras: NDArray[np.float64]) -> bool:
 
 
 def _identity_warning(ijk_to_ras: NDArray[np.float64]) -> tuple[str, ...]:
-    """Programs that drop a scan's geometry leave 1 mm along the axes, and the corner at 0."""
-    if not np.array_equal(np.abs(ijk_to_ras), np.eye(4)):
+    """Programs that drop a scan's geometry leave 1 mm along the axes, and the corner at 0, or at a
+    whole number where they have cut or padded; a scanner's corner lies at some fraction."""
+    corner_mm = ijk_to_ras[:3, 3]
+    if not is_bare(ijk_to_ras) or not np.array_equal(corner_mm, np.rint(corner_mm)):
         return ()
     return (
         "This CT's header holds no real spacing or orientation (its affine is the identity), so"

@@ -13,7 +13,7 @@ double ones and mixed planes without a word. Sentences and results hold no name,
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,13 +210,18 @@ def _fill_padding(
     plane[is_padding & ((plane < low) | (plane >= high))] = AIR_HU
 
 
-def list_files(folder: Path, leave_out: Collection[Path] = ()) -> Iterator[Path]:
+def list_files(
+    folder: Path,
+    leave_out: Collection[Path] = (),
+    closed: Callable[[OSError], object] | None = None,
+) -> Iterator[Path]:
     """Every file below a folder in the order of their names; hidden ones do not count.
 
-    Folders that are links are followed, each real folder once.
+    Folders that are links are followed, each real folder once. closed: is told of each folder that
+    may not be looked into.
     """
     seen = {os.path.realpath(path) for path in leave_out}
-    for home, folders, files in os.walk(folder, followlinks=True):
+    for home, folders, files in os.walk(folder, onerror=closed, followlinks=True):
         place = os.path.realpath(home)
         if place in seen:
             folders.clear()

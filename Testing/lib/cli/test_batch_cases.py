@@ -182,6 +182,42 @@ def test_labels_that_lie_beside_cts_in_data_sets_are_no_cases(tmp_path: Path) ->
     ]
 
 
+def test_no_patient_is_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row for a folder of files that are not read, whatever they are; none for other files."""
+    save_ct(tmp_path / "ct.nii.gz")
+    touch(tmp_path, "sheet.csv", "notes/a.png", "notes/letter.pdf", "result/lesions.json")
+    touch(tmp_path, *(f"result/{n}.png" for n in range(4)), *(f"ct/{n}.png" for n in range(4)))
+    touch(tmp_path, *(f"pictures/{n}.png" for n in range(4)), "empty/IM1.dcm", "empty/IM2.dcm")
+    touch(tmp_path, *(f"packed/IM{n}.dcm.gz" for n in range(4)), "nii/a.nii.bz2", "arrays/ct.npy")
+    touch(tmp_path, "pair/ct.hdr", "pair/ct.img", "gz/ct.img.gz", "gz/ct.hdr.gz", "raw/ct.raw")
+    save_series(tmp_path / "ct")
+    (tmp_path / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    cases = find_cases(tmp_path, tmp_path / "out")
+    left = {case.name: case.problem for case in cases if case.problem}
+    assert set(names(cases)) - set(left) == {"ct", "ct-2"}
+    assert {name: problem.partition(";")[2] for name, problem in left.items()} == {
+        "arrays_ct.npy": " save it as .nii.gz.",
+        "closed": " ask for permission to read it.",
+        "empty": " copy or export it again.",
+        "gz_ct.hdr.gz": " save it as .nii.gz.",
+        "nii_a.nii.bz2": " unpack it, and run again.",
+        "packed": " unpack it, and run again.",
+        "pair_ct.hdr": " save it as .nii.gz.",
+        "pictures": " give the CT itself.",
+        "raw_ct.raw": " save it as .nii.gz.",
+    }
+
+
 # Which of them are run
 
 

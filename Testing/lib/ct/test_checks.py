@@ -136,12 +136,19 @@ def grid(*spacing_kji_mm: float, shape_kji: tuple[int, int, int] = (100, 512, 51
     return lambda: check_geometry("ct.nii", shape_kji, affine)
 
 
+def moved(affine: NDArray[np.float64], *corner_mm: float) -> NDArray[np.float64]:
+    out = affine.copy()
+    out[:3, 3] = corner_mm
+    return out
+
+
 def test_grids_are_accepted_told_or_refused_with_what_was_mixed_up() -> None:
     # usual grids are accepted
     for spacing in ((0.5, 0.3, 0.3), (1, 0.98, 0.98), (5, 0.7, 0.7), (10, 1, 1), (1.5, 1.5, 4.5)):
         assert grid(*spacing)() == ()
     assert grid(3, 3, 3, shape_kji=(18, 101, 122))() == ()
     assert grid(1, 0.7, 0.7, shape_kji=(20, 40, 40))() == ()  # a part that somebody cut out
+    assert check_geometry("ct.nii", (9, 9, 9), moved(LPS, 181.3, 170, -905.5)) == ()  # of 1 mm
 
     # implausible grids are refused with the unit that was mixed up
     for spacing, says in (
@@ -149,6 +156,9 @@ def test_grids_are_accepted_told_or_refused_with_what_was_mixed_up() -> None:
         ((5000, 700, 700), "thousand times too large"),
         ((0.5, 0.07, 0.07), "ten times too small"),
         ((0.005, 0.0007, 700), "export it again"),
+        ((5, 0.7, 0.0007), "export it again"),
+        ((0.005, 0.7, 0.7), "export it again"),
+        ((50, 7, 7), "export it again"),
         ((60, 1, 1), "mm"),
         ((5, 5.1, 5.1), r"2\.61 m long"),
         ((0, 1, 1), "no voxel spacing"),
@@ -163,6 +173,8 @@ def test_grids_are_accepted_told_or_refused_with_what_was_mixed_up() -> None:
         (grid(5, 0.15, 0.15), "77 x 77 mm"),
         (lambda: check_geometry("ct.nii", (9, 9, 9), np.eye(4)), "identity"),
         (lambda: check_geometry("ct.nii", (9, 9, 9), LPS), "identity"),
+        (lambda: check_geometry("ct.nii", (9, 9, 9), moved(np.eye(4), 1, 1, 1)), "identity"),
+        (lambda: check_geometry("ct.nii", (9, 9, 9), moved(LPS, 511, 511, 0)), "identity"),
     ):
         (warning,) = check()
         assert says in warning
