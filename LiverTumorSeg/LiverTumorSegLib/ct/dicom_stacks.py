@@ -167,7 +167,7 @@ def _overlap(parts: list[Images]) -> bool:
 
 def _rounds(images: Images) -> list[Images]:
     """Images as the scanner numbered them: place by place, or a part after the other."""
-    if any(image.instance_number is None for image in images):
+    if not images or any(image.instance_number is None for image in images):
         return []
     if in_turn := _in_turn(images):
         return in_turn
