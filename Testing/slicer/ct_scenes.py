@@ -150,10 +150,10 @@ class Brush:
         self._logic.Undo()
 
 
-def addBend(volumeNode: Any, bendMm: float) -> Any:
+def addBend(volumeNode: Any, bendMm: float, along: int = 2) -> Any:
     """A grid transform above a CT, as Slicer's DICOM reader makes for unevenly spaced slices.
 
-    Every second slice is moved along the slices' normal.
+    Every second slice is moved along the slices' normal, or along i (0) or j (1) within its plane.
     """
     dims, image = volumeNode.GetImageData().GetDimensions(), vtk.vtkImageData()
     matrix = vtk.vtkMatrix4x4()
@@ -167,7 +167,7 @@ def addBend(volumeNode: Any, bendMm: float) -> Any:
         for j in range(2):
             for i in range(2):
                 for axis in range(3):
-                    moved = bendMm * (k % 2) * matrix.GetElement(axis, 2)
+                    moved = bendMm * (k % 2) * matrix.GetElement(axis, along)
                     image.SetScalarComponentFromDouble(i, j, k, axis, moved)
     grid = slicer.vtkOrientedGridTransform()
     grid.SetGridDirectionMatrix(matrix)

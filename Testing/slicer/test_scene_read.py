@@ -159,16 +159,20 @@ def test_a_transform_that_flattens_space_is_refused(scene):
 def test_a_transform_of_less_than_a_voxel_is_no_reason_to_refuse_a_ct(scene):
     """Slicer puts one above every CT whose slices lie a thousandth of a millimeter off."""
     for affine in (np.diag([-0.8, -0.9, 2.5, 1.0]), toys.obliqueAffine()):
-        for bend, warned in ((0.0, False), (0.02, False), (0.5, True)):
+        for bend, along, warned in (
+            *((0.0, 2, False), (0.02, 2, False), (0.5, 2, True)),
+            *((0.02, 0, False), (0.5, 1, True), (-0.5, 0, True)),
+        ):
             node = toys.addCt(affine)
-            toys.addBend(node, bend)
+            toys.addBend(node, bend, along)
             ct, warnings = readVolume(node), checkVolume(node)
-            assert np.abs(ct.ijk_to_ras - affine)[:3].max() < max(1e-6, bend)
+            assert np.abs(ct.ijk_to_ras - affine)[:3].max() < max(1e-6, abs(bend))
             assert len(warnings) == warned
             assert not warned or "mm; check the result" in warnings[0]
-        node = toys.addCt(affine)
-        toys.addBend(node, 2.0)
-        assert "harden it first" in refusal(node)
+        for along in (2, 0):
+            node = toys.addCt(affine)
+            toys.addBend(node, 2.0, along)
+            assert "harden it first" in refusal(node)
 
 
 def test_a_linear_transform_above_a_small_bend_counts(scene):

@@ -31,7 +31,17 @@ def image_of(hu_kji: NDArray[Any], ijk_to_ras: NDArray[np.float64]) -> Any:
     return image
 
 
-def write_nrrd(path: Path, hu: NDArray[np.int16], ijk_to_ras: NDArray[np.float64], **more: str):
+def _little(hu: NDArray[np.int16]) -> bytes:
+    return hu.astype("<i2").tobytes()
+
+
+def write_nrrd(
+    path: Path,
+    hu: NDArray[np.int16],
+    ijk_to_ras: NDArray[np.float64],
+    stored: Callable[[NDArray[np.int16]], bytes] = _little,
+    **more: str,
+) -> Path:
     """As a text header and raw numbers, by hand."""
     lps = LPS @ ijk_to_ras
     fields = {
@@ -46,7 +56,7 @@ def write_nrrd(path: Path, hu: NDArray[np.int16], ijk_to_ras: NDArray[np.float64
         "space origin": _vector(lps[:3, 3]),
     }
     text = "".join(f"{key}: {value}\n" for key, value in (fields | more).items() if value)
-    path.write_bytes(f"NRRD0004\n{text}\n".encode() + hu.astype("<i2").tobytes())
+    path.write_bytes(f"NRRD0004\n{text}\n".encode() + stored(hu))
     return path
 
 
@@ -73,6 +83,40 @@ def test_a_nrrd_written_by_hand_lies_where_the_nifti_does(tmp_path: Path) -> Non
     np.testing.assert_array_equal(ct.hu, expected.hu)
     np.testing.assert_allclose(ct.ijk_to_ras, expected.ijk_to_ras, atol=1e-4)
     assert warnings == ()
+
+
+def test_other_programs_nrrds_lie_where_the_nifti_does(tmp_path: Path) -> None:
+    """Another space, byte order or encoding, and an axis for lists that holds one item."""
+    hu, affine = some_ct().hu, some_affine()
+
+    def placed(signs: tuple[int, int, int]) -> dict[str, str]:
+        axes = np.diag([*signs, 1]) @ affine
+        directions = " ".join(_vector(axes[:3, c]) for c in range(3))
+        return {"space directions": directions, "space origin": _vector(axes[:3, 3])}
+
+    sizes = " ".join(map(str, hu.shape[::-1]))
+    directions = placed((-1, -1, 1))["space directions"]
+    kinds: dict[str, tuple[Callable[[NDArray[np.int16]], bytes], dict[str, str]]] = {
+        "ras": (_little, {"space": "right-anterior-superior", **placed((1, 1, 1))}),
+        "las": (_little, {"space": "left-anterior-superior", **placed((-1, 1, 1))}),
+        "big": (lambda hu: hu.astype(">i2").tobytes(), {"endian": "big"}),
+        "text": (lambda hu: " ".join(map(str, hu.ravel())).encode(), {"encoding": "ascii"}),
+        "gzip": (lambda hu: gzip.compress(_little(hu)), {"encoding": "gzip"}),
+        "double": (lambda hu: hu.astype("<f8").tobytes(), {"type": "double"}),
+        "list": (
+            _little,
+            {
+                **{"dimension": "4", "sizes": f"1 {sizes}"},
+                **{"kinds": "list domain domain domain", "space directions": f"none {directions}"},
+            },
+        ),
+    }
+    for name, (stored, fields) in kinds.items():
+        path = write_nrrd(tmp_path / f"{name}.nrrd", hu, affine, stored, **fields)
+        ct, warnings = read_file(path)
+        assert np.array_equal(ct.hu, hu), name
+        np.testing.assert_allclose(ct.ijk_to_ras, affine, atol=1e-4)
+        assert warnings == (), name
 
 
 def test_no_orientation_is_told(tmp_path: Path) -> None:

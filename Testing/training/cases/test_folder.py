@@ -122,15 +122,17 @@ def test_copies_of_lits_from_kaggle_and_nnunet_are_found(tmp_path: Path) -> None
 
 
 def test_labels_without_geometry_take_that_of_their_ct_and_it_is_told(tmp_path: Path) -> None:
-    bare = np.eye(4)
-    bare[:3, 3] = 1
+    """Programs leave the identity, its corner anywhere, or turned to LPS."""
+    bare, centered, lps = np.eye(4), np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])
+    bare[:3, 3], centered[:3, 3] = 1, -2.5
     add_pair(tmp_path, "53.nii")
-    save(tmp_path / "segmentation-53.nii", some_labels(), bare)
-    (case,) = find_cases(tmp_path)
-    report = check_cases([case])
-    assert report.problems == []
-    assert "no geometry of its own" in report.text()
-    np.testing.assert_allclose(case.read_labels()[1], AFFINE, atol=1e-6)
+    for nothing in (centered, lps, np.eye(4), bare):
+        save(tmp_path / "segmentation-53.nii", some_labels(), nothing)
+        (case,) = find_cases(tmp_path)
+        report = check_cases([case])
+        assert report.problems == []
+        assert "no geometry of its own" in report.text()
+        np.testing.assert_allclose(case.read_labels()[1], AFFINE, atol=1e-6)
     # not when they mark no liver there, nor when the CT has none either
     save(tmp_path / "segmentation-53.nii", (some_labels() == 0).astype(np.uint8), bare)
     assert "which is no liver" in " ".join(check_case(case))
