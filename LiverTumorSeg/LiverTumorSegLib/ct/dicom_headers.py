@@ -32,6 +32,7 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # SOP class; the enhanced ones are below
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages, converted CTs
 NOT_STATED = ("", "CT", "OT")  # a modality that an anonymizer leaves on a CT
 BARE_VRS = (b"CS", b"UI", b"UL", b"DA", b"TM", b"SH", b"LO")  # of what a file begins with
+LARGE_FILE_BYTES = 2**28  # no smaller file needs more memory than there is
 INFLATED_AT_MOST = 2**28  # bytes of a file that is deflated as a whole
 PHASE_TAGS = (  # what tells the phases in a series apart, the surest first
     *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex"),
@@ -264,13 +265,18 @@ def decode(images: Sequence[DicomImage]) -> Iterator[NDArray[Any]]:
         " copy or export the series again, uncompressed."
     ):
         is_deflated = first.transfer_syntax == pydicom.uid.DeflatedExplicitVRLittleEndian
-        source = _completed(first) if is_deflated or first.is_bare else first.path
-        # one reader for all frames: opening the file for each would read its long header each time
-        frames = iter_pixels(source, indices=[image.frame for image in images])
-        for image, pixels in zip(images, frames, strict=True):
-            if pixels.shape != image.shape_ji:
-                raise ValueError
-            yield pixels
+        try:
+            source = _completed(first) if is_deflated or first.is_bare else first.path
+            # one reader for all frames: opening the file for each would read its header each time
+            frames = iter_pixels(source, indices=[image.frame for image in images])
+            for image, pixels in zip(images, frames, strict=True):
+                if pixels.shape != image.shape_ji:
+                    raise ValueError
+                yield pixels
+        except MemoryError:
+            if first.path.stat().st_size < LARGE_FILE_BYTES:
+                raise ValueError from None  # an element says that it is longer than the file
+            raise
 
 
 def _completed(image: DicomImage) -> Dataset:

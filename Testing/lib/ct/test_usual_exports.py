@@ -366,6 +366,23 @@ def test_a_header_that_promises_more_than_its_file_is_refused_at_once(tmp_path: 
         read_series(save_series(tmp_path / "wide", change=changed(Columns=20000)))
 
 
+def test_a_file_that_asks_for_more_memory_than_it_can_fill_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An element of four gigabytes in a file of kilobytes; a large file may want as much."""
+    paths = save_series(tmp_path)
+
+    def greedy(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pydicom.pixels.utils.iter_pixels", greedy)
+    with pytest.raises(ValueError, match="damaged"):
+        read_series(paths)
+    monkeypatch.setattr("LiverTumorSegLib.ct.dicom_headers.LARGE_FILE_BYTES", 1)
+    with pytest.raises(MemoryError):
+        read_series(paths)
+
+
 def test_a_deflated_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     (path, *_) = save_series(tmp_path, only=[0])
     dataset = pydicom.dcmread(path)
