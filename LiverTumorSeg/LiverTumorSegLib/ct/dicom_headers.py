@@ -32,6 +32,7 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # SOP class; the enhanced ones are below
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages, converted CTs
 NOT_STATED = ("", "CT", "OT")  # a modality that an anonymizer leaves on a CT
 BARE_VRS = (b"CS", b"UI", b"UL", b"DA", b"TM", b"SH", b"LO")  # of what a file begins with
+PIXEL_DATA, UNDEFINED_LENGTH = b"\xe0\x7f\x10\x00", 0xFFFFFFFF
 LARGE_FILE_BYTES = 2**28  # no smaller file needs more memory than there is
 INFLATED_AT_MOST = 2**28  # bytes of a file that is deflated as a whole
 PHASE_TAGS = (  # what tells the phases in a series apart, the surest first
@@ -145,14 +146,21 @@ def read_images(path: Path) -> list[DicomImage]:
     with _errors_as_sentence(f"{name} is a damaged DICOM file; copy or export it again."):
         _refuse_bomb(path)
         try:
-            header = pydicom.dcmread(
-                path, force=True, stop_before_pixels=True, specific_tags=[*TAGS]
-            )
+            with open(path, "rb") as file:
+                header = pydicom.dcmread(
+                    file, force=True, stop_before_pixels=True, specific_tags=[*TAGS]
+                )
+                next_element = file.read(12)
         except MemoryError:  # a length that the file does not have; headers are small
             raise ValueError from None
         encoding = _transfer_syntax(header)
         if not _is_ct(header):
             return []
+        if _holds_more(header, encoding, next_element):
+            raise _Reason(
+                f"{name} holds more pixels than its {header.Rows} rows of {header.Columns} columns;"
+                " its header was changed, so export it again."
+            )
         count = int(header.get("NumberOfFrames") or 1)
         if count > 1 and len(header.get("PerFrameFunctionalGroupsSequence") or []) != count:
             raise _Reason(
@@ -160,6 +168,28 @@ def read_images(path: Path) -> list[DicomImage]:
                 " again, as one file a slice."
             )
         return [_image(path, header, n, encoding) for n in range(count)]
+
+
+def _holds_more(header: Dataset, encoding: str, pixel_element: bytes) -> bool:
+    """Whether uncompressed pixels fill a row more than the header says: it is not theirs.
+
+    pixel_element: the first bytes of the element of pixels, up to its length.
+    """
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    starts: dict[str, int] = {ExplicitVRLittleEndian: 8, ImplicitVRLittleEndian: 4}
+    start = starts.get(encoding)
+    if start is None or len(pixel_element) < 12 or pixel_element[:4] != PIXEL_DATA:
+        return False
+    stored = int.from_bytes(pixel_element[start : start + 4], "little")
+    row_bytes = (
+        int(header.Columns)
+        * int(header.get("SamplesPerPixel") or 1)
+        * int(header.get("BitsAllocated") or 16)
+        // 8
+    )
+    expected = int(header.get("NumberOfFrames") or 1) * int(header.Rows) * row_bytes
+    return stored != UNDEFINED_LENGTH and stored >= expected + row_bytes > 0
 
 
 def read_texts(path: Path, names: Sequence[str], frame: int = 0) -> dict[str, str]:

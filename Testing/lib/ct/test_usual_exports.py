@@ -366,6 +366,24 @@ def test_a_header_that_promises_more_than_its_file_is_refused_at_once(tmp_path: 
         read_series(save_series(tmp_path / "wide", change=changed(Columns=20000)))
 
 
+def test_a_header_that_says_less_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    """Its upper part would be read without a word, or all rows askew."""
+    whole = read_series(save_series(tmp_path / "whole"))[0]
+    _, rows, columns = whole.shape_kji
+    for n, change in enumerate(
+        (changed(Rows=rows - 1), changed(Columns=columns // 2), changed(Rows=1, Columns=columns))
+    ):
+        paths = save_series(tmp_path / str(n), change=change)
+        with pytest.raises(ValueError, match="holds more pixels than its"):
+            read_series(paths)
+
+    def padded(dataset: Dataset, k: int) -> None:
+        dataset.PixelData += b"\0\0"
+
+    ct, _ = read_series(save_series(tmp_path / "padded", change=padded))
+    np.testing.assert_array_equal(ct.hu, whole.hu)
+
+
 def test_a_file_that_asks_for_more_memory_than_it_can_fill_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
