@@ -321,10 +321,11 @@ class PredictedCase:
         return next(wide), next(wide), next(wide)
 
     def _match(self, marks: Marks, step: Postprocessing, box: Box) -> LesionMatch:
-        liver = step.liver(self.prediction.liver_lps)
-        liver.reshape(-1)[marks.outside] = False
-        spacing_kji_mm = self.prediction.spacing_kji_mm
-        labels = step.labels_in(np.ascontiguousarray(liver[box]), marks.tumor[box], spacing_kji_mm)
+        liver = step.liver(self.prediction.liver_lps[box])
+        outside = np.zeros(marks.tumor.shape, np.bool_)
+        outside.reshape(-1)[marks.outside] = True
+        liver[outside[box]] = False
+        labels = step.labels_in(liver, marks.tumor[box], self.prediction.spacing_kji_mm)
         return match_lesions(labels, np.ascontiguousarray(self.true[box]))
 
 
