@@ -241,7 +241,8 @@ def train_run(options: RunOptions, processes: Processes) -> None:
     if options.recipe in STEP_RECIPES:
         _train_steps(options, processes, log)
         return
-    if options.gray or options.paper_loss or options.single_slices or options.synthetic_share:
+    only = (options.gray, options.synthetic_share)
+    if options.paper_loss or options.single_slices or any(one is not None for one in only):
         raise ValueError(
             "--gray, --paper-loss, --single-slices and --synthetic-share are for a tumor network"
             " that counts in steps; leave them out."

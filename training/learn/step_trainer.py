@@ -134,7 +134,7 @@ def paper_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]
     known = labels != IGNORE
     columns = logits.permute(1, 0, 2, 3)[:, known][None, :, :, None]  # (1, classes, n, 1)
     loss = CombinedLoss()(columns, labels[known][None, :, None])
-    _, parts = weighted_loss(logits.detach(), labels, known.float(), (1.0, 1.0))
+    _, parts = weighted_loss(logits.detach(), labels, known.float(), (1.0,) * (logits.shape[1] - 1))
     return loss, {**parts, "loss": float(loss.detach())}
 
 

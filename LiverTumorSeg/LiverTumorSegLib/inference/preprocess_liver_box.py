@@ -25,7 +25,7 @@ from LiverTumorSegLib.settings import Settings
 from LiverTumorSegLib.volume import CtVolume
 
 from .grids import BoxGrid
-from .preprocess import INT16, checked_window
+from .preprocess import INT16, SlicePreprocessing, checked_window
 from .region import LiverRegion
 
 Gray = NDArray[np.uint8]
@@ -34,7 +34,7 @@ Mask = NDArray[np.bool_]
 SAME_SLICE_MM = 0.1  # slices nearer than this are one and the same
 HALF = 0.5
 GRAYS = ("liver", "window", "enhanced")
-CLIP_LIMIT, GAMMA, FULL = 2.0, 1.2, 255  # of CLAHE; gray values of a window
+FULL = 255  # gray values of a window
 TILE_MM = 40.0  # of CLAHE: about the paper's eighth of a slice
 
 
@@ -132,9 +132,12 @@ class LiverBoxPreprocessing(Settings):
         low, high = self.window_hu
         gray = np.rint((plane - low) * np.float32(FULL / (high - low))).clip(0, FULL)
         rows, columns = (max(1, round(side * self.pixel_mm / TILE_MM)) for side in plane.shape)
-        clahe = cv2.createCLAHE(clipLimit=CLIP_LIMIT, tileGridSize=(columns, rows))
+        clahe = cv2.createCLAHE(
+            clipLimit=SlicePreprocessing.clahe_clip, tileGridSize=(columns, rows)
+        )
         lifted = clahe.apply(gray.astype(np.uint8)).astype(np.float32) / np.float32(FULL)
-        return cast(Floats, lifted ** np.float32(GAMMA) * np.float32(high - low) + np.float32(low))
+        lifted = lifted ** np.float32(SlicePreprocessing.gamma)
+        return cast(Floats, lifted * np.float32(high - low) + np.float32(low))
 
     def resampled_ji(
         self, shape_ji: tuple[int, int], spacing_ji_mm: tuple[float, float]

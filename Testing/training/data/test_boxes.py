@@ -262,6 +262,8 @@ def test_the_paper_s_loss_is_that_of_the_known_pixels() -> None:
     assert logits.grad is not None
     assert not logits.grad[0].any()
     assert logits.grad[1].any()
+    of_liver = paper_loss(logits.detach()[:, :2], labels.clamp(max=1))[0]
+    assert torch.isfinite(of_liver), "two classes, as the liver network has"
 
 
 def test_a_thinned_pack_keeps_scattered_slices_and_whole_cts_at_a_distance(
