@@ -282,7 +282,7 @@ def test_the_child_ends_when_its_parent_is_killed(parent: subprocess.Popen[str])
     wait_for_a_slice(parent)
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30  # meant to take under 5 s; a busy machine may need more
     while is_alive(pid):
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.05)
