@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,18 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # SOP class; the enhanced ones are below
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages, converted CTs
 NOT_STATED = ("", "CT", "OT")  # a modality that an anonymizer leaves on a CT
 BARE_VRS = (b"CS", b"UI", b"UL", b"DA", b"TM", b"SH", b"LO")  # of what a file begins with
-PIXEL_DATA, UNDEFINED_LENGTH = b"\xe0\x7f\x10\x00", 0xFFFFFFFF
+IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN = NOT_COMPRESSED = (
+    *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"),
+)
+PIXEL_DATA = {"little": b"\xe0\x7f\x10\x00", "big": b"\x7f\xe0\x00\x10"}  # tags, by byte order
+UNDEFINED_LENGTH = 0xFFFFFFFF
 LARGE_FILE_BYTES = 2**28  # no smaller file needs more memory than there is
 INFLATED_AT_MOST = 2**28  # bytes of a file that is deflated as a whole
 PHASE_TAGS = (  # what tells the phases in a series apart, the surest first
     *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex"),
     *("NominalPercentageOfCardiacPhase", "TriggerTime", "AcquisitionTime", "ContentTime"),
     *("ConvolutionKernel", "KVP", "StackID", "ImageType", "ContrastBolusAgent", "SeriesTime"),
+    "SliceThickness",
 )
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
@@ -103,12 +108,15 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def _begins_with_element(start: bytes) -> bool:
-    """Whether bytes are a short first element of group 0002 or 0008, little endian."""
-    if start[:2] not in (b"\x02\0", b"\x08\0") or start[3:4] not in (b"\0", b"\x01"):
+    """Whether bytes are a short first element of group 0002 or 0008, of either byte order."""
+    order: Literal["little", "big"] = "big" if start[0:1] == b"\0" else "little"
+    group, element = (int.from_bytes(start[n : n + 2], order) for n in (0, 2))
+    if group not in (0x0002, 0x0008) or element > 0x01FF:
         return False
     if start[4:6] in BARE_VRS:
-        return int.from_bytes(start[6:8], "little") <= 128
-    return len(start) > 8 and int.from_bytes(start[4:8], "little") <= 128
+        return int.from_bytes(start[6:8], order) <= 128
+    is_implicit = order == "little" and len(start) > 8
+    return is_implicit and int.from_bytes(start[4:8], order) <= 128
 
 
 def require_pydicom() -> None:
@@ -175,13 +183,12 @@ def _holds_more(header: Dataset, encoding: str, pixel_element: bytes) -> bool:
 
     pixel_element: the first bytes of the element of pixels, up to its length.
     """
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    starts: dict[str, int] = {ExplicitVRLittleEndian: 8, ImplicitVRLittleEndian: 4}
-    start = starts.get(encoding)
-    if start is None or len(pixel_element) < 12 or pixel_element[:4] != PIXEL_DATA:
+    order: Literal["little", "big"] = "big" if encoding == EXPLICIT_BIG_ENDIAN else "little"
+    tag, is_short = pixel_element[:4], encoding == IMPLICIT_LITTLE_ENDIAN
+    if encoding not in NOT_COMPRESSED or len(pixel_element) < 12 or tag != PIXEL_DATA[order]:
         return False
-    stored = int.from_bytes(pixel_element[start : start + 4], "little")
+    start = 4 if is_short else 8
+    stored = int.from_bytes(pixel_element[start : start + 4], order)
     row_bytes = (
         int(header.Columns)
         * int(header.get("SamplesPerPixel") or 1)
@@ -380,15 +387,14 @@ def _transfer_syntax(header: Dataset) -> str:
     elements say otherwise, as pydicom found them. Asked before an element is decoded.
     """
     from pydicom.dataelem import RawDataElement
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     stated = str(header.file_meta.get("TransferSyntaxUID") or "")
     raw = [element for element in header.values() if isinstance(element, RawDataElement)]
-    if not raw or stated not in ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian):
-        return stated or str(ImplicitVRLittleEndian)
+    if not raw or stated not in ("", IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN):
+        return stated or IMPLICIT_LITTLE_ENDIAN
     if raw[0].is_implicit_VR:
-        return str(ImplicitVRLittleEndian)
-    return str(ExplicitVRLittleEndian if raw[0].is_little_endian else ExplicitVRBigEndian)
+        return IMPLICIT_LITTLE_ENDIAN
+    return EXPLICIT_LITTLE_ENDIAN if raw[0].is_little_endian else EXPLICIT_BIG_ENDIAN
 
 
 def _padding(header: Dataset) -> tuple[int, int] | None:

@@ -53,8 +53,10 @@ def find_stacks(images: Sequence[DicomImage]) -> list[Stack]:
     stacks = []
     for part in _without_copied_folders(slices):
         main, overviews = _without_overviews(part)
-        once, copies = _without_copies(main)
-        notes = (*_overview_note(len(images) - len(slices) + overviews), *_copies_note(copies))
+        scan, timing = _without_timing(main)
+        once, copies = _without_copies(scan)
+        left_out = len(images) - len(slices) + overviews + timing
+        notes = (*_overview_note(left_out), *_copies_note(copies))
         stacks += [replace(stack, notes=notes) for stack in _phases(once)]
     return stacks
 
@@ -108,6 +110,45 @@ def _are_near(a: tuple[float, ...] | None, b: tuple[float, ...] | None, within: 
     return bool(np.abs(np.subtract(a, b)).max() <= within)
 
 
+def _without_timing(images: Images) -> tuple[Images, int]:
+    """The scan without pictures of a place or two within it, and how many were none of it.
+
+    The scanner takes them again and again to see the contrast come. Their field of view may be the
+    scan's: then a tag tells them, or that they are many where the scan has one.
+    """
+    if _is_regular(images):
+        return images, 0
+    for parts in _splits(images):
+        scans = [part for part in parts if len(_by_place(part)) >= FEWEST_SLICES]
+        scan = [image for part in scans for image in part]
+        others = [image for part in parts if part not in scans for image in part]
+        are_regular = scans and all(_is_regular(_one_a_place(part)) for part in scans)
+        if others and are_regular and _are_within(others, scan):
+            return scan, len(others)
+    return images, 0
+
+
+def _splits(images: Images) -> Iterator[list[Images]]:
+    """The images by each tag of the phases, and as places that have one and that have many."""
+    for n in range(len(PHASE_TAGS)):
+        yield list(_by_tag(images, n).values())
+    places = list(_by_place(images).values())
+    repeated = [group for group in places if len(group) >= FEWEST_SLICES]
+    if repeated and len(repeated) < FEWEST_SLICES:
+        yield [[image for group in places if group not in repeated for image in group], *repeated]
+
+
+def _are_within(some: Images, scan: Images) -> bool:
+    """Whether images lie between the first and the last of a scan: no end of it."""
+    if any(image.position_lps_mm is None for image in some):
+        return False
+    normal = np.cross(*np.array(scan[0].orientation).reshape(2, 3))
+    inner, outer = (
+        np.array([image.position_lps_mm for image in part]) @ normal for part in (some, scan)
+    )
+    return bool(outer.min() <= inner.min() and inner.max() <= outer.max())
+
+
 def _without_copies(images: Images) -> tuple[Images, int]:
     """Each image once where images at one place are equal, and how many were left out.
 
@@ -143,9 +184,7 @@ def _phases(images: Images) -> list[Stack]:
     """One stack a phase where a tag, or the order of the images, makes each a regular one."""
     is_regular = _is_regular(images)
     for n, tag in enumerate(PHASE_TAGS[:ACQUISITION_TAGS] if is_regular else PHASE_TAGS):
-        parts: dict[str, Images] = {}
-        for image in images:
-            parts.setdefault(image.phase[n], []).append(image)
+        parts = _by_tag(images, n)
         if len(parts) < 2 or not all(map(_is_regular, parts.values())):
             continue
         if not is_regular or _overlap(list(parts.values())):
@@ -261,6 +300,14 @@ def _by_place(images: Images) -> dict[object, Images]:
     for image in images:
         places.setdefault(_place(image), []).append(image)
     return places
+
+
+def _by_tag(images: Images, n: int) -> dict[str, Images]:
+    """By the value of the tag n of PHASE_TAGS."""
+    parts: dict[str, Images] = {}
+    for image in images:
+        parts.setdefault(image.phase[n], []).append(image)
+    return parts
 
 
 def _one_a_place(images: Images) -> Images:

@@ -32,6 +32,9 @@ AIR_HU, AIR_AT_MOST_HU, NO_AIR_SHARE = -1000.0, -700.0, 0.02
 NOTHING_BELOW_HU = -1200.0  # no tissue and no air is darker; artifacts hardly are
 BELOW_SHARE = 0.1
 AIR_PEAK_BELOW_HU, DARK_SHARE = -300.0, 0.1
+DARK_SPIKE_HU = (-1100.0, -20.0)  # air without noise, or what is darker than a display window
+AIR_FROM_TISSUE_HU = (-1200.0, -850.0)  # where air lies, told from the middle of the soft tissue
+FAT_HU, FAT_SHARE = -20.0, 0.005  # darker, at least: livers cut out closely have more
 METAL_HU = 3071  # where 12 bits end: metal has it, and padding as well
 PADDING_ABOVE_HU, PADDING_SHARE = 3500.0, 0.02
 RIM_SHARE = 0.15  # of the scan's outer faces: no noise leaves so many voxels of one value
@@ -112,6 +115,22 @@ def refuse_other_units(name: str, hu: NDArray[np.int16]) -> None:
         )
     _refuse_offset(name, seen, rest)
     _refuse_slope(name, seen, rest)
+    _refuse_without_fat(name, seen, rest)
+
+
+def _refuse_without_fat(name: str, seen: GrayValues, rest: float) -> None:
+    """``ValueError`` where padding alone is dark, and so dark that it is no air either."""
+    low, high = DARK_SPIKE_HU
+    has_dark = any(low <= value <= high for value in seen.spikes)
+    if seen.is_positive or has_dark or seen.between(LEAST, FAT_HU) >= FAT_SHARE * rest:
+        return
+    raise ValueError(
+        sentence(
+            "{name} has nothing below 0 but padding, so it is a picture, an MR or a CT without its "
+            "slope and offset; give a CT in Hounsfield units (air is -1000).",
+            name=name,
+        )
+    )
 
 
 def _refuse_bright_padding(name: str, seen: GrayValues) -> None:
@@ -165,6 +184,16 @@ def _refuse_offset(name: str, seen: GrayValues, rest: float) -> None:
     offset = _fitting_offset(seen, tissue)
     if seen.is_positive and offset not in COMMON_OFFSETS:
         return  # gray levels of any kind, an MR's for example
+    if offset is None:
+        raise ValueError(
+            sentence(
+                "{name} has its soft tissue near {tissue:.0f}, where Hounsfield units have it near "
+                "0, and no usual offset would mend that, so its slope may be missing or wrong too; "
+                "export it again in Hounsfield units (air is -1000, water 0).",
+                name=name,
+                tissue=tissue,
+            )
+        )
     raise ValueError(
         sentence(
             "{name} has its soft tissue near {tissue:.0f}, where Hounsfield units "
@@ -178,15 +207,22 @@ def _refuse_offset(name: str, seen: GrayValues, rest: float) -> None:
     )
 
 
-def _fitting_offset(seen: GrayValues, tissue: float) -> float:
-    """The offset that brings air to -1000 HU; by the soft tissue where no air shows."""
-    low, high = tissue - 1200, tissue - 850
-    if seen.between(low, high) > SOFT_TISSUE_SHARE * seen.total:
-        offset = AIR_HU - seen.middle(low, high)
-    else:
-        offset = USUAL_TISSUE_HU - tissue
+def _fitting_offset(seen: GrayValues, tissue: float) -> float | None:
+    """The offset that brings air to -1000 HU; by the soft tissue where no air shows.
+
+    None where what is dark could be air with another slope only, and where no air shows and the
+    offset would be none that scanners have.
+    """
+    dark_hu = tissue + AIR_PEAK_BELOW_HU
+    shows_air = seen.between(LEAST, dark_hu) > DARK_SHARE * seen.counts.sum()
+    low, high = (tissue + hu for hu in AIR_FROM_TISSUE_HU)
+    if shows_air and not low < seen.middle(LEAST, dark_hu) < high:
+        return None
+    offset = AIR_HU - seen.middle(low, high) if shows_air else USUAL_TISSUE_HU - tissue
     usual = min(COMMON_OFFSETS, key=lambda common: abs(common - offset))
-    return usual if abs(usual - offset) < COMMON_WITHIN else round(offset)
+    if abs(usual - offset) < COMMON_WITHIN:
+        return usual
+    return round(offset) if shows_air else None
 
 
 def _refuse_slope(name: str, seen: GrayValues, rest: float) -> None:

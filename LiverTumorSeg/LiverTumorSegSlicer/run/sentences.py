@@ -151,6 +151,15 @@ def _refusals() -> tuple[str, ...]:
             "export it again in Hounsfield units (air is -1000)."
         ),
         _(
+            "{name} has its soft tissue near {tissue:.0f}, where Hounsfield units have it near 0,"
+            " and no usual offset would mend that, so its slope may be missing or wrong too; "
+            "export it again in Hounsfield units (air is -1000, water 0)."
+        ),
+        _(
+            "{name} has nothing below 0 but padding, so it is a picture, an MR or a CT without "
+            "its slope and offset; give a CT in Hounsfield units (air is -1000)."
+        ),
+        _(
             "{name} has its air near {air:.0f}, where Hounsfield units have it at -1000, so its "
             "slope is missing or wrong; give it with every voxel times {air_hu:.2g}, or export it"
             " again in Hounsfield units."

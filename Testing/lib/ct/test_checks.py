@@ -69,6 +69,18 @@ def test_a_missing_offset_is_seen_whatever_the_padding(patients: list[CtVolume])
                 assert added == pytest.approx(-offset, abs=30)
 
 
+def test_where_the_slope_is_missing_too_no_offset_is_advised(patients: list[CtVolume]) -> None:
+    """It would make a CT that looks right and is wrong. Padding hides that all is positive."""
+    for ct in patients:
+        for slope in (0.5, 2.0, 4.0, 10.0):
+            for offset in (-1000, -1024, -2048):
+                stored = np.rint((ct.hu.astype(np.float64) - offset) / slope).astype(np.int16)
+                for hu in (padded(stored, -2000), padded(stored, -1)):
+                    with pytest.raises(ValueError, match=r"\bslope\b") as refused:
+                        checked(hu, ct.ijk_to_ras)
+                    assert "added to every voxel" not in str(refused.value)
+
+
 def test_padding_is_told_unless_it_is_darker_than_tissue(patients: list[CtVolume]) -> None:
     """Outside a round field of view, as resampling programs and old scanners leave it."""
     for ct in patients:

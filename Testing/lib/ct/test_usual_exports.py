@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from LiverTumorSegLib.ct.dicom import find_series, read_series
 from LiverTumorSegLib.volume import CtVolume
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomFileLike
+from pydicom.filebase import DicomBytesIO, DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
 
@@ -23,6 +24,7 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 LEGACY_ENHANCED = "1.2.840.10008.5.1.4.1.1.2.2"
 IMPLICIT = b"1.2.840.10008.1.2\0"
 EXPLICIT = b"1.2.840.10008.1.2.1\0"
+BIG_ENDIAN = b"1.2.840.10008.1.2.2\0"
 
 
 def _commas_between(dataset: Dataset, k: int) -> None:
@@ -78,6 +80,18 @@ def test_files_without_preamble_or_transfer_syntax_are_read(tmp_path: Path) -> N
             assert warnings == ()
 
 
+def _big_endian(data: bytes) -> bytes:
+    """The file as old archives have it, its preamble and group 2 too."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    written = DicomBytesIO()
+    written.is_little_endian, written.is_implicit_VR = False, False
+    write_dataset(written, dataset)
+    rest = len(data) - len(_dataset(data))
+    return _named(data[:rest], BIG_ENDIAN) + written.getvalue()
+
+
 def test_files_that_begin_otherwise_or_are_encoded_otherwise_than_they_say(tmp_path: Path) -> None:
     """Gateways write one encoding and name another; anonymizers blank its name."""
 
@@ -90,6 +104,8 @@ def test_files_that_begin_otherwise_or_are_encoded_otherwise_than_they_say(tmp_p
         "a TIFF in the preamble": lambda data: b"II*\0" + data[4:],
         "explicit, said to be implicit": lambda data: _named(data, IMPLICIT),
         "blanked": lambda data: _named(data, b""),
+        "big endian": _big_endian,
+        "big endian without preamble": lambda data: _dataset(_big_endian(data)),
     }
     for name, change in exports.items():
         for path in save_series(tmp_path / name):
@@ -229,6 +245,7 @@ def test_phases_of_a_series_are_offered_one_by_one(tmp_path: Path) -> None:
         {"ContrastBolusAgent": ["NONE", "IV"]},
         {"StackID": ["1", "2"]},
         {"KVP": [80, 140]},
+        {"SliceThickness": [1.25, 5]},
         {},
         {"its numbers in turn": []},
     )
@@ -334,6 +351,44 @@ def test_pictures_for_the_timing_of_the_contrast_are_left_out(tmp_path: Path) ->
     assert "23 overview pictures" in warnings[0]
 
 
+def test_such_pictures_are_left_out_though_they_show_as_much_as_the_scan(tmp_path: Path) -> None:
+    """Where a tag tells them or a place of their own, and they lie within the scan."""
+    ct = some_ct()
+    step_mm = ct.ijk_to_ras[:3, 2]
+
+    def save(name: str, count: int, slices_up: float, tags: dict[str, object]) -> Path:
+        uid = generate_uid()
+        save_series(tmp_path / name, series=uid, change=changed(AcquisitionNumber=1))
+        for n in range(count):
+            picture = slice_of(ct, 4, uid)
+            moved = step_mm * [-1, -1, 1] * slices_up
+            picture.ImagePositionPatient = list(np.array(picture.ImagePositionPatient) + moved)
+            picture.PixelData = (picture.pixel_array + n + 1).astype("<u2").tobytes()
+            changed(**{"AcquisitionNumber": 1, "InstanceNumber": 100 + n, **tags})(picture, 4)
+            picture.save_as(tmp_path / name / f"A-{n}", enforce_file_format=True)
+        return tmp_path / name
+
+    for name, count, slices_up, tags in (
+        ("where a slice of the scan is", 12, 0, {"AcquisitionNumber": 2}),
+        ("one alone, the one to plan by", 1, 0.25, {"AcquisitionNumber": 2}),
+        ("between slices", 12, 0.25, {"AcquisitionTime": "101500"}),
+        ("told by nothing but their place", 12, 0.25, {}),
+        ("at both ends of the scan", 12, 5, {"AcquisitionNumber": 2}),
+    ):
+        (series,) = find_series(save(name, count, slices_up, tags))
+        read, warnings = read_series(series)
+        assert np.array_equal(read.hu, ct.hu), name
+        np.testing.assert_allclose(read.ijk_to_ras, ct.ijk_to_ras, atol=1e-4)
+        assert len(warnings) == 1, name
+        assert "verview picture" in warnings[0]
+    for name, slices_up, tags in (
+        ("nothing tells which is the slice", 0, {}),
+        ("above the scan they may be a part of it", 7, {"AcquisitionNumber": 2}),
+    ):
+        with pytest.raises(ValueError, match=r"same place|slices? (is|are) missing"):
+            read_series(sorted(save(name, 2, slices_up, tags).iterdir()))
+
+
 def test_planned_distances_are_filled_and_a_missing_slice_is_not(tmp_path: Path) -> None:
     """Every second slice in part: the others are the middle of their neighbors, or nearly."""
     fine = CtVolume(np.repeat(some_ct().hu, 2, axis=0), some_affine())  # 20 slices, 4 mm
@@ -373,9 +428,12 @@ def test_a_header_that_says_less_than_its_file_holds_is_refused(tmp_path: Path) 
     for n, change in enumerate(
         (changed(Rows=rows - 1), changed(Columns=columns // 2), changed(Rows=1, Columns=columns))
     ):
-        paths = save_series(tmp_path / str(n), change=change)
-        with pytest.raises(ValueError, match="holds more pixels than its"):
-            read_series(paths)
+        for little in (True, False):
+            paths = save_series(tmp_path / f"{n} {little}", change=change)
+            for path in paths if not little else ():
+                path.write_bytes(_big_endian(path.read_bytes()))
+            with pytest.raises(ValueError, match="holds more pixels than its"):
+                read_series(paths)
 
     def padded(dataset: Dataset, k: int) -> None:
         dataset.PixelData += b"\0\0"
