@@ -28,6 +28,8 @@ from training.files import opened_arrays
 
 THIN_MM = 2.0  # nearer slices are nearly copies
 RADIUS_MM = (4.0, 60.0)
+FATTY_SHARE = 0.15  # of the slices with a liver: darkened, its vessels less
+BRIGHT_SHARE = 0.2  # of the others of these: much contrast, up to the end of the window
 CUT_AT_THE_SIDES = ("volume-117",)  # a liver in no whole body
 
 
@@ -153,12 +155,16 @@ class SliceSampler:
         return image.astype(np.float32), target, np.ones(target.shape, np.float32)
 
     def _gray(self, hu: NDArray[np.float32], liver: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Other phases and patients: brighter, darker, steeper, and livers darkened by fat."""
+        """Other phases and patients: brighter, darker, steeper; fatty and very bright livers."""
         rng = self.rng
-        if liver.any() and rng.random() < 0.15:
-            middle = float(np.median(hu[liver]))
+        if liver.any():
             soft = cv2.GaussianBlur(liver.astype(np.float32), (0, 0), 1.5)
-            hu = hu - soft * rng.uniform(10, 60) * np.exp(-(((hu - middle) / 30) ** 2))
+            if rng.random() < FATTY_SHARE:
+                middle = float(np.median(hu[liver]))
+                hu = hu - soft * rng.uniform(10, 60) * np.exp(-(((hu - middle) / 30) ** 2))
+            elif rng.random() < BRIGHT_SHARE:
+                steepness = 1 + rng.uniform(0, 0.6) * (hu > 0)
+                hu = hu * steepness + soft * rng.uniform(0, 70)
         if rng.random() < 0.6:
             hu = np.where(
                 hu > WINDOW_HU[0], (hu - 60) * rng.uniform(0.8, 1.25) + 60 + rng.normal(0, 10), hu
