@@ -23,7 +23,7 @@ def stack() -> LabeledSlices:
         *("patient", "group", "case"),
         np.clip(phantom.ct.hu, *WINDOW_HU),
         phantom.labels,
-        np.arange(24) * 10.0,
+        np.arange(24, dtype=np.float64) * 10,
         (4.0, 4.0),
     )
 
