@@ -5,16 +5,26 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import LiverTumorSegLib
 import numpy as np
 import pytest
+from dicom_files import changed, save_series
+from LiverTumorSegLib.cli.child import SCAN_NAME
 from LiverTumorSegLib.cli.progress import JsonLines
+from LiverTumorSegLib.ct.dicom import NAME, find_series
 from LiverTumorSegLib.model.file import ModelFile
 from LiverTumorSegLib.model.spec import BundleError
-from LiverTumorSegLib.sentences import key_and_values, sentence, sentence_of
-from LiverTumorSegSlicer.run import sentences, sentences_of_files, sentences_of_models
+from LiverTumorSegLib.result.export.dicom_source import DicomSource
+from LiverTumorSegLib.sentences import as_event, key_and_values, sentence, sentence_of
+from LiverTumorSegSlicer.run import (
+    sentences,
+    sentences_of_dicom,
+    sentences_of_files,
+    sentences_of_models,
+)
 from LiverTumorSegSlicer.run.sentences import forTranslators, translated, translatedError
 from panel_desk import PanelDesk, writeModel
 from slicersim import scripted
@@ -26,12 +36,26 @@ SAID_IN_THE_CHILD = [  # where a run from Slicer comes by
     LIB / "cli" / "export.py",
     *(LIB / "result" / "export" / f"{name}.py" for name in ("export", "dicom_source")),
     *sorted((LIB / "model").glob("*.py")),
-    *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values")),
+    *(LIB / "ct" / f"{name}.py" for name in ("checks", "body", "gray_values", "study")),
+    *sorted((LIB / "ct").glob("dicom*.py")),
     LIB / "result" / "plausibility.py",
     *(LIB / "result" / "followup" / f"{name}.py" for name in ("comparison", "registration")),
     *sorted((LIB / "inference").glob("*.py")),
 ]
-FOR_THE_SHELL = {"Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help."}
+FOR_THE_SHELL = {  # the panel names no series, and asks for none among several
+    "Name a CT and -o FOLDER, or --raw FOLDER alone; see segment --help.",
+    "{which!r} fits {found} CT series; choose one with --series, 1 to {count}"
+    " (`livertumorseg info` on the folder lists them).",
+    "No series here holds several phases; leave out --phase.",
+    "There is no phase {wanted} here; choose a number from {first} to {last}.",
+    "There is no series {wanted} in this folder; choose a number from 1 to {count}.",
+    "No series in this folder is called like {wanted!r}; `livertumorseg info` on the folder lists"
+    " them.",
+    "This folder holds several examinations; give the folder of one, or choose a series with"
+    " --series, 1 to {count} (`livertumorseg info` on the folder lists them).",
+    "Of {count} CT series number {number} was taken ({which}); --series chooses another.",
+}
+OF_REPORTS = LIB / "model" / "catalog.py"  # its only mixed sentence stands in the report
 TOLD = {"progress", "failed"}
 KINDS = {"input", "model", "memory", "cancelled", "fault", "output"}  # words of the protocol
 
@@ -86,8 +110,9 @@ def textOf(node: ast.expr) -> str | None:
 
 def test_the_panel_knows_every_key_of_the_child() -> None:
     known = set(forTranslators())
-    for path in (*SAID_IN_THE_CHILD, LIB / "ct" / "dicom.py", LIB / "ct" / "dicom_grid.py"):
+    for path in SAID_IN_THE_CHILD:
         assert keysOf(path) <= known, path.name
+    assert {SCAN_NAME, NAME} <= known, "what a scan is called in the sentences of checks"
     assert len(known) == len(forTranslators()), "each is there once"
 
 
@@ -101,6 +126,9 @@ def test_nothing_that_is_said_is_put_together_without_a_key() -> None:
                 mixed = [a for a in call.args if isinstance(a, ast.JoinedStr)]
                 isSaid = name in TOLD or name.endswith("Error")
                 assert not isSaid or not mixed, f"{path.name}:{node.lineno}"
+            elif isinstance(node, ast.JoinedStr) and path != OF_REPORTS:
+                end = textOf(node.values[-1]) or ""
+                assert not end.endswith("."), f"{path.name}:{node.lineno} is a whole sentence"
 
 
 def test_a_sentence_is_its_english_text_and_keeps_what_it_was_made_of() -> None:
@@ -164,6 +192,54 @@ def test_what_is_wrong_with_a_model_is_translated_with_all_that_is_in_it(
     assert shown == "cut.safetensors geht nicht: 2 Bytes fehlen. Bitte neu laden."
 
 
+def saveCutOff(folder: Path) -> None:
+    path = save_series(folder, names="{:03}".format)[3]
+    path.write_bytes(path.read_bytes()[:400])
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
+    "{file} is a damaged DICOM file; copy or export it again.": (
+        saveCutOff,
+        {"file": key_and_values("003")},
+        "{file} ist kaputt.",
+    ),
+    "Slices are missing from this series: there is a gap of {widest_mm:g} mm where others lie"
+    " {least_mm:g} mm apart; copy or export the whole series again.": (
+        lambda folder: save_series(folder, only=[0, 1, 2, 3, 5, 6, 7]),
+        {"widest_mm": pytest.approx(8), "least_mm": pytest.approx(4)},
+        "{widest_mm:g} statt {least_mm:g} mm.",
+    ),
+    "This series does not say where its images lie in the patient; export it again with their"
+    " positions.": (
+        lambda folder: save_series(folder, change=changed(ImagePositionPatient=None)),
+        {},
+        "Irgendwo.",
+    ),
+}
+
+
+def test_why_a_damaged_series_gets_no_dicom_is_translated_with_all_that_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the child says of the images that a DICOM SEG would refer to."""
+    pytest.importorskip("highdicom")
+    told = []
+    for key, (save, values, _) in DAMAGED.items():
+        folder = tmp_path / str(len(told))
+        save(folder)
+        with pytest.raises(ValueError, match=r"\.$") as refused:
+            DicomSource.read(find_series(folder)[0])
+        said = sentence_of(refused.value)
+        assert key_and_values(said) == {"key": key, "values": values}
+        assert as_event(said) or not values, "a plain text is its own key"
+        told.append(json.loads(json.dumps(key_and_values(said))))
+        assert translated(told[-1]) == said
+    german = {key: words for key, (_, _, words) in DAMAGED.items()}
+    monkeypatch.setattr(scripted, "translations", german)
+    shown = [translated(parts) for parts in told]
+    assert shown == ["003 ist kaputt.", "8 statt 4 mm.", "Irgendwo."]
+
+
 def test_a_run_s_steps_refusals_and_warnings_are_translated(
     desk: PanelDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,7 +275,7 @@ def test_a_run_s_steps_refusals_and_warnings_are_translated(
 def test_translators_find_the_texts_in_plain_calls() -> None:
     """Slicer's tools read the source, and take literals only."""
     literals = set[str | None]()
-    for file in (sentences, sentences_of_files, sentences_of_models):
+    for file in (sentences, sentences_of_dicom, sentences_of_files, sentences_of_models):
         calls = [n for n in ast.walk(ast.parse(inspect.getsource(file))) if isinstance(n, ast.Call)]
         own = {textOf(c.args[0]) for c in calls if getattr(c.func, "id", "") == "_"} - {None}
         assert not literals & own, "each has its place in one file"

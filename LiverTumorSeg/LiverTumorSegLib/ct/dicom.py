@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import sentence
 from LiverTumorSegLib.volume import CtVolume
 
 from .checks import INT16_RANGE, check_ct, check_geometry, refuse_huge, refuse_one_slice
@@ -152,9 +153,12 @@ def _stacked(
 def slices_of(series: Series) -> list[DicomImage]:
     """The image that each slice k of :func:`read_series` is; ``ValueError`` where some are none.
 
-    Those are the slices that were computed between images of several planned distances.
+    Those are the slices that were computed between images of several planned distances. A series
+    with a damaged file, or without the places of its images, is refused as there.
     """
-    images = list(series.stack.images)
+    with silenced_pydicom():
+        images = list(_only_stack(series).images)
+    _refuse_unplaced(images)
     if spread_planned(*places_of(images)) is not None:
         raise ValueError(
             "The slices of this CT were computed between images of several distances, so no DICOM"
@@ -172,8 +176,11 @@ def _only_stack(source: Series | Sequence[str | Path]) -> Stack:
     stacks = find_stacks([image for file in source for image in read_images(Path(file))])
     if len(stacks) > 1 and len({stack.phase for stack in stacks}) > 1:
         raise ValueError(
-            f"{NAME} holds {len(stacks)} phases; choose one with --phase (`livertumorseg info` on"
-            " its folder lists them), or export one alone."
+            sentence(
+                "This series holds {count} phases; choose one with --phase (`livertumorseg info`"
+                " on its folder lists them), or export one alone.",
+                count=len(stacks),
+            )
         )
     if not stacks:
         return Stack(())
@@ -249,37 +256,47 @@ def _series(stack: Stack, damaged: Collection[Path]) -> Series:
 def _refuse_unlike(images: list[DicomImage]) -> None:
     """``ValueError`` unless the images can be one CT, as far as their headers say."""
     if not images:
-        raise ValueError(f"{NAME} holds no CT image; give a CT series.")
-    if len({image.shape_ji for image in images}) > 1:
-        raise ValueError(
-            f"{NAME} holds images of different sizes, as if two scans were mixed; export one alone."
-        )
+        raise ValueError("This series holds no CT image; give a CT series.")
     if any(image.samples != 1 for image in images):
-        raise ValueError(f"{NAME} holds color pictures; give the CT itself.")
-    if any(image.position_lps_mm is None or image.orientation is None for image in images):
-        raise ValueError(
-            f"{NAME} does not say where its images lie in the patient; export it again with their"
-            " positions."
-        )
-    if any(image.spacing_ji_mm is None for image in images):
-        raise ValueError(f"{NAME} gives no pixel spacing; export it again with its spacing.")
+        raise ValueError("This series holds color pictures; give the CT itself.")
+    _refuse_unplaced(images)
     if any(image.unit in OTHER_UNITS for image in images):
         raise ValueError(
-            f"{NAME} holds other numbers than Hounsfield units (a dual-energy map, perhaps); give"
-            " the CT itself."
+            "This series holds other numbers than Hounsfield units (a dual-energy map, perhaps);"
+            " give the CT itself."
         )
     _refuse_half_rescaled(images)
+
+
+def _refuse_unplaced(images: list[DicomImage]) -> None:
+    """``ValueError`` unless each image says where it lies, and all are of one size."""
+    if len({image.shape_ji for image in images}) > 1:
+        raise ValueError(
+            "This series holds images of different sizes, as if two scans were mixed; export one"
+            " alone."
+        )
+    if any(image.position_lps_mm is None or image.orientation is None for image in images):
+        raise ValueError(
+            "This series does not say where its images lie in the patient; export it again with"
+            " their positions."
+        )
+    if any(image.spacing_ji_mm is None for image in images):
+        raise ValueError("This series gives no pixel spacing; export it again with its spacing.")
 
 
 def _refuse_half_rescaled(images: list[DicomImage]) -> None:
     without = sum(_lacks_rescale(image) for image in images)
     if 0 < without < len(images):
         raise ValueError(
-            f"{without} of the {len(images)} images of this series do not say how their numbers"
-            " become Hounsfield units; export the series again."
+            sentence(
+                "{without} of the {count} images of this series do not say how their numbers"
+                " become Hounsfield units; export the series again.",
+                without=without,
+                count=len(images),
+            )
         )
     if any(image.slope == 0 for image in images):
-        raise ValueError(f"{NAME} has a rescale slope of 0 in its header; export it again.")
+        raise ValueError("This series has a rescale slope of 0 in its header; export it again.")
 
 
 def _is_hounsfield(unit: str) -> bool:

@@ -111,8 +111,13 @@ def spread_planned(
         order.tolist(),
         np.interp(grid_mm, heights_mm, np.arange(len(heights_mm))),
         np.diag([*LPS_SIGNS, 1.0]) @ lps,
-        f"The slices of this CT lie {gaps_mm.min():.3g} to {gaps_mm.max():.3g} mm apart by plan;"
-        f" slices every {step_mm:.3g} mm were computed between them, and the labels have these.",
+        sentence(
+            "The slices of this CT lie {least_mm:.3g} to {most_mm:.3g} mm apart by plan; slices"
+            " every {step_mm:.3g} mm were computed between them, and the labels have these.",
+            least_mm=float(gaps_mm.min()),
+            most_mm=float(gaps_mm.max()),
+            step_mm=step_mm,
+        ),
     )
 
 
@@ -187,8 +192,11 @@ def _tilt_warning(step: Array, normal: Array) -> tuple[str, ...]:
     if tilt < TILT_DEGREES:
         return ()
     return (
-        f"This CT was made with its gantry tilted by {tilt:.0f} degrees; its slices were taken as"
-        " they lie, and diameters are those within them.",
+        sentence(
+            "This CT was made with its gantry tilted by {tilt_degrees:.0f} degrees; its slices were"
+            " taken as they lie, and diameters are those within them.",
+            tilt_degrees=float(tilt),
+        ),
     )
 
 
@@ -196,7 +204,11 @@ def _off_warning(off_mm: float, gaps_mm: Array) -> tuple[str, ...]:
     if off_mm <= max(NOTED_MM, NOTED * float(np.median(gaps_mm))):
         return ()
     return (
-        f"The slices of this CT lie {gaps_mm.min():.3g} to {gaps_mm.max():.3g} mm apart and were"
-        f" taken as evenly spaced, which moves some by up to {off_mm:.1f} mm; check the result"
-        " there.",
+        sentence(
+            "The slices of this CT lie {least_mm:.3g} to {most_mm:.3g} mm apart and were taken as"
+            " evenly spaced, which moves some by up to {off_mm:.1f} mm; check the result there.",
+            least_mm=float(gaps_mm.min()),
+            most_mm=float(gaps_mm.max()),
+            off_mm=off_mm,
+        ),
     )

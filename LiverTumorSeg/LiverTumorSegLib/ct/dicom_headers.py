@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from LiverTumorSegLib.sentences import Sentence, sentence
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-GET_DICOM = "get it with: pip install 'livertumorseg[dicom]'."
 PREAMBLE_BYTES = 128
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # SOP class; the enhanced ones are below it
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages, converted CTs
@@ -124,7 +125,10 @@ def require_pydicom() -> None:
     try:
         import pydicom  # noqa: F401
     except ImportError:
-        raise ValueError(f"Reading DICOM needs pydicom, which is missing; {GET_DICOM}") from None
+        raise ValueError(
+            "Reading DICOM needs pydicom, which is missing; get it with: pip install"
+            " 'livertumorseg[dicom]'."
+        ) from None
 
 
 @contextmanager
@@ -150,8 +154,7 @@ def read_images(path: Path) -> list[DicomImage]:
     """
     import pydicom
 
-    name = shown_name(path)
-    with _errors_as_sentence(f"{name} is a damaged DICOM file; copy or export it again."):
+    with _errors_as_sentence(_damaged(path)):
         _refuse_bomb(path)
         try:
             with open(path, "rb") as file:
@@ -166,14 +169,23 @@ def read_images(path: Path) -> list[DicomImage]:
             return []
         if _holds_more(header, encoding, next_element):
             raise _Reason(
-                f"{name} holds more pixels than its {header.Rows} rows of {header.Columns} columns;"
-                " its header was changed, so export it again."
+                sentence(
+                    "{file} holds more pixels than its {rows} rows of {columns} columns; its header"
+                    " was changed, so export it again.",
+                    file=shown_name(path),
+                    rows=int(header.Rows),
+                    columns=int(header.Columns),
+                )
             )
         count = int(header.get("NumberOfFrames") or 1)
         if count > 1 and len(header.get("PerFrameFunctionalGroupsSequence") or []) != count:
             raise _Reason(
-                f"{name} does not say where each of its {count} images lies; export the series"
-                " again, as one file a slice."
+                sentence(
+                    "{file} does not say where each of its {count} images lies; export the series"
+                    " again, as one file a slice.",
+                    file=shown_name(path),
+                    count=count,
+                )
             )
         return [_image(path, header, n, encoding) for n in range(count)]
 
@@ -207,9 +219,7 @@ def read_texts(path: Path, names: Sequence[str], frame: int = 0) -> dict[str, st
     import pydicom
     from pydicom.multival import MultiValue
 
-    with _errors_as_sentence(
-        f"{shown_name(path)} is a damaged DICOM file; copy or export it again."
-    ):
+    with _errors_as_sentence(_damaged(path)):
         groups = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
         header = pydicom.dcmread(
             path, force=True, stop_before_pixels=True, specific_tags=[*names, *groups]
@@ -261,8 +271,11 @@ def _refuse_bomb(path: Path) -> None:
                 packed = unpack.unconsumed_tail
                 if size > INFLATED_AT_MOST:
                     raise _Reason(
-                        f"{shown_name(path)} unpacks to far more than a CT; export the series"
-                        " again, uncompressed."
+                        sentence(
+                            "{file} unpacks to far more than a CT; export the series again,"
+                            " uncompressed.",
+                            file=shown_name(path),
+                        )
                     )
 
 
@@ -281,12 +294,18 @@ def refuse_unreadable(images: list[DicomImage]) -> None:
         how = UID(syntax).name if UID(syntax).is_transfer_syntax else "an unknown kind"
         if is_available is None or how.startswith("High-Throughput"):
             raise ValueError(
-                f"The images of this series are compressed ({how}) in a way that cannot be read;"
-                " export the series uncompressed."
+                sentence(
+                    "The images of this series are compressed ({how}) in a way that cannot be read;"
+                    " export the series uncompressed.",
+                    how=how,
+                )
             )
         raise ValueError(
-            f"The images of this series are compressed ({how}), which needs python-gdcm; "
-            + GET_DICOM
+            sentence(
+                "The images of this series are compressed ({how}), which needs python-gdcm; get it"
+                " with: pip install 'livertumorseg[dicom]'.",
+                how=how,
+            )
         )
 
 
@@ -296,11 +315,12 @@ def decode(images: Sequence[DicomImage]) -> Iterator[NDArray[Any]]:
     from pydicom.pixels.utils import iter_pixels
 
     first = images[0]
-    name = shown_name(first.path)
-    with _errors_as_sentence(
-        f"The image in {name} is cut off, damaged or compressed in a way that cannot be read;"
-        " copy or export the series again, uncompressed."
-    ):
+    unreadable = sentence(
+        "The image in {file} is cut off, damaged or compressed in a way that cannot be read; copy"
+        " or export the series again, uncompressed.",
+        file=shown_name(first.path),
+    )
+    with _errors_as_sentence(unreadable):
         is_deflated = first.transfer_syntax == pydicom.uid.DeflatedExplicitVRLittleEndian
         try:
             source = _completed(first) if is_deflated or first.is_bare else first.path
@@ -336,15 +356,21 @@ class _Reason(ValueError):
     """A known reason why a file is refused."""
 
 
+def _damaged(path: Path) -> Sentence:
+    return sentence(
+        "{file} is a damaged DICOM file; copy or export it again.", file=shown_name(path)
+    )
+
+
 @contextmanager
-def _errors_as_sentence(sentence: str) -> Iterator[None]:
+def _errors_as_sentence(refusal: Sentence) -> Iterator[None]:
     """Raise ``ValueError`` with the sentence for anything that a damaged file brings about."""
     try:
         yield
     except (MemoryError, _Reason):
         raise
     except Exception:
-        raise ValueError(sentence) from None
+        raise ValueError(refusal) from None
 
 
 def _image(path: Path, header: Dataset, frame: int, transfer_syntax: str) -> DicomImage:

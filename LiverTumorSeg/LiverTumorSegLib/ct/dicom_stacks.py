@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverTumorSegLib.sentences import sentence
+
 from .dicom_grid import find_grid
 from .dicom_headers import PHASE_TAGS, DicomImage, decode
 
@@ -315,12 +317,22 @@ def _one_a_place(images: Images) -> Images:
 
 
 def _overview_note(count: int) -> Iterator[str]:
-    if count:
-        pictures = "An overview picture" if count == 1 else f"{count} overview pictures"
-        yield f"{pictures} (localizer) in the series did not count as a slice of this CT."
+    if count == 1:
+        yield ("An overview picture (localizer) in the series did not count as a slice of this CT.")
+    elif count:
+        yield sentence(
+            "{count} overview pictures (localizer) in the series did not count as a slice of this"
+            " CT.",
+            count=count,
+        )
 
 
 def _copies_note(count: int) -> Iterator[str]:
-    if count:
-        images = "An image was" if count == 1 else f"{count} images were"
-        yield f"{images} in this series more than once, with equal pixels, and counted once."
+    if count == 1:
+        yield ("An image was in this series more than once, with equal pixels, and counted once.")
+    elif count:
+        yield sentence(
+            "{count} images were in this series more than once, with equal pixels, and counted"
+            " once.",
+            count=count,
+        )

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverTumorSegLib.sentences import sentence
+
 from .dicom import Series, find_series
 from .dicom_headers import read_texts, shown_name, silenced_pydicom
 from .phase import Phase, phase_of_delay, phase_of_words
@@ -83,8 +85,11 @@ def read_study(folder: Path) -> list[StudySeries]:
     found = find_series(folder)
     if not found:
         raise ValueError(
-            f"{shown_name(folder)} is a folder without a CT series in DICOM; give a folder that"
-            " holds one, or one .nii or .nii.gz file."
+            sentence(
+                "{folder} is a folder without a CT series in DICOM; give a folder that holds one,"
+                " or one .nii or .nii.gz file.",
+                folder=shown_name(folder),
+            )
         )
     return [describe_series(series) for series in found]
 
@@ -202,13 +207,29 @@ def choose_series(entries: Sequence[StudySeries], wanted: WantedSeries = ANY_SER
         phases = [entry.series.stack.number for entry in found]
         if sorted(phases) == list(range(1, len(phases) + 1)):
             raise ValueError(
-                f"This series holds {len(found)} phases; choose one with --phase, 1 to"
-                f" {len(found)} (`livertumorseg info` on the folder lists them)."
+                sentence(
+                    "This series holds {count} phases; choose one with --phase, 1 to {count}"
+                    " (`livertumorseg info` on the folder lists them).",
+                    count=len(found),
+                )
             )
-    which = "This folder holds" if wanted.which is None else f"{wanted.which!r} fits"
+    if wanted.which is None:
+        raise ValueError(
+            sentence(
+                "This folder holds {found} CT series; choose one with --series, 1 to {count}"
+                " (`livertumorseg info` on the folder lists them).",
+                found=len(found),
+                count=len(entries),
+            )
+        )
     raise ValueError(
-        f"{which} {len(found)} CT series; choose one with --series, 1 to {len(entries)}"
-        " (`livertumorseg info` on the folder lists them)."
+        sentence(
+            "{which!r} fits {found} CT series; choose one with --series, 1 to {count}"
+            " (`livertumorseg info` on the folder lists them).",
+            which=wanted.which,
+            found=len(found),
+            count=len(entries),
+        )
     )
 
 
@@ -224,8 +245,12 @@ def matching(
         raise ValueError("No series here holds several phases; leave out --phase.")
     if wanted.phase not in phases:
         raise ValueError(
-            f"There is no phase {wanted.phase} here; choose a number from {phases[0]} to"
-            f" {phases[-1]}."
+            sentence(
+                "There is no phase {wanted} here; choose a number from {first} to {last}.",
+                wanted=wanted.phase,
+                first=phases[0],
+                last=phases[-1],
+            )
         )
     return [entry for entry in found if entry.series.stack.number == wanted.phase]
 
@@ -238,15 +263,22 @@ def _of_name(entries: Sequence[StudySeries], wanted: str | None) -> list[StudySe
         number = int(wanted)
         if not 1 <= number <= len(entries):
             raise ValueError(
-                f"There is no series {number} in this folder; choose a number from 1 to"
-                f" {len(entries)}."
+                sentence(
+                    "There is no series {wanted} in this folder; choose a number from 1 to"
+                    " {count}.",
+                    wanted=number,
+                    count=len(entries),
+                )
             )
         return [entries[number - 1]]
     found = [entry for entry in entries if entry.uid == wanted or fits(entry.description, wanted)]
     if not found:
         raise ValueError(
-            f"No series in this folder is called like {wanted!r}; `livertumorseg info` on the"
-            " folder lists them."
+            sentence(
+                "No series in this folder is called like {wanted!r}; `livertumorseg info` on the"
+                " folder lists them.",
+                wanted=wanted,
+            )
         )
     return found
 
@@ -272,16 +304,21 @@ def propose_series(
         return some[0], ""
     if len({entry.study for entry in some}) > 1:
         raise ValueError(
-            "This folder holds several examinations; give the folder of one, or choose a series"
-            f" with --series, 1 to {len(entries)} (`livertumorseg info` on the folder lists them)."
+            sentence(
+                "This folder holds several examinations; give the folder of one, or choose a series"
+                " with --series, 1 to {count} (`livertumorseg info` on the folder lists them).",
+                count=len(entries),
+            )
         )
     if phase_of_image is not None:
         some = _with_seen_phases(some, phase_of_image)
     chosen = min(some, key=_rank)
     number = 1 + [entry.series for entry in entries].index(chosen.series)
-    return chosen, (
-        f"Of {len(entries)} CT series number {number} was taken ({say_series(chosen)}); --series"
-        " chooses another."
+    return chosen, sentence(
+        "Of {count} CT series number {number} was taken ({which}); --series chooses another.",
+        count=len(entries),
+        number=number,
+        which=say_series(chosen),
     )
 
 

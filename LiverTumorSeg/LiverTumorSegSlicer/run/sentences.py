@@ -2,8 +2,8 @@
 
 It sends a key and values (LiverTumorSegLib/sentences.py). The keys are the English sentences: those
 below are here for the translators, who get them from this file, and because Slicer looks a text up
-among those of the file that asks. So the sentences of models and of files, which lie beside this
-one, are asked for there.
+among those of the file that asks. So the sentences of models, of files and of DICOM series, which
+lie beside this one, are asked for there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 from LiverTumorSegLib.sentences import key_and_values, sentence_of
 from slicer.i18n import tr as _
 
-from . import sentences_of_files, sentences_of_models
+from . import sentences_of_dicom, sentences_of_files, sentences_of_models
+
+BESIDE = (sentences_of_models, sentences_of_files, sentences_of_dicom)
 
 
 def translated(parts: Any, text: Any = "") -> str:
@@ -43,7 +45,7 @@ def _value(value: Any) -> Any:
 
 def _lookUp(key: str) -> str:
     """The translation from the file that has one; the key itself where none has."""
-    for lookUp in (_, sentences_of_models.lookUp, sentences_of_files.lookUp):
+    for lookUp in (_, *(file.lookUp for file in BESIDE)):
         if (text := lookUp(key)) != key:
             return text
     return key
@@ -53,8 +55,8 @@ def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
     ofRuns = (*_steps(), *_refusals(), *_doubts(), *_doubtsOfResults(), *_devices(), *_words())
     ofPanel = (*_clicks(), *_pages(), *_sensitivity())
-    others = (sentences_of_models.forTranslators(), sentences_of_files.forTranslators())
-    return (*ofRuns, *ofPanel, *others[0], *others[1])
+    others = [text for file in BESIDE for text in file.forTranslators()]
+    return (*ofRuns, *ofPanel, *others)
 
 
 def _pages() -> tuple[str, ...]:

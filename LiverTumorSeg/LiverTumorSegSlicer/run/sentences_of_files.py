@@ -1,4 +1,4 @@
-"""What the child process says of the files of a series, and of those it exchanges with the panel.
+"""What the child process says of the files it writes, and of those it exchanges with the panel.
 
 The keys are the English sentences (see sentences.py, which looks them up here).
 """
@@ -15,7 +15,7 @@ def lookUp(key: str) -> str:
 
 def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
-    return (*_dicom(), *_exchanges(), *_oddSeries())
+    return (*_dicom(), *_exchanges())
 
 
 def _dicom() -> tuple[str, ...]:
@@ -78,41 +78,4 @@ def _exchanges() -> tuple[str, ...]:
         _("A file or folder cannot be used ({reason}); check its name, permissions and disk."),
         _("LiverTumorSeg failed ({problem}); please report it."),
         _("The memory does not hold this CT; close other programs."),
-    )
-
-
-def _oddSeries() -> tuple[str, ...]:
-    """Why a series is refused or doubted, beyond what most people ever see."""
-    return (
-        _("The images of this CT were compressed with loss; fine detail may be missing."),
-        _(
-            "This CT does not say how its numbers become Hounsfield units and they were taken as"
-            " they are; check that air is near -1000."
-        ),
-        _(
-            "This CT names a unit of its numbers that is not known; they were taken for Hounsfield"
-            " units, so check that it is no map of something else."
-        ),
-        _(
-            "The images of this series lie in different planes, as if two scans were mixed; export"
-            " the axial one alone."
-        ),
-        _(
-            "The images of this series have different pixel spacings, as if two scans were mixed;"
-            " export one alone."
-        ),
-        _("This series has a broken orientation in its header; export the series again."),
-        _("This series gives no pixel spacing (zero or less); export it again with its spacing."),
-        _(
-            "The slices of this series lie {least_mm:.3g} to {most_mm:.3g} mm apart, which is no"
-            " regular scan; export a reconstruction with equal distances."
-        ),
-        _(
-            "Slices are missing from this series: there is a gap of {widest_mm:g} mm where others"
-            " lie {least_mm:g} mm apart; copy or export the whole series again."
-        ),
-        _(
-            "This series holds more than one image at the same place (several phases, or a scan"
-            " sent twice); export one phase alone."
-        ),
     )
