@@ -178,16 +178,21 @@ def read_images(path: Path) -> list[DicomImage]:
                 )
             )
         count = int(header.get("NumberOfFrames") or 1)
-        if count > 1 and len(header.get("PerFrameFunctionalGroupsSequence") or []) != count:
-            raise _Reason(
-                sentence(
-                    "{file} does not say where each of its {count} images lies; export the series"
-                    " again, as one file a slice.",
-                    file=shown_name(path),
-                    count=count,
-                )
-            )
+        _refuse_unplaced_frames(path, header, count)
         return [_image(path, header, n, encoding) for n in range(count)]
+
+
+def _refuse_unplaced_frames(path: Path, header: Dataset, count: int) -> None:
+    """``ValueError`` for an enhanced CT that lacks what it says about each of its frames."""
+    if count > 1 and len(header.get("PerFrameFunctionalGroupsSequence") or []) != count:
+        raise _Reason(
+            sentence(
+                "{file} does not say where each of its {count} images lies; export the series"
+                " again, as one file a slice.",
+                file=shown_name(path),
+                count=count,
+            )
+        )
 
 
 def _holds_more(header: Dataset, encoding: str, pixel_element: bytes) -> bool:
