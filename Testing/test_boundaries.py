@@ -39,7 +39,7 @@ ALLOWED = {
     "LiverTumorSegLib.__main__": "LiverTumorSegLib.cli",
     "LiverTumorSegLib.labels": "",
     "LiverTumorSegLib.sentences": "",
-    "LiverTumorSegLib.files": "",
+    "LiverTumorSegLib.files": "LiverTumorSegLib.sentences",
     "LiverTumorSegLib.tables": "",
     "LiverTumorSegLib.settings": "LiverTumorSegLib.sentences",
     "LiverTumorSegLib.volume": "LiverTumorSegLib.sentences",

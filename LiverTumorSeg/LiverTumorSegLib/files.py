@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from LiverTumorSegLib.sentences import sentence
+
 PART_NAME = re.compile(r"\.livertumorseg-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}\.part(\..*)?")
 ENDING = re.compile(r"(\.(nii|seg))?\.\w{1,10}$", re.IGNORECASE)
 MARKER = "made-by-livertumorseg.json"  # in every unfinished folder of ours: what it is to become
@@ -102,7 +104,9 @@ def whole_folder(target: str | Path, *, known: Collection[str], overwrite: bool)
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """``ValueError`` when the file is there already and nobody asked to replace it."""
     if os.path.lexists(path) and not overwrite:
-        raise ValueError(f"{path.name} exists; name another file or add --overwrite.")
+        raise ValueError(
+            sentence("{file} exists; name another file or add --overwrite.", file=path.name)
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -113,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise ValueError(f"{path.name} is damaged: it holds no JSON object.")
+        raise ValueError(sentence("{file} is damaged: it holds no JSON object.", file=path.name))
     return values
 
 
@@ -125,7 +129,11 @@ def disk_errors_as_sentences(name: str) -> Iterator[None]:
     except BrokenPipeError:  # not the disk: whoever reads our output has gone
         raise
     except OSError as error:
-        raise ValueError(f"{_shown(name)} cannot be written: {_advice(error)}.") from error
+        raise ValueError(
+            sentence(
+                "{file} cannot be written: {advice}.", file=_shown(name), advice=_advice(error)
+            )
+        ) from error
 
 
 def is_alive(pid: int) -> bool:
@@ -177,19 +185,23 @@ def _shown(name: str) -> str:
 
 def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; free some space and run again"
+        return sentence("the disk is full; free some space and run again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "no permission to write there; close programs that use it, or choose another folder"
+        return sentence(
+            "no permission to write there; close programs that use it, or choose another folder"
+        )
     if error.errno == errno.ENOENT:
-        return "its folder does not exist; make it first"
+        return sentence("its folder does not exist; make it first")
     if error.errno == errno.ENOTDIR:
-        return "a file lies where its folder should be; choose another folder"
+        return sentence("a file lies where its folder should be; choose another folder")
     if error.errno == errno.EISDIR:
-        return "a folder has that name; choose another name"
+        return sentence("a folder has that name; choose another name")
     if error.errno == errno.ENAMETOOLONG:
-        return "the name is too long; choose a shorter one"
+        return sentence("the name is too long; choose a shorter one")
     reason = error.strerror or type(error).__name__
-    return f"the disk refused it ({reason}); check the disk or choose another folder"
+    return sentence(
+        "the disk refused it ({reason}); check the disk or choose another folder", reason=reason
+    )
 
 
 # Unfinished work
@@ -275,18 +287,28 @@ def _home_of(place: Path) -> Path:
 
 def _refuse_taken(place: Path, known: Collection[str], overwrite: bool) -> None:
     if os.path.lexists(place) and not place.is_dir():
-        raise ValueError(f"{place.name} is a file; name a folder for the results.")
+        raise ValueError(
+            sentence("{folder} is a file; name a folder for the results.", folder=place.name)
+        )
     for entry in known:
         name = entry.removesuffix("/")
         path = place / name
         if not os.path.lexists(path):
             continue
         if (path.is_dir() and not path.is_symlink()) != entry.endswith("/"):
-            kind = "folder" if path.is_dir() else "file"
-            raise ValueError(f"{place.name} holds a {kind} {name}; name another folder.")
+            there = (
+                sentence("{folder} holds a folder {name}", folder=place.name, name=name)
+                if path.is_dir()
+                else sentence("{folder} holds a file {name}", folder=place.name, name=name)
+            )
+            raise ValueError(sentence("{there}; name another folder.", there=there))
         if not overwrite:
             raise ValueError(
-                f"{place.name} holds {name} already; name another folder or add --overwrite."
+                sentence(
+                    "{folder} holds {name} already; name another folder or add --overwrite.",
+                    folder=place.name,
+                    name=name,
+                )
             )
 
 

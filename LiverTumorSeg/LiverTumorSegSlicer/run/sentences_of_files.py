@@ -15,7 +15,7 @@ def lookUp(key: str) -> str:
 
 def forTranslators() -> tuple[str, ...]:
     """Every sentence, and every word that is put into one."""
-    return (*_dicom(), *_exchanges())
+    return (*_dicom(), *_exchanges(), *_disk())
 
 
 def _dicom() -> tuple[str, ...]:
@@ -78,4 +78,25 @@ def _exchanges() -> tuple[str, ...]:
         _("A file or folder cannot be used ({reason}); check its name, permissions and disk."),
         _("LiverTumorSeg failed ({problem}); please report it."),
         _("The memory does not hold this CT; close other programs."),
+    )
+
+
+def _disk() -> tuple[str, ...]:
+    """About files and folders that results are written to."""
+    return (
+        _("{file} exists; name another file or add --overwrite."),
+        _("{file} is damaged: it holds no JSON object."),
+        _("{file} cannot be written: {advice}."),
+        _("{folder} is a file; name a folder for the results."),
+        _("{there}; name another folder."),
+        _("{folder} holds a folder {name}"),
+        _("{folder} holds a file {name}"),
+        _("{folder} holds {name} already; name another folder or add --overwrite."),
+        _("the disk is full; free some space and run again"),
+        _("no permission to write there; close programs that use it, or choose another folder"),
+        _("its folder does not exist; make it first"),
+        _("a file lies where its folder should be; choose another folder"),
+        _("a folder has that name; choose another name"),
+        _("the name is too long; choose a shorter one"),
+        _("the disk refused it ({reason}); check the disk or choose another folder"),
     )
