@@ -63,6 +63,7 @@ THICK_SLICES_MM = 5.05
 SHORT_SCAN_MM = 100.0
 ADULT_LIVER_ML = (600.0, 3500.0)
 PIECE_ML, MANY_PIECES = 0.1, 4
+SOLID_MM, SOLID_ML = 4.0, 3.0  # radius and volume from which on what is dense is no vessel
 BEYOND_TRAINED_HU = 5.0  # that a liver may lie outside of the range that a model knows
 
 
@@ -256,6 +257,29 @@ def _liver_sentences(lps: CtVolume, labels: Labels, trunk: Trunk) -> Iterator[st
     yield from cut
     yield from _size_sentences(lps, labels, trunk, cut_off=bool(cut))
     yield from _place_sentences(trunk)
+    yield from _dense_sentences(lps, labels)
+
+
+def _dense_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:
+    """Through a model's window, bowel full of contrast is like a very bright liver."""
+    from scipy import ndimage
+
+    box = bounding_box(labels)
+    dense = (labels[box] == Label.LIVER) & (lps.hu[box] > DENSE_HU)
+    if not dense.any():
+        return
+    _, row_mm, column_mm = lps.spacing_kji_mm
+    j, i = (np.arange(-n, n + 1) for n in (int(SOLID_MM / row_mm), int(SOLID_MM / column_mm)))
+    disk = np.hypot(j[:, None] * row_mm, i * column_mm) <= SOLID_MM
+    solid = ndimage.binary_opening(dense, disk[None])
+    dense_ml = np.count_nonzero(solid) * lps.voxel_ml
+    if dense_ml >= SOLID_ML:
+        yield sentence(
+            "{dense_ml:.0f} mL of what is marked as liver is brighter than {dense_hu:.0f} HU, as "
+            "bowel full of contrast, lipiodol or metal is: look at it, and erase what is no liver.",
+            dense_ml=dense_ml,
+            dense_hu=DENSE_HU,
+        )
 
 
 def _cut_sentences(lps: CtVolume, labels: Labels) -> Iterator[str]:

@@ -251,6 +251,10 @@ def _doubtsOfResults() -> tuple[str, ...]:
         ),
         _("The scan shows only {height_mm:.0f} mm of the body: it may lack parts of the liver."),
         _(
+            "{dense_ml:.0f} mL of what is marked as liver is brighter than {dense_hu:.0f} HU, as "
+            "bowel full of contrast, lipiodol or metal is: look at it, and erase what is no liver."
+        ),
+        _(
             "The liver has {volume_ml:.0f} mL and an adult's mostly {least:.0f} to {most:.0f}: "
             "look whether all of it is marked and nothing else."
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -235,6 +236,27 @@ def test_a_liver_of_an_unusual_size_or_in_pieces_is_told() -> None:
     for k in range(*np.flatnonzero(labels.any(axis=(1, 2)))[[0, -1]], 8):
         labels[k : k + 2] = 0
     assert "separate pieces" in sentences(truth.ct, labels)
+
+
+def test_bowel_full_of_contrast_that_was_taken_for_liver_is_told_with_its_volume() -> None:
+    """Neither vessels are told, nor calcium in a tumor, nor what a display window has cut off."""
+    truth = patient(0)
+    ct, labels = truth.ct, truth.labels.copy()
+    bowel = ball(ct, deepest((labels == 0) & (ct.hu > 0)), 16.0)
+    ml = np.count_nonzero(bowel) * ct.voxel_ml
+    full = CtVolume(np.where(bowel, np.int16(400), ct.hu), ct.ijk_to_ras)
+    assert "brighter than 250 HU" not in sentences(full, labels)
+    labels[bowel] = Label.LIVER
+    told = re.search(r"([0-9]+) mL of what is marked as liver is brighter", sentences(full, labels))
+    assert told is not None
+    assert float(told[1]) == pytest.approx(ml, rel=0.2)
+    assert "brighter than 250 HU" not in sentences(windowed(full), labels)
+    k, j, i = deepest(truth.labels == Label.LIVER)
+    vessel = np.zeros(ct.shape_kji, np.bool_)
+    vessel[k - 6 : k + 6, j : j + 2, i : i + 2] = True  # 6 x 6 mm
+    calcium = truth.labels == Label.TUMOR
+    bright = CtVolume(np.where(vessel | calcium, np.int16(400), ct.hu), ct.ijk_to_ras)
+    assert "brighter than 250 HU" not in sentences(bright, truth.labels)
 
 
 def test_the_wrong_side_of_the_body_is_told() -> None:
