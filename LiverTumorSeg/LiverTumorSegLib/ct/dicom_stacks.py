@@ -124,8 +124,7 @@ def _without_timing(images: Images) -> tuple[Images, int]:
         scans = [part for part in parts if len(_by_place(part)) >= FEWEST_SLICES]
         scan = [image for part in scans for image in part]
         others = [image for part in parts if part not in scans for image in part]
-        are_regular = scans and all(_is_regular(_one_a_place(part)) for part in scans)
-        if others and are_regular and _are_within(others, scan):
+        if others and _is_regular(_one_a_place(scan)) and _are_within(others, scan):
             return scan, len(others)
     return images, 0
 

@@ -387,6 +387,16 @@ def test_such_pictures_are_left_out_though_they_show_as_much_as_the_scan(tmp_pat
     ):
         with pytest.raises(ValueError, match=r"same place|slices? (is|are) missing"):
             read_series(sorted(save(name, 2, slices_up, tags).iterdir()))
+    # taken three by three, and one is missing: the two beside it are no pictures for the timing
+    paths = save_series(
+        tmp_path / "in steps", only=[0, 1, 2, 3, 5, 6, 7, 8], change=_three_by_three
+    )
+    with pytest.raises(ValueError, match="a gap of 8 mm"):
+        read_series(paths)
+
+
+def _three_by_three(dataset: Dataset, k: int) -> None:
+    dataset.AcquisitionTime = f"1015{k // 3:02}"
 
 
 def test_planned_distances_are_filled_and_a_missing_slice_is_not(tmp_path: Path) -> None:
