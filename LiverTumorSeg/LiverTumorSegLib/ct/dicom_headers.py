@@ -33,9 +33,10 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # SOP class; the enhanced ones are below
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # screen shots, dose pages, converted CTs
 NOT_STATED = ("", "CT", "OT")  # a modality that an anonymizer leaves on a CT
 BARE_VRS = (b"CS", b"UI", b"UL", b"DA", b"TM", b"SH", b"LO")  # of what a file begins with
-IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN = NOT_COMPRESSED = (
-    *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"),
-)
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+NOT_COMPRESSED = (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN)
 PIXEL_DATA = {"little": b"\xe0\x7f\x10\x00", "big": b"\x7f\xe0\x00\x10"}  # tags, by byte order
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LARGE_FILE_BYTES = 2**28  # no smaller file needs more memory than there is
@@ -48,7 +49,7 @@ PHASE_TAGS = (  # what tells the phases in a series apart, the surest first
 )
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-    *("FrameOfReferenceUID", "Modality", "SeriesNumber", "ImageType", "SliceThickness"),
+    *("FrameOfReferenceUID", "Modality", "SeriesNumber"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "LossyImageCompression"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "BitsAllocated", "PixelRepresentation"),

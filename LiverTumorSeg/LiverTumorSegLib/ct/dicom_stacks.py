@@ -121,9 +121,9 @@ def _without_timing(images: Images) -> tuple[Images, int]:
     if _is_regular(images):
         return images, 0
     for parts in _splits(images):
-        scans = [part for part in parts if len(_by_place(part)) >= FEWEST_SLICES]
-        scan = [image for part in scans for image in part]
-        others = [image for part in parts if part not in scans for image in part]
+        scan, others = list[DicomImage](), list[DicomImage]()
+        for part in parts:
+            (scan if len(_by_place(part)) >= FEWEST_SLICES else others).extend(part)
         if others and _is_regular(_one_a_place(scan)) and _are_within(others, scan):
             return scan, len(others)
     return images, 0
@@ -135,8 +135,11 @@ def _splits(images: Images) -> Iterator[list[Images]]:
         yield list(_by_tag(images, n).values())
     places = list(_by_place(images).values())
     repeated = [group for group in places if len(group) >= FEWEST_SLICES]
-    if repeated and len(repeated) < FEWEST_SLICES:
-        yield [[image for group in places if group not in repeated for image in group], *repeated]
+    if 0 < len(repeated) < FEWEST_SLICES:
+        yield [
+            [image for group in places if len(group) < FEWEST_SLICES for image in group],
+            *repeated,
+        ]
 
 
 def _are_within(some: Images, scan: Images) -> bool:
@@ -317,7 +320,7 @@ def _one_a_place(images: Images) -> Images:
 
 def _overview_note(count: int) -> Iterator[str]:
     if count == 1:
-        yield ("An overview picture (localizer) in the series did not count as a slice of this CT.")
+        yield "An overview picture (localizer) in the series did not count as a slice of this CT."
     elif count:
         yield sentence(
             "{count} overview pictures (localizer) in the series did not count as a slice of this"
@@ -328,7 +331,7 @@ def _overview_note(count: int) -> Iterator[str]:
 
 def _copies_note(count: int) -> Iterator[str]:
     if count == 1:
-        yield ("An image was in this series more than once, with equal pixels, and counted once.")
+        yield "An image was in this series more than once, with equal pixels, and counted once."
     elif count:
         yield sentence(
             "{count} images were in this series more than once, with equal pixels, and counted"
